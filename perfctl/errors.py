@@ -1,0 +1,159 @@
+"""The errors a user can meet. Each says what happened, where, and what to do; each has an exit code.
+
+    PerfctlError                  1   internal
+    ├── UsageError                2   the command line, the project file
+    │   ├── UnknownName           2   suite, environment, benchmark, host, run
+    │   └── SuiteError            2   a suite file with a wrong key, type or unit
+    ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
+    │   └── PlaybookFailed        3   a task failed on a host
+    ├── HostError                 4   no host reachable or matched
+    │   ├── HostUnreachable       4
+    │   ├── HostKeyMismatch       4   the host is not the one we knew
+    │   └── NoHostMatched         4
+    ├── RegressionFound           5   a gate was crossed
+    ├── HostLeased                6   another run holds the host
+    ├── Refused                   7   preflight or safety says no
+    │   └── DriftFound            7   a host is not as it was provisioned
+    ├── DataError                 8   data or schema
+    │   ├── SchemaMismatch        8   the database is newer or older than this program
+    │   ├── DatabaseUnavailable   8   locked, read-only, not a database
+    │   └── QueryError            8   a query the database refused
+    ├── CommandFailed             1   a command of ours on a host exited non-zero
+    ├── EnvironmentUnavailable    3   this environment cannot exist on this host, because ...
+    ├── OutputError               8   a benchmark's output could not be read
+    ├── CommandTimeout          124   a command did not end in its time
+    └── Interrupted             130   Ctrl-C; what was measured is kept
+"""
+
+from __future__ import annotations
+
+
+class PerfctlError(Exception):
+    """Base of all errors shown to the user.
+
+    `message` says what happened, `where` names the host, file or run, `hint` what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(PerfctlError):
+    """The command line or the project file asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A suite, environment, benchmark, host or run of that name does not exist."""
+
+
+class SuiteError(UsageError):
+    """A suite file has a wrong key, type or unit."""
+
+
+class PartialFailure(PerfctlError):
+    """Some hosts or invocations failed; everything that worked is kept."""
+
+    exit_code = 3
+
+
+class PlaybookFailed(PartialFailure):
+    """A task failed on a host; the message is the module's own."""
+
+
+class EnvironmentUnavailable(PartialFailure):
+    """The environment cannot exist on this host (no engine, no image, a privilege is missing)."""
+
+
+class HostError(PerfctlError):
+    """No host is reachable or matched."""
+
+    exit_code = 4
+
+
+class HostUnreachable(HostError):
+    """The host does not answer, or the connection to it was lost."""
+
+
+class HostKeyMismatch(HostError):
+    """The host's key is unknown or is not the one we knew."""
+
+
+class NoHostMatched(HostError):
+    """The inventory and --limit leave no host."""
+
+
+class RegressionFound(PerfctlError):
+    """A gate was crossed."""
+
+    exit_code = 5
+
+
+class HostLeased(PerfctlError):
+    """Another run holds the host."""
+
+    exit_code = 6
+
+
+class Refused(PerfctlError):
+    """Preflight or a safety rule says no; nothing was changed."""
+
+    exit_code = 7
+
+
+class DriftFound(Refused):
+    """A host is not as it was provisioned."""
+
+
+class DataError(PerfctlError):
+    """The data or its schema is not what it must be."""
+
+    exit_code = 8
+
+
+class SchemaMismatch(DataError):
+    """The database was written by another version of the schema."""
+
+
+class DatabaseUnavailable(DataError):
+    """The database is locked, read-only, or no database at all."""
+
+
+class QueryError(DataError):
+    """The database refused a query."""
+
+
+class OutputError(DataError):
+    """A benchmark's output is not what its workload reads.
+
+    `reason` is the name of a `perfctl.model.Reason`.
+    """
+
+    def __init__(self, message: str, *, reason: str = "unparsable", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class CommandFailed(PerfctlError):
+    """A command of ours (not a benchmark) exited non-zero."""
+
+
+class CommandTimeout(PerfctlError):
+    """A command did not end in its time."""
+
+    exit_code = 124
+
+
+class Interrupted(PerfctlError):
+    """The user stopped us; what was measured is kept."""
+
+    exit_code = 130

@@ -1,0 +1,59 @@
+"""The words of the product as frozen values. No I/O, no clock (but for new keys)."""
+
+from perfctl.model.benchmark import Benchmark, Direction, Metric, Parameter, Sample, Scope, Suite
+from perfctl.model.comparison import Comparison, Observation
+from perfctl.model.environment import Environment
+from perfctl.model.event import (
+    Event,
+    InvocationEnded,
+    InvocationStarted,
+    Listener,
+    Note,
+    RunEnded,
+    RunStarted,
+    TaskEnded,
+    ignore,
+)
+from perfctl.model.fingerprint import Fact, FactState, Fingerprint
+from perfctl.model.host import Host, Target
+from perfctl.model.identity import canonical_json, content_hash, new_id
+from perfctl.model.invocation import InvocationRecord, Reason, Status
+from perfctl.model.schedule import Block, Plan, PlannedInvocation, Round, Track
+
+__all__ = [
+    "Benchmark",
+    "Block",
+    "Comparison",
+    "Direction",
+    "Environment",
+    "Event",
+    "Fact",
+    "FactState",
+    "Fingerprint",
+    "Host",
+    "InvocationEnded",
+    "InvocationRecord",
+    "InvocationStarted",
+    "Listener",
+    "Metric",
+    "Note",
+    "Observation",
+    "Parameter",
+    "Plan",
+    "PlannedInvocation",
+    "Reason",
+    "Round",
+    "RunEnded",
+    "RunStarted",
+    "Sample",
+    "Scope",
+    "Status",
+    "Suite",
+    "Target",
+    "TaskEnded",
+    "Track",
+    "canonical_json",
+    "content_hash",
+    "ignore",
+    "new_id",
+]

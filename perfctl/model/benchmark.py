@@ -1,0 +1,80 @@
+"""What is measured: metrics, samples, benchmarks and suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from perfctl.model.environment import Environment
+from perfctl.model.identity import content_hash
+
+Parameter = str | int | float | bool
+Scope = Literal["host", "pair"]
+
+
+class Direction(StrEnum):
+    """Which way is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One quantity that a workload reports. `headline` metrics lead the comparison table."""
+
+    name: str
+    unit: str
+    direction: Direction
+    description: str = ""
+    headline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one metric. `index` is its place in the invocation's series (0 for a single value)."""
+
+    metric: str
+    value: float
+    unit: str
+    index: int = 0
+    is_warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A workload with fixed parameters (all of them: defaults are filled in when a suite is read)."""
+
+    name: str
+    workload: str
+    parameters: Mapping[str, Parameter]
+    expected_s: float
+    """How long one invocation takes when all is well; timeouts and estimates are derived from it."""
+    scope: Scope = "host"
+
+    @property
+    def key(self) -> str:
+        """The content hash of workload and parameters: the same question has the same key everywhere."""
+        return content_hash({"workload": self.workload, "parameters": dict(self.parameters)})
+
+    @property
+    def timeout_s(self) -> float:
+        """When to give an invocation up: three times its expected time and half a minute."""
+        return 3 * self.expected_s + 30
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Benchmarks x environments x precision, read from a TOML file."""
+
+    name: str
+    description: str
+    baseline: str
+    environments: tuple[Environment, ...]
+    benchmarks: tuple[Benchmark, ...]
+    blocks: int
+    source: str = field(default="", compare=False)
+    """The path of the file it was read from."""

@@ -1,0 +1,56 @@
+"""What goes into a comparison and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perfctl.model.benchmark import Metric
+from perfctl.model.host import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The one value that an invocation gives for one metric: the median of its non-warm-up samples."""
+
+    benchmark: str
+    metric: Metric
+    target: Target
+    block: int
+    environment: str
+    replicate: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One environment against the baseline, for one benchmark, metric and target.
+
+    `ratio` is environment / baseline (Hodges-Lehmann estimate of the block differences of logarithms,
+    exponentiated), `low` and `high` its exact signed-rank interval, `p` the exact two-sided p-value.
+    They are None where they cannot be had; `note` then says why. Missing is never zero.
+    """
+
+    benchmark: str
+    metric: Metric
+    target: Target
+    environment: str
+    baseline: str
+    baseline_value: float | None
+    """Median over blocks of the baseline, in the metric's unit."""
+    value: float | None
+    """Median over blocks of the environment, in the metric's unit."""
+    ratio: float | None
+    low: float | None
+    high: float | None
+    confidence: float | None
+    """The interval's achieved confidence (the signed-rank distribution is discrete)."""
+    p: float | None
+    blocks: int
+    """Complete blocks that the figures rest on."""
+    left_out: int
+    """Blocks that lack a valid value on one side."""
+    note: str = ""
+    is_aa: bool = False
+    """True for the built-in A/A test: the baseline's second replicate against its first."""
+    confounded: str = ""
+    """What else differs between the two legs ('' when nothing does), e.g. another build of the tool."""

@@ -1,0 +1,77 @@
+"""What the four big verbs tell whoever listens, as it happens. Values only; display is the output floor's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perfctl.model.invocation import Reason, Status
+from perfctl.model.schedule import Block, Plan, PlannedInvocation
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins (or goes on): `done` of the plan's invocations need not be repeated."""
+
+    run_id: str
+    plan: Plan
+    done: int
+    estimate_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationStarted:
+    """A benchmark starts; nothing more will be heard of it for about `expected_s`."""
+
+    block: Block
+    invocation: PlannedInvocation
+    expected_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationEnded:
+    """A benchmark ended and is in the database. `headline` is a short text such as '2,914 events/s'."""
+
+    block: Block
+    invocation: PlannedInvocation
+    status: Status
+    reason: Reason | None
+    detail: str
+    headline: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth saying; `level` is info or warning. `where` is a host, a task, a file."""
+
+    level: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A provisioning task ended on a host; `outcome` is ok, changed, skipped, failed or unreachable."""
+
+    host: str
+    task: str
+    outcome: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run is over: complete, partial (some failed) or interrupted."""
+
+    run_id: str
+    status: str
+    ok: int
+    failed: int
+
+
+Event = RunStarted | InvocationStarted | InvocationEnded | Note | TaskEnded | RunEnded
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does nothing."""

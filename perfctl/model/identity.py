@@ -1,0 +1,49 @@
+"""Keys: UUIDv7 for what happens once, content hashes for what is the same everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+
+def new_id() -> str:
+    """Return a UUIDv7 (RFC 9562, 5.7) as text: sorts by creation time, so indexes grow at their end."""
+    unix_ms = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (unix_ms & (1 << 48) - 1) << 80
+    value |= 0x7 << 76 | (random >> 62 & 0xFFF) << 64
+    value |= 0b10 << 62 | random & ((1 << 62) - 1)
+    return str(uuid.UUID(int=value))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` (dataclasses, enums, dicts, lists) as JSON with sorted keys and no spaces."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_hash(value: Any) -> str:
+    """Return the sha256 (hex) of `canonical_json(value)`: the same content has the same key anywhere."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""What became of an execution. Failed, skipped and interrupted invocations are records too, never absent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How an invocation ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+
+
+class Reason(StrEnum):
+    """Why an invocation is not `ok`."""
+
+    EXIT_NONZERO = "exit_nonzero"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    NO_OUTPUT = "no_output"
+    UNPARSABLE = "unparsable"
+    MISSING_METRIC = "missing_metric"
+    UNIT_MISMATCH = "unit_mismatch"
+    TOOL_MISSING = "tool_missing"
+    ENVIRONMENT_UNAVAILABLE = "environment_unavailable"
+    ENVIRONMENT_DIED = "environment_died"
+    SERVER_NOT_READY = "server_not_ready"
+    SPOOL_FULL = "spool_full"
+    SETUP_FAILED = "setup_failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationRecord:
+    """One execution inside a block, as it is stored.
+
+    Times named `host_*` are CLOCK_MONOTONIC nanoseconds of the host that ran the benchmark;
+    `started_at` is the controller's wall clock in Unix seconds.
+    """
+
+    id: str
+    block_id: str
+    environment: str
+    replicate: int
+    position: int
+    status: Status
+    reason: Reason | None
+    detail: str
+    argv: tuple[str, ...]
+    exit_code: int | None
+    started_at: float
+    host_started_ns: int | None
+    host_ended_ns: int | None
+    stdout: bytes
+    stderr: bytes
+    counters_before: bytes
+    """Text of /proc/stat, /proc/loadavg, /proc/pressure/* just before, as the job script read it."""
+    counters_after: bytes
+    fingerprint_id: str | None
+    """Content hash of the fingerprint taken inside the environment."""

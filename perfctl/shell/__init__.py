@@ -1,0 +1,119 @@
+"""How to run a command somewhere: the seam under every environment.
+
+    Shell       run, put, get, spawn     what a benchmark needs
+    Transport   + stream, close          a way to reach a machine: LocalShell, SshShell
+
+A job shell (`perfctl.job`) and every environment's shell (`perfctl.environments`) wrap a Shell in a Shell, so
+they compose: container over ssh, container over local, container in a VM. Commands are argv lists everywhere;
+quoting happens once, where a transport must hand a command line to a remote shell.
+
+A non-zero exit is a value. `HostUnreachable` and `CommandTimeout` are errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command left behind.
+
+    A job shell also fills in the host's CLOCK_MONOTONIC at start and end (ns) and the text of the counters
+    it read just before and just after; other shells leave them None and empty.
+    """
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    counters_before: bytes = b""
+    counters_after: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are no UTF-8 are kept visible as escapes."""
+        return self.stdout.decode("utf-8", "backslashreplace")
+
+    @property
+    def error_text(self) -> str:
+        """Standard error as text, stripped."""
+        return self.stderr.decode("utf-8", "backslashreplace").strip()
+
+
+class Process(Protocol):
+    """A command that goes on in the background (a server)."""
+
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+        ...
+
+    def stop(self) -> None:
+        """End it and its children (SIGTERM, then SIGKILL) and return when it is gone; again is harmless."""
+        ...
+
+    def output(self) -> str:
+        """Return what it has written so far to stdout and stderr, for an error message."""
+        ...
+
+
+class Stream(Protocol):
+    """The two ends of a command that stays: write to its stdin, read from its stdout."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+        ...
+
+    def read_line(self, *, timeout_s: float) -> bytes:
+        """Return one line with its newline. Raises CommandTimeout, or HostUnreachable when it ended."""
+        ...
+
+    def read_exactly(self, size_bytes: int, *, timeout_s: float) -> bytes:
+        """Return exactly that many bytes. Raises like `read_line`."""
+        ...
+
+    def close(self) -> None:
+        """Close both ends."""
+        ...
+
+
+class Shell(Protocol):
+    """How to run a command somewhere."""
+
+    @property
+    def name(self) -> str:
+        """Where commands run, for messages: 'h1', 'h1/container'."""
+        ...
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` to its end. Raises CommandTimeout, HostUnreachable."""
+        ...
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` in the background."""
+        ...
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file there, with these permission bits."""
+        ...
+
+    def get(self, remote: str) -> bytes:
+        """Return a file's bytes. Raises CommandFailed when it cannot be read."""
+        ...
+
+
+class Transport(Shell, Protocol):
+    """A Shell that reaches a machine by itself."""
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        """Start `argv` and talk to it."""
+        ...
+
+    def close(self) -> None:
+        """End the connection; commands in their own session go on."""
+        ...

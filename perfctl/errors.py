@@ -1,28 +1,28 @@
 """The errors a user can meet. Each says what happened, where, and what to do; each has an exit code.
 
-    PerfctlError                  1   internal
-    ├── UsageError                2   the command line, the project file
-    │   ├── UnknownName           2   suite, environment, benchmark, host, run
-    │   └── SuiteError            2   a suite file with a wrong key, type or unit
-    ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
-    │   └── PlaybookFailed        3   a task failed on a host
-    ├── HostError                 4   no host reachable or matched
-    │   ├── HostUnreachable       4
-    │   ├── HostKeyMismatch       4   the host is not the one we knew
-    │   └── NoHostMatched         4
-    ├── RegressionFound           5   a gate was crossed
-    ├── HostLeased                6   another run holds the host
-    ├── Refused                   7   preflight or safety says no
-    │   └── DriftFound            7   a host is not as it was provisioned
-    ├── DataError                 8   data or schema
-    │   ├── SchemaMismatch        8   the database is newer or older than this program
-    │   ├── DatabaseUnavailable   8   locked, read-only, not a database
-    │   └── QueryError            8   a query the database refused
-    ├── CommandFailed             1   a command of ours on a host exited non-zero
-    ├── EnvironmentUnavailable    3   this environment cannot exist on this host, because ...
-    ├── OutputError               8   a benchmark's output could not be read
-    ├── CommandTimeout          124   a command did not end in its time
-    └── Interrupted             130   Ctrl-C; what was measured is kept
+PerfctlError                  1   internal
+├── UsageError                2   the command line, the project file
+│   ├── UnknownName           2   suite, environment, benchmark, host, run
+│   └── SuiteError            2   a suite file with a wrong key, type or unit
+├── PartialFailure            3   some hosts or invocations failed; the rest is kept
+│   └── PlaybookFailed        3   a task failed on a host
+├── HostError                 4   no host reachable or matched
+│   ├── HostUnreachable       4
+│   ├── HostKeyMismatch       4   the host is not the one we knew
+│   └── NoHostMatched         4
+├── RegressionFound           5   a gate was crossed
+├── HostLeased                6   another run holds the host
+├── Refused                   7   preflight or safety says no
+│   └── DriftFound            7   a host is not as it was provisioned
+├── DataError                 8   data or schema
+│   ├── SchemaMismatch        8   the database is newer or older than this program
+│   ├── DatabaseUnavailable   8   locked, read-only, not a database
+│   └── QueryError            8   a query the database refused
+├── CommandFailed             1   a command of ours on a host exited non-zero
+├── EnvironmentUnavailable    3   this environment cannot exist on this host, because ...
+├── OutputError               8   a benchmark's output could not be read
+├── CommandTimeout          124   a command did not end in its time
+└── Interrupted             130   Ctrl-C; what was measured is kept
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The ordered list of what will run where.
 
-    Plan
-    └── Round                one after another
-        └── Track            side by side: no two tracks of a round share a host or a declared resource
-            └── Block        one after another
-                └── PlannedInvocation   every environment once, the baseline twice, in random order
+Plan
+└── Round                one after another
+    └── Track            side by side: no two tracks of a round share a host or a declared resource
+        └── Block        one after another
+            └── PlannedInvocation   every environment once, the baseline twice, in random order
 """
 
 from __future__ import annotations

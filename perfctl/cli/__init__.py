@@ -1,0 +1,86 @@
+"""The command line: one file per command; each parses, calls one function below, and prints.
+
+Only the standard library and click are imported here, and a command's module only when that command is asked
+for: `perfctl --help` costs a tenth of what eager imports would (a test holds this).
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from perfctl import __version__
+from perfctl.cli.settings import Settings, load_settings
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "lab": ("perfctl.cli.lab:lab", "A fleet of systemd hosts on this machine, for trying and testing."),
+    "provision": ("perfctl.cli.provision:provision", "Bring the hosts into the state that runs need."),
+    "verify": ("perfctl.cli.verify:verify", "Read the hosts back; drift is exit 7."),
+    "suites": ("perfctl.cli.suites:suites", "List the suites, or show one."),
+    "benchmarks": ("perfctl.cli.benchmarks:benchmarks", "List the workloads, or show one."),
+    "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
+    "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
+    "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),
+    "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
+    "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
+    "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
+    "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_invocation, v_sample."),
+    "db": ("perfctl.cli.db:db", "Look after the results database."),
+}
+"""Name -> (module:attribute, one line for --help), in the order in which a user meets them."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command runs or shows its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module_name), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module_name}:{attribute} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option(
+    "-i",
+    "--inventory",
+    multiple=True,
+    metavar="PATH",
+    help="Ansible inventory; repeat for more. [PERFCTL_INVENTORY]",
+)
+@click.option("--db", "database", metavar="PATH|URL", help="The results database. [PERFCTL_DB_URL]")
+@click.option(
+    "--project",
+    "project_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project folder: perfctl.toml, inventory/, suites/, results.db.  [default: here]",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="perfctl")
+@click.pass_context
+def main_group(
+    ctx: click.Context, inventory: tuple[str, ...], database: str | None, project_dir: Path, debug: bool
+) -> None:
+    """What a container, a VM or a setting costs on your machines, and how sure that is."""
+    ctx.obj = load_settings(project_dir, inventory=inventory, database=database, debug=debug)
+
+
+__all__ = ["COMMANDS", "LazyGroup", "Settings", "main_group"]

@@ -5,7 +5,9 @@ PerfctlError                  1   internal
 │   ├── UnknownName           2   suite, environment, benchmark, host, run
 │   └── SuiteError            2   a suite file with a wrong key, type or unit
 ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
-│   └── PlaybookFailed        3   a task failed on a host
+│   ├── PlaybookFailed        3   a task failed on a host
+│   ├── EnvironmentUnavailable 3  this environment cannot exist on this host, because ...
+│   └── EnvironmentDied       3   a container or guest ended under the command that ran in it
 ├── HostError                 4   no host reachable or matched
 │   ├── HostUnreachable       4
 │   ├── HostKeyMismatch       4   the host is not the one we knew
@@ -19,7 +21,6 @@ PerfctlError                  1   internal
 │   ├── DatabaseUnavailable   8   locked, read-only, not a database
 │   └── QueryError            8   a query the database refused
 ├── CommandFailed             1   a command of ours on a host exited non-zero
-├── EnvironmentUnavailable    3   this environment cannot exist on this host, because ...
 ├── OutputError               8   a benchmark's output could not be read
 ├── CommandTimeout          124   a command did not end in its time
 └── Interrupted             130   Ctrl-C; what was measured is kept
@@ -72,6 +73,10 @@ class PlaybookFailed(PartialFailure):
 
 class EnvironmentUnavailable(PartialFailure):
     """The environment cannot exist on this host (no engine, no image, a privilege is missing)."""
+
+
+class EnvironmentDied(PartialFailure):
+    """The environment was made and then ended by itself; the message carries its last words."""
 
 
 class HostError(PerfctlError):

@@ -1,0 +1,148 @@
+"""What ansible-runner's events tell: how every task ended on every host, and why one failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfctl.errors import PlaybookFailed
+from perfctl.model import Listener, Note, TaskEnded
+
+_OUTCOMES = {
+    "runner_on_ok": "ok",
+    "runner_on_skipped": "skipped",
+    "runner_on_failed": "failed",
+    "runner_on_async_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+}
+
+
+_NOBODY = "leaves us with no hosts to target"
+
+
+@dataclass(frozen=True, slots=True)
+class HostStats:
+    """How many tasks ended in which way on one host; a rescued failure counts as `rescued` alone."""
+
+    ok: int = 0
+    changed: int = 0
+    failures: int = 0
+    unreachable: int = 0
+    skipped: int = 0
+    rescued: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the host was reached and nothing failed on it."""
+        return not self.failures and not self.unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A task that ended its host's play; `message` is the module's own."""
+
+    host: str
+    task: str
+    message: str
+    unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookResult:
+    """What became of every host that the playbook touched."""
+
+    hosts: Mapping[str, HostStats]
+    failures: tuple[TaskFailure, ...]
+
+    def raise_for_failures(self) -> None:
+        """Raise PlaybookFailed with the first failure's host, task and message; nothing when all is well."""
+        if not self.failures:
+            return
+        first, more = self.failures[0], len(self.failures) - 1
+        hint = f"{more} more host(s) failed" if more else None
+        raise PlaybookFailed(first.message, where=f"{first.host}, task '{first.task}'", hint=hint)
+
+
+@dataclass(slots=True)
+class Story:
+    """What the events have told so far."""
+
+    listener: Listener
+    failures: dict[str, TaskFailure] = field(default_factory=dict)
+    hosts: dict[str, HostStats] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    nobody_matched: bool = False
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        kind, data = event.get("event", ""), event.get("event_data") or {}
+        printed = str(event.get("stdout", "")).replace("\r", "").strip()
+        if kind in _OUTCOMES:
+            self._task_ended(kind, data, printed)
+        elif kind == "runner_on_file_diff":
+            if printed:
+                self.listener(Note("info", f"{data.get('host', '')}, {_task_name(data)}", printed))
+        elif kind == "playbook_on_stats":
+            self.hosts = _stats(data)
+        elif kind == "playbook_on_no_hosts_matched":
+            self.nobody_matched = True
+        elif kind in ("verbose", "error", "warning", "system_warning"):
+            self._said(printed)
+
+    def _task_ended(self, kind: str, data: Mapping[str, Any], printed: str) -> None:
+        host, task, result = data.get("host", ""), _task_name(data), data.get("res") or {}
+        outcome, message = _OUTCOMES[kind], ""
+        if outcome in ("failed", "unreachable"):
+            message = failure_message(result) or printed or "no message"
+            if data.get("ignore_errors"):
+                outcome = "ok"
+            else:
+                self.failures[host] = TaskFailure(host, task, message, unreachable=outcome == "unreachable")
+        elif outcome == "ok" and result.get("changed"):
+            outcome = "changed"
+        self.listener(TaskEnded(host, task, outcome, message))
+
+    def _said(self, text: str) -> None:
+        if not text:
+            return
+        self.complaints.append(text)
+        self.nobody_matched |= _NOBODY in text
+        if text.startswith("[WARNING]"):
+            self.listener(Note("warning", "ansible", text.removeprefix("[WARNING]:").strip()))
+
+
+def failure_message(result: Mapping[str, Any]) -> str:
+    """Return a module's own words from the result of a failed task, '' when it left none."""
+    failed = [
+        item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed")
+    ]
+    if failed:
+        return "; ".join(filter(None, (failure_message(item) for item in failed)))
+    message = str(result.get("msg") or result.get("censored") or result.get("reason") or "").strip()
+    # A command says only "non-zero return code": what it wrote says why.
+    details = str(result.get("stderr") or result.get("module_stderr") or "").strip()
+    if not details and result.get("rc"):
+        details = str(result.get("stdout") or result.get("module_stdout") or "").strip()
+    if details and details not in message:
+        message = f"{message}: {last_lines(details)}" if message else last_lines(details)
+    return message
+
+
+def _stats(data: Mapping[str, Any]) -> dict[str, HostStats]:
+    keys = {"ok": "ok", "changed": "changed", "failures": "failures", "dark": "unreachable"}
+    keys |= {"skipped": "skipped", "rescued": "rescued"}
+    names = sorted({name for key in ("processed", *keys) for name in data.get(key) or {}})
+    return {
+        name: HostStats(**{ours: int((data.get(key) or {}).get(name, 0)) for key, ours in keys.items()})
+        for name in names
+    }
+
+
+def _task_name(data: Mapping[str, Any]) -> str:
+    role, task = data.get("role"), str(data.get("task", ""))
+    return f"{role}: {task}" if role and not task.startswith(f"{role} ") else task
+
+
+def last_lines(text: str, *, count: int = 12) -> str:
+    """Return the end of a long text."""
+    return "\n".join(text.splitlines()[-count:])

@@ -1,0 +1,148 @@
+"""Progress on stderr: a live display on a terminal, plain lines elsewhere.
+
+A measurement must not feel it: the listener only notes what happened, and the display is drawn by a thread of
+its own at most twice a second, and only when what it says has changed. Nothing is ever written to stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import IO
+
+from perfctl.model import Event, InvocationEnded, Listener, Note, RunEnded, RunStarted, Status, TaskEnded
+from perfctl.model.quantity import duration
+from perfctl.output.messages import wants_color
+from perfctl.output.state import ProgressState
+from perfctl.output.text import visible
+
+REFRESH_S = 0.5
+
+
+@contextlib.contextmanager
+def progress(stream: IO[str] | None = None, *, live: bool | None = None) -> Iterator[Listener]:
+    """Give a listener that shows events on `stream` (stderr) until the block ends.
+
+    `live` forces or forbids the live display; by default a terminal has it. A stream that breaks silences the
+    display and never the run.
+    """
+    target = sys.stderr if stream is None else stream
+    if wants_color(target) if live is None else live:
+        with _live_display(target) as listener:
+            yield listener
+    else:
+        yield _PlainLines(target)
+
+
+class _PlainLines:
+    """One line for each thing that ended."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._state = ProgressState()
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._state.take(event)
+            text = event_line(event, self._state)
+            if text:
+                with contextlib.suppress(OSError, ValueError):
+                    print(text, file=self._stream, flush=True)
+
+
+def event_line(event: Event, state: ProgressState) -> str:
+    """Return the one line that tells `event`, or '' when it is not worth a line."""
+    match event:
+        case RunStarted(run_id=run_id, plan=plan, done=done, estimate_s=estimate_s):
+            before = f", {done} done before" if done else ""
+            return f"run {run_id}: {plan.invocation_count} invocations{before}, about {duration(estimate_s)}"
+        case InvocationEnded():
+            return f"[{state.done}/{state.total}] {_invocation_text(event)}"
+        case TaskEnded(host=host, task=task, outcome=outcome, message=message):
+            return visible(f"{host}: {task}: {outcome}" + (f": {_flat(message)}" if message else ""))
+        case Note(level=level, where=where, text=text):
+            place = f"{where}: " if where else ""
+            return visible(("warning: " if level == "warning" else "") + place + _flat(text))
+        case RunEnded(run_id=run_id, status=status, ok=ok, failed=failed):
+            return f"run {run_id}: {status}, {ok} ok, {failed} failed"
+        case _:
+            return ""
+
+
+def _invocation_text(event: InvocationEnded) -> str:
+    block = event.block
+    name = event.invocation.environment
+    if event.invocation.replicate > 1:
+        name += f" (replicate {event.invocation.replicate})"
+    where = f"{block.target} {block.benchmark} {name} block {block.index + 1}"
+    if event.status is Status.OK:
+        return visible(f"{where}: {_flat(event.headline) or 'ok'}")
+    reason = f" ({event.reason})" if event.reason else ""
+    return visible(f"{where}: {event.status.upper()}{reason}: {_flat(event.detail)}".rstrip(": "))
+
+
+def _flat(text: str) -> str:
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _stays(event: Event) -> bool:
+    """Return whether the live display leaves a line about `event` above itself for good."""
+    match event:
+        case InvocationEnded(status=status):
+            return status is not Status.OK
+        case TaskEnded(outcome=outcome):
+            return outcome in ("failed", "unreachable")
+        case _:
+            return isinstance(event, (Note, RunStarted, RunEnded))
+
+
+@contextlib.contextmanager
+def _live_display(stream: IO[str]) -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=stream, force_terminal=True)
+    state = ProgressState()
+    lock = threading.Lock()
+    lasting: list[str] = []
+    stop = threading.Event()
+
+    def listener(event: Event) -> None:
+        with lock:
+            state.take(event)
+            if _stays(event):
+                lasting.append(event_line(event, state))
+
+    def draw(live: Live, shown: str) -> str:
+        with lock:
+            lines, text = list(lasting), "\n".join(state.lines(console.width, console.height))
+            lasting.clear()
+        for line in lines:
+            console.print(Text(line))
+        if text != shown:
+            live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        return text
+
+    def loop(live: Live) -> None:
+        shown = ""
+        with contextlib.suppress(OSError, ValueError):
+            while not stop.wait(REFRESH_S):
+                shown = draw(live, shown)
+
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+    with contextlib.suppress(OSError, ValueError):
+        live.start()
+    thread = threading.Thread(target=loop, args=(live,), name="perfctl-display", daemon=True)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        stop.set()
+        thread.join()
+        with contextlib.suppress(OSError, ValueError):
+            draw(live, "")
+            live.stop()

@@ -1,0 +1,129 @@
+"""What a run is doing now, built from its events; pure but for the clock it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from perfctl.model import Event, InvocationEnded, InvocationStarted, Plan, RunStarted, Status, TaskEnded
+from perfctl.model.quantity import duration
+from perfctl.output.text import visible
+
+_TRUST_PACE_FROM = 0.05
+"""The share of the work after which the pace so far says more about the rest than the estimate does."""
+
+
+@dataclass(slots=True)
+class _HostLine:
+    text: str = "waiting"
+    started: float | None = None
+    expected_s: float = 0.0
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+class ProgressState:
+    """Counts and per-host lines. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hosts: dict[str, _HostLine] = {}
+        self._blocks: dict[tuple[str, str], int] = {}
+        self._weights: dict[str, float] = {}
+        self._started = clock()
+        self._estimate_s: float | None = None
+        self._work_s = 0.0
+        self._work_done_s = 0.0
+        self.total = 0
+        self.done = 0
+        self.failed = 0
+
+    def take(self, event: Event) -> None:
+        """Note what happened."""
+        match event:
+            case RunStarted(plan=plan, done=done, estimate_s=estimate_s):
+                self._begin(plan, done, estimate_s)
+            case InvocationStarted():
+                self._invocation_started(event)
+            case InvocationEnded():
+                self._invocation_ended(event)
+            case TaskEnded(host=host, task=task, outcome=outcome):
+                line = self._hosts.setdefault(host, _HostLine())
+                line.outcomes[outcome] = line.outcomes.get(outcome, 0) + 1
+                line.text = task
+                line.started = None
+            case _:
+                pass
+
+    @property
+    def remaining_s(self) -> float | None:
+        """The estimated time to the end: from the plan at first, from the pace later; None: unknown."""
+        if self._estimate_s is None or self._work_s <= 0:
+            return None
+        elapsed = self._clock() - self._started
+        share = min(1.0, self._work_done_s / self._work_s)
+        if share < _TRUST_PACE_FROM:
+            return max(0.0, self._estimate_s - elapsed)
+        return elapsed * (1 - share) / share
+
+    def lines(self, width: int = 110, height: int = 50) -> list[str]:
+        """Return the display: one line per host (as many as fit), then the total."""
+        size = max((len(name) for name in self._hosts), default=0)
+        lines = [
+            visible(f"{name:<{size}}  {self._host_text(line)}")[:width] for name, line in self._hosts.items()
+        ]
+        if len(lines) > max(1, height - 3):
+            kept = max(1, height - 3)
+            lines[kept:] = [f"... and {len(lines) - kept} more hosts"]
+        if self.total:
+            failed = f", {self.failed} failed" if self.failed else ""
+            elapsed = _clock_text(self._clock() - self._started)
+            left = _clock_text(self.remaining_s)
+            lines.append(
+                f"{self.done}/{self.total} done{failed}, {elapsed} elapsed, about {left} to go"[:width]
+            )
+        return lines
+
+    def _begin(self, plan: Plan, done: int, estimate_s: float) -> None:
+        self._started = self._clock()
+        self.total, self.done, self._estimate_s = plan.invocation_count, done, estimate_s
+        self._weights = {benchmark.name: benchmark.expected_s for benchmark in plan.benchmarks}
+        for block in plan.blocks():
+            name = str(block.target)
+            self._hosts.setdefault(name, _HostLine())
+            key = (name, block.benchmark)
+            self._blocks[key] = self._blocks.get(key, 0) + 1
+            self._work_s += self._weights.get(block.benchmark, 1.0) * len(block.invocations)
+        # What an earlier process did is no part of this one's pace.
+        self._work_s *= 1 - done / self.total if self.total else 1
+
+    def _invocation_started(self, event: InvocationStarted) -> None:
+        block = event.block
+        name = str(block.target)
+        line = self._hosts.setdefault(name, _HostLine())
+        of = self._blocks.get((name, block.benchmark))
+        number = f"{block.index + 1}/{of}" if of else f"{block.index + 1}"
+        line.text = f"{block.benchmark}  {event.invocation.environment}  block {number}"
+        line.started, line.expected_s = self._clock(), event.expected_s
+
+    def _invocation_ended(self, event: InvocationEnded) -> None:
+        self.done += 1
+        self.failed += event.status is Status.FAILED
+        self._work_done_s += self._weights.get(event.block.benchmark, 1.0)
+        line = self._hosts.setdefault(str(event.block.target), _HostLine())
+        line.started = None
+
+    def _host_text(self, line: _HostLine) -> str:
+        if line.outcomes:
+            counts = " ".join(f"{outcome}={count}" for outcome, count in sorted(line.outcomes.items()))
+            return f"{line.text}  {counts}"
+        if line.started is None:
+            return line.text
+        return f"{line.text}  {int(self._clock() - line.started)}/{line.expected_s:.0f} s"
+
+
+def _clock_text(seconds: float | None) -> str:
+    """Return whole seconds as text, so that the display changes once a second and not twice."""
+    if seconds is None or seconds >= 60:
+        return duration(seconds)
+    return f"{round(seconds)} s"

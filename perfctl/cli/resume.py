@@ -1,0 +1,27 @@
+"""perfctl resume: finish a run that was stopped."""
+
+from __future__ import annotations
+
+import click
+
+from perfctl.cli.settings import Settings
+
+
+@click.command()
+@click.argument("run")
+@click.pass_obj
+def resume(settings: Settings, run: str) -> None:
+    """Finish RUN (an id, the start of one, or `latest`).
+
+    Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
+    went on after their controller died are collected first.
+    """
+    from perfctl.cli.ending import finish
+    from perfctl.execute import resume_run
+    from perfctl.output import progress
+
+    with progress() as listener:
+        outcome = resume_run(
+            run, database_url=settings.database_url, inventory=settings.inventory, listener=listener
+        )
+    finish(outcome)

@@ -1,0 +1,86 @@
+"""perfctl run: measure a suite and store every sample."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from perfctl.cli.settings import Settings
+from perfctl.errors import UsageError
+
+
+def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {item!r} is not NAME=VALUE", hint="for example: --param time_s=2")
+        given[name.strip()] = value.strip()
+    return given
+
+
+@click.command()
+@click.option("--suite", required=True, metavar="NAME|FILE", help="What to measure; see: perfctl suites.")
+@click.option(
+    "--env",
+    "environments",
+    multiple=True,
+    metavar="NAME",
+    help="Where; repeat for more.  [default: the suite's]",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(min=1),
+    help="Repetitions of the whole comparison.  [default: the suite's]",
+)
+@click.option(
+    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the benchmarks."
+)
+@click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
+@click.option("--seed", help="Seed of the random order.  [default: the run's id]")
+@click.option(
+    "--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Pairs measuring at a time."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
+@click.pass_obj
+def run(
+    settings: Settings,
+    suite: str,
+    environments: tuple[str, ...],
+    blocks: int | None,
+    parameters: tuple[str, ...],
+    limit: str | None,
+    seed: str | None,
+    max_parallel_pairs: int | None,
+    dry_run: bool,
+) -> None:
+    """Measure a suite on the hosts of the inventory and store every sample.
+
+    Each block runs every environment once and the baseline twice, in random order. Ctrl-C stops cleanly;
+    `perfctl resume RUN` finishes the rest. The run's id goes to standard output.
+    """
+    from perfctl.cli.ending import finish
+    from perfctl.execute import RunRequest, prepare, run_suite
+    from perfctl.output import progress
+
+    request = RunRequest(
+        suite=suite,
+        inventory=settings.inventory,
+        limit=limit,
+        environments=environments,
+        parameters=_parse_parameters(parameters),
+        blocks=blocks,
+        seed=seed,
+        max_parallel_pairs=max_parallel_pairs,
+    )
+    if dry_run:
+        from perfctl.cli.plan_table import print_plan
+
+        print_plan(prepare(request))
+        return
+    with progress() as listener:
+        outcome = run_suite(
+            request, database_url=settings.database_url, command=["perfctl", *sys.argv[1:]], listener=listener
+        )
+    finish(outcome)

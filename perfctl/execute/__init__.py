@@ -1,0 +1,15 @@
+"""Run a plan: blocks in their order, as detached jobs, each invocation committed as it ends.
+
+    prepare ── Suite, hosts, Plan ──> conduct
+                                        ├── Fleet          one connection and one job server per host
+                                        ├── survey         facts of hosts and inside environments
+                                        └── tracks         one thread each, side by side within a round
+                                              └── run_block ── measure ── Store.record_invocation
+
+docs/runs.md tells the story.
+"""
+
+from perfctl.execute.conduct import RunOutcome
+from perfctl.execute.run import Prepared, RunRequest, prepare, resume_run, run_suite
+
+__all__ = ["Prepared", "RunOutcome", "RunRequest", "prepare", "resume_run", "run_suite"]

@@ -1,0 +1,190 @@
+"""One block: every environment once and the baseline twice, in the planned order, on one host or pair."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from perfctl.errors import HostError, Interrupted
+from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
+from perfctl.execute.survey import Survey
+from perfctl.model import (
+    Benchmark,
+    Block,
+    Environment,
+    InvocationEnded,
+    InvocationRecord,
+    InvocationStarted,
+    Listener,
+    Plan,
+    PlannedInvocation,
+    Reason,
+    Status,
+    content_hash,
+)
+from perfctl.shell import Completed
+from perfctl.store import Store
+from perfctl.workloads import Workload, workload
+
+
+@dataclass(slots=True)
+class Conduct:
+    """What the blocks of one run share. `stop` is set when the user wants to end."""
+
+    run_id: str
+    plan: Plan
+    store: Store
+    fleet: Fleet
+    survey: Survey
+    listener: Listener
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def environment(self, name: str) -> Environment:
+        """Return the plan's environment of that name."""
+        return next(item for item in self.plan.environments if item.name == name)
+
+    def benchmark(self, name: str) -> Benchmark:
+        """Return the plan's benchmark of that name."""
+        return next(item for item in self.plan.benchmarks if item.name == name)
+
+
+def invocation_id(block_id: str, planned: PlannedInvocation) -> str:
+    """Return the id of an invocation: derived, so that a later controller can name a job it never started."""
+    return content_hash([block_id, planned.environment, planned.replicate])[:32]
+
+
+def run_block(conduct: Conduct, block: Block, attempt: int) -> str:
+    """Carry out one block and return how it ended: complete, failed or interrupted.
+
+    Every invocation is committed when it ends. Raises Interrupted after the block has been closed.
+    """
+    block_id = conduct.store.begin_block(conduct.run_id, block, attempt)
+    statuses: list[tuple[Status, Reason | None]] = []
+    for planned in block.invocations:
+        if conduct.stop.is_set():
+            return _interrupt(conduct, block_id)
+        outcome = _run_one(conduct, block, block_id, planned)
+        statuses.append((outcome.status, outcome.reason))
+        if outcome.status is Status.INTERRUPTED:
+            return _interrupt(conduct, block_id)
+    status = block_status(statuses)
+    conduct.store.end_block(block_id, status)
+    return status
+
+
+def block_status(statuses: list[tuple[Status, Reason | None]]) -> str:
+    """Return 'complete' when all members are ok, or cannot exist on this host; else 'failed'."""
+    complete = all(
+        status is Status.OK or (status is Status.SKIPPED and reason is Reason.ENVIRONMENT_UNAVAILABLE)
+        for status, reason in statuses
+    )
+    return "complete" if complete else "failed"
+
+
+def record(
+    conduct: Conduct,
+    block: Block,
+    block_id: str,
+    planned: PlannedInvocation,
+    outcome: Outcome,
+    started_at: float,
+) -> None:
+    """Commit one invocation, let the host forget its job, and tell the listener."""
+    benchmark = conduct.benchmark(block.benchmark)
+    metrics = workload(benchmark.workload).metrics(benchmark.parameters)
+    done = outcome.completed or Completed((), -1, b"", b"")
+    surveyed = conduct.survey.get((block.target.host, planned.environment))
+    identity = invocation_id(block_id, planned)
+    conduct.store.record_invocation(
+        InvocationRecord(
+            id=identity,
+            block_id=block_id,
+            environment=planned.environment,
+            replicate=planned.replicate,
+            position=planned.position,
+            status=outcome.status,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            argv=done.argv,
+            exit_code=outcome.completed.exit_code if outcome.completed else None,
+            started_at=started_at,
+            host_started_ns=done.started_ns,
+            host_ended_ns=done.ended_ns,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            counters_before=done.counters_before,
+            counters_after=done.counters_after,
+            fingerprint_id=surveyed.fingerprint_id if surveyed else None,
+        ),
+        metrics,
+        outcome.samples,
+    )
+    if outcome.completed is not None and block.target.host not in conduct.fleet.lost:
+        conduct.fleet[block.target.host].jobs.acknowledge(identity)
+    conduct.listener(
+        InvocationEnded(
+            block, planned, outcome.status, outcome.reason, outcome.detail, outcome.headline(metrics)
+        )
+    )
+
+
+def _interrupt(conduct: Conduct, block_id: str) -> str:
+    conduct.store.end_block(block_id, "interrupted")
+    raise Interrupted("stopped; what was measured is kept")
+
+
+def _run_one(conduct: Conduct, block: Block, block_id: str, planned: PlannedInvocation) -> Outcome:
+    benchmark = conduct.benchmark(block.benchmark)
+    tool = workload(benchmark.workload)
+    started_at = time.time()
+    outcome = _known_beforehand(conduct, block, planned, tool)
+    if outcome is None:
+        conduct.listener(InvocationStarted(block, planned, benchmark.expected_s))
+        outcome = _measure(conduct, block, block_id, planned, benchmark, tool)
+    record(conduct, block, block_id, planned, outcome, started_at)
+    return outcome
+
+
+def _known_beforehand(
+    conduct: Conduct, block: Block, planned: PlannedInvocation, tool: Workload
+) -> Outcome | None:
+    for name in (block.target.host, block.target.peer):
+        if name is None:
+            continue
+        if name in conduct.fleet.lost:
+            return outcome_of(conduct.fleet.lost[name])
+        surveyed = conduct.survey.get((name, planned.environment))
+        verdict = surveyed.verdict_for(tool.programs) if surveyed else None
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def _measure(
+    conduct: Conduct,
+    block: Block,
+    block_id: str,
+    planned: PlannedInvocation,
+    benchmark: Benchmark,
+    tool: Workload,
+) -> Outcome:
+    client: ConnectedHost = conduct.fleet[block.target.host]
+    server = conduct.fleet[block.target.peer] if block.target.peer else None
+    assignment = Assignment(
+        run_id=conduct.run_id,
+        invocation_id=invocation_id(block_id, planned),
+        environment=conduct.environment(planned.environment),
+        benchmark=benchmark,
+        workload=tool,
+        client=client,
+        server=server,
+    )
+    try:
+        return measure(assignment)
+    except HostError as error:
+        # Its name is in the error; when it is not, the client is the one we talked to.
+        lost = error.where if error.where in (block.target.host, block.target.peer) else block.target.host
+        conduct.fleet.mark_lost(str(lost), error)
+        return outcome_of(error)

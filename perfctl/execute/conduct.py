@@ -1,0 +1,142 @@
+"""Carry out a plan: rounds one after another, the tracks of a round side by side, a thread each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from perfctl.errors import Interrupted
+from perfctl.execute.block import Conduct, run_block
+from perfctl.execute.fleet import Fleet
+from perfctl.execute.survey import survey_environments, take_host_facts
+from perfctl.model import Block, Host, Listener, Plan, RunEnded, RunStarted, Status, Track
+from perfctl.plan import estimate_s
+from perfctl.store import Store
+
+OVERHEAD_S = {"native": 0.1, "container": 1.5}
+"""Time around one invocation by kind of environment, for the estimate; measured on a small machine."""
+
+BlockKey = tuple[str, str, int]
+"""Benchmark, target as text, index: names a block of a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended: 'complete', 'partial' or 'interrupted', with its counts of invocations."""
+
+    run_id: str
+    status: str
+    ok: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run as it is to be carried out, or carried on: `attempts` has the tries so far of each block."""
+
+    run_id: str
+    plan: Plan
+    hosts: Sequence[Host]
+    done: frozenset[BlockKey] = frozenset()
+    attempts: Mapping[BlockKey, int] | None = None
+
+
+def block_key(block: Block) -> BlockKey:
+    """Return what names a block of a plan."""
+    return (block.benchmark, str(block.target), block.index)
+
+
+def conduct_run(
+    work: Work,
+    store: Store,
+    listener: Listener,
+    *,
+    before: Callable[[Conduct], frozenset[BlockKey]] | None = None,
+) -> RunOutcome:
+    """Connect, survey, run what is not done yet, read the hosts' facts again, and close the run.
+
+    `before` is called once the hosts are connected (resume collects what an earlier controller left) and
+    returns further blocks that are complete. On Ctrl-C or SIGTERM jobs and containers are ended, the blocks
+    in work are flagged, and the exception goes on.
+    """
+    needed_s = estimate_s(work.plan, overhead_s=OVERHEAD_S)
+    lifetime_s = 3 * needed_s + 3600
+    with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
+        conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
+        done = work.done | (before(conduct) if before else frozenset())
+        members = len(work.plan.environments) + 1
+        listener(RunStarted(work.run_id, work.plan, len(done) * members, needed_s))
+        try:
+            take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
+            conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
+            _run_rounds(conduct, done, dict(work.attempts or {}))
+            take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
+        except BaseException as error:
+            store.end_run(work.run_id, "interrupted")
+            _tell_end(conduct, "interrupted")
+            if isinstance(error, (KeyboardInterrupt, Interrupted)):
+                hint = f"finish it with: perfctl resume {work.run_id}"
+                raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
+            raise
+    return _close(conduct)
+
+
+def _close(conduct: Conduct) -> RunOutcome:
+    states = conduct.store.block_states(conduct.run_id)
+    latest = {
+        (s.benchmark, str(s.target), s.index): s.status for s in sorted(states, key=lambda s: s.attempt)
+    }
+    status = "complete" if all(item == "complete" for item in latest.values()) else "partial"
+    conduct.store.end_run(conduct.run_id, status)
+    return _tell_end(conduct, status)
+
+
+def _tell_end(conduct: Conduct, status: str) -> RunOutcome:
+    counts = conduct.store.counts(conduct.run_id)
+    ok = sum(n for (state, _), n in counts.items() if state == Status.OK)
+    failed = sum(n for (state, _), n in counts.items() if state == Status.FAILED)
+    conduct.listener(RunEnded(conduct.run_id, status, ok, failed))
+    return RunOutcome(conduct.run_id, status, ok, failed)
+
+
+def _run_rounds(conduct: Conduct, done: frozenset[BlockKey], attempts: dict[BlockKey, int]) -> None:
+    for round_ in conduct.plan.rounds:
+        tracks = [
+            Track(tuple(block for block in track.blocks if block_key(block) not in done))
+            for track in round_.tracks
+        ]
+        _run_side_by_side(conduct, [track for track in tracks if track.blocks], attempts)
+
+
+def _run_side_by_side(conduct: Conduct, tracks: list[Track], attempts: dict[BlockKey, int]) -> None:
+    if not tracks:
+        return
+    with ThreadPoolExecutor(max_workers=len(tracks), thread_name_prefix="track") as pool:
+        futures = [pool.submit(_run_track, conduct, track, attempts) for track in tracks]
+        try:
+            _wait(futures)
+        except BaseException:
+            # Ctrl-C, SIGTERM, or a track that could go no further: end what the others are doing too.
+            conduct.stop.set()
+            conduct.fleet.cancel()
+            raise
+
+
+def _wait(futures: Sequence[Future[None]]) -> None:
+    """Wait for all, or for the first error, and raise it. Signals get through between the waits."""
+    pending = set(futures)
+    while pending:
+        finished, pending = wait(pending, timeout=1.0, return_when=FIRST_EXCEPTION)
+        for future in finished:
+            future.result()
+
+
+def _run_track(conduct: Conduct, track: Track, attempts: dict[BlockKey, int]) -> None:
+    for block in track.blocks:
+        if conduct.stop.is_set():
+            raise Interrupted("stopped before the next block")
+        run_block(conduct, block, attempts.get(block_key(block), 0) + 1)
+
+
+__all__ = ["OVERHEAD_S", "BlockKey", "RunOutcome", "Work", "block_key", "conduct_run"]

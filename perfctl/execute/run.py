@@ -1,0 +1,166 @@
+"""From what the user asked for to a run in the database; and from an unfinished run to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from perfctl import __version__
+from perfctl.environments import remove_containers
+from perfctl.errors import NoHostMatched, UsageError
+from perfctl.execute.block import Conduct, block_status, invocation_id, record
+from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, block_key, conduct_run
+from perfctl.execute.fleet import ConnectedHost
+from perfctl.execute.measure import read_outcome
+from perfctl.inventory import load_hosts
+from perfctl.model import Block, Host, Listener, Plan, Reason, Status, new_id
+from perfctl.plan import estimate_s, make_plan, plan_from_json, plan_to_json
+from perfctl.shell import Completed
+from perfctl.store import BlockState, open_store
+from perfctl.suites import load_suite
+from perfctl.workloads import workload
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the user asked for; empty or None means the suite's own choice."""
+
+    suite: str
+    inventory: Sequence[str] = ()
+    limit: str | None = None
+    environments: Sequence[str] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    blocks: int | None = None
+    seed: str | None = None
+    max_parallel_pairs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that could start: what would run where, and how long it would take when all is well."""
+
+    run_id: str
+    plan: Plan
+    hosts: tuple[Host, ...]
+    estimate_s: float
+
+
+def prepare(request: RunRequest) -> Prepared:
+    """Read suite and inventory and make the plan. Touches no host."""
+    suite = load_suite(
+        request.suite,
+        environments=request.environments or None,
+        overrides=request.parameters,
+        blocks=request.blocks,
+    )
+    hosts = tuple(load_hosts(request.inventory, limit=request.limit))
+    run_id = new_id()
+    seed = request.seed if request.seed is not None else run_id
+    plan = make_plan(suite, hosts, seed=seed, max_parallel_pairs=request.max_parallel_pairs)
+    return Prepared(run_id, plan, hosts, estimate_s(plan, overhead_s=OVERHEAD_S))
+
+
+def run_suite(
+    request: RunRequest, *, database_url: str, command: Sequence[str], listener: Listener
+) -> RunOutcome:
+    """Prepare and carry out a run. Raises Interrupted when stopped, with the words that resume it."""
+    prepared = prepare(request)
+    with open_store(database_url, create=True) as store:
+        store.begin_run(
+            prepared.run_id,
+            prepared.plan,
+            plan_to_json(prepared.plan),
+            prepared.hosts,
+            command=command,
+            perfctl_version=__version__,
+            inventory=request.inventory,
+        )
+        return conduct_run(Work(prepared.run_id, prepared.plan, prepared.hosts), store, listener)
+
+
+def resume_run(
+    run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener
+) -> RunOutcome:
+    """Finish a run: collect the jobs that outlived their controller, then run the blocks that lack.
+
+    Complete blocks are never repeated; a block that was cut or failed is kept, flagged, and run again whole
+    as its next attempt. Raises UsageError when nothing is left to do.
+    """
+    with open_store(database_url) as store:
+        detail = store.run(run)
+        run_id = detail.id
+        plan = plan_from_json(store.plan_json(run_id))
+        states = store.block_states(run_id)
+        hosts = _hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
+        done, attempts = _progress(states)
+        if not [block for block in plan.blocks() if block_key(block) not in done]:
+            raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
+        store.resume_run(run_id)
+        work = Work(run_id, plan, hosts, done, attempts)
+        return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
+
+
+def _progress(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
+    """Return the blocks with a complete attempt, and the number of attempts of each."""
+    done, attempts = set(), dict[BlockKey, int]()
+    for state in states:
+        key = (state.benchmark, str(state.target), state.index)
+        attempts[key] = max(attempts.get(key, 0), state.attempt)
+        if state.status == "complete":
+            done.add(key)
+    return frozenset(done), attempts
+
+
+def _hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
+    wanted = {name for block in plan.blocks() for name in (block.target.host, block.target.peer) if name}
+    hosts = tuple(host for host in load_hosts(inventory) if host.name in wanted)
+    missing = wanted - {host.name for host in hosts}
+    if missing:
+        raise NoHostMatched(
+            f"the run needs {', '.join(sorted(missing))}, which the inventory does not have",
+            hint="give the run's inventory with -i",
+        )
+    return hosts
+
+
+def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset[BlockKey]:
+    """Store the results of jobs whose controller died, close their blocks, and remove left-over containers.
+
+    Returns the blocks that are complete by that.
+    """
+    blocks = {block_key(block): block for block in conduct.plan.blocks()}
+    open_states = [state for state in states if state.status == "running"]
+    collected: dict[str, Completed] = {}
+
+    def collect(connected: ConnectedHost) -> None:
+        collected.update(connected.jobs.collect())
+        remove_containers(connected.jobs, conduct.run_id)
+
+    conduct.fleet.each(collect)
+    completed_now = set()
+    for state in open_states:
+        block = blocks[state.benchmark, str(state.target), state.index]
+        if _close_orphaned(conduct, block, state, collected):
+            completed_now.add(block_key(block))
+    return frozenset(completed_now)
+
+
+def _close_orphaned(
+    conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed]
+) -> bool:
+    benchmark = conduct.benchmark(block.benchmark)
+    tool = workload(benchmark.workload)
+    statuses: list[tuple[Status, Reason | None]] = []
+    for planned in block.invocations:
+        identity = invocation_id(state.id, planned)
+        if identity in state.invocations:
+            statuses.append(state.invocations[identity])
+        elif identity in collected:
+            completed = collected[identity]
+            outcome = read_outcome(tool, benchmark, completed)
+            record(conduct, block, state.id, planned, outcome, state.started_at)
+            statuses.append((outcome.status, outcome.reason))
+    whole = len(statuses) == len(block.invocations)
+    status = block_status(statuses) if whole else "interrupted"
+    conduct.store.end_block(state.id, status)
+    return status == "complete"

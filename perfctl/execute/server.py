@@ -1,0 +1,64 @@
+"""The server half of a network workload: started, polled until it listens, stopped whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from perfctl.errors import PerfctlError
+from perfctl.shell import Shell
+from perfctl.workloads import ServerSpec
+
+_READY_TIMEOUT_S = 15.0
+_LISTEN = "0A"
+
+
+class ServerNotReady(PerfctlError):
+    """The server ended, or did not listen in time; the message carries what it said."""
+
+
+def listens(proc_net_tcp: str, port: int) -> bool:
+    """Return whether a TCP socket on `port` is in state LISTEN, from the text of /proc/net/tcp and tcp6.
+
+    Format: proc(5); the second column is local address:port in hex, the fourth the state (0A is LISTEN).
+    """
+    wanted = f":{port:04X}"
+    for line in proc_net_tcp.splitlines():
+        fields = line.split()
+        if len(fields) > 3 and fields[1].endswith(wanted) and fields[3] == _LISTEN:
+            return True
+    return False
+
+
+@contextmanager
+def serving(shell: Shell, spec: ServerSpec) -> Iterator[None]:
+    """Run the server in `shell` for the length of the block. Raises ServerNotReady."""
+    process = shell.spawn(spec.argv)
+    try:
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        pause_s = 0.002
+        while not _is_listening(shell, spec.tcp_port):
+            if time.monotonic() > deadline:
+                raise ServerNotReady(
+                    f"{spec.argv[0]} did not listen on port {spec.tcp_port} within {_READY_TIMEOUT_S:.0f} s: "
+                    f"{process.output().strip() or 'it said nothing'}",
+                    where=shell.name,
+                )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.25)
+        if not process.is_running():
+            # Something listens, but not ours: a daemon of the distribution, or one that was left behind.
+            raise ServerNotReady(
+                f"{spec.argv[0]} ended at once: {process.output().strip() or 'it said nothing'}",
+                where=shell.name,
+                hint=f"see who listens on port {spec.tcp_port} there (ss -ltnp), or choose another port",
+            )
+        yield
+    finally:
+        process.stop()
+
+
+def _is_listening(shell: Shell, port: int) -> bool:
+    # tcp6 is absent where IPv6 is off; cat then exits 1 but has printed the other file.
+    return listens(shell.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"], timeout_s=10).text, port)

@@ -1,0 +1,129 @@
+"""What is true of the hosts and inside the environments: read before a run, and of the hosts after it.
+
+A container or a missing tool that cannot work is found here once, with its reason, so that a run does not
+learn it block after block; the invocations concerned are recorded with that reason, never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfctl import facts
+from perfctl.environments import driver_for
+from perfctl.errors import EnvironmentDied, EnvironmentUnavailable, OutputError
+from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.measure import Outcome, outcome_of
+from perfctl.model import (
+    Environment,
+    FactState,
+    Fingerprint,
+    Listener,
+    Note,
+    Plan,
+    Reason,
+    Status,
+    content_hash,
+)
+from perfctl.store import Store
+from perfctl.workloads import workload
+
+_FACTS_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One environment on one host: the key of its fingerprint, or why nothing can run in it."""
+
+    fingerprint_id: str | None
+    unavailable: Outcome | None = None
+    missing_programs: frozenset[str] = frozenset()
+
+    def verdict_for(self, programs: Sequence[str]) -> Outcome | None:
+        """Return the outcome known beforehand for a benchmark that needs `programs`, or None: it can run."""
+        if self.unavailable is not None:
+            return self.unavailable
+        missing = [program for program in programs if program in self.missing_programs]
+        if missing:
+            detail = f"not installed: {', '.join(missing)} (try: perfctl provision)"
+            return Outcome(Status.FAILED, Reason.TOOL_MISSING, detail)
+        return None
+
+
+Survey = dict[tuple[str, str], Surveyed]
+"""(host, environment) -> what was found."""
+
+
+def programs_of(plan: Plan) -> tuple[str, ...]:
+    """Return the executables that the plan's benchmarks need, each once."""
+    names = [program for item in plan.benchmarks for program in workload(item.workload).programs]
+    return tuple(dict.fromkeys(names))
+
+
+def take_host_facts(
+    fleet: Fleet, store: Store, run_id: str, plan: Plan, phase: str, listener: Listener
+) -> None:
+    """Read and store the facts of all connected hosts at once. `phase` is 'before' or 'after'."""
+    programs = programs_of(plan)
+
+    def take(connected: ConnectedHost) -> None:
+        done = connected.transport.run(facts.host_argv(programs), timeout_s=_FACTS_TIMEOUT_S)
+        try:
+            fingerprint = facts.parse(done.text)
+        except OutputError as error:
+            listener(Note("warning", connected.host.name, f"facts could not be read: {error}"))
+            return
+        store.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
+
+    fleet.each(take)
+
+
+def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener) -> Survey:
+    """Open every environment of the plan once on every host, and store what was true inside."""
+    survey: Survey = {}
+
+    def take(connected: ConnectedHost) -> None:
+        for environment in plan.environments:
+            found = _survey_one(connected, environment, store, run_id, plan)
+            survey[connected.host.name, environment.name] = found
+            if found.unavailable is not None:
+                where = f"{connected.host.name}/{environment.name}"
+                listener(Note("warning", where, f"not available: {found.unavailable.detail}"))
+            elif found.missing_programs:
+                where = f"{connected.host.name}/{environment.name}"
+                listener(
+                    Note("warning", where, f"not installed: {', '.join(sorted(found.missing_programs))}")
+                )
+
+    fleet.each(take)
+    return survey
+
+
+def _survey_one(
+    connected: ConnectedHost, environment: Environment, store: Store, run_id: str, plan: Plan
+) -> Surveyed:
+    host = connected.host
+    programs = programs_of(plan)
+    driver = driver_for(
+        environment,
+        run_id=run_id,
+        invocation_id=content_hash([run_id, host.name, environment.name, "survey"])[:32],
+        host_address=host.network_address,
+    )
+    try:
+        driver.check(connected.jobs)
+        description = driver.describe(connected.jobs)
+        with driver.open(connected.jobs) as inside:
+            done = inside.run(facts.inside_argv(programs), timeout_s=_FACTS_TIMEOUT_S)
+            fingerprint = facts.parse(done.text)
+    except (EnvironmentUnavailable, EnvironmentDied, OutputError) as error:
+        return Surveyed(None, unavailable=outcome_of(error))
+    key = store.record_environment_snapshot(run_id, host.name, environment.name, fingerprint, description)
+    return Surveyed(key, missing_programs=_missing(fingerprint, programs))
+
+
+def _missing(fingerprint: Fingerprint, programs: Sequence[str]) -> frozenset[str]:
+    found = {program: fingerprint.get(f"tool.{program}.path") for program in programs}
+    return frozenset(
+        name for name, fact in found.items() if fact is not None and fact.state is FactState.MISSING
+    )

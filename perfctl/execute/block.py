@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from perfctl.errors import HostError, Interrupted
@@ -20,7 +21,6 @@ from perfctl.model import (
     Listener,
     Plan,
     PlannedInvocation,
-    Reason,
     Status,
     content_hash,
 )
@@ -61,12 +61,12 @@ def run_block(conduct: Conduct, block: Block, attempt: int) -> str:
     Every invocation is committed when it ends. Raises Interrupted after the block has been closed.
     """
     block_id = conduct.store.begin_block(conduct.run_id, block, attempt)
-    statuses: list[tuple[Status, Reason | None]] = []
+    statuses: list[Status] = []
     for planned in block.invocations:
         if conduct.stop.is_set():
             return _interrupt(conduct, block_id)
         outcome = _run_one(conduct, block, block_id, planned)
-        statuses.append((outcome.status, outcome.reason))
+        statuses.append(outcome.status)
         if outcome.status is Status.INTERRUPTED:
             return _interrupt(conduct, block_id)
     status = block_status(statuses)
@@ -74,13 +74,9 @@ def run_block(conduct: Conduct, block: Block, attempt: int) -> str:
     return status
 
 
-def block_status(statuses: list[tuple[Status, Reason | None]]) -> str:
-    """Return 'complete' when all members are ok, or cannot exist on this host; else 'failed'."""
-    complete = all(
-        status is Status.OK or (status is Status.SKIPPED and reason is Reason.ENVIRONMENT_UNAVAILABLE)
-        for status, reason in statuses
-    )
-    return "complete" if complete else "failed"
+def block_status(statuses: Iterable[Status]) -> str:
+    """Return 'complete' when all members are ok, or skipped: they cannot exist there; else 'failed'."""
+    return "complete" if all(status in (Status.OK, Status.SKIPPED) for status in statuses) else "failed"
 
 
 def record(

@@ -94,8 +94,8 @@ def _close(conduct: Conduct) -> RunOutcome:
 
 def _tell_end(conduct: Conduct, status: str) -> RunOutcome:
     counts = conduct.store.counts(conduct.run_id)
-    ok = sum(n for (state, _), n in counts.items() if state == Status.OK)
-    failed = sum(n for (state, _), n in counts.items() if state == Status.FAILED)
+    ok = sum(item.invocations for item in counts if item.status is Status.OK)
+    failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
     conduct.listener(RunEnded(conduct.run_id, status, ok, failed))
     return RunOutcome(conduct.run_id, status, ok, failed)
 

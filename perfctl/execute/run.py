@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, bloc
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.measure import read_outcome
 from perfctl.inventory import load_hosts
-from perfctl.model import Block, Host, Listener, Plan, Reason, Status, new_id
+from perfctl.model import Block, Host, Listener, Plan, new_id
 from perfctl.plan import estimate_s, make_plan, plan_from_json, plan_to_json
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
@@ -88,7 +89,7 @@ def resume_run(
     """
     with open_store(database_url) as store:
         detail = store.run(run)
-        run_id = detail.id
+        run_id = detail.summary.run_id
         plan = plan_from_json(store.plan_json(run_id))
         states = store.block_states(run_id)
         hosts = _hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
@@ -150,17 +151,15 @@ def _close_orphaned(
 ) -> bool:
     benchmark = conduct.benchmark(block.benchmark)
     tool = workload(benchmark.workload)
-    statuses: list[tuple[Status, Reason | None]] = []
+    known = {(item.environment, item.replicate): item.status for item in state.invocations}
     for planned in block.invocations:
-        identity = invocation_id(state.id, planned)
-        if identity in state.invocations:
-            statuses.append(state.invocations[identity])
-        elif identity in collected:
-            completed = collected[identity]
-            outcome = read_outcome(tool, benchmark, completed)
-            record(conduct, block, state.id, planned, outcome, state.started_at)
-            statuses.append((outcome.status, outcome.reason))
-    whole = len(statuses) == len(block.invocations)
-    status = block_status(statuses) if whole else "interrupted"
-    conduct.store.end_block(state.id, status)
+        leg = (planned.environment, planned.replicate)
+        identity = invocation_id(state.block_id, planned)
+        if leg not in known and identity in collected:
+            outcome = read_outcome(tool, benchmark, collected[identity])
+            # When it started is known by the host's own clock only; this is when it was collected.
+            record(conduct, block, state.block_id, planned, outcome, time.time())
+            known[leg] = outcome.status
+    status = block_status(known.values()) if len(known) == len(block.invocations) else "interrupted"
+    conduct.store.end_block(state.block_id, status)
     return status == "complete"

@@ -1,93 +1,45 @@
 """Benchmark programs: how to call one, what metrics it has, how to read its output.
 
-A workload is pure: no I/O, no clock. It is one file in this package and one line in `WORKLOADS`.
+    suite --resolve_parameters()--> parameters --argv()--> a command ... its stdout --parse()--> samples
+
+A workload is pure: no I/O, no clock. It is one file in this package and one entry in `WORKLOADS`.
 docs/workloads.md shows how to write one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from difflib import get_close_matches
 
-from perfctl.model import Metric, Parameter, Sample, Scope
+from perfctl.errors import UnknownName
+from perfctl.workloads.netperf import Netperf
+from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
+from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec, Workload
+from perfctl.workloads.sysbench import Sysbench
 
-Parameters = Mapping[str, Parameter]
+_ALL: tuple[Workload, ...] = (Sysbench(), Netperf())
 
-
-@dataclass(frozen=True, slots=True)
-class ParameterSpec:
-    """One parameter: its default fixes its type; `unit` is '' for pure numbers and names."""
-
-    name: str
-    default: Parameter
-    unit: str
-    description: str
-    choices: tuple[Parameter, ...] = ()
-    minimum: float | None = None
+WORKLOADS: Mapping[str, Workload] = {item.name: item for item in _ALL}
+"""Every workload by its name, in the order of the documentation."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSpec:
-    """The other half of a network workload: runs in the foreground in the same environment on the peer."""
+def workload(name: str) -> Workload:
+    """Return the workload of that name. Raises UnknownName, with the names that come close."""
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    close = get_close_matches(name, WORKLOADS, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(WORKLOADS)}"
+    raise UnknownName(f"there is no workload {name!r}", hint=hint)
 
-    argv: tuple[str, ...]
-    tcp_port: int
-    """It is ready when this TCP port is in state LISTEN in the environment's /proc/net/tcp or tcp6."""
 
-
-class Workload(Protocol):
-    """One benchmark program."""
-
-    @property
-    def name(self) -> str:
-        """The word used in suites, e.g. 'sysbench'."""
-        ...
-
-    @property
-    def scope(self) -> Scope:
-        """'host', or 'pair' when it needs a client and a server."""
-        ...
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """The executables it needs inside the environment; their sha256 is recorded."""
-        ...
-
-    @property
-    def version_argv(self) -> tuple[str, ...]:
-        """A command that prints the tool's version."""
-        ...
-
-    @property
-    def parameter_specs(self) -> tuple[ParameterSpec, ...]:
-        """All parameters, in the order of the documentation."""
-        ...
-
-    def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """The metrics that an invocation with these parameters must report; exactly one is the headline."""
-        ...
-
-    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
-        """The measured command. Pair workloads need the server's address."""
-        ...
-
-    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Commands to run before, in the same environment, unmeasured (test files)."""
-        ...
-
-    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Commands to run after, whatever happened."""
-        ...
-
-    def server(self, parameters: Parameters) -> ServerSpec | None:
-        """The server of a pair workload, else None."""
-        ...
-
-    def expected_s(self, parameters: Parameters) -> float:
-        """How long the measured command takes when all is well."""
-        ...
-
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read the output. Raises OutputError (with its reason) on rubbish or a missing metric."""
-        ...
+__all__ = [
+    "WORKLOADS",
+    "ParameterSpec",
+    "Parameters",
+    "ServerSpec",
+    "Workload",
+    "applicable_specs",
+    "parameter_from_text",
+    "resolve_parameters",
+    "workload",
+]

@@ -1,0 +1,238 @@
+"""netperf 2.7: bulk transfer and request/response between two hosts, over IPv4.
+
+The control and the data connection use fixed ports on the server, so that a firewall can know them. The
+results are asked for by name (omni output, -k) and come back as NAME=VALUE lines. Netperf's own CPU
+figures (-c, -C) are not asked for: inside a container they are those of the whole host, which the counters
+around every invocation record anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perfctl.errors import OutputError, UsageError
+from perfctl.model import Direction, Metric, Reason, Sample, Scope
+from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+
+_TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
+_REQUESTS = ("TCP_RR", "TCP_CRR", "UDP_RR")
+_TESTS = (*_TCP_BULK, "UDP_STREAM", *_REQUESTS)
+
+_PARAMETERS = (
+    ParameterSpec("test", "TCP_RR", "", "MAERTS is STREAM from server to client", choices=_TESTS),
+    ParameterSpec("time_s", 10, "s", "how long to measure", minimum=1),
+    ParameterSpec("message_bytes", 16384, "bytes", "data given to one send call", minimum=1, tests=_TCP_BULK),
+    ParameterSpec(
+        "datagram_bytes",
+        1472,
+        "bytes",
+        "payload of a datagram; 1472 is the most that an MTU of 1500 carries whole",
+        minimum=1,
+        maximum=65507,
+        tests=("UDP_STREAM",),
+    ),
+    ParameterSpec("request_bytes", 1, "bytes", "size of a request", minimum=1, tests=_REQUESTS),
+    ParameterSpec("response_bytes", 1, "bytes", "size of a response", minimum=1, tests=_REQUESTS),
+    ParameterSpec("control_port", 12965, "", "TCP port of netserver", minimum=1, maximum=65535),
+    ParameterSpec(
+        "data_port", 12966, "", "port of the data connection on the server", minimum=1, maximum=65535
+    ),
+)
+
+_PAD_S = 4.0
+"""netserver ends a TCP_CRR test by a timer that it sets 4 s later than asked (PAD_TIME in its source)."""
+
+_BINS = "in whole us, inside a histogram bin (1 us wide below 100 us, 10 us below 1 ms, and so on)"
+
+_THROUGHPUT = Metric("throughput", "Mbit/s", Direction.HIGHER, "data received per second", headline=True)
+_ELAPSED = Metric("elapsed_time", "s", Direction.NEUTRAL, "how long was measured")
+_RETRANSMITS = Metric("retransmits", "segments", Direction.LOWER, "TCP segments that the sender sent again")
+_RATE = Metric(
+    "transactions_per_second",
+    "transactions/s",
+    Direction.HIGHER,
+    "requests answered per second, one at a time",
+    headline=True,
+)
+
+_LATENCIES = tuple(
+    (Metric(f"latency_{name}", "us", direction, description), f"{key}_LATENCY")
+    for name, key, direction, description in (
+        ("min", "MIN", Direction.LOWER, "the fastest transaction, in whole us"),
+        ("mean", "MEAN", Direction.LOWER, "mean time of a transaction"),
+        ("p50", "P50", Direction.LOWER, f"median time of a transaction, {_BINS}"),
+        ("p90", "P90", Direction.LOWER, f"90th percentile, {_BINS}"),
+        ("p99", "P99", Direction.LOWER, f"99th percentile, {_BINS}"),
+        ("max", "MAX", Direction.LOWER, "the slowest transaction, in whole us"),
+        ("stddev", "STDDEV", Direction.NEUTRAL, "standard deviation of the times"),
+    )
+)
+
+_UDP = (
+    (_THROUGHPUT, "REMOTE_RECV_THROUGHPUT"),
+    (Metric("sent_throughput", "Mbit/s", Direction.NEUTRAL, "data sent per second"), "LOCAL_SEND_THROUGHPUT"),
+    (Metric("bytes_sent", "bytes", Direction.NEUTRAL, "data sent in all"), "LOCAL_BYTES_SENT"),
+    (Metric("bytes_received", "bytes", Direction.NEUTRAL, "data received in all"), "REMOTE_BYTES_RECVD"),
+    (Metric("datagrams_sent", "datagrams", Direction.NEUTRAL, "send calls"), "LOCAL_SEND_CALLS"),
+    (Metric("datagrams_received", "datagrams", Direction.NEUTRAL, "recv calls"), "REMOTE_RECV_CALLS"),
+)
+_LOSS = Metric("loss", "%", Direction.LOWER, "share of the sent data that never arrived")
+
+
+class Netperf:
+    """The network benchmark of the distribution (non-free on Debian), client and server."""
+
+    name = "netperf"
+    scope: Scope = "pair"
+    programs = ("netperf", "netserver")
+    version_argv = ("netperf", "-V")
+    parameter_specs = _PARAMETERS
+
+    def check(self, parameters: Parameters) -> None:
+        """Raise UsageError when both connections would want the same port."""
+        if parameters["control_port"] == parameters["data_port"]:
+            raise UsageError(
+                f"control_port and data_port are both {parameters['data_port']}",
+                hint="netserver listens on the one while it serves on the other",
+            )
+
+    def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
+        """Return what this test reports; latencies only where there are transactions."""
+        selected = tuple(metric for metric, _ in _selected(str(parameters["test"])))
+        return (*selected, _LOSS) if parameters["test"] == "UDP_STREAM" else selected
+
+    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
+        """Return the client's command. Raises UsageError without the server's address."""
+        if server_address is None:
+            raise UsageError("netperf needs the address of its server")
+        test = str(parameters["test"])
+        common = ["-4", "-H", server_address, "-p", str(parameters["control_port"])]
+        common += ["-t", test, "-l", str(parameters["time_s"]), "-P", "0"]
+        if test not in _REQUESTS:
+            common += ["-f", "m"]
+        selectors = [key for _, key in _selected(test)] + [key for key, _ in _echoes(parameters)]
+        data_port = ["-P", f",{parameters['data_port']}"]
+        return [
+            "netperf",
+            *common,
+            "--",
+            *data_port,
+            *_sizes(parameters),
+            "-k",
+            ",".join([*selectors, "THROUGHPUT_UNITS"]),
+        ]
+
+    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return nothing: there is nothing to prepare."""
+        return ()
+
+    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return nothing: there is nothing to remove."""
+        return ()
+
+    def server(self, parameters: Parameters) -> ServerSpec | None:
+        """Return netserver in the foreground (-D), without its log file in /tmp (-N)."""
+        port = int(parameters["control_port"])
+        return ServerSpec(("netserver", "-D", "-4", "-N", "-p", str(port)), port)
+
+    def expected_s(self, parameters: Parameters) -> float:
+        """Return `time_s` and a moment to connect; TCP_CRR ends 4 s late."""
+        pad_s = _PAD_S if parameters["test"] == "TCP_CRR" else 0.0
+        return float(parameters["time_s"]) + 0.1 + pad_s
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read NAME=VALUE lines.
+
+        Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch.
+        """
+        require_output(stdout)
+        values = _read_lines(stdout)
+        test = str(parameters["test"])
+        units = _value(values, "THROUGHPUT_UNITS", "throughput")
+        require_unit("throughput", units, "Trans/s" if test in _REQUESTS else "10^6bits/s")
+        for key, expected in _echoes(parameters):
+            if _value(values, key, key) != str(expected):
+                raise OutputError(
+                    f"netperf ran with {key} = {values[key]}, not {expected}", reason=Reason.UNPARSABLE
+                )
+        if test in _REQUESTS and not _number(values, "THROUGHPUT"):
+            # Without a transaction the times that follow are not measured either.
+            raise missing("transaction", "none was answered in the time that was given")
+        samples = [to_sample(metric, _value(values, key, metric.name)) for metric, key in _selected(test)]
+        if test == "UDP_STREAM":
+            samples.append(_loss(values))
+        return samples
+
+
+def _selected(test: str) -> tuple[tuple[Metric, str], ...]:
+    """Return the metrics of a test with the names that netperf's omni output has for them."""
+    elapsed = (_ELAPSED, "ELAPSED_TIME")
+    if test == "UDP_STREAM":
+        return (*_UDP, elapsed)
+    if test in _REQUESTS:
+        return ((_RATE, "THROUGHPUT"), *_LATENCIES, elapsed)
+    # Percentiles are left out here: taking them makes netperf read the clock around every send.
+    sender = "LOCAL" if test == "TCP_STREAM" else "REMOTE"
+    return ((_THROUGHPUT, "THROUGHPUT"), (_RETRANSMITS, f"{sender}_TRANSPORT_RETRANS"), elapsed)
+
+
+def _sizes(parameters: Parameters) -> list[str]:
+    """Return the test's own options for sizes; of a pair the second is the server's."""
+    test = parameters["test"]
+    if test == "TCP_STREAM":
+        return ["-m", f"{parameters['message_bytes']},"]
+    if test == "TCP_MAERTS":
+        return ["-m", f",{parameters['message_bytes']}"]
+    if test == "UDP_STREAM":
+        # Without -R 1 netperf forbids routing, and a container's datagrams would never leave its bridge.
+        size = parameters["datagram_bytes"]
+        return ["-R", "1", "-m", f"{size},", "-M", f"{size},"]
+    return ["-r", f"{parameters['request_bytes']},{parameters['response_bytes']}"]
+
+
+def _echoes(parameters: Parameters) -> tuple[tuple[str, int], ...]:
+    """Return what netperf must say that it used."""
+    test = parameters["test"]
+    if test == "UDP_STREAM":
+        return (("LOCAL_SEND_SIZE", int(parameters["datagram_bytes"])),)
+    if test in _TCP_BULK:
+        sender = "LOCAL" if test == "TCP_STREAM" else "REMOTE"
+        return ((f"{sender}_SEND_SIZE", int(parameters["message_bytes"])),)
+    return (
+        ("REQUEST_SIZE", int(parameters["request_bytes"])),
+        ("RESPONSE_SIZE", int(parameters["response_bytes"])),
+    )
+
+
+def _read_lines(stdout: str) -> dict[str, str]:
+    """Return NAME=VALUE lines as a mapping; a last line that was cut off does not count."""
+    values: dict[str, str] = {}
+    for line in stdout.splitlines(keepends=True):
+        key, equals, value = line.partition("=")
+        if not equals or not line.endswith("\n"):
+            continue
+        if key in values:
+            raise OutputError(f"{key} is there twice", reason=Reason.UNPARSABLE)
+        values[key] = value.strip()
+    if not any(key.isupper() for key in values):
+        raise unparsable("netperf's NAME=VALUE output", stdout)
+    return values
+
+
+def _value(values: dict[str, str], key: str, metric: str) -> str:
+    if key not in values:
+        raise missing(metric, f"no line {key}=")
+    return values[key]
+
+
+def _number(values: dict[str, str], key: str) -> float:
+    return to_sample(_RATE, _value(values, key, key)).value
+
+
+def _loss(values: dict[str, str]) -> Sample:
+    """Return the share of sent data that did not arrive, in percent; nothing sent has no loss."""
+    sent, received = _number(values, "LOCAL_BYTES_SENT"), _number(values, "REMOTE_BYTES_RECVD")
+    if not sent:
+        raise missing("loss", "nothing was sent")
+    return to_sample(_LOSS, 100 * (1 - received / sent))

@@ -1,0 +1,98 @@
+"""The seam of a benchmark program: what it is asked, and what it must answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from perfctl.model import Metric, Parameter, Sample, Scope
+
+Parameters = Mapping[str, Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One parameter: its default fixes its type; `unit` is '' for pure numbers and names."""
+
+    name: str
+    default: Parameter
+    unit: str
+    description: str
+    choices: tuple[Parameter, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    pattern: str = ""
+    """A regular expression that a text must match as a whole; '' allows any."""
+    tests: tuple[str, ...] = ()
+    """The values of the parameter `test` that it belongs to; empty: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """The other half of a network workload: runs in the foreground in the same environment on the peer."""
+
+    argv: tuple[str, ...]
+    tcp_port: int
+    """It is ready when this TCP port is in state LISTEN in the environment's /proc/net/tcp or tcp6."""
+
+
+class Workload(Protocol):
+    """One benchmark program."""
+
+    @property
+    def name(self) -> str:
+        """The word used in suites, e.g. 'sysbench'."""
+        ...
+
+    @property
+    def scope(self) -> Scope:
+        """'host', or 'pair' when it needs a client and a server."""
+        ...
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The executables it needs inside the environment; their sha256 is recorded."""
+        ...
+
+    @property
+    def version_argv(self) -> tuple[str, ...]:
+        """A command that prints the tool's version."""
+        ...
+
+    @property
+    def parameter_specs(self) -> tuple[ParameterSpec, ...]:
+        """All parameters, in the order of the documentation."""
+        ...
+
+    def check(self, parameters: Parameters) -> None:
+        """Raise UsageError for values that are each allowed but do not go together."""
+        ...
+
+    def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
+        """The metrics that an invocation with these parameters must report; exactly one is the headline."""
+        ...
+
+    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
+        """The measured command. Pair workloads need the server's address."""
+        ...
+
+    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Commands to run before, in the same environment, unmeasured (test files)."""
+        ...
+
+    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Commands to run after, whatever happened."""
+        ...
+
+    def server(self, parameters: Parameters) -> ServerSpec | None:
+        """The server of a pair workload, else None."""
+        ...
+
+    def expected_s(self, parameters: Parameters) -> float:
+        """How long the measured command takes when all is well."""
+        ...
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read the output. Raises OutputError (with its reason) on rubbish or a missing metric."""
+        ...

@@ -1,0 +1,326 @@
+"""sysbench 1.0.20: cpu, memory, threads, mutex and fileio.
+
+Every test but mutex runs for `time_s`; mutex runs until its work is done, so its time is its result.
+What a report has is a table (`_report`): one row per metric with the place of its number in the output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from perfctl.errors import OutputError, UsageError
+from perfctl.model import Direction, Metric, Parameter, Reason, Sample, Scope
+from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+
+_TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
+_TIMED = ("cpu", "memory", "threads", "fileio")
+_FILE_FLAGS = ("", "sync", "dsync", "direct")
+_FILE_MODES = ("seqwr", "seqrewr", "seqrd", "rndrd", "rndwr", "rndrw")
+
+
+def _of(tests: tuple[str, ...], *specs: ParameterSpec) -> tuple[ParameterSpec, ...]:
+    return tuple(replace(spec, tests=tests) for spec in specs)
+
+
+_PARAMETERS = (
+    ParameterSpec("test", "cpu", "", "the part of the machine", choices=_TESTS),
+    ParameterSpec("threads", 1, "", "worker threads", minimum=1),
+    *_of(_TIMED, ParameterSpec("time_s", 10, "s", "how long to measure", minimum=1)),
+    ParameterSpec("percentile", 95, "", "the latency percentile to report", minimum=1, maximum=100),
+    ParameterSpec("rand_seed", 1, "", "seed of the random numbers; 0 takes the clock", minimum=0),
+    *_of(("cpu",), ParameterSpec("cpu_max_prime", 10000, "", "an event finds primes up to this", minimum=3)),
+    *_of(
+        ("memory",),
+        ParameterSpec("memory_block_bytes", 1024, "bytes", "block of an event, a power of two", minimum=1),
+        ParameterSpec("memory_total_bytes", 0, "bytes", "end after so much; 0: after time_s", minimum=0),
+        ParameterSpec(
+            "memory_operation", "write", "", "what is done to the block", choices=("read", "write")
+        ),
+        ParameterSpec("memory_scope", "global", "", "a block for all or each", choices=("global", "local")),
+        ParameterSpec("memory_access_mode", "seq", "", "sequential or random", choices=("seq", "rnd")),
+        ParameterSpec("memory_hugetlb", False, "", "take the block from the HugeTLB pool"),
+    ),
+    *_of(
+        ("threads",),
+        ParameterSpec("thread_yields", 1000, "", "lock, yield, unlock: rounds per event", minimum=1),
+        ParameterSpec("thread_locks", 8, "", "mutexes that all threads share", minimum=1),
+    ),
+    *_of(
+        ("mutex",),
+        ParameterSpec("mutex_num", 4096, "", "mutexes to choose from", minimum=1),
+        ParameterSpec("mutex_locks", 50000, "", "locks that each thread takes", minimum=1),
+        ParameterSpec("mutex_loops", 10000, "", "empty loops between two locks", minimum=0),
+    ),
+    *_of(
+        ("fileio",),
+        ParameterSpec("file_test_mode", "rndrw", "", "what is done to the files", choices=_FILE_MODES),
+        ParameterSpec("directory", "/var/tmp", "", "where to make perfctl-fileio/", pattern="/.*"),
+        ParameterSpec("file_num", 128, "", "files", minimum=1),
+        ParameterSpec("file_total_bytes", 2 << 30, "bytes", "size of all files together", minimum=1),
+        ParameterSpec("file_block_bytes", 16384, "bytes", "size of one request", minimum=1),
+        ParameterSpec("file_io_mode", "sync", "", "system calls used", choices=("sync", "async", "mmap")),
+        ParameterSpec("file_async_backlog", 128, "", "requests queued per thread (async)", minimum=1),
+        ParameterSpec("file_extra_flags", "", "", "open(2) flag; '': through the cache", choices=_FILE_FLAGS),
+        ParameterSpec("file_fsync_freq", 100, "", "fsync after so many requests; 0: never", minimum=0),
+        ParameterSpec("file_fsync_all", False, "", "fsync after every write"),
+        ParameterSpec("file_fsync_end", True, "", "fsync when the time is over"),
+        ParameterSpec("file_fsync_mode", "fsync", "", "which call", choices=("fsync", "fdatasync")),
+        ParameterSpec("file_merged_requests", 0, "", "merge at most so many requests; 0: none", minimum=0),
+        ParameterSpec("file_rw_ratio", 1.5, "", "reads per write (rndrw)", minimum=0),
+    ),
+)
+
+_OPTION_OF = {
+    "memory_block_bytes": "memory-block-size",
+    "memory_total_bytes": "memory-total-size",
+    "memory_operation": "memory-oper",
+    "file_total_bytes": "file-total-size",
+    "file_block_bytes": "file-block-size",
+}
+"""Where the tool's option has another name than ours."""
+
+_NOT_OPTIONS = {"test", "time_s", "directory"}
+
+_NUMBER = r"(?P<value>-?(?:nan|inf|[\d.]+))"
+_UNIT = r"(?P<unit>[^\s\d)]*)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Where a report has a metric: `head` finds its line, `tail` the number (and the unit) behind it."""
+
+    metric: Metric
+    head: str
+    tail: str = _NUMBER
+    unit_text: str = ""
+    """The unit as the tool spells it; '' where it prints none."""
+
+
+class Sysbench:
+    """The multi-threaded benchmark tool of the distribution."""
+
+    name = "sysbench"
+    scope: Scope = "host"
+    programs = ("sysbench",)
+    version_argv = ("sysbench", "--version")
+    parameter_specs = _PARAMETERS
+
+    def check(self, parameters: Parameters) -> None:
+        """Raise UsageError for sizes that sysbench itself would refuse."""
+        if parameters["test"] == "memory":
+            block = int(parameters["memory_block_bytes"])
+            if block & (block - 1):
+                raise UsageError(
+                    f"memory_block_bytes = {block} is no power of two",
+                    hint=f"the next ones are {1 << block.bit_length() - 1} and {1 << block.bit_length()}",
+                )
+        if parameters["test"] == "fileio":
+            per_file = int(parameters["file_total_bytes"]) // int(parameters["file_num"])
+            if per_file < int(parameters["file_block_bytes"]):
+                raise UsageError(
+                    f"a file of {per_file} bytes cannot hold a block of {parameters['file_block_bytes']}",
+                    hint="file_total_bytes is shared out to file_num files",
+                )
+
+    def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
+        """Return what the report of this test has; times of events are rounded to 0.01 ms by the tool."""
+        rows = tuple(row.metric for row in _report(parameters))
+        return (_DERIVED_RATE, *rows) if parameters["test"] == "threads" else rows
+
+    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
+        """Return the measured command; the limits by time and by events are always explicit."""
+        return _command(parameters, "run")
+
+    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return what makes the test files and writes them back, so that this is not measured."""
+        if parameters["test"] != "fileio":
+            return ()
+        folder = _folder(parameters)
+        return (["mkdir", "-p", folder], _command(parameters, "prepare"), ["sync", "-f", folder])
+
+    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return what removes the test files and their folder, and nothing else."""
+        if parameters["test"] != "fileio":
+            return ()
+        return (_command(parameters, "cleanup"), ["rmdir", _folder(parameters)])
+
+    def server(self, parameters: Parameters) -> ServerSpec | None:
+        """Return None: no second host."""
+        return None
+
+    def expected_s(self, parameters: Parameters) -> float:
+        """Return `time_s` and a moment to start; for mutex about 0.5 ns for each empty loop."""
+        if parameters["test"] == "mutex":
+            loops = int(parameters["mutex_locks"]) * (int(parameters["mutex_loops"]) + 50)
+            return 0.1 + loops * int(parameters["threads"]) * 0.5e-9
+        return float(parameters["time_s"]) + 0.1
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read a report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
+        require_output(stdout)
+        if not re.search(r"^sysbench 1\.", stdout, re.MULTILINE):
+            raise unparsable("a report of sysbench 1.x", stdout)
+        samples = [_read(row, stdout) for row in _report(parameters)]
+        header = re.search(r"^Latency \((?P<unit>[^)]*)\):[ \t]*$", stdout, re.MULTILINE)
+        require_unit("latency", header["unit"] if header else "", "ms")
+        by_name = {sample.metric: sample.value for sample in samples}
+        if not by_name["total_events"] or not by_name["total_time"]:
+            # The tool then prints zeros for times that nobody measured.
+            raise missing("event", "none ended in the time that was given; give more of it")
+        if parameters["test"] == "threads":
+            rate = by_name["total_events"] / by_name["total_time"]
+            samples.insert(0, to_sample(_DERIVED_RATE, rate))
+        return samples
+
+
+def _command(parameters: Parameters, step: str) -> list[str]:
+    """Return the command line of one step: prepare, run or cleanup."""
+    test = str(parameters["test"])
+    limits = {"time": 0, "events": parameters["threads"]}  # mutex: one event for each thread
+    if test != "mutex":
+        limits = {"time": parameters["time_s"], "events": 0}
+    options: dict[str, Parameter] = dict(limits)
+    for name, value in parameters.items():
+        if name not in _NOT_OPTIONS:
+            options[_OPTION_OF.get(name, name.replace("_", "-"))] = value
+    argv = ["sysbench", test, *(f"--{name}={_text(value)}" for name, value in options.items()), step]
+    # sysbench makes its files where it stands and has no option for another folder.
+    return ["env", "-C", _folder(parameters), *argv] if test == "fileio" else argv
+
+
+def _text(value: Parameter) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _folder(parameters: Parameters) -> str:
+    return f"{str(parameters['directory']).rstrip('/')}/perfctl-fileio"
+
+
+def _read(row: _Row, stdout: str) -> Sample:
+    """Return a row's sample; only whole lines count, so that a cut number is no number."""
+    found = re.findall(rf"^[ \t]*{row.head}", stdout, re.MULTILINE)
+    if not found:
+        raise missing(row.metric.name, f"no line like {row.head!r}")
+    lines = list(re.finditer(rf"^[ \t]*{row.head}[ \t]*{row.tail}[ \t]*\r?\n", stdout, re.MULTILINE))
+    if len(found) > 1 or not lines:
+        problem = "is there twice" if len(found) > 1 else "cannot be read"
+        raise OutputError(f"{row.metric.name} {problem}", reason=Reason.UNPARSABLE)
+    if row.unit_text:
+        require_unit(row.metric.name, lines[0]["unit"], row.unit_text)
+    return to_sample(row.metric, lines[0]["value"])
+
+
+_DERIVED_RATE = Metric(
+    "events_per_second", "events/s", Direction.HIGHER, "total_events / total_time", headline=True
+)
+
+
+def _rate(name: str, unit: str, description: str, *, headline: bool = False) -> Metric:
+    return Metric(name, unit, Direction.HIGHER, description, headline=headline)
+
+
+def _neutral(name: str, unit: str, description: str) -> Metric:
+    return Metric(name, unit, Direction.NEUTRAL, description)
+
+
+def _latency(name: str, description: str) -> Metric:
+    return Metric(f"latency_{name}", "ms", Direction.LOWER, f"{description}, rounded to 0.01 ms")
+
+
+def _report(parameters: Parameters) -> tuple[_Row, ...]:
+    """Return the rows of a test's report."""
+    test = parameters["test"]
+    rows: tuple[_Row, ...] = ()
+    if test == "cpu":
+        rate = _rate("events_per_second", "events/s", "searches for primes per second", headline=True)
+        rows = (_Row(rate, "events per second:"),)
+    elif test == "memory":
+        rows = _MEMORY_ROWS
+    elif test == "fileio":
+        rows = _fileio_rows(str(parameters["file_test_mode"]))
+    return rows + _common_rows(int(parameters["percentile"]), by_work=test == "mutex")
+
+
+_MEMORY_ROWS = (
+    _Row(
+        _rate("bandwidth", "MiB/s", "data moved per second", headline=True),
+        r"\S+ \S+ transferred",
+        rf"\( *{_NUMBER} (?P<unit>[^\s)]+)\)",
+        "MiB/sec",
+    ),
+    _Row(
+        _rate("operations_per_second", "operations/s", "blocks per second"),
+        "Total operations:",
+        rf"\d+ \( *{_NUMBER} (?P<unit>[^)]+)\)",
+        "per second",
+    ),
+    _Row(
+        _neutral("transferred", "MiB", "data moved in all"),
+        r"(?=\S+ \S+ transferred)",
+        rf"{_NUMBER} (?P<unit>\S+) transferred.*",
+        "MiB",
+    ),
+)
+
+
+def _fileio_rows(mode: str) -> tuple[_Row, ...]:
+    """Return the rows for what the mode does; the tool prints 0 for what it does not do."""
+    reads, writes = mode in ("seqrd", "rndrd", "rndrw"), mode not in ("seqrd", "rndrd")
+    unit = r"(?P<unit>[^\s:]+):"
+    rows: tuple[_Row, ...] = ()
+    if reads:
+        bandwidth = _rate("read_bandwidth", "MiB/s", "data read per second", headline=True)
+        rows += (
+            _Row(bandwidth, "read,", f"{unit} *{_NUMBER}", "MiB/s"),
+            _Row(_rate("reads_per_second", "reads/s", "read requests per second"), "reads/s:"),
+        )
+    if writes:
+        bandwidth = _rate("write_bandwidth", "MiB/s", "data written per second", headline=not reads)
+        rows += (
+            _Row(bandwidth, "written,", f"{unit} *{_NUMBER}", "MiB/s"),
+            _Row(_rate("writes_per_second", "writes/s", "write requests per second"), "writes/s:"),
+            _Row(_rate("fsyncs_per_second", "fsyncs/s", "calls of fsync per second"), "fsyncs/s:"),
+        )
+    return rows
+
+
+def _common_rows(percentile: int, *, by_work: bool) -> tuple[_Row, ...]:
+    """Return the rows that every report has. Run by work, the total time is the result."""
+    total_time = _neutral("total_time", "s", "from the first event to the last")
+    if by_work:
+        total_time = Metric("total_time", "s", Direction.LOWER, "time that the work took", headline=True)
+    bins = f"{percentile}th percentile of an event's time, a bin of a histogram with steps of 1.8 %"
+    return (
+        _Row(total_time, "total time:", _NUMBER + _UNIT, "s"),
+        _Row(_neutral("total_events", "events", "events that ended"), "total number of events:"),
+        _Row(_latency("min", "the fastest event"), "min:"),
+        _Row(_latency("avg", "mean time of an event"), "avg:"),
+        _Row(_latency("max", "the slowest event"), "max:"),
+        _Row(_latency(f"p{percentile}", bins), f"{percentile}th percentile:"),
+        _Row(_neutral("latency_sum", "ms", "time of all events of all threads"), "sum:"),
+        _Row(
+            _neutral("thread_events_avg", "events", "events per thread"),
+            r"events \(avg/stddev\):",
+            rf"{_NUMBER}/\S+",
+        ),
+        _Row(
+            _neutral("thread_events_stddev", "events", "how unequal the threads' shares are"),
+            r"events \(avg/stddev\):",
+            rf"[^\s/]+/{_NUMBER}",
+        ),
+        _Row(
+            _neutral("thread_time_avg", "s", "time of a thread inside events"),
+            r"execution time \(avg/stddev\):",
+            rf"{_NUMBER}/\S+",
+        ),
+        _Row(
+            _neutral("thread_time_stddev", "s", "how unequal the threads' times are"),
+            r"execution time \(avg/stddev\):",
+            rf"[^\s/]+/{_NUMBER}",
+        ),
+    )

@@ -8,40 +8,33 @@ over a local shell or inside a VM is the same code.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Protocol
-
-from perfctl.shell import Shell
-
-
-class EnvironmentShell(Shell, Protocol):
-    """A Shell inside an environment."""
-
-    @property
-    def address(self) -> str:
-        """The IP address that other environments of the same kind reach this one at."""
-        ...
-
-    def is_alive(self) -> bool:
-        """Return whether the environment itself still stands (a container may have died under a command)."""
-        ...
-
-    def last_words(self) -> str:
-        """Return what the environment said last (container state and log), for an error message."""
-        ...
+from perfctl.environments.catalogue import CATALOGUE, environment
+from perfctl.environments.container import ContainerDriver, remove_all
+from perfctl.environments.native import NativeDriver
+from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
+from perfctl.model import Environment
 
 
-class EnvironmentDriver(Protocol):
-    """Makes one environment on a host, afresh each time it is opened."""
+def driver_for(
+    environment: Environment, *, run_id: str, invocation_id: str, host_address: str, image: str | None = None
+) -> EnvironmentDriver:
+    """Return the driver that makes `environment` for one invocation.
 
-    def check(self, host: Shell) -> None:
-        """Raise EnvironmentUnavailable (with the reason and what to do) when it cannot exist on this host."""
-        ...
+    `host_address` is the host's address on the test network: the environment's own address wherever it shares
+    the host's network. `image` replaces the image that the environment names.
+    """
+    if environment.kind == "native":
+        return NativeDriver(host_address)
+    return ContainerDriver(
+        environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address, image=image
+    )
 
-    def describe(self, host: Shell) -> dict[str, str]:
-        """Return what the environment is made of there, e.g. image id and digest, engine version; '' unknown."""
-        ...
 
-    def open(self, host: Shell) -> AbstractContextManager[EnvironmentShell]:
-        """Make it, give its shell, and remove it whatever happens."""
-        ...
+__all__ = [
+    "CATALOGUE",
+    "EnvironmentDriver",
+    "EnvironmentShell",
+    "driver_for",
+    "environment",
+    "remove_all",
+]

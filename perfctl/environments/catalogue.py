@@ -1,0 +1,71 @@
+"""The built-in environments. Each relaxation of the stock container is an environment with a name of its own.
+
+Suites may define more; these are what every suite can name without saying what they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from perfctl.errors import UnknownName
+from perfctl.model import Environment
+
+IMAGE = "perfctl/perf-tools:latest"
+"""The image that `perfctl provision` builds on each host from Dockerfile.perf."""
+
+
+def _container(
+    name: str,
+    description: str,
+    *,
+    security_opt: tuple[str, ...] = (),
+    cap_add: tuple[str, ...] = (),
+    privileged: bool = False,
+    host_network: bool = False,
+) -> Environment:
+    return Environment(
+        name=name,
+        kind="container",
+        description=description,
+        engine="docker",
+        image=IMAGE,
+        network="host" if host_network else "bridge",
+        security_opt=security_opt,
+        cap_add=cap_add,
+        privileged=privileged,
+    )
+
+
+_ALL = (
+    Environment(
+        name="native", kind="native", description="The host itself: the baseline of every comparison."
+    ),
+    _container("container", "A stock `docker run`: default seccomp, capabilities and bridge network."),
+    _container("container-hostnet", "Stock, but in the host's network namespace.", host_network=True),
+    _container(
+        "container-unconfined", "Stock, without the seccomp filter.", security_opt=("seccomp=unconfined",)
+    ),
+    _container(
+        "container-apparmor-unconfined",
+        "Stock, without the AppArmor profile.",
+        security_opt=("apparmor=unconfined",),
+    ),
+    _container("container-allcaps", "Stock, with every capability added.", cap_add=("ALL",)),
+    _container(
+        "container-privileged", "Privileged: no seccomp, all capabilities and devices.", privileged=True
+    ),
+)
+
+CATALOGUE: Mapping[str, Environment] = MappingProxyType({each.name: each for each in _ALL})
+"""The built-in environments by name, the baseline first."""
+
+
+def environment(name: str) -> Environment:
+    """Return the built-in environment of that name. Raises UnknownName with the names that come close."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    close = difflib.get_close_matches(name, CATALOGUE, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}"
+    raise UnknownName(f"there is no environment {name!r}", hint=hint)

@@ -1,0 +1,193 @@
+"""The docker command lines that environments use, and what docker's own words mean. Pure: nothing runs here.
+
+All of it works with the client of Docker 20.10 and later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perfctl.model import Environment
+from perfctl.shell import Completed
+
+RUN_LABEL = "perfctl.run"
+INVOCATION_LABEL = "perfctl.invocation"
+
+KEEP_ALIVE = 'trap "exit 0" TERM; while :; do sleep 2147483647 & wait $!; done'
+"""The main process. A shell in `wait` reaps orphans of the benchmark, as an init would; `sleep` alone does
+not. (`docker run --init` needs docker-init on the host and is not stock.) It wakes once in 68 years,
+so it takes nothing from the measurement."""
+
+
+def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+    options = ["--name", name, "--pull", "never"]
+    for key, value in labels.items():
+        options += ["--label", f"{key}={value}"]
+    options += ["--network", environment.network or "bridge"]
+    for value in environment.security_opt:
+        options += ["--security-opt", value]
+    for value in environment.cap_add:
+        options += ["--cap-add", value]
+    if environment.privileged:
+        options.append("--privileged")
+    return options
+
+
+def _command(environment: Environment) -> list[str]:
+    return ["--entrypoint", "sh", str(environment.image), "-c", KEEP_ALIVE]
+
+
+def run_argv(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+    """Return the command that makes and starts a container: stock, but for what `environment` relaxes.
+
+    `--pull never`: nothing is downloaded while measuring; a missing image is an error.
+    """
+    return ["docker", "run", "-d", *_options(environment, name, labels), *_command(environment)]
+
+
+def create_argv(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+    """Return the command that makes the same container without starting it, to read docker's view of it."""
+    return ["docker", "create", *_options(environment, name, labels), *_command(environment)]
+
+
+def probe_argv(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+    """Return the command that runs `true` in such a container and removes it: existence is not use."""
+    options = _options(environment, name, labels)
+    return ["docker", "run", "--rm", *options, "--entrypoint", "true", str(environment.image)]
+
+
+def exec_argv(name: str, argv: Sequence[str], *, has_stdin: bool = False) -> list[str]:
+    """Return the command that runs `argv` inside; without input stdin is /dev/null there."""
+    return ["docker", "exec", *(["-i"] if has_stdin else []), name, *argv]
+
+
+def inspect_argv(template: str, *names: str) -> list[str]:
+    """Return the command that prints `template` filled in for each container, image or network named."""
+    return ["docker", "inspect", "-f", template, *names]
+
+
+def logs_argv(name: str) -> list[str]:
+    """Return the command that prints the last lines of a container's log."""
+    return ["docker", "logs", "--tail", "20", name]
+
+
+def remove_argv(*names: str) -> list[str]:
+    """Return the command that kills and removes containers with their anonymous volumes."""
+    return ["docker", "rm", "-f", "-v", *names]
+
+
+def list_argv(run_id: str) -> list[str]:
+    """Return the command that prints the names of all containers, running or not, of a run."""
+    return ["docker", "ps", "-a", "--filter", f"label={RUN_LABEL}={run_id}", "--format", "{{.Names}}"]
+
+
+def info_argv() -> list[str]:
+    """Return the command that prints what the engine says about itself, as JSON."""
+    return ["docker", "info", "-f", "{{json .}}"]
+
+
+_MEANINGS: tuple[tuple[str, str, str], ...] = (
+    (
+        "Cannot connect to the Docker daemon",
+        "the Docker daemon does not answer",
+        "start it: systemctl start docker",
+    ),
+    (
+        "permission denied while trying to connect",
+        "this user may not talk to the Docker daemon",
+        "set ansible_become for the host, or: usermod -aG docker USER",
+    ),
+    ("No such image", "the image {image} is not there", "build it: perfctl provision"),
+    ("Unable to find image", "the image {image} is not there", "build it: perfctl provision"),
+    (
+        "unable to apply caps",
+        "the host itself lacks capabilities that the container asks for",
+        "leave it out with --env, or measure on a host with all capabilities (not itself a container)",
+    ),
+    ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
+)
+
+
+def why_unavailable(environment: Environment, completed: Completed) -> tuple[str, str | None]:
+    """Return (what is wrong, what to do) for a docker command that failed, with docker's own words."""
+    words = completed.error_text or completed.text.strip()
+    said = words.splitlines()[0].removeprefix("docker: ") if words else f"exit code {completed.exit_code}"
+    for marker, meaning, hint in _MEANINGS:
+        if marker in words:
+            return f"{meaning.format(image=environment.image)} ({said})", hint
+    if has_no_client(completed):
+        return f"there is no docker client ({said})", "install it: perfctl provision"
+    return said, None
+
+
+def has_no_client(completed: Completed) -> bool:
+    """Return whether the host has no docker program (docker's own 127 speaks of the daemon)."""
+    return completed.exit_code in (126, 127) and "daemon" not in completed.error_text
+
+
+def has_no_daemon(completed: Completed) -> bool:
+    """Return whether the docker client found no daemon to talk to."""
+    return completed.exit_code != 0 and "Cannot connect to the Docker daemon" in completed.error_text
+
+
+def is_gone(completed: Completed) -> bool:
+    """Return whether `docker exec` failed because the container does not run: nothing was executed."""
+    words = completed.error_text
+    return completed.exit_code == 1 and not completed.stdout and _says_gone(words)
+
+
+def _says_gone(words: str) -> bool:
+    lines = words.splitlines()
+    first = lines[0] if lines else ""
+    if first.startswith(("Error: No such container", "Error response from daemon: No such container")):
+        return True
+    return first.startswith("Error response from daemon: Container ") and first.endswith("is not running")
+
+
+_NOT_STARTED = "OCI runtime exec failed: "
+
+
+def as_native(completed: Completed, argv: Sequence[str]) -> tuple[int, bytes, bytes]:
+    """Return exit code, stdout and stderr of `docker exec` as a shell on the host would have given them.
+
+    Docker reports a program that cannot be started on stdout, with 126 or 127 as its version pleases.
+    """
+    started = not (completed.exit_code in (126, 127) and completed.text.startswith(_NOT_STARTED))
+    if started:
+        return completed.exit_code, completed.stdout, completed.stderr
+    is_missing = "not found" in completed.text or "no such file or directory" in completed.text
+    return (127 if is_missing else 126), b"", f"{argv[0]}: {completed.text.strip()}\n".encode()
+
+
+def description(inspected: str, info: str) -> dict[str, str]:
+    """Return what an environment is made of, from docker's JSON; '' where docker does not say.
+
+    `inspected` has one line each for the container, its image and (not with the host's network) its network;
+    `info` is the engine's. Identities that change with every container are left out.
+    """
+    objects: list[dict[str, Any]] = [json.loads(line) for line in inspected.splitlines()]
+    container, image, network = [*objects, {}, {}, {}][:3]
+    engine: dict[str, Any] = json.loads(info) if info.strip() else {}
+    return {
+        "engine.version": _text(engine.get("ServerVersion")),
+        "engine.runtime": _text(container.get("HostConfig", {}).get("Runtime")),
+        "engine.storage_driver": _text(engine.get("Driver")),
+        "engine.cgroup_driver": _text(engine.get("CgroupDriver")),
+        "engine.cgroup_version": _text(engine.get("CgroupVersion")),
+        "engine.security_options": _text(engine.get("SecurityOptions")),
+        "engine.containerd_commit": _text(engine.get("ContainerdCommit", {}).get("ID")),
+        "engine.runc_commit": _text(engine.get("RuncCommit", {}).get("ID")),
+        "image.id": _text(image.get("Id")),
+        "image.repo_digests": _text(image.get("RepoDigests")),
+        "image.labels": _text(image.get("Config", {}).get("Labels")),
+        "network.options": _text(network.get("Options")),
+        "container.host_config": _text(container.get("HostConfig")),
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

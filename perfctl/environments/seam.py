@@ -1,0 +1,41 @@
+"""The seam: what an environment is to the floors above. docs/environments.md tells the rules in words."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from perfctl.shell import Shell
+
+
+class EnvironmentShell(Shell, Protocol):
+    """A Shell inside an environment."""
+
+    @property
+    def address(self) -> str:
+        """The IP address that other environments of the same kind reach this one at."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Return whether the environment itself still stands (a container may have died under a command)."""
+        ...
+
+    def last_words(self) -> str:
+        """Return what the environment said last (container state and log), for an error message."""
+        ...
+
+
+class EnvironmentDriver(Protocol):
+    """Makes one environment on a host, afresh each time it is opened."""
+
+    def check(self, host: Shell) -> None:
+        """Raise EnvironmentUnavailable (with the reason and what to do) when it cannot exist on this host."""
+        ...
+
+    def describe(self, host: Shell) -> dict[str, str]:
+        """Return what the environment is made of there, e.g. image id, engine version; '' where unknown."""
+        ...
+
+    def open(self, host: Shell) -> AbstractContextManager[EnvironmentShell]:
+        """Make it, give its shell, and remove it whatever happens. Raises EnvironmentDied."""
+        ...

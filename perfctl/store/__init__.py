@@ -1,0 +1,46 @@
+"""The results database: one SQLite file with every run, its raw outputs and every sample.
+
+    with open_store("results.db", create=True) as store:
+        store.begin_run(...); store.begin_block(...); store.record_invocation(...)
+        store.observations("latest")
+
+    store.py         the door: Store, open_store
+    recording.py     what is written      reading.py   what is read      lease.py   who holds which host
+    series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
+    connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
+    schema.py        the revision; schema.sql and views.sql              tables.py  the schema as typed tables
+    migrations/      from one revision to the next (Alembic)
+
+docs/database.md describes the tables, the views and the rules.
+"""
+
+from __future__ import annotations
+
+from perfctl.store.records import (
+    BlockState,
+    Count,
+    Failure,
+    InvocationState,
+    Rows,
+    RunDetail,
+    RunSummary,
+    StoredBenchmark,
+    StoredEnvironment,
+    StoredEvent,
+)
+from perfctl.store.store import Store, open_store
+
+__all__ = [
+    "BlockState",
+    "Count",
+    "Failure",
+    "InvocationState",
+    "Rows",
+    "RunDetail",
+    "RunSummary",
+    "Store",
+    "StoredBenchmark",
+    "StoredEnvironment",
+    "StoredEvent",
+    "open_store",
+]

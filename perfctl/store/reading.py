@@ -1,0 +1,236 @@
+"""What is read, each function on one connection and in one statement or a few."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+
+from perfctl.errors import UnknownName
+from perfctl.model import Direction, Metric, Observation, Reason, Status, Target
+from perfctl.store.records import (
+    BlockState,
+    Count,
+    Failure,
+    InvocationState,
+    RunDetail,
+    RunSummary,
+    StoredBenchmark,
+    StoredEnvironment,
+    StoredEvent,
+)
+
+
+def find_run(connection: sqlite3.Connection, wanted: str) -> str:
+    """Return the id of the run called `wanted`: an id, its unique beginning or end, or 'latest'.
+
+    Raises UnknownName when there is none, or more than one.
+    """
+    if wanted == "latest":
+        row = connection.execute("SELECT run_id FROM run ORDER BY started_at DESC, run_id DESC").fetchone()
+        if row is None:
+            raise UnknownName("the database has no run yet", hint="`perfctl run --suite cpu` makes one")
+        return str(row[0])
+    found = [
+        str(run_id)
+        for (run_id,) in connection.execute(
+            "SELECT run_id FROM run WHERE substr(run_id, 1, ?1) = ?2 OR substr(run_id, -?1) = ?2"
+            " ORDER BY run_id",
+            (len(wanted), wanted),
+        )
+    ]
+    if not wanted or not found:
+        raise UnknownName(
+            f"there is no run {wanted!r}", hint="`perfctl runs` lists them; 'latest' is the newest"
+        )
+    if len(found) > 1:
+        raise UnknownName(f"{len(found)} runs are called {wanted!r}: {', '.join(found[:5])}")
+    return found[0]
+
+
+def list_runs(connection: sqlite3.Connection, run_id: str | None = None) -> list[RunSummary]:
+    """Return every run (or the one), the oldest first."""
+    where, arguments = ("WHERE run.run_id = ?", (run_id,)) if run_id else ("", ())
+    hosts = defaultdict(list)
+    for host_run, name in connection.execute("SELECT run_id, name FROM run_host ORDER BY run_id, name"):
+        hosts[host_run].append(name)
+    rows = connection.execute(
+        "SELECT run.run_id, run.suite, run.status, run.started_at, run.ended_at, run.planned_invocations,"
+        " v_run.ok, v_run.failed, v_run.skipped, v_run.interrupted"
+        f" FROM run JOIN v_run ON v_run.run_id = run.run_id {where} ORDER BY run.started_at, run.run_id",
+        arguments,
+    )
+    return [
+        RunSummary(identity, suite, status, started_at, ended_at, tuple(hosts[identity]), *numbers)
+        for identity, suite, status, started_at, ended_at, *numbers in rows
+    ]
+
+
+def run_detail(connection: sqlite3.Connection, run_id: str) -> RunDetail:
+    """Return all that is said of one run."""
+    summary = list_runs(connection, run_id)[0]
+    seed, baseline, command, inventory, version = connection.execute(
+        "SELECT seed, baseline, command_json, inventory_json, perfctl_version FROM run WHERE run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return RunDetail(
+        summary=summary,
+        seed=seed,
+        baseline=baseline,
+        command=tuple(json.loads(command)),
+        inventory=tuple(json.loads(inventory)),
+        perfctl_version=version,
+        environments=_environments(connection, run_id),
+        benchmarks=_benchmarks(connection, run_id),
+        counts=tuple(counts(connection, run_id)),
+        failures=_failures(connection, run_id),
+        events=_events(connection, run_id),
+    )
+
+
+def plan_json(connection: sqlite3.Connection, run_id: str) -> str:
+    """Return the plan as it was stored."""
+    return str(connection.execute("SELECT plan_json FROM run WHERE run_id = ?", (run_id,)).fetchone()[0])
+
+
+def _environments(connection: sqlite3.Connection, run_id: str) -> tuple[StoredEnvironment, ...]:
+    rows = connection.execute(
+        "SELECT run_environment.name, kind, description, environment_id"
+        " FROM run_environment JOIN environment USING (environment_id) WHERE run_id = ? ORDER BY position",
+        (run_id,),
+    )
+    return tuple(StoredEnvironment(*row) for row in rows)
+
+
+def _benchmarks(connection: sqlite3.Connection, run_id: str) -> tuple[StoredBenchmark, ...]:
+    rows = connection.execute(
+        "SELECT name, workload, parameters_json, benchmark_id"
+        " FROM run_benchmark JOIN benchmark USING (benchmark_id) WHERE run_id = ? ORDER BY position",
+        (run_id,),
+    )
+    return tuple(
+        StoredBenchmark(name, workload, json.loads(parameters), key)
+        for name, workload, parameters, key in rows
+    )
+
+
+def counts(connection: sqlite3.Connection, run_id: str) -> list[Count]:
+    """Return how many invocations ended in which way."""
+    rows = connection.execute(
+        "SELECT status, reason, count(*) FROM v_invocation WHERE run_id = ? GROUP BY status, reason"
+        " ORDER BY status = 'ok' DESC, count(*) DESC, status, reason",
+        (run_id,),
+    )
+    return [
+        Count(Status(status), Reason(reason) if reason else None, number) for status, reason, number in rows
+    ]
+
+
+def _failures(connection: sqlite3.Connection, run_id: str) -> tuple[Failure, ...]:
+    rows = connection.execute(
+        "SELECT invocation_id, benchmark, host, peer, block, attempt, environment, status, reason, detail,"
+        " exit_code FROM v_invocation WHERE run_id = ? AND status <> 'ok' ORDER BY started, invocation_id",
+        (run_id,),
+    )
+    return tuple(
+        Failure(
+            key,
+            benchmark,
+            Target(host, peer),
+            block,
+            attempt,
+            environment,
+            Status(status),
+            Reason(reason),
+            *rest,
+        )
+        for key, benchmark, host, peer, block, attempt, environment, status, reason, *rest in rows
+    )
+
+
+def _events(connection: sqlite3.Connection, run_id: str) -> tuple[StoredEvent, ...]:
+    rows = connection.execute(
+        "SELECT happened_at, level, place, text FROM event WHERE run_id = ? ORDER BY happened_at, event_id",
+        (run_id,),
+    )
+    return tuple(StoredEvent(*row) for row in rows)
+
+
+def block_states(connection: sqlite3.Connection, run_id: str) -> list[BlockState]:
+    """Return every attempt at every block that has begun, in the order in which they began."""
+    done = defaultdict(list)
+    for block_id, environment, replicate, status in connection.execute(
+        "SELECT block_id, environment.name, replicate, invocation.status FROM invocation"
+        " JOIN block USING (block_id) JOIN environment USING (environment_id)"
+        " WHERE run_id = ? ORDER BY position",
+        (run_id,),
+    ):
+        done[block_id].append(InvocationState(environment, replicate, Status(status)))
+    rows = connection.execute(
+        "SELECT block_id, benchmark, host.name, peer.name, block_index, attempt, status FROM block"
+        " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
+        " WHERE run_id = ? ORDER BY started_at, block_id",
+        (run_id,),
+    )
+    return [
+        BlockState(block_id, benchmark, Target(host, peer), index, attempt, status, tuple(done[block_id]))
+        for block_id, benchmark, host, peer, index, attempt, status in rows
+    ]
+
+
+_OBSERVATIONS = """
+SELECT
+    block.benchmark, metric.metric_pk, host.name, peer.name, block.block_index,
+    environment.name, invocation.replicate, invocation_metric.value
+FROM block
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
+JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
+JOIN invocation ON invocation.block_id = block.block_id
+JOIN environment ON environment.environment_id = invocation.environment_id
+JOIN invocation_metric ON invocation_metric.invocation_pk = invocation.invocation_pk
+JOIN metric ON metric.metric_pk = invocation_metric.metric_pk
+WHERE block.run_id = ?
+    AND block.status = 'complete'
+    AND block.attempt = (
+        SELECT max(later.attempt) FROM block AS later
+        WHERE later.run_id = block.run_id AND later.benchmark = block.benchmark
+            AND later.target = block.target AND later.block_index = block.block_index
+            AND later.status = 'complete'
+    )
+    AND invocation.status = 'ok'
+    AND invocation_metric.value IS NOT NULL
+ORDER BY
+    run_benchmark.position, block.target, block.block_index, invocation.position,
+    metric.is_headline DESC, metric.name
+"""
+
+
+def observations(connection: sqlite3.Connection, run_id: str) -> list[Observation]:
+    """Return one value per invocation and metric: those that are `ok`, of the last complete attempts."""
+    metrics = {
+        pk: Metric(name, unit, Direction(direction), description, bool(is_headline))
+        for pk, name, unit, direction, description, is_headline in connection.execute(
+            "SELECT metric_pk, name, unit, direction, description, is_headline FROM metric"
+        )
+    }
+    return [
+        Observation(benchmark, metrics[metric], Target(host, peer), block, environment, replicate, value)
+        for benchmark, metric, host, peer, block, environment, replicate, value in connection.execute(
+            _OBSERVATIONS, (run_id,)
+        )
+    ]
+
+
+def digests(connection: sqlite3.Connection, run_id: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Return {(host, environment): {program: sha256}} as last seen inside each environment of a run."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for host, environment, program, sha256 in connection.execute(
+        "SELECT host.name, environment.name, program, sha256 FROM environment_snapshot"
+        " JOIN host USING (host_id) JOIN environment USING (environment_id)"
+        " JOIN workload_version USING (fingerprint_id)"
+        " WHERE run_id = ? AND sha256 IS NOT NULL ORDER BY taken_at, environment_snapshot_id, program",
+        (run_id,),
+    ):
+        found.setdefault((host, environment), {})[program] = sha256
+    return found

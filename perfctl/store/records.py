@@ -1,0 +1,127 @@
+"""What the store gives back, where perfctl.model has no word for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perfctl.model import Reason, Status, Target
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of `perfctl runs`. Times are Unix seconds; `ended_at` is None while it runs."""
+
+    run_id: str
+    suite: str
+    status: str
+    started_at: float
+    ended_at: float | None
+    hosts: tuple[str, ...]
+    planned: int
+    ok: int
+    failed: int
+    skipped: int
+    interrupted: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEnvironment:
+    """An environment of a run's plan; `key` is `Environment.key`."""
+
+    name: str
+    kind: str
+    description: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBenchmark:
+    """A benchmark of a run's plan; `key` is `Benchmark.key`."""
+
+    name: str
+    workload: str
+    parameters: Mapping[str, str | int | float | bool]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many invocations ended this way."""
+
+    status: Status
+    reason: Reason | None
+    invocations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An invocation that is not `ok`, and why."""
+
+    invocation_id: str
+    benchmark: str
+    target: Target
+    block: int
+    attempt: int
+    environment: str
+    status: Status
+    reason: Reason
+    detail: str
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """Something worth saying that happened in a run."""
+
+    happened_at: float
+    level: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """All that `perfctl show` says of a run."""
+
+    summary: RunSummary
+    seed: str
+    baseline: str
+    command: tuple[str, ...]
+    inventory: tuple[str, ...]
+    perfctl_version: str
+    environments: tuple[StoredEnvironment, ...]
+    benchmarks: tuple[StoredBenchmark, ...]
+    counts: tuple[Count, ...]
+    failures: tuple[Failure, ...]
+    events: tuple[StoredEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationState:
+    """An invocation of a block that is in the database."""
+
+    environment: str
+    replicate: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class BlockState:
+    """How far one attempt at a block has come. `status` is running, complete, failed or interrupted."""
+
+    block_id: str
+    benchmark: str
+    target: Target
+    index: int
+    attempt: int
+    status: str
+    invocations: tuple[InvocationState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The answer to a query."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]

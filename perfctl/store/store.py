@@ -1,0 +1,244 @@
+"""The door to the results database. Writes are committed when a method returns."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+from perfctl.errors import DatabaseUnavailable, UsageError
+from perfctl.model import (
+    Block,
+    Fingerprint,
+    Host,
+    InvocationRecord,
+    Metric,
+    Observation,
+    Plan,
+    Sample,
+)
+from perfctl.store import artifact, lease, reading, recording, schema, series
+from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
+from perfctl.store.records import BlockState, Count, RunDetail, RunSummary
+from perfctl.store.writer import Writer
+
+T = TypeVar("T")
+
+
+def open_store(
+    url_or_path: str | PathLike[str],
+    *,
+    create: bool = False,
+    read_only: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+) -> Store:
+    """Open a database by path or sqlite:/// URL; `create` makes one where there is none.
+
+    Raises DatabaseUnavailable (missing, locked for longer than `busy_timeout_s`, read-only, damaged, not
+    ours), SchemaMismatch (of an older or newer perfctl), UsageError (another kind of database).
+    """
+    path = path_of(url_or_path)
+    connection = open_checked(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
+    return Store(path, connection, read_only=read_only, busy_timeout_s=busy_timeout_s)
+
+
+class Store:
+    """An open results database, for any number of threads. Made by `open_store`.
+
+    Names of hosts, environments and benchmarks are those of the run's plan; an unknown one is UnknownName.
+    Every method may raise DatabaseUnavailable, and DataError for a row that contradicts the schema.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float
+    ) -> None:
+        self.path = path
+        self._writer = None if read_only else Writer(connection, path)
+        with translated(path):
+            self._reader = connection if read_only else connect(path, "rw", busy_timeout_s=busy_timeout_s)
+        self._reader_lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what was given to the writer and close the file; again is harmless."""
+        with self._reader_lock:
+            self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._reader_lock, translated(self.path):
+            yield self._reader
+
+    def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._writer is None:
+            raise DatabaseUnavailable("the database was opened for reading only", where=str(self.path))
+        return self._writer.do(job)
+
+    # Writing: runs and what is known of them
+
+    def begin_run(
+        self,
+        run_id: str,
+        plan: Plan,
+        plan_json: str,
+        hosts: Sequence[Host],
+        *,
+        command: Sequence[str],
+        perfctl_version: str,
+        inventory: Sequence[str],
+    ) -> None:
+        """Store a new run with status 'running', and its plan, hosts, environments and benchmarks."""
+        header = recording.RunHeader(run_id, plan_json, tuple(command), perfctl_version, tuple(inventory))
+        self._write(lambda connection: recording.insert_run(connection, header, plan, hosts))
+
+    def reopen_run(self, run_id: str) -> None:
+        """Set a run back to 'running', to be resumed. Its blocks stay as they are."""
+        self._write(lambda connection: recording.update_run(connection, run_id, "running"))
+
+    def end_run(self, run_id: str, status: Literal["complete", "partial", "interrupted"]) -> None:
+        """Store how a run ended; blocks that are still running become 'interrupted'."""
+        _check_word("status of a run", status, schema.RUN_STATUSES[1:])
+        self._write(lambda connection: recording.update_run(connection, run_id, status))
+
+    def record_fingerprint(self, fingerprint: Fingerprint) -> str:
+        """Store the static facts, once per content, and return their key."""
+        return self._write(lambda connection: recording.insert_fingerprint(connection, fingerprint))
+
+    def record_host_snapshot(
+        self, run_id: str, host: str, phase: Literal["before", "after"], fingerprint: Fingerprint
+    ) -> str:
+        """Store the facts of a host before or after a run and return the snapshot's key."""
+        _check_word("phase", phase, ("before", "after"))
+        return self._write(
+            lambda connection: recording.insert_host_snapshot(connection, run_id, host, phase, fingerprint)
+        )
+
+    def record_environment_snapshot(
+        self,
+        run_id: str,
+        host: str,
+        environment: str,
+        fingerprint: Fingerprint,
+        description: Mapping[str, str],
+    ) -> str:
+        """Store the facts inside an environment and return the key for `InvocationRecord.fingerprint_id`.
+
+        `description` (image digest, engine version, ...) becomes static facts `environment.NAME` of the same
+        fingerprint, so invocations with one key ran in equal environments; '' is stored as missing.
+        """
+        whole = recording.with_description(fingerprint, description)
+        return self._write(
+            lambda connection: recording.insert_environment_snapshot(
+                connection, run_id, host, environment, whole
+            )
+        )
+
+    def record_event(self, run_id: str, level: str, where: str, text: str) -> None:
+        """Store something worth saying; `level` is info, warning or error."""
+        self._write(lambda connection: recording.insert_event(connection, run_id, level, where, text))
+
+    # Writing: blocks and invocations
+
+    def begin_block(self, run_id: str, block: Block, attempt: int) -> str:
+        """Store that an attempt at a block begins and return its key."""
+        return self._write(lambda connection: recording.insert_block(connection, run_id, block, attempt))
+
+    def end_block(self, block_id: str, status: Literal["complete", "failed", "interrupted"]) -> None:
+        """Store how a block ended."""
+        _check_word("status of a block", status, schema.BLOCK_STATUSES[1:])
+        self._write(lambda connection: recording.update_block(connection, block_id, status))
+
+    def record_invocation(
+        self, record: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
+    ) -> None:
+        """Store an execution, its raw output and its samples, all or nothing.
+
+        Raises DataError for a sample of an undeclared metric, in another unit than its metric's, or that is
+        no finite number; for one index twice; for a status that is not ok and has no reason; and for an
+        invocation that is already there. Nothing is stored then.
+        """
+        prepared = recording.prepare(record, metrics, series.group(metrics, samples))
+        self._write(lambda connection: recording.insert_invocation(connection, prepared))
+
+    # Leases
+
+    def acquire_lease(self, run_id: str, hosts: Sequence[Host], ttl_s: float) -> str:
+        """Take all hosts for a run for `ttl_s` seconds, or none, and return the lease's key.
+
+        Raises HostLeased when a run that is alive holds one of them.
+        """
+        return self._write(lambda connection: lease.acquire(connection, run_id, hosts, ttl_s))
+
+    def renew_lease(self, lease_id: str, ttl_s: float) -> None:
+        """Keep the hosts for `ttl_s` seconds from now. Raises HostLeased when they were lost."""
+        self._write(lambda connection: lease.renew(connection, lease_id, ttl_s))
+
+    def release_lease(self, lease_id: str) -> None:
+        """Give the hosts back; again is harmless."""
+        self._write(lambda connection: lease.release(connection, lease_id))
+
+    # Reading. `run` is an id, its unique beginning or end, or 'latest'; UnknownName otherwise.
+
+    def runs(self) -> list[RunSummary]:
+        """Return every run, the oldest first."""
+        with self._reading() as connection:
+            return reading.list_runs(connection)
+
+    def run_id(self, run: str) -> str:
+        """Return the full id of a run."""
+        with self._reading() as connection:
+            return reading.find_run(connection, run)
+
+    def run(self, run: str) -> RunDetail:
+        """Return all that is said of a run."""
+        with self._reading() as connection:
+            return reading.run_detail(connection, reading.find_run(connection, run))
+
+    def plan_json(self, run: str) -> str:
+        """Return the plan as `begin_run` was given it."""
+        with self._reading() as connection:
+            return reading.plan_json(connection, reading.find_run(connection, run))
+
+    def block_states(self, run: str) -> list[BlockState]:
+        """Return every attempt at every block that has begun, in the order in which they began."""
+        with self._reading() as connection:
+            return reading.block_states(connection, reading.find_run(connection, run))
+
+    def observations(self, run: str) -> list[Observation]:
+        """Return one value per invocation and metric, from ok invocations of the last complete attempts."""
+        with self._reading() as connection:
+            return reading.observations(connection, reading.find_run(connection, run))
+
+    def counts(self, run: str) -> list[Count]:
+        """Return how many invocations ended in which way."""
+        with self._reading() as connection:
+            return reading.counts(connection, reading.find_run(connection, run))
+
+    def digests(self, run: str) -> dict[tuple[str, str], dict[str, str]]:
+        """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""
+        with self._reading() as connection:
+            return reading.digests(connection, reading.find_run(connection, run))
+
+    def artifact(self, sha256: str) -> bytes:
+        """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""
+        with self._reading() as connection:
+            return artifact.read(connection, sha256)
+
+
+def _check_word(what: str, word: str, allowed: Sequence[str]) -> None:
+    if word not in allowed:
+        raise UsageError(f"the {what} cannot be {word!r}", hint=f"one of: {', '.join(allowed)}")

@@ -1,0 +1,123 @@
+-- The views that users' queries may rely on. docs/database.md describes every column; a test compares the two.
+
+CREATE VIEW v_run AS
+SELECT
+    run.run_id,
+    run.suite,
+    run.status,
+    run.baseline,
+    run.seed,
+    strftime('%Y-%m-%dT%H:%M:%SZ', run.started_at, 'unixepoch') AS started,
+    strftime('%Y-%m-%dT%H:%M:%SZ', run.ended_at, 'unixepoch') AS ended,
+    run.ended_at - run.started_at AS duration_s,
+    (SELECT count(*) FROM run_host WHERE run_host.run_id = run.run_id) AS hosts,
+    run.planned_invocations,
+    coalesce(tally.invocations, 0) AS invocations,
+    coalesce(tally.ok, 0) AS ok,
+    coalesce(tally.failed, 0) AS failed,
+    coalesce(tally.skipped, 0) AS skipped,
+    coalesce(tally.interrupted, 0) AS interrupted,
+    run.perfctl_version
+FROM run
+LEFT JOIN (
+    SELECT
+        block.run_id,
+        count(*) AS invocations,
+        sum(invocation.status = 'ok') AS ok,
+        sum(invocation.status = 'failed') AS failed,
+        sum(invocation.status = 'skipped') AS skipped,
+        sum(invocation.status = 'interrupted') AS interrupted
+    FROM block
+    JOIN invocation ON invocation.block_id = block.block_id
+    GROUP BY block.run_id
+) AS tally ON tally.run_id = run.run_id;
+
+CREATE VIEW v_invocation AS
+SELECT
+    invocation.invocation_id,
+    block.run_id,
+    run.suite,
+    block.benchmark,
+    benchmark.workload,
+    block.target,
+    host.name AS host,
+    peer.name AS peer,
+    environment.name AS environment,
+    block.block_index AS block,
+    block.attempt,
+    block.status AS block_status,
+    invocation.replicate,
+    invocation.position,
+    invocation.status,
+    invocation.reason,
+    invocation.detail,
+    invocation.exit_code,
+    strftime('%Y-%m-%dT%H:%M:%SZ', invocation.started_at, 'unixepoch') AS started,
+    (invocation.host_ended_ns - invocation.host_started_ns) / 1e9 AS duration_s,
+    invocation.argv_json,
+    invocation.stdout_sha256,
+    invocation.stderr_sha256,
+    invocation.fingerprint_id
+FROM invocation
+JOIN block ON block.block_id = invocation.block_id
+JOIN run ON run.run_id = block.run_id
+JOIN benchmark ON benchmark.benchmark_id = block.benchmark_id
+JOIN environment ON environment.environment_id = invocation.environment_id
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id;
+
+CREATE VIEW v_value AS
+SELECT
+    invocation.invocation_id,
+    block.run_id,
+    block.benchmark,
+    block.target,
+    environment.name AS environment,
+    block.block_index AS block,
+    block.attempt,
+    block.status AS block_status,
+    invocation.replicate,
+    invocation.status,
+    metric.name AS metric,
+    metric.unit,
+    metric.direction,
+    metric.is_headline,
+    invocation_metric.value,
+    invocation_metric.sample_count,
+    invocation_metric.warmup_count,
+    invocation_metric.value_sum,
+    invocation_metric.minimum,
+    invocation_metric.maximum,
+    CASE WHEN series.packed IS NULL THEN 'rows' ELSE 'packed' END AS kept_as
+FROM invocation_metric
+JOIN invocation ON invocation.invocation_pk = invocation_metric.invocation_pk
+JOIN metric ON metric.metric_pk = invocation_metric.metric_pk
+JOIN block ON block.block_id = invocation.block_id
+JOIN environment ON environment.environment_id = invocation.environment_id
+LEFT JOIN series
+    ON series.invocation_pk = invocation_metric.invocation_pk
+    AND series.metric_pk = invocation_metric.metric_pk;
+
+CREATE VIEW v_sample AS
+SELECT
+    invocation.invocation_id,
+    block.run_id,
+    block.benchmark,
+    block.target,
+    environment.name AS environment,
+    block.block_index AS block,
+    block.attempt,
+    block.status AS block_status,
+    invocation.replicate,
+    invocation.status,
+    metric.name AS metric,
+    metric.unit,
+    metric.direction,
+    sample.sample_index,
+    sample.is_warmup,
+    sample.value
+FROM sample
+JOIN invocation ON invocation.invocation_pk = sample.invocation_pk
+JOIN metric ON metric.metric_pk = sample.metric_pk
+JOIN block ON block.block_id = invocation.block_id
+JOIN environment ON environment.environment_id = invocation.environment_id;

@@ -1,0 +1,52 @@
+"""The one thread that writes: every change is one transaction, committed before its caller goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from perfctl.errors import DatabaseUnavailable
+from perfctl.store.connection import translated
+
+T = TypeVar("T")
+
+
+class Writer:
+    """Runs jobs one after another, in the order in which they come, each in its own transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
+        self._is_open = True
+
+    def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `job` returns, after its commit. Its errors, and the database's, reach the caller.
+
+        An interrupt while waiting does not undo the job: it is committed all the same.
+        """
+        if not self._is_open:
+            raise DatabaseUnavailable("the database was closed", where=str(self._path))
+        return self._thread.submit(self._transact, job).result()
+
+    def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        with translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = job(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # After a full disk or an I/O error SQLite may have rolled back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        return result
+
+    def close(self) -> None:
+        """Wait for the jobs already given, then close the connection; again is harmless."""
+        self._is_open = False
+        self._thread.shutdown(wait=True)
+        self._connection.close()

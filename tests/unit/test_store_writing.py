@@ -1,0 +1,356 @@
+"""What goes into the database comes out of it: runs, blocks, invocations, samples, facts."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import DatabaseUnavailable, DataError, UnknownName, UsageError
+from perfctl.model import Fact, FactState, Fingerprint, Reason, Sample, Status, Target
+from perfctl.store import Count, InvocationState, Store, open_store
+from tests.unit import store_cases as cases
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+@pytest.fixture
+def store(path):
+    with open_store(path, create=True) as opened:
+        yield opened
+
+
+def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_run_is_kept_with_its_plan_hosts_environments_and_benchmarks(store):
+    run_id = cases.begin_run(store)
+    detail = store.run(run_id)
+    assert detail.summary.status == "running"
+    assert detail.summary.hosts == ("h1", "h2")
+    assert detail.summary.planned == 12
+    assert detail.command == ("perfctl", "run", "--suite", "demo")
+    assert detail.inventory == ("inventory/lab.yml",)
+    assert [environment.name for environment in detail.environments] == ["native", "container"]
+    assert detail.environments[1].key == cases.CONTAINER.key
+    assert [(item.name, item.workload, item.parameters) for item in detail.benchmarks] == [
+        ("cpu-1", "sysbench", {"test": "cpu", "threads": 1}),
+        ("stream", "netperf", {"test": "TCP_STREAM"}),
+    ]
+    assert store.plan_json("latest") == '{"plan": "as text"}'
+    store.end_run(run_id, "partial")
+    assert store.run(run_id).summary.status == "partial"
+    assert store.run(run_id).summary.ended_at is not None
+    store.reopen_run(run_id)
+    assert store.run(run_id).summary.ended_at is None
+
+
+def test_equal_hosts_environments_and_benchmarks_of_two_runs_are_one_row(store, path):
+    cases.begin_run(store)
+    cases.begin_run(store)
+    tables = ("run", "host", "environment", "benchmark")
+    assert [rows(path, f"SELECT count(*) FROM {name}")[0][0] for name in tables] == [2, 2, 2, 2]
+
+
+def test_an_invocation_is_committed_when_the_call_returns(store, path):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(1.0, 2.0))
+    # Another connection sees only what is committed.
+    assert rows(path, "SELECT status, exit_code FROM invocation") == [("ok", 0)]
+    assert rows(path, "SELECT sample_index, value FROM sample") == [(0, 1.0), (1, 2.0)]
+
+
+def test_raw_output_comes_back_and_equal_output_is_kept_once(store, path):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    noise = bytes(range(256)) * 100
+    for replicate in (1, 2):
+        done = cases.record(block_id, "native", replicate, stdout=noise, stderr=b"warning: \xff\n")
+        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    digests = rows(path, "SELECT stdout_sha256, stderr_sha256 FROM invocation")
+    assert digests[0] == digests[1]
+    assert store.artifact(digests[0][0]) == noise
+    assert store.artifact(digests[0][1]) == b"warning: \xff\n"
+    assert rows(path, "SELECT count(*) FROM artifact") == [(4,)]
+    assert rows(path, "SELECT count(*) FROM artifact WHERE length(content) > size_bytes + 32") == [(0,)]
+
+
+def test_the_derived_row_is_the_median_without_warmup_and_count_and_sum_of_all(store, path):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    values = (100.0, 3.0, 1.0, 2.0, 4.0)
+    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*values, warmups=1))
+    found = rows(path, "SELECT value, sample_count, warmup_count, value_sum, minimum, maximum FROM v_value")
+    assert found == [(2.5, 5, 1, 110.0, 1.0, 100.0)]
+
+
+def test_only_warmup_gives_no_value_and_no_observation(store, path):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(5.0, warmups=1))
+    store.end_block(block_id, "complete")
+    assert rows(path, "SELECT value FROM v_value") == [(None,)]
+    assert store.observations(run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (Sample("events_per_s", 1.0, "1/min"), "is in '1/min', its metric in '1/s'"),
+        (Sample("events_per_s", math.nan, "1/s"), "no finite number"),
+        (Sample("events_per_s", math.inf, "1/s"), "no finite number"),
+        (Sample("frames", 1.0, "1/s"), "not declared"),
+        (Sample("events_per_s", 1.0, "1/s", index=0), "one index twice"),
+        (Sample("events_per_s", 1.0, "1/s", index=-1), "negative index"),
+    ],
+)
+def test_a_wrong_sample_is_refused_and_nothing_of_the_invocation_is_kept(store, path, sample, message):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(DataError, match=message):
+        store.record_invocation(cases.record(block_id), cases.METRICS, [*cases.samples(1.0), sample])
+    assert rows(path, "SELECT count(*) FROM invocation") == [(0,)]
+    assert rows(path, "SELECT count(*) FROM artifact") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"status": Status.FAILED}, {"reason": Reason.TIMEOUT}],
+    ids=["failed without reason", "ok with a reason"],
+)
+def test_status_and_reason_must_agree(store, changes):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(DataError, match="the reason"):
+        store.record_invocation(cases.record(block_id, **changes), cases.METRICS, [])
+
+
+def test_an_invocation_is_stored_once(store, path):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    done = cases.record(block_id)
+    store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    with pytest.raises(DataError, match="refused a row"):
+        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    assert rows(path, "SELECT count(*) FROM invocation") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda store, run: store.begin_block(run, cases.block(Target("h9")), 1), "no host 'h9'"),
+        (lambda store, run: store.begin_block(run, cases.block(benchmark="x"), 1), "no benchmark 'x'"),
+        (lambda store, run: store.end_block("nowhere", "complete"), "no block nowhere"),
+        (lambda store, run: store.end_run("nowhere", "complete"), "no run nowhere"),
+        (lambda store, run: store.record_invocation(cases.record("x"), (), []), "no block x"),
+        (
+            lambda store, run: store.record_host_snapshot(run, "h9", "before", Fingerprint(())),
+            "no host 'h9'",
+        ),
+    ],
+)
+def test_an_unknown_name_is_refused(store, call, message):
+    run_id = cases.begin_run(store)
+    with pytest.raises(UnknownName, match=message):
+        call(store, run_id)
+
+
+def test_an_unknown_environment_is_refused(store):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(UnknownName, match="no environment 'vm'"):
+        store.record_invocation(cases.record(block_id, "vm"), cases.METRICS, [])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.end_run("x", "done"),
+        lambda store: store.end_block("x", "ok"),
+        lambda store: store.record_host_snapshot("x", "h1", "during", Fingerprint(())),
+    ],
+)
+def test_an_unknown_status_or_phase_is_refused(store, call):
+    with pytest.raises(UsageError, match="cannot be"):
+        call(store)
+
+
+def test_a_fingerprint_that_was_not_stored_is_refused(store):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(DataError, match="FOREIGN KEY"):
+        store.record_invocation(cases.record(block_id, fingerprint_id="0" * 64), cases.METRICS, [])
+
+
+FACTS = (
+    Fact("kernel.release", FactState.PRESENT, "6.1.0"),
+    Fact("cpu.governor", FactState.MISSING, ""),
+    Fact("dmi.bios", FactState.DENIED, ""),
+    Fact("tool.sysbench.version", FactState.PRESENT, "1.0.20"),
+    Fact("tool.sysbench.sha256", FactState.PRESENT, "ab" * 32),
+    Fact("tool.netperf.sha256", FactState.MISSING, ""),
+)
+
+
+def load(value: str) -> Fact:
+    return Fact("load.1min", FactState.PRESENT, value, is_static=False)
+
+
+def test_static_facts_are_kept_once_and_dynamic_ones_with_each_snapshot(store, path):
+    run_id = cases.begin_run(store)
+    store.record_host_snapshot(run_id, "h1", "before", Fingerprint((*FACTS, load("0.1"))))
+    store.record_host_snapshot(run_id, "h1", "after", Fingerprint((*FACTS, load("7.5"))))
+    assert rows(path, "SELECT fingerprint_id FROM fingerprint") == [(Fingerprint(FACTS).key,)]
+    assert rows(path, "SELECT phase, dynamic_json FROM host_snapshot ORDER BY phase") == [
+        ("after", '[["load.1min","present","7.5"]]'),
+        ("before", '[["load.1min","present","0.1"]]'),
+    ]
+    states = rows(
+        path,
+        "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        " FROM fingerprint, json_each(facts_json) ORDER BY 1",
+    )
+    assert ("cpu.governor", "missing") in states
+    assert ("dmi.bios", "denied") in states
+
+
+def test_an_environments_facts_and_makeup_are_tied_to_its_invocations(store, path):
+    run_id = cases.begin_run(store)
+    keys = [
+        store.record_environment_snapshot(
+            run_id, "h1", "container", Fingerprint(FACTS), {"image.digest": digest, "engine.version": ""}
+        )
+        for digest in ("sha256:1", "sha256:2", "sha256:1")
+    ]
+    assert keys[0] == keys[2] != keys[1]
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    done = cases.record(block_id, "container", fingerprint_id=keys[1])
+    store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    found = rows(
+        path,
+        "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')"
+        " FROM v_invocation JOIN fingerprint USING (fingerprint_id), json_each(facts_json)"
+        " WHERE json_extract(value, '$[0]') LIKE 'environment.%' ORDER BY 1",
+    )
+    assert found == [
+        ("environment.engine.version", "missing", ""),
+        ("environment.image.digest", "present", "sha256:2"),
+    ]
+    assert store.digests(run_id) == {("h1", "container"): {"sysbench": "ab" * 32}}
+
+
+def test_failures_are_rows_with_their_reason(store):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(cases.PAIR, benchmark="stream"), 1)
+    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(1.0))
+    failed = cases.record(
+        block_id,
+        "container",
+        status=Status.FAILED,
+        reason=Reason.EXIT_NONZERO,
+        detail="no route to host",
+        exit_code=1,
+        stdout=b"",
+    )
+    store.record_invocation(failed, cases.METRICS, [])
+    assert store.counts(run_id) == [Count(Status.OK, None, 1), Count(Status.FAILED, Reason.EXIT_NONZERO, 1)]
+    (failure,) = store.run(run_id).failures
+    assert (failure.target, failure.environment, failure.reason, failure.detail, failure.exit_code) == (
+        cases.PAIR,
+        "container",
+        Reason.EXIT_NONZERO,
+        "no route to host",
+        1,
+    )
+
+
+def test_events_come_back_in_order(store):
+    run_id = cases.begin_run(store)
+    store.record_event(run_id, "info", "h1", "first")
+    store.record_event(run_id, "warning", "h2", "second")
+    assert [(event.level, event.where, event.text) for event in store.run(run_id).events] == [
+        ("info", "h1", "first"),
+        ("warning", "h2", "second"),
+    ]
+
+
+def test_block_states_say_what_was_begun_and_what_is_in_it(store):
+    run_id = cases.begin_run(store)
+    first = store.begin_block(run_id, cases.block(), 1)
+    store.record_invocation(cases.record(first, "container"), cases.METRICS, cases.samples(1.0))
+    store.end_block(first, "failed")
+    second = store.begin_block(run_id, cases.block(), 2)
+    states = store.block_states(run_id)
+    assert [(state.block_id, state.attempt, state.status) for state in states] == [
+        (first, 1, "failed"),
+        (second, 2, "running"),
+    ]
+    assert states[0].invocations == (InvocationState("container", 1, Status.OK),)
+    store.end_run(run_id, "interrupted")
+    assert [state.status for state in store.block_states(run_id)] == ["failed", "interrupted"]
+
+
+def test_one_attempt_at_a_block_is_begun_once(store):
+    run_id = cases.begin_run(store)
+    store.begin_block(run_id, cases.block(), 1)
+    with pytest.raises(DataError, match="UNIQUE"):
+        store.begin_block(run_id, cases.block(), 1)
+
+
+def test_many_threads_write_and_nothing_is_lost(store, path):
+    run_id = cases.begin_run(store)
+    refused: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for index in range(number * 10, number * 10 + 10):
+                values = {("native", 1): 1.0, ("native", 2): 2.0, ("container", 1): float(index)}
+                cases.measure_block(store, run_id, cases.block(index=index), values)
+                assert len(store.block_states(run_id)) > 0
+        except BaseException as error:
+            refused.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == []
+    assert rows(path, "SELECT count(*), count(DISTINCT block_id) FROM invocation") == [(240, 80)]
+    assert rows(path, "SELECT sum(value) FROM v_value WHERE environment = 'container'") == [(sum(range(80)),)]
+
+
+def test_a_closed_store_says_so(path):
+    opened = open_store(path, create=True)
+    opened.close()
+    opened.close()
+    with pytest.raises(DatabaseUnavailable, match="closed"):
+        cases.begin_run(opened)
+    with pytest.raises(DatabaseUnavailable, match="closed"):
+        opened.runs()
+
+
+def test_a_read_only_store_reads_and_does_not_write(store, path):
+    run_id = cases.begin_run(store)
+    with open_store(path, read_only=True) as reader:
+        assert [summary.run_id for summary in reader.runs()] == [run_id]
+        with pytest.raises(DatabaseUnavailable, match="reading only"):
+            reader.end_run(run_id, "complete")
+
+
+def test_a_run_is_found_by_beginning_end_or_latest(store: Store):
+    first = cases.begin_run(store, run_id="018f0000-0000-7000-8000-000000000001")
+    second = cases.begin_run(store, run_id="018f0000-0000-7000-8000-0000000000a2")
+    assert store.run_id("latest") == second
+    assert store.run_id(first) == first
+    assert store.run_id("a2") == second
+    with pytest.raises(UnknownName, match="2 runs"):
+        store.run_id("018f")
+    for wrong in ("zz", "", "%"):
+        with pytest.raises(UnknownName, match="no run"):
+            store.run_id(wrong)

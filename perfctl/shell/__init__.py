@@ -77,6 +77,10 @@ class Stream(Protocol):
         """Return exactly that many bytes. Raises like `read_line`."""
         ...
 
+    def read_until(self, mark: bytes, *, timeout_s: float) -> bytes:
+        """Return the bytes before `mark` and drop the mark. Raises like `read_line`."""
+        ...
+
     def close(self) -> None:
         """Close both ends."""
         ...

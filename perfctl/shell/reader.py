@@ -1,0 +1,56 @@
+"""Reading lines, counted bytes and marked bytes from a source that delivers pieces of any size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from perfctl.errors import CommandTimeout, HostUnreachable
+
+Receive = Callable[[float], bytes | None]
+"""Given seconds to wait, returns the next piece, b'' at the end, None when the time is up."""
+
+
+class PieceReader:
+    """Reads from `receive`; `last_words` tells what the other side said when it ended too early."""
+
+    def __init__(self, receive: Receive, where: str, last_words: Callable[[], str]) -> None:
+        self._receive = receive
+        self._where = where
+        self._last_words = last_words
+        self._buffer = bytearray()
+
+    def line(self, timeout_s: float) -> bytes:
+        """Return one line with its newline."""
+        return self.until(b"\n", timeout_s) + b"\n"
+
+    def exactly(self, size_bytes: int, timeout_s: float) -> bytes:
+        """Return exactly that many bytes."""
+        deadline = time.monotonic() + timeout_s
+        while len(self._buffer) < size_bytes:
+            self._more(deadline, timeout_s)
+        return self._take(size_bytes, 0)
+
+    def until(self, mark: bytes, timeout_s: float) -> bytes:
+        """Return the bytes before `mark` and drop the mark."""
+        deadline = time.monotonic() + timeout_s
+        searched = 0
+        while (found := self._buffer.find(mark, searched)) < 0:
+            # The mark may straddle two pieces: search its possible beginning again.
+            searched = max(0, len(self._buffer) - len(mark) + 1)
+            self._more(deadline, timeout_s)
+        return self._take(found, len(mark))
+
+    def _take(self, size_bytes: int, dropped: int) -> bytes:
+        taken = bytes(self._buffer[:size_bytes])
+        del self._buffer[: size_bytes + dropped]
+        return taken
+
+    def _more(self, deadline: float, timeout_s: float) -> None:
+        piece = self._receive(max(0.0, deadline - time.monotonic()))
+        if piece is None:
+            raise CommandTimeout(f"no answer within {timeout_s:g} s", where=self._where)
+        if not piece:
+            words = self._last_words()
+            raise HostUnreachable(f"the other end is gone{': ' + words if words else ''}", where=self._where)
+        self._buffer += piece

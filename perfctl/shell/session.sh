@@ -1,0 +1,52 @@
+# Functions to end a session for certain. POSIX sh, /proc, no other tool than sleep.
+
+# stat_fields FILE: sets `fields` to what follows the name in a /proc/PID/stat: state ppid pgrp session ...
+stat_fields() {
+  { IFS= read -r fields <"$1"; } 2>/dev/null || return 1
+  # The name in parentheses may hold spaces and parentheses; what follows the last one is regular.
+  fields=${fields##*) }
+}
+
+# session_of PID: sets `session`; a process that is gone is taken for the leader of its own.
+session_of() {
+  session=$1
+  stat_fields "/proc/$1/stat" || return 0
+  set -- $fields
+  session=$4
+}
+
+# members SID: sets `alive` to the living processes of a session.
+members() {
+  alive=
+  for entry in /proc/[0-9]*/stat; do
+    stat_fields "$entry" || continue
+    case $fields in Z*) continue ;; esac
+    set -- "$1" $fields
+    [ "$5" = "$1" ] || continue
+    entry=${entry#/proc/}
+    alive="$alive ${entry%/stat}"
+  done
+}
+
+# end_session SID GRACE_TENTHS: SIGTERM, wait, SIGKILL, wait. Fails when something is still alive.
+end_session() {
+  members "$1"
+  [ -n "$alive" ] || return 0
+  kill -TERM $alive 2>/dev/null
+  left=$2
+  while [ "$left" -gt 0 ]; do
+    sleep 0.1
+    members "$1"
+    [ -n "$alive" ] || return 0
+    left=$((left - 1))
+  done
+  left=50
+  while [ "$left" -gt 0 ]; do
+    kill -KILL $alive 2>/dev/null
+    sleep 0.1
+    members "$1"
+    [ -n "$alive" ] || return 0
+    left=$((left - 1))
+  done
+  return 1
+}

@@ -1,0 +1,37 @@
+"""Reaching hosts: one persistent connection each, by ssh or on this very machine. The only door to paramiko.
+
+connect(host)  ->  SshShell | LocalShell
+    config         what OpenSSH itself says about the host (`ssh -G`): your ssh_config counts
+    known_hosts    is it the host we knew?
+    dial           socket, jump hosts, handshake, login
+    shell          commands, background processes and streams over the connection
+"""
+
+from __future__ import annotations
+
+import os
+
+from perfctl.model import Host
+from perfctl.shell import Transport
+from perfctl.shell.command import Elevation
+from perfctl.shell.local import LocalShell
+
+__all__ = ["connect"]
+
+
+def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
+    """Return a way to run commands on `host`, connected and logged in.
+
+    Raises HostUnreachable (no answer, login refused), HostKeyMismatch (unknown or changed host key),
+    UsageError (an ssh_config that ssh itself refuses). Where the login is root already, sudo is left out.
+    """
+    if host.connection == "local":
+        become = host.become and os.geteuid() != 0
+        return LocalShell(host.name, Elevation(become, host.become_password))
+    # paramiko costs 0.1 s to import: a run on this machine alone does without it.
+    from perfctl.ssh.config import settings_for
+    from perfctl.ssh.shell import SshShell
+
+    settings = settings_for(host)
+    become = host.become and settings.user != "root"
+    return SshShell(settings, Elevation(become, host.become_password), timeout_s=timeout_s)

@@ -1,0 +1,244 @@
+"""From settings to a connection that is logged in: socket, jump hosts, handshake, host key, login."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from paramiko.pkey import UnknownKeyType
+
+from perfctl.errors import HostError, HostUnreachable
+from perfctl.ssh.config import Settings
+from perfctl.ssh.known_hosts import check_host_key, known_key_types
+
+_KEEPALIVE_S = 15
+# sshd hangs up after MaxAuthTries (6) refused keys; an agent may hold more.
+_MAX_KEYS = 6
+
+# Failures reach the user as our own errors; paramiko's log would print them once more, as tracebacks.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+@dataclasses.dataclass(slots=True)
+class Connection:
+    """A logged-in connection and what it stands on (jump hosts, a proxy command)."""
+
+    transport: paramiko.Transport
+    socket: socket.socket | None
+    """The TCP socket to the host itself; None through a proxy."""
+    below: list[Connection] = dataclasses.field(default_factory=list)
+    proxy: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        """Hang up, and take down what carried the connection."""
+        self.transport.close()
+        for connection in reversed(self.below):
+            connection.close()
+        if self.proxy is not None:
+            self.proxy.terminate()
+            self.proxy.wait(timeout=10)
+
+
+def dial(settings: Settings, timeout_s: float) -> Connection:
+    """Connect and log in. Raises HostUnreachable or HostKeyMismatch."""
+    below: list[Connection] = []
+    proxy = None
+    try:
+        carrier: Any
+        if settings.jumps:
+            below.append(dial(_last_jump(settings), timeout_s))
+            carrier = _tunnel(below[-1], settings, timeout_s)
+        elif settings.proxy_command:
+            carrier, proxy = _through_command(settings)
+        else:
+            carrier = _tcp(settings, timeout_s)
+        transport = _handshake(carrier, settings, timeout_s)
+        is_direct = not below and proxy is None
+        connection = Connection(transport, carrier if is_direct else None, below, proxy)
+    except BaseException:
+        for opened in below:
+            opened.close()
+        if proxy is not None:
+            proxy.terminate()
+            proxy.wait(timeout=10)
+        raise
+    try:
+        _log_in(transport, settings, timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    if connection.socket is None:
+        # Through a proxy the kernel's keep-alive ends at the proxy; ssh's own goes all the way.
+        transport.set_keepalive(_KEEPALIVE_S)
+    return connection
+
+
+def _last_jump(settings: Settings) -> Settings:
+    """Return the last hop, reached through the hops before it."""
+    *before, last = settings.jumps
+    return dataclasses.replace(last, jumps=tuple(before)) if before else last
+
+
+def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
+    place = f"{settings.hostname} port {settings.port}"
+    try:
+        connected = socket.create_connection((settings.hostname, settings.port), timeout=timeout_s)
+    except socket.gaierror as error:
+        raise HostUnreachable(
+            f"its name {settings.hostname} is not known ({error.strerror})",
+            where=settings.name,
+            hint="check ansible_host in the inventory",
+        ) from error
+    except ConnectionRefusedError as error:
+        raise HostUnreachable(
+            f"nothing listens at {place}",
+            where=settings.name,
+            hint="is sshd running there, and on this port?",
+        ) from error
+    except OSError as error:
+        said = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise HostUnreachable(
+            f"{place}: {said}", where=settings.name, hint=f"is it up? try: ping {settings.hostname}"
+        ) from error
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # The kernel's keep-alive carries no ssh bytes and wakes no process on the host while it measures.
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * _KEEPALIVE_S * 1000)
+    return connected
+
+
+def _tunnel(jump: Connection, settings: Settings, timeout_s: float) -> paramiko.Channel:
+    place = (settings.hostname, settings.port)
+    try:
+        return jump.transport.open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=timeout_s)
+    except (paramiko.SSHException, OSError) as error:
+        raise HostUnreachable(
+            f"the jump host cannot reach {settings.hostname} port {settings.port}: {error}",
+            where=settings.name,
+        ) from error
+
+
+def _through_command(settings: Settings) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start the ProxyCommand with one end of a socket pair as its input and output."""
+    assert settings.proxy_command is not None
+    tokens = {"%%": "%", "%h": settings.hostname, "%p": str(settings.port), "%r": settings.user}
+    command = re.sub("%[%hpr]", lambda found: tokens[found[0]], settings.proxy_command)
+    ours, theirs = socket.socketpair()
+    try:
+        # ssh_config(5): the command string is executed by the user's shell; it is the user's own text.
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        proxy = subprocess.Popen(
+            [shell, "-c", f"exec {command}"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        ours.close()
+        raise HostUnreachable(f"ProxyCommand: {error.strerror}", where=settings.name) from error
+    finally:
+        theirs.close()
+    return ours, proxy
+
+
+def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.Transport:
+    transport = paramiko.Transport(carrier)
+    try:
+        transport.banner_timeout = timeout_s
+        transport.handshake_timeout = timeout_s
+        transport.auth_timeout = timeout_s
+        _prefer_known_keys(transport, settings)
+        transport.start_client(timeout=timeout_s)
+        key = transport.get_remote_server_key()
+        check_host_key(settings, key.get_name(), key.asbytes())
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.close()
+        raise HostUnreachable(
+            f"no ssh handshake with {settings.hostname} port {settings.port}: {error or 'it hung up'}",
+            where=settings.name,
+            hint=f"compare: ssh -v -p {settings.port} {settings.hostname}",
+        ) from error
+    except HostError:
+        transport.close()
+        raise
+    return transport
+
+
+def _prefer_known_keys(transport: paramiko.Transport, settings: Settings) -> None:
+    options = transport.get_security_options()
+    offered = list(options.key_types)
+    wanted: list[str] = []
+    for key_type in known_key_types(settings):
+        names = ["rsa-sha2-512", "rsa-sha2-256", key_type] if key_type == "ssh-rsa" else [key_type]
+        wanted += [name for name in names if name in offered and name not in wanted]
+    options.key_types = tuple(wanted + [name for name in offered if name not in wanted])
+
+
+def _log_in(transport: paramiko.Transport, settings: Settings, timeout_s: float) -> None:
+    tried: list[str] = []
+    try:
+        for label, key in _keys(settings, tried):
+            try:
+                if not transport.auth_publickey(settings.user, key):
+                    return
+                tried.append(f"{label} (a second factor is wanted)")
+            except paramiko.BadAuthenticationType as error:
+                tried.append(f"{label} (only {', '.join(error.allowed_types)} allowed)")
+                break
+            except paramiko.AuthenticationException:
+                tried.append(label)
+        if settings.password is not None:
+            tried.append("the password")
+            if not transport.auth_password(settings.user, settings.password):
+                return
+    except paramiko.AuthenticationException:
+        pass
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise HostUnreachable(
+            f"it hung up during the login as {settings.user}: {error}", where=settings.name
+        ) from error
+    raise HostUnreachable(
+        f"it refused the login as {settings.user}; tried: {', '.join(tried) or 'nothing, there is no key'}",
+        where=settings.name,
+        hint=f"try: ssh -p {settings.port} {settings.user}@{settings.hostname}; set ansible_user and "
+        "ansible_ssh_private_key_file in the inventory, or add the key to the agent (ssh-add)",
+    )
+
+
+def _keys(settings: Settings, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+    """Yield (label, key): the named files first, then the agent's unless only files may be used."""
+    count = 0
+    for path in settings.identity_files:
+        loaded = _load_key(path, notes) if path.exists() else None
+        if loaded is not None and count < _MAX_KEYS:
+            count += 1
+            yield str(path), loaded
+    if not settings.use_agent:
+        return
+    names = {path.name for path in settings.identity_files}
+    for key in paramiko.Agent().get_keys():
+        is_named = Path(key.comment).name in names
+        if count < _MAX_KEYS and (is_named or not settings.identities_only):
+            count += 1
+            yield f"agent key {key.comment or key.fingerprint}", key
+
+
+def _load_key(path: Path, notes: list[str]) -> paramiko.PKey | None:
+    try:
+        return paramiko.PKey.from_path(path)
+    except (paramiko.PasswordRequiredException, TypeError):
+        notes.append(f"{path} (has a passphrase: add it to the agent)")
+    except (paramiko.SSHException, UnknownKeyType, ValueError, OSError) as error:
+        notes.append(f"{path} (cannot be read: {error})")
+    return None

@@ -1,0 +1,181 @@
+"""Is this the host we knew? The known_hosts files of sshd(8), read strictly."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from perfctl.errors import HostKeyMismatch
+from perfctl.ssh.config import Settings
+
+
+class Verdict(Enum):
+    """What the files say about a key."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    CHANGED = "changed"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: whose key it is and which."""
+
+    source: Path
+    line: int
+    marker: str
+    patterns: tuple[str, ...]
+    key_type: str
+    key: bytes
+
+    def names(self, host: str) -> bool:
+        """Return whether the line is about `host` (a name, or `[name]:port`)."""
+        named = False
+        for pattern in self.patterns:
+            if pattern.startswith("|1|"):
+                named = named or _hash_matches(pattern, host)
+            elif pattern.startswith("!"):
+                if _matches(pattern[1:], host):
+                    return False
+            else:
+                named = named or _matches(pattern, host)
+        return named
+
+
+def read_entries(files: Iterable[Path]) -> list[Entry]:
+    """Return the lines of all files that exist, in order; unreadable lines are passed over, as ssh does."""
+    entries = []
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            entry = _parse_line(path, number, line)
+            if entry is not None:
+                entries.append(entry)
+    return entries
+
+
+def known_key_types(settings: Settings) -> list[str]:
+    """Return the types of the keys known for the host; asked for first, the server shows one of them."""
+    entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
+    return [entry.key_type for entry in entries if not entry.marker and entry.names(settings.known_as)]
+
+
+def judge(entries: Sequence[Entry], host: str, key_type: str, key: bytes) -> tuple[Verdict, Entry | None]:
+    """Return the verdict on a key and the line it rests on."""
+    mine = [entry for entry in entries if entry.names(host)]
+    for entry in mine:
+        if entry.marker == "@revoked" and entry.key == key:
+            return Verdict.REVOKED, entry
+    plain = [entry for entry in mine if not entry.marker]
+    for entry in plain:
+        if entry.key == key:
+            return Verdict.KNOWN, entry
+    if plain:
+        same_type = [entry for entry in plain if entry.key_type == key_type]
+        return Verdict.CHANGED, (same_type or plain)[0]
+    return Verdict.UNKNOWN, None
+
+
+def check_host_key(settings: Settings, key_type: str, key: bytes) -> None:
+    """Raise HostKeyMismatch unless this is the key we knew.
+
+    A new key is accepted, and noted in the first user file, only where the user's own configuration says
+    `StrictHostKeyChecking accept-new` or `no`; a changed one only with `no`.
+    """
+    entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
+    verdict, entry = judge(entries, settings.known_as, key_type, key)
+    fingerprint = f"{key_type} {sha256_fingerprint(key)}"
+    if verdict is Verdict.KNOWN:
+        return
+    if verdict is Verdict.UNKNOWN:
+        if settings.strict == "yes":
+            raise _unknown(settings, fingerprint)
+        _remember(settings, key_type, key)
+        return
+    if verdict is Verdict.CHANGED and settings.strict == "no":
+        return
+    assert entry is not None  # only UNKNOWN comes without a line
+    raise _mismatch(settings, verdict, entry, fingerprint)
+
+
+def sha256_fingerprint(key: bytes) -> str:
+    """Return the fingerprint as ssh-keygen prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def _unknown(settings: Settings, fingerprint: str) -> HostKeyMismatch:
+    file = settings.user_known_hosts[0] if settings.user_known_hosts else Path("~/.ssh/known_hosts")
+    return HostKeyMismatch(
+        f"its host key is not known ({fingerprint})",
+        where=settings.name,
+        hint=f"compare the fingerprint, then: ssh-keyscan -p {settings.port} {settings.hostname} >> {file}",
+    )
+
+
+def _mismatch(settings: Settings, verdict: Verdict, entry: Entry, fingerprint: str) -> HostKeyMismatch:
+    if verdict is Verdict.REVOKED:
+        return HostKeyMismatch(
+            f"its host key is revoked by {entry.source}:{entry.line} ({fingerprint})", where=settings.name
+        )
+    return HostKeyMismatch(
+        f"it shows another host key than {entry.source}:{entry.line} has ({fingerprint}): "
+        "it was installed anew, or someone is in between",
+        where=settings.name,
+        hint=f"if it is the right machine: ssh-keygen -R '{settings.known_as}' -f {entry.source} && "
+        f"ssh-keyscan -p {settings.port} {settings.hostname} >> {entry.source}",
+    )
+
+
+def _remember(settings: Settings, key_type: str, key: bytes) -> None:
+    if not settings.user_known_hosts:
+        return
+    file = settings.user_known_hosts[0]
+    line = f"{settings.known_as} {key_type} {base64.b64encode(key).decode()}\n"
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+    except OSError as error:
+        raise HostKeyMismatch(
+            f"its new host key cannot be noted in {file}: {error.strerror}", where=settings.name
+        ) from error
+
+
+def _parse_line(path: Path, number: int, line: str) -> Entry | None:
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
+        return None
+    marker = fields.pop(0) if fields[0].startswith("@") else ""
+    if len(fields) < 3:
+        return None
+    try:
+        key = base64.b64decode(fields[2], validate=True)
+    except binascii.Error:
+        return None
+    return Entry(path, number, marker, tuple(fields[0].split(",")), fields[1], key)
+
+
+def _matches(pattern: str, host: str) -> bool:
+    # Only * and ? are special in known_hosts; fnmatch would also read the brackets of [host]:port.
+    return fnmatch.fnmatchcase(host, pattern.lower().replace("[", "[[]"))
+
+
+def _hash_matches(pattern: str, host: str) -> bool:
+    _, _, salt, digest = pattern.split("|", 3)
+    try:
+        wanted = base64.b64decode(digest)
+        found = hmac.new(base64.b64decode(salt), host.encode(), hashlib.sha1).digest()
+    except binascii.Error:
+        return False
+    return hmac.compare_digest(wanted, found)

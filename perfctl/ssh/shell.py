@@ -1,0 +1,359 @@
+"""Commands over one ssh connection: several channels at once, both outputs read together, timeouts kept."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import paramiko
+
+from perfctl.errors import CommandTimeout, HostUnreachable, PerfctlError
+from perfctl.shell import Completed, Process, Stream
+from perfctl.shell.command import (
+    MARK,
+    Elevation,
+    command_line,
+    refuse_if_sudo_failed,
+    unwrap,
+)
+from perfctl.shell.files import get_file, put_file
+from perfctl.shell.reader import PieceReader
+from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
+from perfctl.ssh.config import Settings
+from perfctl.ssh.dial import Connection, dial
+
+# sshd refuses the eleventh session of a connection by default (MaxSessions 10); two are left for others.
+_MAX_CHANNELS = 8
+_CHUNK_BYTES = 1 << 15
+# A background child may hold the streams open after the command has ended; nobody waits for it any longer.
+_LINGER_S = 0.25
+_START_TIMEOUT_S = 30.0
+_CLOSED_BY_SIGNAL = 255
+
+
+class SshShell:
+    """A Transport over ssh. A connection that was lost is dialled again by the next command."""
+
+    def __init__(self, settings: Settings, elevation: Elevation, *, timeout_s: float) -> None:
+        self._settings = settings
+        self._elevation = elevation
+        self._timeout_s = timeout_s
+        self._slots = threading.BoundedSemaphore(_MAX_CHANNELS)
+        self._dialling = threading.Lock()
+        self._is_closed = False
+        self._connection = dial(settings, timeout_s)
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return self._settings.name
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` to its end. Raises CommandTimeout after everything it started has been ended."""
+        deadline = time.monotonic() + timeout_s
+        wrapped, data = self._elevation.wrap(argv, stdin)
+        with self._channel(timeout_s) as channel:
+            running = _Running(self, channel, data)
+            running.start(wrapped)
+            try:
+                in_time = running.until_end(deadline)
+            except (KeyboardInterrupt, SystemExit):
+                in_time = None
+                raise
+            finally:
+                pid = None if running.is_ended else running.pid
+        if not in_time:
+            self.end(pid)
+            raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", where=self.name)
+        own = unwrap(bytes(running.stdout), bytes(running.stderr))
+        refuse_if_sudo_failed(self._elevation, self.name, bytes(running.stderr))
+        return Completed(tuple(argv), running.exit_code, own.stdout, own.stderr)
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` in the background."""
+        wrapped, data = self._elevation.wrap(argv)
+        channel = self._open(_START_TIMEOUT_S)
+        running = _Running(self, channel, data)
+        try:
+            running.start(wrapped)
+        except BaseException:
+            self._close(channel)
+            raise
+        return _SshProcess(self, running)
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        """Start `argv` and talk to it. Raises HostUnreachable when it does not start."""
+        wrapped, data = self._elevation.wrap(argv)
+        stream = _SshStream(self, self._open(_START_TIMEOUT_S))
+        try:
+            stream.start(wrapped, data)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file there, with these permission bits."""
+        put_file(self, local, remote, mode=mode)
+
+    def get(self, remote: str) -> bytes:
+        """Return a file's bytes. Raises CommandFailed when it cannot be read."""
+        return get_file(self, remote)
+
+    def close(self) -> None:
+        """End the connection; commands in their own session go on."""
+        self._is_closed = True
+        self._connection.close()
+
+    def end(self, pid: int | None) -> None:
+        """End the session of a command that was started here, and everything in it."""
+        if pid is not None:
+            self.run(end_session_argv(pid), timeout_s=END_TIMEOUT_S)
+
+    def traffic_bytes(self) -> tuple[int, int]:
+        """Return (sent, received) payload bytes of the TCP connection so far; (0, 0) through a proxy.
+
+        From tcp_info's tcpi_bytes_acked and tcpi_bytes_received (linux/tcp.h).
+        """
+        carrier = self._connection.socket
+        if carrier is None:
+            return 0, 0
+        info = carrier.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        acked, received = struct.unpack_from("=QQ", info, 120)
+        return int(acked), int(received)
+
+    @contextlib.contextmanager
+    def _channel(self, timeout_s: float) -> Iterator[paramiko.Channel]:
+        channel = self._open(timeout_s)
+        try:
+            yield channel
+        finally:
+            self._close(channel)
+
+    def _open(self, timeout_s: float) -> paramiko.Channel:
+        if not self._slots.acquire(timeout=timeout_s):
+            raise CommandTimeout(
+                f"all {_MAX_CHANNELS} channels of the connection were busy for {timeout_s:g} s",
+                where=self.name,
+            )
+        try:
+            return self._live().transport.open_session(timeout=self._timeout_s)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self._slots.release()
+            raise self.lost(error) from error
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def _close(self, channel: paramiko.Channel) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            channel.close()
+        self._slots.release()
+
+    def _live(self) -> Connection:
+        """Return the connection, dialled again if it was lost meanwhile."""
+        with self._dialling:
+            if not self._connection.transport.is_active():
+                if self._is_closed:
+                    raise HostUnreachable("the connection was closed here", where=self.name)
+                self._connection.close()
+                self._connection = dial(self._settings, self._timeout_s)
+            return self._connection
+
+    def lost(self, cause: BaseException | None = None) -> HostUnreachable:
+        """Return the error for a connection that broke."""
+        words = f": {cause}" if cause is not None and str(cause) else ""
+        return HostUnreachable(f"the ssh connection was lost{words}", where=self.name)
+
+
+class _Running:
+    """A command on a channel and what it has said so far."""
+
+    def __init__(self, shell: SshShell, channel: paramiko.Channel, stdin: bytes) -> None:
+        self.channel = channel
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self._shell = shell
+        self._pending = memoryview(stdin)
+
+    def start(self, wrapped: Sequence[str]) -> None:
+        """Send the command. Raises HostUnreachable."""
+        try:
+            self.channel.settimeout(_START_TIMEOUT_S)
+            self.channel.exec_command(command_line(wrapped))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._shell.lost(error) from error
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the wrapper's process once it has said it."""
+        return unwrap(b"", bytes(self.stderr)).pid
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the command has ended, as far as the host has told."""
+        return self.channel.exit_status_ready()
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code; 255 (as ssh has it) when a signal ended the wrapper itself."""
+        status = self.channel.recv_exit_status()
+        return status if status >= 0 else _CLOSED_BY_SIGNAL
+
+    def until_end(self, deadline: float) -> bool:
+        """Pump until the command has ended and its output is read; False when the deadline came first."""
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        while not (self.channel.eof_received or self.channel.closed) or self.has_output():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.feed()
+            # The window for input opens without an event: look often while there is more to send.
+            poll.poll(min(left, 0.005 if self._pending else _LINGER_S) * 1000)
+            if not self.drain() and not self._pending and self.is_ended:
+                break
+        # Timeouts count here too; recv_exit_status would ignore them.
+        if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+            return False
+        if self.channel.exit_status < 0 and not self._is_connected():
+            raise self._shell.lost()
+        return True
+
+    def has_output(self) -> bool:
+        """Return whether output waits to be read."""
+        return self.channel.recv_ready() or self.channel.recv_stderr_ready()
+
+    def drain(self) -> bool:
+        """Read what has arrived on both streams; return whether there was anything."""
+        found = False
+        while self.channel.recv_ready():
+            self.stdout += self.channel.recv(_CHUNK_BYTES)
+            found = True
+        while self.channel.recv_stderr_ready():
+            self.stderr += self.channel.recv_stderr(_CHUNK_BYTES)
+            found = True
+        return found
+
+    def feed(self) -> None:
+        """Send as much input as the window takes, then close it."""
+        try:
+            while self._pending and self.channel.send_ready():
+                self._pending = self._pending[self.channel.send(bytes(self._pending[:_CHUNK_BYTES])) :]
+            if not self._pending and not self.channel.eof_sent:
+                self.channel.shutdown_write()
+        except (paramiko.SSHException, EOFError, OSError):
+            # It ended without reading its input, which is its right; a lost connection shows elsewhere.
+            self._pending = memoryview(b"")
+
+    def _is_connected(self) -> bool:
+        transport = self.channel.get_transport()
+        return transport is not None and transport.is_active()
+
+
+class _SshProcess:
+    """A background command on a channel of its own."""
+
+    def __init__(self, shell: SshShell, running: _Running) -> None:
+        self._shell = shell
+        self._running = running
+        self._is_stopped = False
+        running.feed()
+
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+        self._running.drain()
+        return not self._is_stopped and not self._running.is_ended and not self._running.channel.closed
+
+    def stop(self) -> None:
+        """End it and its children; again is harmless."""
+        if self._is_stopped:
+            return
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while self.is_running() and self._running.pid is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._is_stopped = True
+        try:
+            self._shell.end(self._running.pid)
+        finally:
+            self._running.drain()
+            self._shell._close(self._running.channel)
+
+    def output(self) -> str:
+        """Return what it has written so far."""
+        if not self._is_stopped:
+            self._running.drain()
+        own = unwrap(bytes(self._running.stdout), bytes(self._running.stderr))
+        return (own.stdout + own.stderr).decode("utf-8", "backslashreplace")
+
+
+class _SshStream:
+    """The two ends of a command on a channel."""
+
+    def __init__(self, shell: SshShell, channel: paramiko.Channel) -> None:
+        self._shell = shell
+        self._channel = channel
+        self._stderr = bytearray()
+        self._is_closed = False
+        self._reader = PieceReader(self._receive, shell.name, self._last_words)
+
+    def start(self, wrapped: Sequence[str], stdin: bytes) -> None:
+        """Send the command and wait until it runs."""
+        try:
+            self._channel.settimeout(_START_TIMEOUT_S)
+            self._channel.exec_command(command_line(wrapped))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._shell.lost(error) from error
+        if stdin:
+            self.write(stdin)
+        self.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`. Raises HostUnreachable when nobody reads it."""
+        try:
+            self._channel.settimeout(_START_TIMEOUT_S)
+            self._channel.sendall(data)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._shell.lost(error) from error
+
+    def read_line(self, *, timeout_s: float) -> bytes:
+        """Return one line with its newline."""
+        return self._reader.line(timeout_s)
+
+    def read_exactly(self, size_bytes: int, *, timeout_s: float) -> bytes:
+        """Return exactly that many bytes."""
+        return self._reader.exactly(size_bytes, timeout_s)
+
+    def read_until(self, mark: bytes, *, timeout_s: float) -> bytes:
+        """Return the bytes before `mark` and drop the mark."""
+        return self._reader.until(mark, timeout_s)
+
+    def close(self) -> None:
+        """Close both ends."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._shell._close(self._channel)
+
+    def _receive(self, timeout_s: float) -> bytes | None:
+        while self._channel.recv_stderr_ready():
+            self._stderr += self._channel.recv_stderr(_CHUNK_BYTES)
+        self._channel.settimeout(timeout_s)
+        try:
+            return self._channel.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            return None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._shell.lost(error) from error
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(TimeoutError, PerfctlError, OSError):
+            self._channel.settimeout(0.2)
+            while piece := self._channel.recv_stderr(_CHUNK_BYTES):
+                self._stderr += piece
+        return unwrap(b"", bytes(self._stderr)).stderr.decode("utf-8", "backslashreplace").strip()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NoReturn
 
-from perfctl.errors import HostError, Interrupted
+from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
 from perfctl.execute.survey import Survey
@@ -19,14 +20,19 @@ from perfctl.model import (
     InvocationRecord,
     InvocationStarted,
     Listener,
+    Metric,
     Plan,
     PlannedInvocation,
+    Reason,
+    Sample,
     Status,
     content_hash,
 )
 from perfctl.shell import Completed
 from perfctl.store import Store
 from perfctl.workloads import Workload, workload
+
+BlockStatus = Literal["complete", "failed"]
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ def invocation_id(block_id: str, planned: PlannedInvocation) -> str:
     return content_hash([block_id, planned.environment, planned.replicate])[:32]
 
 
-def run_block(conduct: Conduct, block: Block, attempt: int) -> str:
+def run_block(conduct: Conduct, block: Block, attempt: int) -> BlockStatus:
     """Carry out one block and return how it ended: complete, failed or interrupted.
 
     Every invocation is committed when it ends. Raises Interrupted after the block has been closed.
@@ -64,17 +70,17 @@ def run_block(conduct: Conduct, block: Block, attempt: int) -> str:
     statuses: list[Status] = []
     for planned in block.invocations:
         if conduct.stop.is_set():
-            return _interrupt(conduct, block_id)
+            _interrupt(conduct, block_id)
         outcome = _run_one(conduct, block, block_id, planned)
         statuses.append(outcome.status)
         if outcome.status is Status.INTERRUPTED:
-            return _interrupt(conduct, block_id)
+            _interrupt(conduct, block_id)
     status = block_status(statuses)
     conduct.store.end_block(block_id, status)
     return status
 
 
-def block_status(statuses: Iterable[Status]) -> str:
+def block_status(statuses: Iterable[Status]) -> BlockStatus:
     """Return 'complete' when all members are ok, or skipped: they cannot exist there; else 'failed'."""
     return "complete" if all(status in (Status.OK, Status.SKIPPED) for status in statuses) else "failed"
 
@@ -93,7 +99,8 @@ def record(
     done = outcome.completed or Completed((), -1, b"", b"")
     surveyed = conduct.survey.get((block.target.host, planned.environment))
     identity = invocation_id(block_id, planned)
-    conduct.store.record_invocation(
+    _commit(
+        conduct.store,
         InvocationRecord(
             id=identity,
             block_id=block_id,
@@ -126,7 +133,20 @@ def record(
     )
 
 
-def _interrupt(conduct: Conduct, block_id: str) -> str:
+def _commit(
+    store: Store, invocation: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
+) -> None:
+    """Store an invocation; when its samples are refused, store it without them, as failed: raw is never lost."""
+    try:
+        store.record_invocation(invocation, metrics, samples)
+    except (DatabaseUnavailable, SchemaMismatch):
+        raise
+    except DataError as error:
+        refused = replace(invocation, status=Status.FAILED, reason=Reason.UNPARSABLE, detail=str(error))
+        store.record_invocation(refused, metrics, ())
+
+
+def _interrupt(conduct: Conduct, block_id: str) -> NoReturn:
     conduct.store.end_block(block_id, "interrupted")
     raise Interrupted("stopped; what was measured is kept")
 

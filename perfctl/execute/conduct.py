@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from perfctl.errors import Interrupted
 from perfctl.execute.block import Conduct, run_block
@@ -62,42 +64,54 @@ def conduct_run(
     """
     needed_s = estimate_s(work.plan, overhead_s=OVERHEAD_S)
     lifetime_s = 3 * needed_s + 3600
-    with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
-        conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
-        done = work.done | (before(conduct) if before else frozenset())
-        members = len(work.plan.environments) + 1
-        listener(RunStarted(work.run_id, work.plan, len(done) * members, needed_s))
-        try:
+    try:
+        with (
+            _leased(store, work, lifetime_s),
+            Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet,
+        ):
+            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
+            done = work.done | (before(conduct) if before else frozenset())
+            members = len(work.plan.environments) + 1
+            listener(RunStarted(work.run_id, work.plan, len(done) * members, needed_s))
             take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
             conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
             _run_rounds(conduct, done, dict(work.attempts or {}))
             take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
-        except BaseException as error:
-            store.end_run(work.run_id, "interrupted")
-            _tell_end(conduct, "interrupted")
-            if isinstance(error, (KeyboardInterrupt, Interrupted)):
-                hint = f"finish it with: perfctl resume {work.run_id}"
-                raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
-            raise
-    return _close(conduct)
+    except BaseException as error:
+        store.end_run(work.run_id, "interrupted")
+        _tell_end(store, work.run_id, "interrupted", listener)
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
+            hint = f"finish it with: perfctl resume {work.run_id}"
+            raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
+        raise
+    return _close(store, work.run_id, listener)
 
 
-def _close(conduct: Conduct) -> RunOutcome:
-    states = conduct.store.block_states(conduct.run_id)
-    latest = {
-        (s.benchmark, str(s.target), s.index): s.status for s in sorted(states, key=lambda s: s.attempt)
-    }
-    status = "complete" if all(item == "complete" for item in latest.values()) else "partial"
-    conduct.store.end_run(conduct.run_id, status)
-    return _tell_end(conduct, status)
+@contextmanager
+def _leased(store: Store, work: Work, ttl_s: float) -> Iterator[None]:
+    """Hold the hosts for this run: two runs on one machine would measure each other. Raises HostLeased."""
+    lease_id = store.acquire_lease(work.run_id, work.hosts, ttl_s)
+    try:
+        yield
+    finally:
+        store.release_lease(lease_id)
 
 
-def _tell_end(conduct: Conduct, status: str) -> RunOutcome:
-    counts = conduct.store.counts(conduct.run_id)
+def _close(store: Store, run_id: str, listener: Listener) -> RunOutcome:
+    states = sorted(store.block_states(run_id), key=lambda state: state.attempt)
+    latest = {(state.benchmark, str(state.target), state.index): state.status for state in states}
+    whole = all(status == "complete" for status in latest.values())
+    status: Literal["complete", "partial"] = "complete" if whole else "partial"
+    store.end_run(run_id, status)
+    return _tell_end(store, run_id, status, listener)
+
+
+def _tell_end(store: Store, run_id: str, status: str, listener: Listener) -> RunOutcome:
+    counts = store.counts(run_id)
     ok = sum(item.invocations for item in counts if item.status is Status.OK)
     failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
-    conduct.listener(RunEnded(conduct.run_id, status, ok, failed))
-    return RunOutcome(conduct.run_id, status, ok, failed)
+    listener(RunEnded(run_id, status, ok, failed))
+    return RunOutcome(run_id, status, ok, failed)
 
 
 def _run_rounds(conduct: Conduct, done: frozenset[BlockKey], attempts: dict[BlockKey, int]) -> None:

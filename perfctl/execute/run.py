@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfctl import __version__
-from perfctl.environments import remove_containers
+from perfctl.environments import remove_all
 from perfctl.errors import NoHostMatched, UsageError
 from perfctl.execute.block import Conduct, block_status, invocation_id, record
 from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, block_key, conduct_run
@@ -96,7 +96,7 @@ def resume_run(
         done, attempts = _progress(states)
         if not [block for block in plan.blocks() if block_key(block) not in done]:
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        store.resume_run(run_id)
+        store.reopen_run(run_id)
         work = Work(run_id, plan, hosts, done, attempts)
         return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
 
@@ -135,7 +135,7 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
 
     def collect(connected: ConnectedHost) -> None:
         collected.update(connected.jobs.collect())
-        remove_containers(connected.jobs, conduct.run_id)
+        remove_all(connected.jobs, conduct.run_id)
 
     conduct.fleet.each(collect)
     completed_now = set()
@@ -160,6 +160,6 @@ def _close_orphaned(
             # When it started is known by the host's own clock only; this is when it was collected.
             record(conduct, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status
-    status = block_status(known.values()) if len(known) == len(block.invocations) else "interrupted"
-    conduct.store.end_block(state.block_id, status)
-    return status == "complete"
+    whole = len(known) == len(block.invocations)
+    conduct.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
+    return whole and block_status(known.values()) == "complete"

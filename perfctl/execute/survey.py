@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from perfctl import facts
 from perfctl.environments import driver_for
@@ -61,7 +62,7 @@ def programs_of(plan: Plan) -> tuple[str, ...]:
 
 
 def take_host_facts(
-    fleet: Fleet, store: Store, run_id: str, plan: Plan, phase: str, listener: Listener
+    fleet: Fleet, store: Store, run_id: str, plan: Plan, phase: Literal["before", "after"], listener: Listener
 ) -> None:
     """Read and store the facts of all connected hosts at once. `phase` is 'before' or 'after'."""
     programs = programs_of(plan)

@@ -136,7 +136,7 @@ def record(
 def _commit(
     store: Store, invocation: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
 ) -> None:
-    """Store an invocation; when its samples are refused, store it without them, as failed: raw is never lost."""
+    """Store an invocation; if its samples are refused, store it as failed without them: raw is never lost."""
     try:
         store.record_invocation(invocation, metrics, samples)
     except (DatabaseUnavailable, SchemaMismatch):

@@ -12,7 +12,7 @@ from perfctl.errors import Interrupted
 from perfctl.execute.block import Conduct, run_block
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.survey import survey_environments, take_host_facts
-from perfctl.model import Block, Host, Listener, Plan, RunEnded, RunStarted, Status, Track
+from perfctl.model import Block, Event, Host, Listener, Note, Plan, RunEnded, RunStarted, Status, Track
 from perfctl.plan import estimate_s
 from perfctl.store import Store
 
@@ -62,6 +62,7 @@ def conduct_run(
     returns further blocks that are complete. On Ctrl-C or SIGTERM jobs and containers are ended, the blocks
     in work are flagged, and the exception goes on.
     """
+    listener = _also_stored(listener, store, work.run_id)
     needed_s = estimate_s(work.plan, overhead_s=OVERHEAD_S)
     lifetime_s = 3 * needed_s + 3600
     try:
@@ -85,6 +86,17 @@ def conduct_run(
             raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
         raise
     return _close(store, work.run_id, listener)
+
+
+def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
+    """Return a listener that keeps what was worth saying in the database, and passes everything on."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Note):
+            store.record_event(run_id, event.level, event.where, event.text)
+        listener(event)
+
+    return tell
 
 
 @contextmanager

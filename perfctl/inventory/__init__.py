@@ -1,0 +1,66 @@
+"""The fleet: any Ansible inventory, read by ansible-inventory itself.
+
+load_hosts(sources)
+    ask        ansible-inventory --list as a subprocess, its answer kept where nothing secret is in it
+    template   the simple templates that --list leaves unresolved
+    hosts      an inventory's variables as Host values
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perfctl.assets import default_inventory
+from perfctl.errors import NoHostMatched
+from perfctl.inventory.ask import Answer, ask_inventory
+from perfctl.inventory.hosts import hosts_in
+from perfctl.inventory.template import Resolver
+from perfctl.inventory.vault import Vault
+from perfctl.model import Host
+
+__all__ = ["load_hosts"]
+
+
+def load_hosts(
+    sources: Sequence[str] = (), *, limit: str | None = None, passthrough: Sequence[str] = ()
+) -> list[Host]:
+    """Return the hosts of the inventory `sources` (as given to `-i`) that `limit` leaves, in their order.
+
+    No source means the inventory that names only this machine. Of `passthrough`, meant for ansible-playbook,
+    the vault and variable options count. Raises NoHostMatched (also for a name in `limit` that matches
+    nothing), UsageError with ansible's own words for a broken inventory or a value that cannot be resolved.
+    """
+    sources = tuple(sources) or (str(default_inventory()),)
+    answer = ask_inventory(sources, limit=limit, passthrough=passthrough)
+    if answer.unmatched:
+        _raise_unmatched(answer.unmatched, sources, passthrough)
+    hosts = hosts_in(answer.listing, Resolver(sources, Vault(passthrough)))
+    if not hosts:
+        raise _nothing_left(answer, sources, limit)
+    return hosts
+
+
+def _raise_unmatched(patterns: Sequence[str], sources: Sequence[str], passthrough: Sequence[str]) -> None:
+    everything = ask_inventory(sources, limit=None, passthrough=passthrough).listing
+    groups = sorted(name for name in everything if name not in ("_meta", "all", "ungrouped"))
+    hosts = sorted(everything.get("_meta", {}).get("hostvars", {}))
+    raise NoHostMatched(
+        f"--limit: {', '.join(patterns)} matches no host or group",
+        where=", ".join(sources),
+        hint=f"hosts: {', '.join(hosts) or 'none'}; groups: {', '.join(groups) or 'none'}",
+    )
+
+
+def _nothing_left(answer: Answer, sources: Sequence[str], limit: str | None) -> NoHostMatched:
+    if limit:
+        return NoHostMatched(
+            f"--limit {limit} leaves no host",
+            where=", ".join(sources),
+            hint="ansible-inventory --graph shows what there is",
+        )
+    said = answer.warnings.splitlines()
+    return NoHostMatched(
+        f"the inventory has no hosts{': ' + said[0] if said else ''}",
+        where=", ".join(sources),
+        hint="write hosts into it (docs/inventory.md), or make a lab: perfctl lab up",
+    )

@@ -1,0 +1,129 @@
+"""Asking ansible-inventory, and remembering its answer.
+
+It costs about half a second of CPU; an answer is kept under the user's cache folder as long as nothing it
+was made from has changed. What is dynamic (plugins, scripts) or secret (vault, passwords) is never kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perfctl.errors import UsageError
+from perfctl.inventory import cache
+
+_TIMEOUT_S = 120.0
+_WITH_VALUE = ("--vault-id", "--vault-password-file", "--vault-pass-file", "-e", "--extra-vars")
+_ALONE = ("-J", "--ask-vault-password", "--ask-vault-pass")
+_UNMATCHED = re.compile(r"Could not match supplied host pattern, ignoring: (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What ansible-inventory said: the parsed listing, the --limit patterns it ignored, its warnings."""
+
+    listing: Mapping[str, Any]
+    unmatched: tuple[str, ...]
+    warnings: str
+
+
+def ask_inventory(sources: Sequence[str], *, limit: str | None, passthrough: Sequence[str]) -> Answer:
+    """Return the inventory as `ansible-inventory --list` gives it. Raises UsageError with ansible's words."""
+    program = find_program("ansible-inventory")
+    arguments = [part for source in sources for part in ("-i", source)]
+    arguments += ["--list", *(["--limit", limit] if limit else []), *inventory_options(passthrough)]
+    key = cache.key_for(program, arguments, sources) if not passthrough else None
+    kept = cache.load(key) if key else None
+    if kept is not None:
+        return _answer(kept, sources)
+    done = _run(program, arguments, sources)
+    answer = _answer(done, sources)
+    if key and not cache.has_secret(answer.listing):
+        cache.save(key, done)
+    return answer
+
+
+def find_program(name: str) -> str:
+    """Return the path of one of Ansible's programs, the one beside our Python first. Raises UsageError."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise UsageError(
+            f"{name} is not installed", hint="install perfctl with its dependencies (ansible-core)"
+        )
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Return the variables for Ansible's programs: our own folder first on PATH, strict parsing."""
+    values = dict(os.environ)
+    values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), values.get("PATH", os.defpath)])
+    values["ANSIBLE_NOCOLOR"] = "1"
+    # A source that cannot be read would else leave its hosts out with a mere warning.
+    values.setdefault("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "1")
+    return values
+
+
+def inventory_options(passthrough: Sequence[str]) -> list[str]:
+    """Return those of ansible-playbook's options that ansible-inventory has too: vault, extra variables."""
+    kept: list[str] = []
+    rest = iter(passthrough)
+    for option in rest:
+        if option in _WITH_VALUE:
+            kept += [option, next(rest, "")]
+        elif option in _ALONE or option.partition("=")[0] in _WITH_VALUE:
+            kept.append(option)
+    return kept
+
+
+def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cache.Kept:
+    where = ", ".join(sources)
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=environment(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"ansible-inventory gave no answer in {_TIMEOUT_S:g} s", where=where) from error
+    except OSError as error:
+        raise UsageError(f"ansible-inventory does not start: {error.strerror}", where=where) from error
+    if done.returncode != 0:
+        raise UsageError(_ansible_words(done.stderr), where=where, hint=_hint(done.stderr, arguments))
+    return cache.Kept(done.stdout, done.stderr)
+
+
+def _answer(kept: cache.Kept, sources: Sequence[str]) -> Answer:
+    try:
+        listing = json.loads(kept.stdout)
+    except ValueError as error:
+        raise UsageError(
+            f"ansible-inventory printed something else than JSON: {kept.stdout[:200]!r}",
+            where=", ".join(sources),
+        ) from error
+    unmatched = tuple(dict.fromkeys(_UNMATCHED.findall(kept.stderr)))
+    return Answer(listing, unmatched, kept.stderr.strip())
+
+
+def _ansible_words(stderr: str) -> str:
+    """Return what ansible said is wrong, without its labels and repetitions."""
+    lines = [re.sub(r"^\[?(ERROR|WARNING)[]!]*:? *", "", line).strip() for line in stderr.splitlines()]
+    unique = dict.fromkeys(line for line in lines if line and line != "<<< caused by >>>")
+    return "; ".join(unique)[:1000] or "ansible-inventory failed without a word"
+
+
+def _hint(stderr: str, arguments: Sequence[str]) -> str:
+    if "vault" in stderr.lower():
+        return "give the vault password: ... -- --vault-password-file FILE"
+    return "try: ansible-inventory " + " ".join(arguments)

@@ -1,0 +1,166 @@
+"""An inventory's variables as Host values."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from perfctl.errors import UsageError
+from perfctl.inventory.template import Resolver
+from perfctl.model import Host
+
+_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
+_LOCAL = ("local", "ansible.builtin.local")
+_SUDO = ("sudo", "ansible.builtin.sudo")
+# ssh options that change nothing about how a host is reached, or that only the ssh program has.
+_IGNORED_FLAGS = frozenset("ACGKMNTXYaknqstvxy")
+_OPTION_OF_FLAG = {"J": "ProxyJump", "p": "Port", "l": "User", "i": "IdentityFile", "F": "ConfigFile"}
+_TRUE = ("true", "yes", "on", "1", "y", "t")
+
+
+def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
+    """Return the hosts of an `ansible-inventory --list`, in the inventory's order. Raises UsageError."""
+    hostvars: Mapping[str, Mapping[str, Any]] = listing.get("_meta", {}).get("hostvars", {})
+    members = {name: _members(listing, name, frozenset()) for name in listing if name != "_meta"}
+    names = dict.fromkeys([*members.get("all", []), *hostvars])
+    for hosts in members.values():
+        names.update(dict.fromkeys(hosts))
+    groups = {name: set(hosts) for name, hosts in members.items() if name not in ("all", "ungrouped")}
+    return [
+        _host(
+            name, hostvars.get(name, {}), sorted(g for g, hosts in groups.items() if name in hosts), resolver
+        )
+        for name in names
+    ]
+
+
+def parse_ssh_arguments(text: str, where: str) -> list[tuple[str, str]]:
+    """Return the (key, value) pairs of ssh_config(5) that ssh's own arguments stand for.
+
+    `-F FILE` comes back as ("ConfigFile", FILE). Raises UsageError for an argument that is not understood.
+    """
+    try:
+        words = iter(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"cannot be read as ssh arguments: {error}", where=where) from error
+    pairs = []
+    for word in words:
+        flag, attached = word[1:2], word[2:]
+        if not word.startswith("-") or not flag:
+            raise UsageError(f"{word!r} is no ssh option", where=where)
+        if flag in ("4", "6"):
+            pairs.append(("AddressFamily", "inet" if flag == "4" else "inet6"))
+        elif flag == "o" or flag in _OPTION_OF_FLAG:
+            value = attached or next(words, "")
+            pairs.append(_key_value(value, where) if flag == "o" else (_OPTION_OF_FLAG[flag], value))
+        elif not set(word[1:]) <= _IGNORED_FLAGS:
+            raise UsageError(
+                f"perfctl does not know the ssh option {word}", where=where, hint="use -o Key=value"
+            )
+    return pairs
+
+
+def _members(listing: Mapping[str, Any], group: str, above: frozenset[str]) -> list[str]:
+    content = listing.get(group, {})
+    hosts = list(content.get("hosts", []))
+    for child in content.get("children", []):
+        if child not in above:
+            hosts += _members(listing, child, above | {group})
+    return list(dict.fromkeys(hosts))
+
+
+def _host(name: str, variables: Mapping[str, Any], groups: Iterable[str], resolver: Resolver) -> Host:
+    def get(*keys: str) -> Any:
+        for key in keys:
+            value = resolver.value(name, key, variables)
+            if value is not None and value != "":
+                return value
+        return None
+
+    connection = str(get("ansible_connection") or "ssh")
+    if connection not in _SSH + _LOCAL:
+        raise UsageError(
+            f"ansible_connection is {connection}; perfctl reaches hosts by ssh or local", where=name
+        )
+    is_local = connection in _LOCAL
+    password = get("ansible_become_password", "ansible_become_pass")
+    become = _is_true(get("ansible_become"))
+    if become:
+        _check_become(name, get("ansible_become_method"), get("ansible_become_user"))
+    user, key = (
+        get("ansible_user", "ansible_ssh_user"),
+        get("ansible_ssh_private_key_file", "ansible_private_key_file"),
+    )
+    login = {key: get(key) for key in ("ansible_password", "ansible_ssh_pass") if get(key) is not None}
+    return Host(
+        name=name,
+        address=str(get("ansible_host", "ansible_ssh_host") or ("127.0.0.1" if is_local else name)),
+        connection="local" if is_local else "ssh",
+        port=_port(name, get("ansible_port", "ansible_ssh_port")),
+        user=None if user is None else str(user),
+        private_key=None if key is None else Path(str(key)).expanduser(),
+        ssh_options=() if is_local else _ssh_options(name, get),
+        become=become,
+        become_password=None if password is None else str(password),
+        test_address=_test_address(name, get("perf_test_address")),
+        resource=None if (resource := get("perf_resource")) is None else str(resource),
+        groups=tuple(groups),
+        variables={**variables, **login},
+    )
+
+
+def _ssh_options(name: str, get: Any) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    for variable in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        text = get(variable)
+        if text is not None:
+            pairs += parse_ssh_arguments(str(text), f"{name}: {variable}")
+    # ansible_ssh_args speaks of connection sharing, which only the ssh program does.
+    return tuple(pair for pair in pairs if not pair[0].lower().startswith("control"))
+
+
+def _key_value(text: str, where: str) -> tuple[str, str]:
+    separator = "=" if "=" in text.split(" ")[0] or " " not in text else " "
+    key, _, value = text.partition(separator)
+    if not key or not value:
+        raise UsageError(f"-o {text!r} is not Key=value", where=where)
+    return key.strip(), value.strip()
+
+
+def _port(name: str, value: Any) -> int:
+    if value is None:
+        return 22
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        port = 0
+    if not 0 < port < 65536:
+        raise UsageError(f"ansible_port is {value!r}, which is no port", where=name)
+    return port
+
+
+def _test_address(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return str(ipaddress.ip_interface(str(value)).ip)
+    except ValueError as error:
+        raise UsageError(
+            f"perf_test_address is {value!r}, which is no IP address",
+            where=name,
+            hint="write it like 10.241.0.11/16",
+        ) from error
+
+
+def _check_become(name: str, method: Any, user: Any) -> None:
+    if method is not None and method not in _SUDO:
+        raise UsageError(f"ansible_become_method is {method}; perfctl becomes root by sudo only", where=name)
+    if user not in (None, "root"):
+        raise UsageError(f"ansible_become_user is {user}; perfctl becomes root only", where=name)
+
+
+def _is_true(value: Any) -> bool:
+    return value is True or str(value).lower() in _TRUE

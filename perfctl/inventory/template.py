@@ -1,0 +1,101 @@
+"""The simple templates in inventory values: ansible-inventory --list leaves every template as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perfctl.errors import UsageError
+from perfctl.inventory.vault import Vault
+
+_MAX_DEPTH = 20
+_TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_QUOTED = r"""(?:'([^']*)'|"([^"]*)")"""
+_VARIABLE = re.compile(
+    rf"""([A-Za-z_]\w*)((?:\.\w+|\[(?:'[^']*'|"[^"]*"|\d+)\])*)"""
+    rf"""(?:\s*\|\s*(?:default|d)\(\s*(?:{_QUOTED}|(-?\d+))\s*(?:,\s*[Tt]rue\s*)?\))?"""
+)
+_ENVIRONMENT = re.compile(rf"(?:lookup|query)\(\s*['\"](?:ansible\.builtin\.)?env['\"]\s*,\s*{_QUOTED}\s*\)")
+_STEP = re.compile(r"""\.(\w+)|\['([^']*)'\]|\["([^"]*)"\]|\[(\d+)\]""")
+
+
+class Resolver:
+    """Resolves what people write by hand: other variables, their parts, defaults, environment variables."""
+
+    def __init__(self, sources: Sequence[str], vault: Vault) -> None:
+        self._vault = vault
+        self._constants: dict[str, str] = {"ansible_playbook_python": sys.executable}
+        folders = {_folder_of(Path(source)) for source in sources if Path(source).exists()}
+        if len(folders) == 1:
+            self._constants["inventory_dir"] = str(folders.pop())
+        if len(sources) == 1 and Path(sources[0]).is_file():
+            self._constants["inventory_file"] = str(Path(sources[0]).absolute())
+
+    def value(self, host: str, name: str, variables: Mapping[str, Any]) -> Any:
+        """Return the variable `name` of a host, resolved; None when it is not set. Raises UsageError."""
+        known = {
+            **self._constants,
+            "inventory_hostname": host,
+            "inventory_hostname_short": host.split(".")[0],
+        }
+        return self._resolve(variables.get(name), f"{host}: {name}", {**known, **variables}, 0)
+
+    def _resolve(self, value: Any, where: str, variables: Mapping[str, Any], depth: int) -> Any:
+        value = self._vault.open(value, where)
+        if not isinstance(value, str) or "{" not in value:
+            return value
+        if "{%" in value:
+            raise _too_clever(value, where)
+        if depth > _MAX_DEPTH:
+            raise UsageError(f"the template refers to itself: {value}", where=where)
+        whole = _TEMPLATE.fullmatch(value.strip())
+        if whole and "{{" not in whole[1]:
+            return self._expression(whole[1], value, where, variables, depth)
+        return _TEMPLATE.sub(
+            lambda found: str(self._expression(found[1], value, where, variables, depth)), value
+        )
+
+    def _expression(self, text: str, value: str, where: str, variables: Mapping[str, Any], depth: int) -> Any:
+        found = _ENVIRONMENT.fullmatch(text)
+        if found:
+            return os.environ.get(found[1] or found[2] or "", "")
+        found = _VARIABLE.fullmatch(text)
+        if not found:
+            raise _too_clever(value, where)
+        name, steps, single, double, number = found.groups()
+        current = self._walk(name, steps, variables)
+        if current is None:
+            default = next((item for item in (single, double, number) if item is not None), None)
+            if default is None:
+                raise UsageError(f"{value}: there is no variable {name}{steps}", where=where)
+            return int(default) if number is not None else default
+        return self._resolve(current, where, variables, depth + 1)
+
+    @staticmethod
+    def _walk(name: str, steps: str, variables: Mapping[str, Any]) -> Any:
+        current: Any = variables.get(name)
+        for key in (next(part for part in step if part) for step in _STEP.findall(steps)):
+            if isinstance(current, Mapping):
+                current = current.get(key)
+            elif isinstance(current, list) and key.isdigit() and int(key) < len(current):
+                current = current[int(key)]
+            else:
+                return None
+        return current
+
+
+def _folder_of(source: Path) -> Path:
+    absolute = source.absolute()
+    return absolute if absolute.is_dir() else absolute.parent
+
+
+def _too_clever(value: str, where: str) -> UsageError:
+    return UsageError(
+        f"perfctl cannot resolve the template {value}",
+        where=where,
+        hint="write the value out; variables, their parts, default() and lookup('env', ...) work",
+    )

@@ -1,0 +1,59 @@
+"""Opening single values that are encrypted in an inventory, by ansible-vault."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perfctl.errors import UsageError
+from perfctl.inventory.ask import environment, find_program, inventory_options
+
+_TIMEOUT_S = 60.0
+_NOT_VAULT = ("-e", "--extra-vars")
+
+
+class Vault:
+    """Opens values with the vault options the user gave."""
+
+    def __init__(self, passthrough: Sequence[str]) -> None:
+        self._options: list[str] = []
+        options = iter(inventory_options(passthrough))
+        for option in options:
+            if option in _NOT_VAULT:
+                next(options, None)
+            elif not option.startswith("--extra-vars="):
+                self._options.append(option)
+        self._opened: dict[str, str] = {}
+
+    def open(self, value: Any, where: str) -> Any:
+        """Return `value`, decrypted if it is an inline vault value. Raises UsageError."""
+        if not isinstance(value, Mapping) or "__ansible_vault" not in value:
+            return value
+        sealed = str(value["__ansible_vault"])
+        if sealed not in self._opened:
+            self._opened[sealed] = self._decrypt(sealed, where)
+        return self._opened[sealed]
+
+    def _decrypt(self, sealed: str, where: str) -> str:
+        argv = [find_program("ansible-vault"), "decrypt", "--output=-", *self._options]
+        try:
+            done = subprocess.run(
+                argv,
+                input=sealed,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+                env=environment(),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UsageError(f"ansible-vault does not answer: {error}", where=where) from error
+        if done.returncode != 0:
+            words = done.stderr.strip().splitlines()
+            raise UsageError(
+                f"the encrypted value cannot be opened: {words[-1] if words else 'no reason given'}",
+                where=where,
+                hint="give the vault password: ... -- --vault-password-file FILE",
+            )
+        return done.stdout

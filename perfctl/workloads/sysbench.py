@@ -164,7 +164,7 @@ class Sysbench:
         if not re.search(r"^sysbench 1\.", stdout, re.MULTILINE):
             raise unparsable("a report of sysbench 1.x", stdout)
         samples = [_read(row, stdout) for row in _report(parameters)]
-        header = re.search(r"^Latency \((?P<unit>[^)]*)\):[ \t]*$", stdout, re.MULTILINE)
+        header = re.search(r"^Latency \((?P<unit>[^)]*)\):[ \t\r]*$", stdout, re.MULTILINE)
         require_unit("latency", header["unit"] if header else "", "ms")
         by_name = {sample.metric: sample.value for sample in samples}
         if not by_name["total_events"] or not by_name["total_time"]:

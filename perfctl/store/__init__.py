@@ -9,6 +9,8 @@
     series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
     connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
     schema.py        the revision; schema.sql and views.sql              tables.py  the schema as typed tables
+    derived.py       rows made from samples                              query.py    users' SQL; queries/*.sql
+    upkeep.py        info, check, backup, upgrade                        migration.py  and
     migrations/      from one revision to the next (Alembic)
 
 docs/database.md describes the tables, the views and the rules.
@@ -16,6 +18,7 @@ docs/database.md describes the tables, the views and the rules.
 
 from __future__ import annotations
 
+from perfctl.store.query import NamedQuery, named_queries, named_query, query
 from perfctl.store.records import (
     BlockState,
     Count,
@@ -29,12 +32,16 @@ from perfctl.store.records import (
     StoredEvent,
 )
 from perfctl.store.store import Store, open_store
+from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
 
 __all__ = [
     "BlockState",
+    "Check",
     "Count",
+    "DatabaseInfo",
     "Failure",
     "InvocationState",
+    "NamedQuery",
     "Rows",
     "RunDetail",
     "RunSummary",
@@ -42,5 +49,13 @@ __all__ = [
     "StoredBenchmark",
     "StoredEnvironment",
     "StoredEvent",
+    "Upgrade",
+    "backup",
+    "check",
+    "database_info",
+    "named_queries",
+    "named_query",
     "open_store",
+    "query",
+    "upgrade",
 ]

@@ -24,7 +24,7 @@ Mode = Literal["ro", "rw", "rwc"]
 BUSY_TIMEOUT_S = 30.0
 """How long to wait for another process's write before giving up."""
 
-_WORDS = {
+FILE_ERRORS = {
     sqlite3.SQLITE_BUSY: ("the database is locked by another program", "wait for it to end, then try again"),
     sqlite3.SQLITE_LOCKED: (
         "the database is locked by another program",
@@ -62,7 +62,7 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise DataError(f"the database refused a row: {error}", where=str(path)) from error
     except sqlite3.Error as error:
-        message, hint = _WORDS.get(
+        message, hint = FILE_ERRORS.get(
             getattr(error, "sqlite_errorcode", 0) & 0xFF, (f"database error: {error}", None)
         )
         raise DatabaseUnavailable(message, where=str(path), hint=hint) from error
@@ -94,7 +94,9 @@ def connect(path: Path, mode: Mode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -
 
 def _is_beyond_writing(path: Path) -> bool:
     log = path.with_name(path.name + "-wal")
-    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    return not os.access(path.parent, os.W_OK, effective_ids=True) and not (
+        log.exists() and log.stat().st_size
+    )
 
 
 def open_checked(path: Path, *, create: bool, read_only: bool, busy_timeout_s: float) -> sqlite3.Connection:
@@ -102,7 +104,10 @@ def open_checked(path: Path, *, create: bool, read_only: bool, busy_timeout_s: f
 
     Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch.
     """
-    _check_file(path, create=create)
+    if create and not _exists(path):
+        _require_directory(path)
+    else:
+        require_file(path)
     with translated(path):
         connection = connect(
             path, "ro" if read_only else "rwc" if create else "rw", busy_timeout_s=busy_timeout_s
@@ -148,30 +153,36 @@ def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout_s: float) 
             time.sleep(0.05)
 
 
-def _check_file(path: Path, *, create: bool) -> None:
-    """Name the plain cases before SQLite says 'unable to open database file'."""
-    where = str(path)
+def require_file(path: Path) -> None:
+    """Raise DatabaseUnavailable when there is no readable file, in plainer words than SQLite's."""
     if path.is_dir():
-        raise DatabaseUnavailable("this is a directory, not a database", where=where)
-    try:
-        exists = path.exists()
-    except PermissionError as error:
-        raise DatabaseUnavailable("the database cannot be read: permission denied", where=where) from error
-    if exists:
-        if not os.access(path, os.R_OK):
-            raise DatabaseUnavailable("the database cannot be read: permission denied", where=where)
-        return
-    if not create:
+        raise DatabaseUnavailable("this is a directory, not a database", where=str(path))
+    if not _exists(path):
         raise DatabaseUnavailable(
-            "there is no database yet", where=where, hint="`perfctl run` makes one; --db names another"
+            "there is no database yet", where=str(path), hint="`perfctl run` makes one; --db names another"
         )
-    if not path.parent.is_dir():
-        if not path.absolute().is_relative_to(_data_home()):
-            raise DatabaseUnavailable(
-                f"the directory {path.parent} does not exist", where=where, hint=f"mkdir -p {path.parent}"
-            )
-        # The default place is ours to make; any other missing directory is more likely a slip of the pen.
-        path.parent.mkdir(parents=True, mode=0o700)
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise DatabaseUnavailable("the database cannot be read: permission denied", where=str(path))
+
+
+def _require_directory(path: Path) -> None:
+    if path.parent.is_dir():
+        return
+    if not path.absolute().is_relative_to(_data_home()):
+        raise DatabaseUnavailable(
+            f"the directory {path.parent} does not exist", where=str(path), hint=f"mkdir -p {path.parent}"
+        )
+    # The default place is ours to make; any other missing directory is more likely a slip of the pen.
+    path.parent.mkdir(parents=True, mode=0o700)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise DatabaseUnavailable(
+            "the database cannot be reached: permission denied", where=str(path)
+        ) from error
 
 
 def _data_home() -> Path:

@@ -21,7 +21,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def migrate(
-    path: Path, *, target: str = "head", scripts: Path = MIGRATIONS, busy_timeout_s: float = 30
+    path: Path, *, target: str = "head", scripts: Path | None = None, busy_timeout_s: float = 30
 ) -> None:
     """Bring the file to the revision `target` in one transaction.
 
@@ -34,7 +34,7 @@ def migrate(
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         with _engine(connection).begin() as transaction:
-            _run_migrations(transaction, target, scripts)
+            _run_migrations(transaction, target, scripts or MIGRATIONS)
             _check_references(connection)
             schema.create_views(connection)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 
 from perfctl.errors import DatabaseUnavailable, SchemaMismatch
 
@@ -32,7 +32,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def _run_script(connection: sqlite3.Connection, name: str) -> None:
-    for statement in statements((resources.files("perfctl.store") / name).read_text(encoding="utf-8")):
+    for statement in statements(Path(__file__).with_name(name).read_text(encoding="utf-8")):
         connection.execute(statement)
 
 
@@ -71,14 +71,20 @@ def create_views(connection: sqlite3.Connection) -> None:
 
 
 def require_current(revision: str) -> None:
-    """Raises SchemaMismatch when a database of this revision cannot be used by this program."""
+    """Raise SchemaMismatch when a database of this revision cannot be used by this program."""
     if revision == REVISION:
         return
-    if revision.isdigit() and int(revision) < int(REVISION):
-        raise SchemaMismatch(
-            f"the database has schema {revision}, this perfctl needs {REVISION}",
-            hint="run `perfctl db upgrade`; it makes a backup first",
-        )
+    require_older(revision)
+    raise SchemaMismatch(
+        f"the database has schema {revision}, this perfctl needs {REVISION}",
+        hint="run `perfctl db upgrade`; it makes a backup first",
+    )
+
+
+def require_older(revision: str) -> None:
+    """Raise SchemaMismatch when this program does not know the revision."""
+    if revision.isdigit() and int(revision) <= int(REVISION):
+        return
     raise SchemaMismatch(
         f"the database has schema {revision}, this perfctl knows up to {REVISION}",
         hint="upgrade perfctl; the database was not changed",

@@ -12,7 +12,6 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from perfctl.errors import DataError
 from perfctl.model import Metric, Sample
@@ -51,6 +50,13 @@ class Series:
     def summary(self) -> Summary:
         """Return count, sum, extremes and median."""
         return summarise(self.values, self.warmups)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle value, or the mean of the middle two (`statistics` costs 7 ms to import)."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def summarise(values: Sequence[float], warmups: Sequence[bool]) -> Summary:

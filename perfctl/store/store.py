@@ -22,7 +22,7 @@ from perfctl.model import (
     Plan,
     Sample,
 )
-from perfctl.store import artifact, lease, reading, recording, schema, series
+from perfctl.store import artifact, derived, lease, reading, recording, schema, series
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.records import BlockState, Count, RunDetail, RunSummary
 from perfctl.store.writer import Writer
@@ -173,6 +173,10 @@ class Store:
         """
         prepared = recording.prepare(record, metrics, series.group(metrics, samples))
         self._write(lambda connection: recording.insert_invocation(connection, prepared))
+
+    def rebuild_derived(self) -> int:
+        """Make all derived rows anew from the samples and return how many there are."""
+        return self._write(derived.rebuild)
 
     # Leases
 

@@ -10,7 +10,7 @@
 Keys are UUIDv7 (what happens once) or content hashes (what is the same everywhere). `invocation` and `metric`
 also have a small integer, used only inside one file, because a million samples refer to them.
 
-Only creation and migration import this module: it costs 0.4 s, which opening a database must not. After a
+Only migrations and tests import this module: it costs 0.4 s, which opening a database must not. After a
 change here write a migration, then `python -m perfctl.store.tables > perfctl/store/schema.sql`.
 """
 

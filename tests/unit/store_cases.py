@@ -1,4 +1,4 @@
-"""A small run to put into a database: two hosts, two environments, one benchmark on hosts, one on the pair."""
+"""A small run to put into a database: two hosts, two environments, a benchmark for hosts, one for pairs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,33 @@
+-- Median over blocks of environment / baseline (A1), per run, benchmark, target and metric. A first look:
+-- `perfctl compare` says how sure that is.
+SELECT
+    run.run_id,
+    run.suite,
+    leg.benchmark,
+    leg.target,
+    leg.metric,
+    leg.unit,
+    leg.direction,
+    leg.environment,
+    count(*) AS blocks,
+    median(base.value) AS baseline_value,
+    median(leg.value) AS value,
+    median(leg.value / base.value) AS ratio
+FROM v_run AS run
+JOIN v_value AS base
+    ON base.run_id = run.run_id AND base.environment = run.baseline AND base.replicate = 1
+JOIN v_value AS leg
+    ON leg.run_id = base.run_id
+    AND leg.benchmark = base.benchmark
+    AND leg.target = base.target
+    AND leg.block = base.block
+    AND leg.attempt = base.attempt
+    AND leg.metric = base.metric
+    AND leg.unit = base.unit
+WHERE base.status = 'ok'
+    AND leg.status = 'ok'
+    AND base.block_status = 'complete'
+    AND base.value > 0
+    AND leg.environment <> run.baseline
+GROUP BY run.run_id, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment
+ORDER BY run.started, leg.benchmark, leg.target, leg.metric, leg.environment

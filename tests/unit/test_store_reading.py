@@ -1,0 +1,230 @@
+"""Questions to the database: observations, users' SQL, named queries, the documented views."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import QueryError, UnknownName
+from perfctl.model import Reason, Status, Target
+from perfctl.store import named_queries, named_query, open_store, query
+from tests.unit import store_cases as cases
+
+ROOT = Path(__file__).parents[2]
+
+
+def values(container: float, native: float = 100.0) -> dict[tuple[str, int], float]:
+    return {("native", 1): native, ("native", 2): native + 1, ("container", 1): container}
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with open_store(tmp_path / "results.db", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run_id(store):
+    """A run of two complete blocks on h1 and one on the pair."""
+    run_id = cases.begin_run(store)
+    cases.measure_block(store, run_id, cases.block(), values(90.0))
+    cases.measure_block(store, run_id, cases.block(index=1), values(80.0))
+    cases.measure_block(store, run_id, cases.block(cases.PAIR, benchmark="stream"), values(50.0))
+    store.end_run(run_id, "complete")
+    return run_id
+
+
+def test_observations_are_one_value_per_invocation_and_metric_in_a_fixed_order(store, run_id):
+    found = [
+        (item.benchmark, item.target, item.block, item.environment, item.replicate, item.value)
+        for item in store.observations(run_id)
+    ]
+    h1 = Target("h1")
+    assert found == [
+        ("cpu-1", h1, 0, "container", 1, 90.0),
+        ("cpu-1", h1, 0, "native", 1, 100.0),
+        ("cpu-1", h1, 0, "native", 2, 101.0),
+        ("cpu-1", h1, 1, "container", 1, 80.0),
+        ("cpu-1", h1, 1, "native", 1, 100.0),
+        ("cpu-1", h1, 1, "native", 2, 101.0),
+        ("stream", cases.PAIR, 0, "container", 1, 50.0),
+        ("stream", cases.PAIR, 0, "native", 1, 100.0),
+        ("stream", cases.PAIR, 0, "native", 2, 101.0),
+    ]
+    assert {item.metric for item in store.observations(run_id)} == {cases.SPEED}
+
+
+def test_observations_leave_out_other_runs_open_blocks_and_what_failed(store, run_id):
+    other = cases.begin_run(store)
+    cases.measure_block(store, other, cases.block(), values(1.0))
+    open_block = store.begin_block(run_id, cases.block(index=2), 1)
+    store.record_invocation(cases.record(open_block), cases.METRICS, cases.samples(7.0))
+    kept = store.begin_block(run_id, cases.block(index=3), 1)
+    failed = cases.record(kept, status=Status.FAILED, reason=Reason.UNPARSABLE)
+    store.record_invocation(failed, cases.METRICS, cases.samples(8.0))
+    store.end_block(kept, "complete")
+    assert len(store.observations(run_id)) == 9
+    assert [item.value for item in store.observations(other)] == [1.0, 100.0, 101.0]
+
+
+def test_observations_come_from_the_last_complete_attempt(store):
+    run_id = cases.begin_run(store)
+    for attempt, (status, value) in enumerate(
+        [("complete", 1.0), ("failed", 2.0), ("complete", 3.0), ("interrupted", 4.0)], start=1
+    ):
+        block_id = store.begin_block(run_id, cases.block(), attempt)
+        store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
+        store.end_block(block_id, status)
+    assert [item.value for item in store.observations(run_id)] == [3.0]
+
+
+def test_rows_and_packed_series_answer_alike(store):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    short, long = [float(value) for value in range(64)], [float(value) / 3 for value in range(1000)]
+    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*short, warmups=4))
+    store.record_invocation(
+        cases.record(block_id, replicate=2), cases.METRICS, cases.samples(*long, warmups=10)
+    )
+    found = query(
+        store,
+        "SELECT replicate, kept_as, sample_count, warmup_count, value_sum, value FROM v_value ORDER BY 1",
+    )
+    assert found.rows == (
+        (1, "rows", 64, 4, sum(short), 33.5),
+        (2, "packed", 1000, 10, pytest.approx(sum(long), rel=1e-15), pytest.approx(504.5 / 3)),
+    )
+    assert query(store, "SELECT count(*), sum(value) FROM v_sample").rows == ((64, sum(short)),)
+
+
+def test_a_long_series_with_gaps_or_scattered_warmup_stays_rows(store):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    whole = cases.samples(*range(100))
+    store.record_invocation(cases.record(block_id), cases.METRICS, whole[:50] + whole[51:])
+    late_warmup = [*cases.samples(*range(99)), cases.samples(*range(100), warmups=100)[99]]
+    store.record_invocation(cases.record(block_id, replicate=2), cases.METRICS, late_warmup)
+    backwards = store.begin_block(run_id, cases.block(index=1), 1)
+    store.record_invocation(cases.record(backwards), cases.METRICS, whole[::-1])
+    found = query(store, "SELECT kept_as, sample_count, warmup_count FROM v_value ORDER BY block, replicate")
+    assert found.rows == (("rows", 99, 0), ("rows", 100, 1), ("packed", 100, 0))
+
+
+def test_a_query_gives_columns_and_rows(store, run_id):
+    found = query(store, "WITH x AS (SELECT * FROM v_run) SELECT suite, ok AS good FROM x;")
+    assert (found.columns, found.rows) == (("suite", "good"), (("demo", 9),))
+
+
+def test_a_query_may_use_median(store, run_id):
+    found = query(store, "SELECT median(value), median(NULL) FROM v_value WHERE environment = 'container'")
+    assert found.rows == ((80.0, None),)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM sample",
+        "INSERT INTO event SELECT * FROM event",
+        "UPDATE run SET status = 'complete'",
+        "DROP VIEW v_run",
+        "CREATE TABLE t (x)",
+        "CREATE TEMP TABLE t (x)",
+        "ATTACH '/tmp/other.db' AS other",
+        "PRAGMA user_version = 5",
+        "PRAGMA writable_schema = 1",
+        "VACUUM",
+        "VACUUM INTO '/tmp/copy.db'",
+        "BEGIN IMMEDIATE",
+        "SELECT load_extension('x')",
+    ],
+)
+def test_a_query_that_is_no_reading_is_refused(store, run_id, sql):
+    before = store.path.read_bytes()
+    with pytest.raises(QueryError) as refused:
+        query(store, sql)
+    assert refused.value.exit_code == 8
+    assert store.path.read_bytes() == before
+    assert query(store, "SELECT status FROM v_run").rows == (("complete",),)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT 1; SELECT 2", "one statement"),
+        ("SELECT 1; DELETE FROM run", "one statement"),
+        ("SELECT price FROM v_run", "no such column: price"),
+        ("SELECT * FROM v_nothing", "no such table"),
+        ("SELEC 1", "syntax error"),
+        ("", "no statement"),
+        ("-- only a comment", "no statement"),
+        ("SELECT 1 WHERE ?", "binding"),
+        ("SELECT 'a\0b'", "null character|unrecognized token"),
+    ],
+)
+def test_a_wrong_query_says_what_is_wrong(store, sql, message):
+    with pytest.raises(QueryError, match=message):
+        query(store, sql)
+
+
+def test_a_query_without_end_is_stopped(store):
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with pytest.raises(QueryError, match="longer than"):
+        query(store, endless, timeout_s=0.1)
+
+
+def test_every_named_query_describes_itself_and_runs(store, run_id):
+    names = [named.name for named in named_queries()]
+    assert names == ["drift", "failures", "overhead", "samples-per-run", "slowest"]
+    for named in named_queries():
+        assert len(named.description) > 20
+        assert len(query(store, named.sql).columns) > 4
+
+
+def test_named_overhead_is_the_median_of_the_blocks_ratios(store, run_id):
+    found = query(store, named_query("overhead").sql)
+    wanted = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    assert [(row["benchmark"], row["blocks"], row["ratio"]) for row in wanted] == [
+        ("cpu-1", 2, pytest.approx(0.85)),
+        ("stream", 1, 0.5),
+    ]
+
+
+def test_named_failures_lists_what_went_wrong(store, run_id):
+    block_id = store.begin_block(run_id, cases.block(index=5), 1)
+    failed = cases.record(block_id, status=Status.FAILED, reason=Reason.TIMEOUT, detail="no end in 60 s")
+    store.record_invocation(failed, cases.METRICS, [])
+    found = query(store, named_query("failures").sql)
+    assert [row[found.columns.index("reason")] for row in found.rows] == ["timeout"]
+
+
+def test_an_unknown_named_query_is_refused():
+    with pytest.raises(UnknownName, match="nothing") as refused:
+        named_query("nothing")
+    assert "overhead" in (refused.value.hint or "")
+
+
+def documented_columns() -> dict[str, list[str]]:
+    """Return {view: columns} as docs/database.md lists them, in its tables under `### v_...` headings."""
+    views: dict[str, list[str]] = {}
+    view = None
+    for line in (ROOT / "docs" / "database.md").read_text().splitlines():
+        if heading := re.match(r"#+ (.*)", line):
+            name = re.match(r"### `(v_\w+)`", line)
+            view = name.group(1) if name else None
+            assert view or not heading.group(1).startswith("`v_")
+        elif view and (row := re.match(r"\| `(\w+)` \|", line)):
+            views.setdefault(view, []).append(row.group(1))
+    return views
+
+
+def test_the_documentation_lists_every_column_of_every_view(store):
+    views = [row[0] for row in query(store, "SELECT name FROM sqlite_master WHERE type = 'view'").rows]
+    real = {view: list(query(store, f"SELECT * FROM {view}").columns) for view in views}
+    assert documented_columns() == real
+
+
+def test_the_documentation_lists_every_named_query():
+    text = (ROOT / "docs" / "database.md").read_text()
+    assert re.findall(r"^- `([\w-]+)`: ", text, re.MULTILINE) == [named.name for named in named_queries()]

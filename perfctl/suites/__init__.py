@@ -1,0 +1,211 @@
+"""Suites: TOML files that say what to measure, where, and how often.
+
+    NAME or FILE --load_suite()--> Suite: every benchmark with all its parameters, every environment in full
+
+Names are looked up in the project's suites/ folder, then among those of this package. docs/suites.md
+describes the format.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perfctl.environments.catalogue import CATALOGUE
+from perfctl.errors import SuiteError, UnknownName, UsageError
+from perfctl.model import Benchmark, Environment, Suite
+from perfctl.suites.environment import read_environment
+from perfctl.suites.override import Overrides
+from perfctl.suites.table import Table, close_hint
+from perfctl.workloads import resolve_parameters, workload
+
+DEFAULT_BASELINE = "native"
+DEFAULT_ENVIRONMENTS = ("native", "container")
+DEFAULT_BLOCKS = 10
+
+_BUILT_IN = Path(__file__).parent
+
+
+def load_suite(
+    name_or_path: str,
+    *,
+    environments: Sequence[str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    blocks: int | None = None,
+    project_dir: Path | None = None,
+) -> Suite:
+    """Return a suite; a name with '/' or the ending .toml is a file.
+
+    `environments` replaces the suite's (its baseline is put in front when it is not among them), `overrides`
+    sets parameters by name and text in every benchmark that has them, `blocks` replaces the number.
+    `project_dir` (default: the working directory) may have a suites/ folder.
+    Raises UnknownName for a suite or an environment that does not exist, SuiteError for a wrong file and
+    UsageError for wrong overrides.
+    """
+    path = _find(name_or_path, project_dir or Path())
+    suite = _read(path, environments=environments, overrides=Overrides(overrides or {}))
+    if blocks is None:
+        return suite
+    if blocks < 1:
+        raise UsageError(f"a suite needs at least 1 block, not {blocks}", where="--blocks")
+    return Suite(
+        suite.name,
+        suite.description,
+        suite.baseline,
+        suite.environments,
+        suite.benchmarks,
+        blocks,
+        suite.source,
+    )
+
+
+def list_suites(project_dir: Path | None = None) -> list[Suite]:
+    """Return the built-in suites, then the project's; one of the project hides a built-in of its name.
+
+    Raises SuiteError for a wrong file in the project.
+    """
+    return [
+        _read(path, environments=None, overrides=Overrides({}))
+        for path in _files(project_dir or Path()).values()
+    ]
+
+
+def _files(project_dir: Path) -> dict[str, Path]:
+    """Return every known suite file by its name."""
+    paths = [*sorted(_BUILT_IN.glob("*.toml")), *sorted((project_dir / "suites").glob("*.toml"))]
+    return {path.stem: path for path in paths}
+
+
+def _find(name_or_path: str, project_dir: Path) -> Path:
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.exists():
+            raise UnknownName(
+                f"there is no suite file {name_or_path}", hint="perfctl suites lists the built-in ones"
+            )
+        return path
+    files = _files(project_dir)
+    if name_or_path not in files:
+        hint = close_hint(name_or_path, files, otherwise=f"there are: {', '.join(files)}")
+        raise UnknownName(
+            f"there is no suite {name_or_path!r}", hint=f"{hint} A file is named with its .toml."
+        )
+    return files[name_or_path]
+
+
+def _read(path: Path, *, environments: Sequence[str] | None, overrides: Overrides) -> Suite:
+    content = _toml(path)
+    top = Table(content, where=str(path), keys=("suite", "environments", "benchmark"))
+    head = Table(
+        top.value("suite", dict),
+        where=f"{path}: [suite]",
+        keys=("name", "description", "baseline", "environments", "blocks"),
+    )
+    known = dict(CATALOGUE) | _own_environments(top, path)
+    baseline = head.value("baseline", str, DEFAULT_BASELINE)
+    chosen = _environments(head, baseline, known, environments)
+    blocks = head.value("blocks", int, DEFAULT_BLOCKS)
+    if blocks < 1:
+        raise head.wrong("blocks", "must be at least 1")
+    benchmarks = _benchmarks(content.get("benchmark", []), path, overrides)
+    overrides.require_all_used()
+    return Suite(
+        name=head.name("name", path.stem),
+        description=head.value("description", str, ""),
+        baseline=baseline,
+        environments=chosen,
+        benchmarks=benchmarks,
+        blocks=blocks,
+        source=str(path),
+    )
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot read the suite: {error}", where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error
+
+
+def _own_environments(top: Table, path: Path) -> dict[str, Environment]:
+    """Return the environments that the file defines itself."""
+    own = {}
+    for name, content in top.value("environments", dict, {}).items():
+        where = f"{path}: [environments.{name}]"
+        if name in CATALOGUE:
+            raise SuiteError(f"{name} is a built-in environment", where=where, hint="give it another name")
+        own[name] = read_environment(name, content, where=where)
+    return own
+
+
+def _environments(
+    head: Table, baseline: str, known: Mapping[str, Environment], asked: Sequence[str] | None
+) -> tuple[Environment, ...]:
+    """Return the suite's environments, or those asked for; the baseline is always among them."""
+    everything = f"there are: {', '.join(known)}"
+    names = head.texts("environments", DEFAULT_ENVIRONMENTS)
+    for name in dict.fromkeys((*names, baseline)):
+        if name not in known:
+            key = "baseline" if name not in names else "environments"
+            raise head.wrong(
+                key, f"has no {name!r} to name", hint=close_hint(name, known, otherwise=everything)
+            )
+    if baseline not in names:
+        raise head.wrong("environments", f"must have the baseline {baseline!r} among them")
+    if asked is not None:
+        for name in asked:
+            if name not in known:
+                hint = close_hint(name, known, otherwise=everything)
+                raise UnknownName(f"there is no environment {name!r}", hint=hint)
+        names = tuple(dict.fromkeys(asked))
+        if baseline not in names:
+            names = (baseline, *names)
+    return tuple(known[name] for name in names)
+
+
+def _benchmarks(content: Any, path: Path, overrides: Overrides) -> tuple[Benchmark, ...]:
+    where = f"{path}: [[benchmark]]"
+    if not isinstance(content, list):
+        raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
+    if not content:
+        raise SuiteError(
+            "the suite has no benchmark", where=str(path), hint="write at least one [[benchmark]]"
+        )
+    found: dict[str, Benchmark] = {}
+    by_key: dict[str, str] = {}
+    for number, item in enumerate(content, start=1):
+        benchmark = _benchmark(item, f"{where} {number}", overrides)
+        if benchmark.name in found:
+            raise SuiteError(f"two benchmarks are named {benchmark.name}", where=f"{where} {number}")
+        twin = by_key.setdefault(benchmark.key, benchmark.name)
+        if twin != benchmark.name:
+            raise SuiteError(
+                f"{benchmark.name} and {twin} measure the same: their parameters are equal",
+                where=f"{where} {number}",
+                hint=overrides.hint or "leave one of them out",
+            )
+        found[benchmark.name] = benchmark
+    return tuple(found.values())
+
+
+def _benchmark(item: Any, where: str, overrides: Overrides) -> Benchmark:
+    table = Table(item, where=where, keys=("name", "workload", "parameters"))
+    name = table.name("name")
+    where = table.where = f"{where} ({name})"
+    try:
+        tool = workload(table.value("workload", str))
+    except UnknownName as error:
+        raise SuiteError(error.message, where=where, hint=error.hint) from error
+    given = table.value("parameters", dict, {})
+    parameters = resolve_parameters(tool, given, where=f"{where}, parameters")
+    changed = overrides.apply(tool, parameters)
+    if changed:
+        parameters = resolve_parameters(tool, parameters | changed, where=f"--param for {name}")
+    return Benchmark(name, tool.name, parameters, expected_s=tool.expected_s(parameters), scope=tool.scope)
+
+
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_BLOCKS", "DEFAULT_ENVIRONMENTS", "list_suites", "load_suite"]

@@ -1,0 +1,78 @@
+"""One table of a TOML file, read key by key: what is wrong is said with its file, table and key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from perfctl.errors import SuiteError
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_Value = TypeVar("_Value", str, int, bool, dict[str, Any])
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
+
+
+def close_hint(name: str, known: Collection[str], *, otherwise: str) -> str:
+    """Return 'did you mean ...?' for names that come close, else `otherwise`."""
+    close = get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
+
+
+class Table:
+    """A TOML table and where it stands; every reader raises SuiteError for a wrong type."""
+
+    def __init__(self, content: Any, *, where: str, keys: Sequence[str]) -> None:
+        """Take a table that may have these keys and no others."""
+        self.where = where
+        if not isinstance(content, dict):
+            raise SuiteError(f"this must be a table, not {content!r}", where=where)
+        self._content = content
+        for key in content:
+            if key not in keys:
+                allowed = f"allowed: {', '.join(keys)}"
+                raise SuiteError(
+                    f"wrong key {key!r}", where=where, hint=close_hint(key, keys, otherwise=allowed)
+                )
+
+    def has(self, key: str) -> bool:
+        """Return whether the key is there."""
+        return key in self._content
+
+    def value(self, key: str, kind: type[_Value], default: _Value | None = None) -> _Value:
+        """Return the value of a key, `default` when it is missing; without a default it must be there."""
+        value = self._content.get(key, default)
+        if value is None:
+            raise SuiteError(f"key {key!r} is missing", where=self.where, hint=f"{key}: {_KINDS[kind]}")
+        if type(value) is not kind:
+            raise self.wrong(key, f"must be {_KINDS[kind]}")
+        return value
+
+    def texts(self, key: str, default: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return a list of texts, none of them twice."""
+        value = self._content.get(key, list(default))
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(key, "must be a list of texts")
+        if len(set(value)) < len(value):
+            raise self.wrong(key, "names something twice")
+        return tuple(value)
+
+    def choice(self, key: str, choices: Sequence[str], default: str | None = None) -> str:
+        """Return a text that is one of `choices`."""
+        value = self.value(key, str, default)
+        if value not in choices:
+            raise self.wrong(key, f"must be one of {', '.join(map(repr, choices))}")
+        return value
+
+    def name(self, key: str, default: str | None = None) -> str:
+        """Return a text that can be a name: letters, digits, '.', '_' and '-'."""
+        value = self.value(key, str, default)
+        if not re.fullmatch(_NAME, value):
+            raise self.wrong(key, "must be letters, digits, '.', '_' and '-', a letter or digit first")
+        return value
+
+    def wrong(self, key: str, problem: str, *, hint: str | None = None) -> SuiteError:
+        """Return the error for a key with a wrong value."""
+        written = repr(self._content[key]) if key in self._content else "(not given)"
+        return SuiteError(f"{key} = {written}: it {problem}", where=self.where, hint=hint)

@@ -1,0 +1,242 @@
+"""Suites: the built-in ones, a user's own, and what the command line may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perfctl.environments.catalogue import CATALOGUE, IMAGE
+from perfctl.errors import SuiteError, UnknownName, UsageError
+from perfctl.model import Environment, Suite
+from perfctl.suites import list_suites, load_suite
+
+OWN = """
+[suite]
+name = "mine"
+description = "A suite of my own"
+baseline = "container"
+environments = ["container", "container-old-image", "on-the-host"]
+blocks = 3
+
+[environments.container-old-image]
+kind = "container"
+image = "perf:1"
+network = "host"
+security_opt = ["seccomp=unconfined"]
+cap_add = ["SYS_NICE"]
+privileged = true
+
+[environments.on-the-host]
+kind = "native"
+description = "The host"
+
+[[benchmark]]
+name = "primes"
+workload = "sysbench"
+parameters = { test = "cpu", time_s = 2 }
+
+[[benchmark]]
+name = "locks"
+workload = "sysbench"
+[benchmark.parameters]
+test = "mutex"
+mutex_locks = 1000
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine.toml") -> str:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def parameters(suite: Suite, name: str) -> dict[str, object]:
+    (found,) = (benchmark for benchmark in suite.benchmarks if benchmark.name == name)
+    return dict(found.parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "scope", "workload"),
+    [("cpu", "host", "sysbench"), ("memory", "host", "sysbench"), ("net", "pair", "netperf")],
+)
+def test_built_in_suites(name: str, scope: str, workload: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name
+    assert suite.description
+    assert suite.baseline == "native"
+    assert suite.environments == (CATALOGUE["native"], CATALOGUE["container"])
+    assert suite.blocks == 10
+    assert {benchmark.scope for benchmark in suite.benchmarks} == {scope}
+    assert {benchmark.workload for benchmark in suite.benchmarks} == {workload}
+    assert {item.parameters.get("time_s", 10) for item in suite.benchmarks} == {10}
+
+
+def test_net_has_all_six_tests_and_cpu_fixed_numbers_of_threads() -> None:
+    net = load_suite("net")
+    assert [item.parameters["test"] for item in net.benchmarks] == [
+        "TCP_STREAM",
+        "TCP_MAERTS",
+        "UDP_STREAM",
+        "TCP_RR",
+        "TCP_CRR",
+        "UDP_RR",
+    ]
+    cpu = load_suite("cpu")
+    assert {(item.parameters["test"], item.parameters["threads"]) for item in cpu.benchmarks} == {
+        ("cpu", 1),
+        ("cpu", 2),
+        ("threads", 2),
+        ("mutex", 2),
+    }
+
+
+def test_list_has_the_built_in_suites_and_those_of_the_project(tmp_path: Path) -> None:
+    assert [suite.name for suite in list_suites(tmp_path)] == ["cpu", "memory", "net"]
+    write(tmp_path, OWN, "suites/mine.toml")
+    found = list_suites(tmp_path)
+    assert [suite.name for suite in found] == ["cpu", "memory", "net", "mine"]
+    assert found[-1].source == str(tmp_path / "suites" / "mine.toml")
+
+
+def test_a_file_by_its_path_and_a_project_suite_by_its_name(tmp_path: Path) -> None:
+    by_path = load_suite(write(tmp_path, OWN, "suites/mine.toml"))
+    by_name = load_suite("mine", project_dir=tmp_path)
+    assert by_path == by_name
+    assert by_path.baseline == "container"
+    assert by_path.blocks == 3
+    assert [benchmark.name for benchmark in by_path.benchmarks] == ["primes", "locks"]
+
+
+def test_a_project_suite_hides_the_built_in_one(tmp_path: Path) -> None:
+    write(tmp_path, OWN.replace('"mine"', '"cpu"'), "suites/cpu.toml")
+    assert load_suite("cpu", project_dir=tmp_path).description == "A suite of my own"
+
+
+def test_a_file_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, OWN)
+    write(tmp_path, OWN, "suites/other.toml")
+    assert load_suite("mine.toml").name == "mine"
+    assert load_suite("other").name == "mine"
+
+
+def test_own_environments(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, OWN))
+    assert suite.environments[1:] == (
+        Environment(
+            "container-old-image",
+            "container",
+            engine="docker",
+            image="perf:1",
+            network="host",
+            security_opt=("seccomp=unconfined",),
+            cap_add=("SYS_NICE",),
+            privileged=True,
+        ),
+        Environment("on-the-host", "native", "The host"),
+    )
+
+
+def test_own_container_is_stock_where_it_says_nothing(tmp_path: Path) -> None:
+    text = OWN.replace('image = "perf:1"\nnetwork = "host"\n', "")
+    container = load_suite(write(tmp_path, text)).environments[1]
+    assert (container.engine, container.image, container.network) == ("docker", IMAGE, "bridge")
+
+
+def test_what_the_file_may_leave_out(tmp_path: Path) -> None:
+    text = '[suite]\n[[benchmark]]\nname = "a"\nworkload = "sysbench"\n'
+    suite = load_suite(write(tmp_path, text, "least.toml"))
+    assert (suite.name, suite.description, suite.baseline, suite.blocks) == ("least", "", "native", 10)
+    assert [environment.name for environment in suite.environments] == ["native", "container"]
+    assert parameters(suite, "a")["cpu_max_prime"] == 10000
+
+
+def test_all_parameters_are_filled_in_and_the_time_is_expected() -> None:
+    (first, *_) = load_suite("cpu", overrides={"time_s": "2"}).benchmarks
+    assert set(first.parameters) == {"test", "threads", "time_s", "percentile", "rand_seed", "cpu_max_prime"}
+    assert 2 < first.expected_s < 3
+
+
+def test_environments_of_the_command_line() -> None:
+    suite = load_suite("cpu", environments=["container-privileged", "container", "container"])
+    assert [item.name for item in suite.environments] == ["native", "container-privileged", "container"]
+    assert [item.name for item in load_suite("cpu", environments=["native"]).environments] == ["native"]
+    given = load_suite("cpu", environments=["container", "native"])
+    assert [item.name for item in given.environments] == ["container", "native"]
+
+
+def test_an_environment_of_the_file_that_only_the_command_line_names(tmp_path: Path) -> None:
+    text = OWN.replace('["container", "container-old-image", "on-the-host"]', '["container"]')
+    suite = load_suite(write(tmp_path, text), environments=["on-the-host"])
+    assert [item.name for item in suite.environments] == ["container", "on-the-host"]
+
+
+def test_unknown_environment_of_the_command_line() -> None:
+    with pytest.raises(UnknownName, match="no environment 'containr'") as caught:
+        load_suite("cpu", environments=["containr"])
+    assert "did you mean container" in str(caught.value.hint)
+
+
+def test_blocks_of_the_command_line() -> None:
+    assert load_suite("cpu", blocks=2).blocks == 2
+    with pytest.raises(UsageError, match="at least 1 block"):
+        load_suite("cpu", blocks=0)
+
+
+def test_a_parameter_goes_to_every_benchmark_that_has_it(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, OWN), overrides={"time_s": "5", "mutex_loops": "7", "threads": "3"})
+    assert parameters(suite, "primes")["time_s"] == 5
+    assert "time_s" not in parameters(suite, "locks")
+    assert parameters(suite, "locks")["mutex_loops"] == 7
+    assert parameters(suite, "locks")["mutex_locks"] == 1000
+    assert {item.parameters["threads"] for item in suite.benchmarks} == {3}
+
+
+def test_other_parameters_make_another_benchmark_key() -> None:
+    normal = load_suite("cpu").benchmarks[0].key
+    assert load_suite("cpu", overrides={"time_s": "10"}).benchmarks[0].key == normal
+    assert load_suite("cpu", overrides={"time_s": "2"}).benchmarks[0].key != normal
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        ({"time": "2"}, "no benchmark of the suite has a parameter 'time'", "did you mean time_s?"),
+        ({"tread": "2"}, "'tread'", "did you mean threads?"),
+        ({"file_num": "2"}, "'file_num'", ""),
+        ({"test": "mutex"}, "test cannot be set for a whole suite", "another suite"),
+        ({"time_s": "10s"}, "time_s must be a whole number, not '10s'", "write the bare number"),
+        ({"time_s": "0"}, "the least is 1 s", ""),
+        ({"threads": "2"}, "cpu-2-threads and cpu-1-thread measure the same", "--param threads=2"),
+    ],
+)
+def test_wrong_parameters_of_the_command_line(given: dict[str, str], message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_suite("cpu", overrides=given)
+    assert message in caught.value.message
+    assert hint in str(caught.value.hint)
+    assert caught.value.exit_code == 2
+
+
+def test_values_from_the_command_line_that_do_not_go_together() -> None:
+    with pytest.raises(SuiteError, match="both 5000") as caught:
+        load_suite("net", overrides={"control_port": "5000", "data_port": "5000"})
+    assert caught.value.where == "--param for tcp-stream"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("cup", "did you mean cpu?"), ("zzzz", "there are: cpu, memory, net"), ("", "there are")],
+)
+def test_unknown_suite(name: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="there is no suite") as caught:
+        load_suite(name, project_dir=tmp_path)
+    assert hint in str(caught.value.hint)
+    assert caught.value.exit_code == 2
+
+
+def test_a_suite_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="no suite file"):
+        load_suite(str(tmp_path / "none.toml"))

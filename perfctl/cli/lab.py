@@ -1,0 +1,104 @@
+"""perfctl lab: a fleet of systemd hosts on this machine, for trying and testing."""
+
+from __future__ import annotations
+
+import click
+
+from perfctl.cli.settings import Settings
+from perfctl.output import Column, Format, Table, emit, format_option
+
+_COLUMNS = {
+    "host": "host",
+    "container": "container",
+    "system": "systemd",
+    "address": "address",
+    "test_address": "test address",
+    "ssh": "ssh",
+}
+_name_option = click.option(
+    "--name", default="lab", show_default=True, help="The lab, when there are several."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def lab() -> None:
+    """A fleet of systemd hosts on this machine, for trying and testing.
+
+    Each host is a container that boots systemd, takes ssh and has its own docker engine, a management NIC
+    (eth0) and a test NIC (eth1, MTU 9000).
+    """
+
+
+@lab.command()
+@click.option("--hosts", type=click.IntRange(min=1), help="How many hosts.  [default: 2, or as it is]")
+@click.option(
+    "--light/--no-light", default=None, help="Hosts run sshd alone, without systemd: for many of them."
+)
+@_name_option
+@click.option(
+    "--management-subnet", metavar="CIDR", help="The network that carries ssh.  [default: 172.31.240.0/24]"
+)
+@click.option(
+    "--test-subnet", metavar="CIDR", help="The network that carries tests.  [default: 10.241.0.0/16]"
+)
+@click.pass_obj
+def up(
+    settings: Settings,
+    hosts: int | None,
+    light: bool | None,
+    name: str,
+    management_subnet: str | None,
+    test_subnet: str | None,
+) -> None:
+    """Bring a lab up and write its inventory.
+
+    Prints the path of the inventory, for `perfctl -i`. A docker engine is installed and started when none
+    answers. Again is quick, and brings back what is missing; a larger --hosts adds hosts.
+    """
+    from perfctl.lab import Wish
+    from perfctl.lab import up as bring_up
+    from perfctl.output import progress
+
+    wish = Wish(name, hosts, light, management_subnet, test_subnet)
+    with progress() as listener:
+        result = bring_up(settings.project_dir, wish, listener=listener)
+    click.echo(str(result.inventory))
+
+
+@lab.command()
+@_name_option
+@format_option
+@click.pass_obj
+def status(settings: Settings, name: str, fmt: Format) -> None:
+    """Show what every host of a lab is doing; exit code 3 when one is not ready."""
+    from dataclasses import asdict
+
+    from perfctl.errors import PartialFailure
+    from perfctl.lab import status as ask_status
+
+    hosts = ask_status(settings.project_dir, name)
+    columns = [Column(field, title) for field, title in _COLUMNS.items()]
+    emit(Table("lab_status", columns, [asdict(host) for host in hosts]), fmt)
+    waiting = [host.host for host in hosts if not host.is_ready]
+    if waiting:
+        raise PartialFailure(
+            f"not ready: {', '.join(waiting)}", where=name, hint="bring them back: perfctl lab up"
+        )
+
+
+@lab.command()
+@_name_option
+@click.option("--keep-engine", is_flag=True, help="Leave a docker engine that the lab started running.")
+@click.pass_obj
+def down(settings: Settings, name: str, keep_engine: bool) -> None:
+    """Remove a lab: its containers, volumes, networks, key and inventory, and nothing else.
+
+    Its images stay as a cache. A docker engine that the lab started by hand (no systemd) is stopped when no
+    container runs on it any more.
+    """
+    from perfctl.lab import down as take_down
+    from perfctl.output import progress
+
+    with progress() as listener:
+        found = take_down(settings.project_dir, name, keep_engine=keep_engine, listener=listener)
+    click.echo(f"the lab {name} is gone" if found else f"no lab {name} here: nothing to do", err=True)

@@ -1,0 +1,276 @@
+"""A fleet of systemd hosts in containers on this machine, for trying perfctl and for its tests.
+
+    up      settle what is wanted -> refuse what would hurt -> playbooks/lab.yml -> inventory/NAME.yml
+    status  every host: container, systemd, ssh
+    down    playbooks/lab.yml removes what carries this lab's labels, and nothing else
+
+A lab that is already up is recognised without Ansible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from perfctl import assets
+from perfctl.errors import Refused, UnknownName
+from perfctl.lab.engine import Engine, Labelled, needs_sudo
+from perfctl.lab.folder import LabFolder, LabState
+from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
+from perfctl.lab.topology import DEFAULT_NAME, TEST_MTU_BYTES, LabSpec, Member, Wish, members, settle, subnet
+from perfctl.model import Listener, Note, content_hash, ignore
+from perfctl.playbook import run_playbook
+from perfctl.shell.local import LocalShell
+
+__all__ = ["DEFAULT_NAME", "HostStatus", "Lab", "Wish", "down", "status", "up"]
+
+_UP_TIMEOUT_S = 2400.0
+_UP_TIMEOUT_PER_HOST_S = 20.0
+_DOWN_TIMEOUT_S = 600.0
+_SSH_TIMEOUT_S = 15.0
+_ASK_AT_ONCE = 8
+_OTHER_NAME = "use another --name"
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A lab that is up."""
+
+    spec: LabSpec
+    inventory: Path
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What one host of a lab is doing."""
+
+    host: str
+    container: str
+    """State of its container: running, exited, ...; missing when there is none."""
+    system: str | None
+    """What its systemd says (running, starting, degraded, ...); None for a light host or a stopped one."""
+    address: str
+    test_address: str
+    ssh: str
+    """ok, or why it does not answer."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the host is up and lets us in."""
+        return self.container == "running" and self.system in (None, "running") and self.ssh == "ok"
+
+
+def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
+    """Bring a lab up, or the hosts that are missing, and return it; its inventory is written.
+
+    Raises UsageError and Refused before anything is changed, PlaybookFailed with the failing module's words.
+    """
+    folder = LabFolder(project_dir.absolute(), wish.name)
+    existing = folder.read()
+    spec = settle(wish, existing.spec if existing else None)
+    lab = Lab(spec, folder.inventory, members(spec))
+    with folder.locked():
+        engine = Engine()
+        has_engine = engine.answers()
+        if has_engine and existing and existing.spec == spec and _is_up(folder, spec, engine):
+            listener(Note("info", spec.name, f"already up: {spec.hosts} hosts, {folder.inventory}"))
+            return lab
+        if has_engine:
+            _refuse_collisions(folder, spec, engine)
+        if folder.has_foreign_inventory():
+            raise Refused("perfctl did not write this file", where=str(folder.inventory), hint=_OTHER_NAME)
+        archive = debian_archive(LocalShell())
+        tag = image_tag(archive)
+        if has_engine and existing and engine.has_image(f"perfctl-lab:{existing.image_tag}"):
+            # All hosts of a lab are made of the same bits, also those that join it later.
+            tag = existing.image_tag
+        _build(folder, spec, archive, tag, listener)
+        folder.write(LabState(spec, tag, {item.name: item.id for item in _own(folder, engine)}))
+    return lab
+
+
+def status(project_dir: Path, name: str = DEFAULT_NAME) -> tuple[HostStatus, ...]:
+    """Return what every host of a lab is doing. Raises UnknownName when there is no such lab."""
+    folder = LabFolder(project_dir.absolute(), name)
+    state = folder.read()
+    if state is None:
+        raise UnknownName(
+            "there is no such lab in this project", where=name, hint="bring it up: perfctl lab up"
+        )
+    return _status(folder, state.spec, Engine())
+
+
+def down(
+    project_dir: Path,
+    name: str = DEFAULT_NAME,
+    *,
+    keep_engine: bool = False,
+    listener: Listener = ignore,
+) -> bool:
+    """Remove a lab's containers, volumes, networks, key and inventory; return whether there was any.
+
+    Its images and the base's archive stay as a cache. An engine that we started by hand is stopped when no
+    container runs on it any more, unless `keep_engine`.
+    """
+    folder = LabFolder(project_dir.absolute(), name)
+    engine = Engine()
+    if folder.read() is None and not (engine.answers() and _own(folder, engine)):
+        return False
+    with folder.locked():
+        variables = {
+            "perf_lab_hosts_lab": name,
+            "perf_lab_hosts_state_dir": str(folder.state_dir),
+            "perf_lab_keep_engine": keep_engine,
+        }
+        _play(folder, "absent", variables, _DOWN_TIMEOUT_S, listener)
+        folder.forget()
+    return True
+
+
+def _build(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str, listener: Listener) -> None:
+    # Written first: what a build that is cut short leaves behind can then be taken down.
+    folder.write(LabState(spec, tag, {}))
+    what = f"{spec.hosts} hosts; about 15 s, and 90 s more the first time, when their image is made"
+    listener(Note("info", spec.name, what))
+    timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
+    _play(folder, "present", _up_variables(folder, spec, archive, tag), timeout_s, listener)
+
+
+def _play(
+    folder: LabFolder, state: str, variables: dict[str, Any], timeout_s: float, listener: Listener
+) -> None:
+    common = {
+        "perf_lab_state": state,
+        "perf_lab_become": needs_sudo(),
+        "perf_lab_engine_state_dir": str(folder.engine_dir),
+    }
+    result = run_playbook(
+        "lab.yml",
+        inventory=[str(assets.default_inventory())],
+        extra_vars=common | variables,
+        timeout_s=timeout_s,
+        listener=listener,
+    )
+    result.raise_for_failures()
+
+
+def _up_variables(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str) -> dict[str, Any]:
+    return {
+        "perf_lab_image_tag": tag,
+        "perf_lab_image_dir": str(folder.image_dir),
+        "perf_lab_image_suite": archive.suite,
+        "perf_lab_image_sources": list(archive.sources),
+        "perf_lab_hosts_lab": spec.name,
+        "perf_lab_hosts_state_dir": str(folder.state_dir),
+        "perf_lab_hosts_image": f"perfctl-lab:{tag}",
+        "perf_lab_hosts_inventory": str(folder.inventory),
+        "perf_lab_hosts_base_archive": str(folder.image_dir / f"base-{tag}.tar"),
+        "perf_lab_hosts_management_subnet": spec.management_subnet,
+        "perf_lab_hosts_test_subnet": spec.test_subnet,
+        "perf_lab_hosts_test_mtu_bytes": TEST_MTU_BYTES,
+        "perf_lab_hosts_name_servers": list(name_servers()),
+        "perf_lab_hosts_light": spec.light,
+        "perf_lab_hosts_members": [asdict(member) for member in members(spec)],
+    }
+
+
+def image_tag(archive: Archive) -> str:
+    """Return the content hash of the recipe of the hosts' image: the same recipe is never built twice."""
+    role = assets.roles_dir() / "perf_lab_image"
+    files = sorted(path for part in ("defaults", "files", "tasks") for path in (role / part).iterdir())
+    recipe = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return content_hash({"files": recipe, "archive": archive})[:16]
+
+
+def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: Engine) -> None:
+    """Raise Refused when a name or a subnet of this lab belongs to somebody else."""
+    labelled = engine.labelled()
+    own = {item.name for item in labelled if _is_own(folder, item)}
+    rival = next((item for item in labelled if item.lab == spec.name and item.name not in own), None)
+    if rival:
+        raise Refused(
+            f"another project has a lab of this name: {rival.state_dir}",
+            where=spec.name,
+            hint="use another --name and other subnets, or take that one down",
+        )
+    networks = {f"{spec.name}-management", f"{spec.name}-test"}
+    taken = (({member.name for member in members(spec)} | networks) - own) & engine.names()
+    if taken:
+        raise Refused(
+            f"not made by perfctl, but of the same name: {', '.join(sorted(taken))}",
+            where=spec.name,
+            hint=_OTHER_NAME,
+        )
+    if not networks & own:
+        _refuse_routed_subnets(spec)
+
+
+def _refuse_routed_subnets(spec: LabSpec) -> None:
+    for option, text in (
+        ("--management-subnet", spec.management_subnet),
+        ("--test-subnet", spec.test_subnet),
+    ):
+        for interface, network in routed_networks():
+            if subnet(text).overlaps(network):
+                raise Refused(
+                    f"the subnet {text} is in use: {network} is reached by {interface}",
+                    where=spec.name,
+                    hint=f"choose another one with {option}",
+                )
+
+
+def _own(folder: LabFolder, engine: Engine) -> list[Labelled]:
+    return [item for item in engine.labelled() if _is_own(folder, item)]
+
+
+def _is_own(folder: LabFolder, item: Labelled) -> bool:
+    return item.lab == folder.name and item.state_dir == str(folder.state_dir)
+
+
+def _is_up(folder: LabFolder, spec: LabSpec, engine: Engine) -> bool:
+    return folder.inventory.exists() and all(host.is_ready for host in _status(folder, spec, engine))
+
+
+def _status(folder: LabFolder, spec: LabSpec, engine: Engine) -> tuple[HostStatus, ...]:
+    hosts = members(spec)
+    states = engine.states([member.name for member in hosts]) if engine.answers() else {}
+
+    def ask(member: Member) -> HostStatus:
+        container = states.get(member.name, "missing")
+        running = container == "running"
+        return HostStatus(
+            host=member.name,
+            container=container,
+            system=engine.system_state(member.name) if running and not spec.light else None,
+            address=member.management_address,
+            test_address=member.test_address,
+            ssh=_try_ssh(folder, member) if running else "not running",
+        )
+
+    with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
+        return tuple(pool.map(ask, hosts))
+
+
+def _try_ssh(folder: LabFolder, member: Member) -> str:
+    """Return ok when ssh with the lab's key and known_hosts gets in, else ssh's own last words."""
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": "5",
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": str(folder.known_hosts),
+    }
+    argv = ["ssh", "-F", "none", "-i", str(folder.key)]
+    for key, value in options.items():
+        argv += ["-o", f"{key}={value}"]
+    done = LocalShell().run([*argv, f"root@{member.management_address}", "true"], timeout_s=_SSH_TIMEOUT_S)
+    return "ok" if done.exit_code == 0 else _last_line(done.error_text.splitlines())
+
+
+def _last_line(lines: Sequence[str]) -> str:
+    return lines[-1] if lines else "no answer"

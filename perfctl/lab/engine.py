@@ -1,0 +1,99 @@
+"""Questions to the docker engine about a lab; changes are made by playbooks/lab.yml."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perfctl.errors import CommandFailed
+from perfctl.shell import Completed
+from perfctl.shell.command import Elevation
+from perfctl.shell.local import LocalShell
+
+LABEL = "perfctl.lab"
+STATE_LABEL = "perfctl.lab.state"
+_SOCKET = Path("/var/run/docker.sock")
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A container or network that carries a lab's label."""
+
+    kind: str
+    id: str
+    name: str
+    lab: str
+    state_dir: str
+
+
+def needs_sudo() -> bool:
+    """Return whether we must become root to talk to the engine and to install packages."""
+    return os.geteuid() != 0
+
+
+class Engine:
+    """The docker engine of this machine, asked through its command line."""
+
+    def __init__(self) -> None:
+        self._shell = LocalShell(elevation=Elevation(become=needs_sudo() and not os.access(_SOCKET, os.W_OK)))
+
+    def answers(self) -> bool:
+        """Return whether an engine is there."""
+        return self._run(["version", "--format", "{{.Server.Version}}"]).exit_code == 0
+
+    def labelled(self) -> tuple[Labelled, ...]:
+        """Return all containers and networks of all labs on this machine."""
+        found = []
+        for kind, listing in (("container", ["ps", "--all"]), ("network", ["network", "ls"])):
+            argv = [*listing, "--quiet", "--no-trunc", "--filter", f"label={LABEL}"]
+            ids = self._checked(argv).text.split()
+            if ids:
+                found += [_labelled(kind, item) for item in self._inspect(kind, ids)]
+        return tuple(found)
+
+    def names(self) -> set[str]:
+        """Return the names of all containers and networks."""
+        containers = self._checked(["ps", "--all", "--format", "{{.Names}}"]).text.split()
+        networks = self._checked(["network", "ls", "--format", "{{.Name}}"]).text.split()
+        return {*containers, *networks}
+
+    def has_image(self, name: str) -> bool:
+        """Return whether the engine has an image of this name and tag."""
+        return self._run(["image", "inspect", "--format", "{{.Id}}", name]).exit_code == 0
+
+    def states(self, containers: Sequence[str]) -> dict[str, str]:
+        """Return the state (running, exited, ...) of those of the named containers that exist."""
+        text = self._checked(["ps", "--all", "--format", "{{json .}}"]).text
+        listed = [json.loads(line) for line in text.splitlines()]
+        return {item["Names"]: item["State"] for item in listed if item["Names"] in containers}
+
+    def system_state(self, container: str) -> str:
+        """Return what systemd in the container says of itself: running, starting, degraded, ..."""
+        done = self._run(["exec", container, "systemctl", "is-system-running"])
+        return done.text.strip() or "unknown"
+
+    def _inspect(self, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        # One that vanished since it was listed is no error: what is left is printed all the same.
+        document: list[dict[str, Any]] = json.loads(self._run([kind, "inspect", *ids]).text or "[]")
+        return document
+
+    def _checked(self, argv: Sequence[str]) -> Completed:
+        done = self._run(argv)
+        if done.exit_code:
+            raise CommandFailed(
+                done.error_text or f"docker exited {done.exit_code}", where=f"docker {argv[0]}"
+            )
+        return done
+
+    def _run(self, argv: Sequence[str]) -> Completed:
+        return self._shell.run(["docker", *argv], timeout_s=_TIMEOUT_S)
+
+
+def _labelled(kind: str, item: dict[str, Any]) -> Labelled:
+    labels = (item["Config"] if kind == "container" else item)["Labels"]
+    return Labelled(kind, item["Id"], item["Name"].lstrip("/"), labels[LABEL], labels.get(STATE_LABEL, ""))

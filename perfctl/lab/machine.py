@@ -1,0 +1,102 @@
+"""What a lab needs to know about the machine it runs on. The parsers are pure."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+
+from perfctl.errors import Refused
+from perfctl.shell.local import LocalShell
+
+_TARGETS_ARGV = (
+    "apt-get",
+    "indextargets",
+    "--format",
+    "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)",
+    "Created-By: Packages",
+)
+_RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+_ROUTES = Path("/proc/net/route")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where this machine gets Debian from."""
+
+    suite: str
+    sources: tuple[str, ...]
+    """Lines of sources.list(5): the suite itself, its updates and its security updates."""
+
+
+def debian_archive(shell: LocalShell) -> Archive:
+    """Return the Debian archive of the machine's own apt settings. Raises Refused when there is none."""
+    done = shell.run(_TARGETS_ARGV, timeout_s=30)
+    archive = read_index_targets(done.text)
+    if done.exit_code or archive is None:
+        raise Refused(
+            done.error_text or "apt knows no Debian archive on this machine",
+            where="lab",
+            hint="run `apt-get update`; the hosts are built from this machine's Debian sources",
+        )
+    return archive
+
+
+def read_index_targets(text: str) -> Archive | None:
+    """Return the Debian archive in the output of `apt-get indextargets`; None when there is none."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        origin, codename, component, uri = line.split("|", 3)
+        uri = _first_mirror(uri)
+        if origin == "Debian" and component == "main" and re.match(r"https?://", uri):
+            found.setdefault(codename, uri)
+    suite = next((name for name in found if "-" not in name), None)
+    if suite is None:
+        return None
+    wanted = (suite, f"{suite}-updates", f"{suite}-security")
+    return Archive(suite, tuple(f"deb {found[name]} {name} main" for name in wanted if name in found))
+
+
+def _first_mirror(uri: str) -> str:
+    """Cloud images name a file that lists mirrors; return the first of them, any other URI as it is."""
+    if not uri.startswith("mirror+file:"):
+        return uri
+    lines = Path(uri.removeprefix("mirror+file:").rstrip("/")).read_text().splitlines()
+    return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+
+
+def name_servers() -> tuple[str, ...]:
+    """Return name servers that containers can reach too; empty when the machine only asks itself."""
+    for path in _RESOLV_CONFS:
+        if path.is_file() and (found := read_name_servers(path.read_text())):
+            return found
+    return ()
+
+
+def read_name_servers(resolv_conf: str) -> tuple[str, ...]:
+    """Return the name servers of a resolv.conf(5) that are not this machine's own loopback."""
+    found = []
+    for line in resolv_conf.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver" and not ip_address(words[1].split("%")[0]).is_loopback:
+            found.append(words[1])
+    return tuple(found)
+
+
+def routed_networks() -> tuple[tuple[str, IPv4Network], ...]:
+    """Return (interface, network) for every IPv4 route of this machine but the default ones."""
+    return tuple(read_routes(_ROUTES.read_text()))
+
+
+def read_routes(text: str) -> Iterator[tuple[str, IPv4Network]]:
+    """Yield (interface, network) from the text of /proc/net/route (addresses are in host byte order)."""
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        address, mask = (socket.inet_ntoa(struct.pack("=I", int(words[i], 16))) for i in (1, 7))
+        network = IPv4Network(f"{address}/{mask}")
+        if network.prefixlen:
+            yield words[0], network

@@ -62,8 +62,8 @@ class Benchmark:
 
     @property
     def timeout_s(self) -> float:
-        """When to give an invocation up: three times its expected time and half a minute."""
-        return 3 * self.expected_s + 30
+        """When to give an invocation up: three times its expected time and ten seconds."""
+        return 3 * self.expected_s + 10
 
 
 @dataclass(frozen=True, slots=True)

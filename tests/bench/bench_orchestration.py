@@ -70,7 +70,13 @@ def bench_second_provision(inventory: str) -> None:
 
 def bench_ten_netperf(inventory: str) -> None:
     """Ten 2-second netperf measurements: wall beyond the 20 s of work, against bare ssh and Ansible."""
-    sizes = ["request_bytes = 1", "send_bytes = 16384", "request_bytes = 64", "send_bytes = 32768", "request_bytes = 128"]
+    sizes = [
+        "request_bytes = 1",
+        "send_bytes = 16384",
+        "request_bytes = 64",
+        "send_bytes = 32768",
+        "request_bytes = 128",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder) / "bench-net.toml"
         text = SUITE
@@ -83,7 +89,8 @@ def bench_ten_netperf(inventory: str) -> None:
     ssh_s = 10 * bare_ssh_s(inventory)
     ansible_s = 10 * ansible_command_s(inventory)
     print(
-        f"ten 2-second netperf measurements: {beyond_s:.2f} s beyond the 20 s of work, whole process (target 1.0); "
+        f"ten 2-second netperf measurements: {beyond_s:.2f} s beyond the 20 s of work, "
+        "whole process (target 1.0); "
         f"bare multiplexed ssh {ssh_s:.2f} s ({beyond_s / ssh_s:.1f} x), "
         f"ansible -m command {ansible_s:.1f} s ({ansible_s / beyond_s:.0f} x ours)"
     )

@@ -1,0 +1,130 @@
+"""The program as a user types it: a process, its exit code, its two streams, and the database it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LOCAL = "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
+
+BRIEF = """\
+[suite]
+name = "brief"
+description = "One short benchmark, for the tests."
+baseline = "native"
+environments = ["native"]
+blocks = 2
+
+[[benchmark]]
+name = "cpu"
+workload = "sysbench"
+parameters = { test = "cpu", threads = 1, time_s = 1 }
+"""
+
+
+@dataclass
+class Project:
+    """A folder with an inventory, a suite and a database, and the program run in it."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "results.db"
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "hosts.yml"
+
+    @property
+    def suite(self) -> str:
+        return str(self.folder / "brief.toml")
+
+    def argv(self, *arguments: str) -> list[str]:
+        options = ["--db", str(self.database), "-i", str(self.inventory)]
+        return [sys.executable, "-m", "perfctl", *options, *arguments]
+
+    def perfctl(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        done = self.perfctl("query", sql, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
+        return rows
+
+    def shadow(self, program: str, script: str) -> None:
+        """Put another program of that name first on the PATH."""
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        path = folder / program
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        self.environ["PATH"] = f"{folder}{os.pathsep}{self.environ['PATH']}"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a project whose only host is this machine."""
+    made = Project(tmp_path)
+    made.inventory.write_text(LOCAL)
+    Path(made.suite).write_text(BRIEF)
+    made.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    return made
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    """Poll until `condition` holds, or fail with `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
+        time.sleep(0.05)
+
+
+def processes_with(text: str) -> list[int]:
+    """Return the ids of other processes whose command line has `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command and int(path.parent.name) != os.getpid():
+            found.append(int(path.parent.name))
+    return found
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    """Send a signal, wait, and return exit code, stdout and stderr."""
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=90)
+    return process.returncode, stdout, stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from types import FrameType
 
 import click
@@ -34,6 +33,8 @@ def main(args: list[str] | None = None) -> None:
         code = error.exit_code
     except PerfctlError as error:
         if "--debug" in arguments:
+            import traceback
+
             traceback.print_exc()
         from perfctl.output import print_error
 

@@ -20,7 +20,8 @@ def number(value: float | None, digits: int = 4) -> str:
         return f"{value:g}".replace("-0", "0")
     if isinstance(value, int):
         return f"{value:,}"
-    exponent = math.floor(math.log10(abs(value)))
+    # The exponent after rounding: 999.96 has four digits before the point.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     if exponent < -5 or exponent >= 15:
         return f"{value:.{digits - 1}e}"
     decimals = max(0, digits - 1 - exponent)

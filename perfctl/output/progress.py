@@ -10,13 +10,16 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from perfctl.model import Event, InvocationEnded, Listener, Note, RunEnded, RunStarted, Status, TaskEnded
 from perfctl.model.quantity import duration
 from perfctl.output.messages import wants_color
 from perfctl.output.state import ProgressState
 from perfctl.output.text import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REFRESH_S = 0.5
 
@@ -99,13 +102,24 @@ def _stays(event: Event) -> bool:
             return isinstance(event, (Note, RunStarted, RunEnded))
 
 
+def _console(stream: IO[str]) -> Console:
+    from rich.console import Console
+
+    class QuietConsole(Console):
+        """rich answers a broken pipe by leaving the program; here only the display ends."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+
+    return QuietConsole(file=stream, force_terminal=True)
+
+
 @contextlib.contextmanager
 def _live_display(stream: IO[str]) -> Iterator[Listener]:
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(file=stream, force_terminal=True)
+    console = _console(stream)
     state = ProgressState()
     lock = threading.Lock()
     lasting: list[str] = []

@@ -1,0 +1,200 @@
+"""What is said while something runs, and where."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+
+from perfctl.errors import HostUnreachable, PerfctlError
+from perfctl.model import (
+    Benchmark,
+    Block,
+    Environment,
+    InvocationEnded,
+    InvocationStarted,
+    Note,
+    Plan,
+    PlannedInvocation,
+    Reason,
+    Round,
+    RunEnded,
+    RunStarted,
+    Status,
+    Target,
+    TaskEnded,
+    Track,
+)
+from perfctl.output import print_error, progress
+from perfctl.output.state import ProgressState
+
+ORDER = tuple(
+    PlannedInvocation(name, replicate, place)
+    for place, (name, replicate) in enumerate([("native", 1), ("container", 1), ("native", 2)])
+)
+CPU = Benchmark("cpu", "sysbench", {}, expected_s=10)
+
+
+def block(host: str, index: int) -> Block:
+    return Block("cpu", Target(host), index, ORDER)
+
+
+BLOCKS = {host: (block(host, 0), block(host, 1)) for host in ("h1", "h22")}
+PLAN = Plan(
+    "demo",
+    "1",
+    "native",
+    (Environment("native", "native"), Environment("container", "container")),
+    (CPU,),
+    (Round(tuple(Track(blocks) for blocks in BLOCKS.values())),),
+)
+STARTED = RunStarted("0193-run", PLAN, done=0, estimate_s=120)
+
+
+def ended(
+    of: Block, place: int, status: Status = Status.OK, reason: Reason | None = None, detail: str = ""
+) -> InvocationEnded:
+    return InvocationEnded(of, ORDER[place], status, reason, detail, "2,914 events/s" if not reason else "")
+
+
+def test_plain_lines() -> None:
+    stream = io.StringIO()
+    with progress(stream) as listener:
+        listener(STARTED)
+        listener(InvocationStarted(BLOCKS["h1"][0], ORDER[0], 10))
+        listener(ended(BLOCKS["h1"][0], 0))
+        listener(ended(BLOCKS["h1"][0], 2))
+        listener(ended(BLOCKS["h22"][1], 1, Status.FAILED, Reason.TIMEOUT, "no end\nafter 60 s"))
+        listener(Note("warning", "h1", "the load is high"))
+        listener(Note("info", "", "pulling"))
+        listener(TaskEnded("h1", "Install sysbench", "failed", "no\x1b such package"))
+        listener(RunEnded("0193-run", "partial", 2, 1))
+    assert stream.getvalue().splitlines() == [
+        "run 0193-run: 12 invocations, about 2 min 00 s",
+        "[1/12] h1 cpu native block 1: 2,914 events/s",
+        "[2/12] h1 cpu native (replicate 2) block 1: 2,914 events/s",
+        "[3/12] h22 cpu container block 2: FAILED (timeout): no end | after 60 s",
+        "warning: h1: the load is high",
+        "pulling",
+        "h1: Install sysbench: failed: no\\x1b such package",
+        "run 0193-run: partial, 2 ok, 1 failed",
+    ]
+
+
+def test_a_resumed_run_says_what_was_done_before() -> None:
+    stream = io.StringIO()
+    with progress(stream) as listener:
+        listener(RunStarted("r", PLAN, done=6, estimate_s=60))
+        listener(ended(BLOCKS["h1"][1], 0))
+    assert "12 invocations, 6 done before" in stream.getvalue()
+    assert "[7/12]" in stream.getvalue()
+
+
+def test_the_live_display_keeps_off_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    with progress(stream, live=True) as listener:
+        listener(STARTED)
+        listener(InvocationStarted(BLOCKS["h1"][0], ORDER[1], 10))
+        listener(ended(BLOCKS["h22"][0], 0))
+        listener(ended(BLOCKS["h22"][0], 1, Status.FAILED, Reason.NO_OUTPUT, "nothing"))
+        listener(Note("warning", "h1", "the load is high"))
+    assert capsys.readouterr() == ("", "")
+    text = stream.getvalue()
+    assert "warning: h1: the load is high" in text
+    assert "FAILED (no_output): nothing" in text
+    assert "2,914 events/s" not in text, "what went well leaves no line behind"
+
+
+def test_the_live_display_ends_its_thread() -> None:
+    with progress(io.StringIO(), live=True):
+        assert any(thread.name == "perfctl-display" for thread in threading.enumerate())
+    assert not any(thread.name == "perfctl-display" for thread in threading.enumerate())
+
+
+class Broken(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_broken_stream_does_not_stop_the_run(live: bool) -> None:
+    with progress(Broken(), live=live) as listener:
+        listener(STARTED)
+        listener(Note("warning", "h1", "the load is high"))
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_lines_of_the_display() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(STARTED)
+    state.take(InvocationStarted(BLOCKS["h1"][1], ORDER[1], 10))
+    clock.now += 4.4
+    assert state.lines() == [
+        "h1   cpu  container  block 2/2  4/10 s",
+        "h22  waiting",
+        "0/12 done, 4 s elapsed, about 1 min 56 s to go",
+    ]
+    state.take(ended(BLOCKS["h1"][1], 1, Status.FAILED, Reason.TIMEOUT))
+    assert state.lines()[0] == "h1   cpu  container  block 2/2"
+    assert state.lines()[-1].startswith("1/12 done, 1 failed, 4 s elapsed")
+
+
+def test_the_rest_is_estimated_from_the_pace_once_there_is_one() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(STARTED)
+    assert state.remaining_s == 120
+    clock.now += 60
+    for place in range(3):
+        state.take(ended(BLOCKS["h1"][0], place))
+    assert state.remaining_s == pytest.approx(180)
+
+
+def test_what_was_done_before_is_no_part_of_the_pace() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(RunStarted("r", PLAN, done=6, estimate_s=60))
+    clock.now += 60
+    for place in range(3):
+        state.take(ended(BLOCKS["h1"][1], place))
+    assert state.done == 9
+    assert state.remaining_s == pytest.approx(60)
+
+
+def test_provisioning_counts_outcomes_per_host() -> None:
+    state = ProgressState(Clock())
+    state.take(TaskEnded("h1", "Gather facts", "ok"))
+    state.take(TaskEnded("h1", "Install tools", "changed"))
+    assert state.lines() == ["h1  Install tools  changed=1 ok=1"]
+
+
+def test_more_hosts_than_the_terminal_has_lines() -> None:
+    state = ProgressState(Clock())
+    for number in range(40):
+        state.take(TaskEnded(f"h{number}", "Install tools", "ok"))
+    lines = state.lines(width=30, height=10)
+    assert len(lines) < 10
+    assert lines[-1] == "... and 33 more hosts"
+    assert max(len(line) for line in lines) <= 30
+
+
+def test_an_error_has_at_most_three_lines() -> None:
+    stream = io.StringIO()
+    print_error(HostUnreachable("no answer\nafter 5 s", where="h1", hint="is sshd up?"), stream)
+    assert stream.getvalue() == "error: no answer | after 5 s\n  where: h1\n  try:   is sshd up?\n"
+    stream = io.StringIO()
+    print_error(PerfctlError("broken \x1b[2J"), stream)
+    assert stream.getvalue() == "error: broken \\x1b[2J\n"
+
+
+def test_an_error_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(PerfctlError("broken"))
+    assert capsys.readouterr() == ("", "error: broken\n")

@@ -1,0 +1,112 @@
+"""What each environment of a run costs against the baseline, with all that a reader needs to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from perfctl.compare import compare
+from perfctl.errors import UnknownName
+from perfctl.model import Comparison, Observation, Status
+from perfctl.store import Count, RunDetail, RunSummary, Store
+from perfctl.workloads import WORKLOADS
+
+ALL_METRICS = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonReport:
+    """The comparisons of one run. `counts` says how its invocations ended, failures by reason."""
+
+    run: RunSummary
+    baseline: str
+    database: str
+    """The path of the database the figures came from."""
+    comparisons: tuple[Comparison, ...]
+    counts: tuple[Count, ...]
+    blocks: int
+    """Blocks with at least one value, over all benchmarks and targets."""
+    planned_blocks: int
+    other_metrics: tuple[str, ...]
+    """Metrics of the run that were not asked for."""
+
+    @property
+    def failed(self) -> tuple[Count, ...]:
+        """The counts of the invocations that gave no value."""
+        return tuple(item for item in self.counts if item.status is not Status.OK)
+
+    @property
+    def aa_tests(self) -> tuple[Comparison, ...]:
+        """The built-in A/A tests that have a p."""
+        return tuple(item for item in self.comparisons if item.is_aa and item.p is not None)
+
+    @property
+    def confounded(self) -> tuple[str, ...]:
+        """What else differs between legs that were compared, each once."""
+        return tuple(dict.fromkeys(item.confounded for item in self.comparisons if item.confounded))
+
+
+def comparison_report(
+    store: Store, run: str, *, baseline: str | None = None, metrics: Collection[str] = ()
+) -> ComparisonReport:
+    """Return the comparisons of `run` (an id, its beginning or end, 'latest') with its baseline or another.
+
+    Without `metrics` only headline metrics are compared; 'all' among them is every metric. Raises UnknownName
+    for a run, environment or metric that is not there.
+    """
+    detail = store.run(run)
+    run_id = detail.summary.run_id
+    seen = store.observations(run_id)
+    environments = [item.name for item in detail.environments]
+    chosen = baseline or detail.baseline
+    if chosen not in environments:
+        raise UnknownName(
+            f"the run has no environment {chosen!r}",
+            where=f"run {run_id}",
+            hint=f"it has: {', '.join(environments)}",
+        )
+    wanted, others = _chosen_metrics(seen, metrics)
+    return ComparisonReport(
+        run=detail.summary,
+        baseline=chosen,
+        database=str(store.path),
+        comparisons=tuple(
+            compare(
+                wanted,
+                baseline=chosen,
+                environments=environments,
+                digests=store.digests(run_id),
+                programs=_programs(detail),
+            )
+        ),
+        counts=detail.counts,
+        blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
+        # Every block has each environment once and the baseline twice.
+        planned_blocks=detail.summary.planned // (len(environments) + 1),
+        other_metrics=others,
+    )
+
+
+def _chosen_metrics(
+    seen: Sequence[Observation], metrics: Collection[str]
+) -> tuple[list[Observation], tuple[str, ...]]:
+    """Return the observations of the metrics asked for, and the names of the other metrics."""
+    names = {item.metric.name for item in seen}
+    unknown = sorted(set(metrics) - names - {ALL_METRICS})
+    if unknown and seen:
+        raise UnknownName(
+            f"the run has no metric {unknown[0]!r}", hint=f"it has: {', '.join(sorted(names))}, or all"
+        )
+    if ALL_METRICS in metrics:
+        return list(seen), ()
+    chosen = [item for item in seen if (item.metric.name in metrics if metrics else item.metric.headline)]
+    return chosen, tuple(sorted(names - {item.metric.name for item in chosen}))
+
+
+def _programs(detail: RunDetail) -> dict[str, tuple[str, ...]]:
+    """Return the programs that each benchmark uses; one of a workload that is gone may use any."""
+    return {
+        item.name: WORKLOADS[item.workload].programs
+        for item in detail.benchmarks
+        if item.workload in WORKLOADS
+    }

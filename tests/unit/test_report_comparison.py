@@ -1,0 +1,170 @@
+"""From a database to `perfctl compare`, through the real store and the real command line."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from perfctl.cli import main_group
+from perfctl.errors import UnknownName
+from perfctl.model import Block, Fact, FactState, Fingerprint, Reason, Round, Status, Target, Track, new_id
+from perfctl.report import comparison_report
+from perfctl.store import Store, open_store
+from tests.unit import store_cases as cases
+
+BLOCKS = tuple(cases.block(Target(host), index) for host in ("h1", "h2") for index in range(10))
+PLAN = dataclasses.replace(cases.PLAN, rounds=(Round((Track(BLOCKS),)),))
+COST = {"native": 1.0, "container": 0.8}
+
+
+def measure(store: Store, run_id: str, block: Block, generator: random.Random, *, fail: bool = False) -> None:
+    """Store a block; the container is a fifth slower, or fails."""
+    block_id = store.begin_block(run_id, block, attempt=1)
+    for planned in block.invocations:
+        done = cases.record(block_id, planned.environment, planned.replicate, position=planned.position)
+        if fail and planned.environment == "container":
+            failed = dataclasses.replace(done, status=Status.SKIPPED, reason=Reason.ENVIRONMENT_UNAVAILABLE)
+            store.record_invocation(failed, cases.METRICS, [])
+            continue
+        speed = 1000 * COST[planned.environment] * generator.lognormvariate(0, 0.002)
+        values = cases.samples(speed) + cases.samples(1000 / speed, metric=cases.LATENCY)
+        store.record_invocation(done, cases.METRICS, values)
+    store.end_block(block_id, "complete")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "results.db"
+    generator = random.Random(6)
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, PLAN)
+        for block in BLOCKS:
+            measure(store, run_id, block, generator, fail=block.target.host == "h2" and block.index < 3)
+        store.end_run(run_id, "partial")
+    return path
+
+
+def perfctl(database: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main_group, ["--db", str(database), "compare", *arguments])
+
+
+def test_the_report(database: Path) -> None:
+    with open_store(database, read_only=True) as store:
+        report = comparison_report(store, "latest")
+    assert report.baseline == "native"
+    assert [(item.environment, str(item.target), item.is_aa) for item in report.comparisons] == [
+        ("container", "h1", False),
+        ("native", "h1", True),
+        ("container", "h2", False),
+        ("native", "h2", True),
+    ]
+    on_h1, aa, on_h2, _ = report.comparisons
+    assert on_h1.low is not None and on_h1.high is not None
+    assert on_h1.low < 0.8 < on_h1.high
+    assert on_h1.p == pytest.approx(2 / 2**10)
+    assert aa.ratio == pytest.approx(1.0, abs=0.01)
+    assert (on_h2.blocks, on_h2.left_out) == (7, 3)
+    assert (report.blocks, report.planned_blocks) == (20, 20)
+    assert [(item.status, item.reason, item.invocations) for item in report.failed] == [
+        (Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE, 3)
+    ]
+    assert report.other_metrics == ("latency",)
+    assert report.confounded == ()
+
+
+def test_metrics_and_baseline_can_be_chosen(database: Path) -> None:
+    with open_store(database, read_only=True) as store:
+        everything = comparison_report(store, "latest", metrics=["all"])
+        latency = comparison_report(store, "latest", metrics=["latency"], baseline="container")
+        with pytest.raises(UnknownName, match="no metric 'tempo'"):
+            comparison_report(store, "latest", metrics=["tempo"])
+        with pytest.raises(UnknownName, match="no environment 'vm'"):
+            comparison_report(store, "latest", baseline="vm")
+    assert (len(everything.comparisons), everything.other_metrics) == (8, ())
+    assert {item.metric.name for item in latency.comparisons} == {"latency"}
+    native = latency.comparisons[0]
+    assert (native.environment, native.baseline) == ("native", "container")
+    assert native.ratio == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_run_without_any_value_has_an_empty_report(tmp_path: Path) -> None:
+    with open_store(tmp_path / "empty.db", create=True) as store:
+        cases.begin_run(store, PLAN)
+        report = comparison_report(store, "latest", metrics=["anything"])
+    assert (report.comparisons, report.blocks, report.planned_blocks) == ((), 0, 20)
+
+
+def test_another_build_of_the_tool_is_confounded(database: Path) -> None:
+    with open_store(database) as store:
+        run_id = store.run_id("latest")
+        for environment, sha256 in (("native", "a" * 64), ("container", "b" * 64)):
+            fingerprint = Fingerprint((Fact("tool.sysbench.sha256", FactState.PRESENT, sha256),))
+            store.record_environment_snapshot(run_id, "h1", environment, fingerprint, {})
+        report = comparison_report(store, run_id)
+    assert report.confounded == ("sysbench on h1: sha256 bbbbbbbb in container, aaaaaaaa in native",)
+    assert [bool(item.confounded) for item in report.comparisons] == [True, False, False, False]
+
+
+def test_the_table(database: Path) -> None:
+    result = perfctl(database, "latest")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:6] == ["benchmark", "target", "metric", "environment", "native", "value"]
+    assert "1.25x slower (-20%) [" in lines[2] and "p=0.002 n=10 blocks" in lines[2]
+    assert "native A2 (A/A)" in lines[3]
+    assert "n=7 blocks" in lines[4] and lines[4].endswith("3 left out")
+    notes = "\n".join(lines[6:])
+    assert "suite demo, partial, hosts h1, h2, 20 of 20 blocks have values" in notes
+    assert "57 of 60 invocations ok, left out: 3 skipped (environment_unavailable)" in notes
+    assert "A/A: 0 of 2" in notes
+    assert "not shown: latency" in notes
+    assert str(database) in notes
+
+
+def test_json_is_the_same_to_the_byte(database: Path) -> None:
+    first, second = (perfctl(database, "latest", "--all-metrics", "--format", "json") for _ in range(2))
+    assert first.stdout_bytes == second.stdout_bytes
+    document = json.loads(first.stdout)
+    assert (document["schema_version"], document["kind"], len(document["rows"])) == (1, "comparison", 8)
+    row = document["rows"][0]
+    assert (row["benchmark"], row["metric"], row["unit"], row["direction"]) == (
+        "cpu-1",
+        "events_per_s",
+        "1/s",
+        "higher",
+    )
+    assert row["low"] < row["ratio"] < row["high"]
+    assert row["words"].startswith("1.25x slower")
+    assert row["peer"] is None
+
+
+def test_csv_and_markdown(database: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(perfctl(database, "latest", "--format", "csv").stdout)))
+    assert [row["blocks"] for row in rows] == ["10", "10", "7", "10"]
+    assert float(rows[0]["ratio"]) == pytest.approx(0.8, abs=0.01)
+    page = perfctl(database, "latest", "--format", "md").stdout
+    assert page.startswith("| benchmark | target |")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["latest", "--baseline", "vm"], ["latest", "--metric", "x"]]
+)
+def test_what_does_not_exist_is_a_usage_error(database: Path, arguments: list[str]) -> None:
+    error = perfctl(database, *arguments).exception
+    assert isinstance(error, UnknownName)
+    assert error.exit_code == 2
+
+
+def test_two_runs_are_told_apart(database: Path) -> None:
+    with open_store(database) as store:
+        older = store.run_id("latest")
+        newer = cases.begin_run(store, PLAN, new_id())
+    assert f"run {older}" in perfctl(database, older).stdout
+    assert f"run {newer}" in perfctl(database, newer).stdout

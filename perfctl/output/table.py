@@ -122,13 +122,14 @@ def _plain(value: Any) -> Any:
 
 
 def _render_json(table: Table) -> str:
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": table.kind,
-        "rows": [_plain(_row_dict(table, row)) for row in table.rows],
-        "notes": list(table.notes),
-    }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    """One row on a line: readable, good to diff, and json's fast encoder cannot indent."""
+    rows = ",\n  ".join(json.dumps(_plain(_row_dict(table, row)), allow_nan=False) for row in table.rows)
+    notes = json.dumps(list(table.notes))
+    return (
+        f'{{"schema_version": {SCHEMA_VERSION}, "kind": {json.dumps(table.kind)}, "rows": ['
+        + (f"\n  {rows}\n" if rows else "")
+        + f'], "notes": {notes}}}\n'
+    )
 
 
 def _render_csv(table: Table) -> str:

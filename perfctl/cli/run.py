@@ -73,6 +73,7 @@ def run(
         blocks=blocks,
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
+        project_dir=settings.project_dir,
     )
     if dry_run:
         from perfctl.cli.plan_table import print_plan

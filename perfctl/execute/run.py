@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from perfctl import __version__
 from perfctl.environments import remove_all
@@ -34,6 +35,8 @@ class RunRequest:
     blocks: int | None = None
     seed: str | None = None
     max_parallel_pairs: int | None = None
+    project_dir: Path | None = None
+    """Its suites/*.toml can be named too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def prepare(request: RunRequest) -> Prepared:
         environments=request.environments or None,
         overrides=request.parameters,
         blocks=request.blocks,
+        project_dir=request.project_dir,
     )
     hosts = tuple(load_hosts(request.inventory, limit=request.limit))
     run_id = new_id()

@@ -26,6 +26,12 @@ members() {
     entry=${entry#/proc/}
     alive="$alive ${entry%/stat}"
   done
+  more_members
+}
+
+# more_members: a place for scripts that know further processes; they add to `alive`.
+more_members() {
+  :
 }
 
 # end_session SID GRACE_TENTHS: SIGTERM, wait, SIGKILL, wait. Fails when something is still alive.

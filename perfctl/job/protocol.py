@@ -1,0 +1,132 @@
+"""What is said between a controller and the attach loop, and how a job's end becomes a value or an error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
+from perfctl.shell import Completed
+from perfctl.shell.command import checked
+
+PARTS = 4
+"""Standard output, standard error, counters before and after."""
+
+
+class JobTimeout(CommandTimeout):
+    """A job did not end in its time and was ended on the host; `completed` is what it left behind."""
+
+    def __init__(self, message: str, completed: Completed, *, where: str) -> None:
+        super().__init__(message, where=where)
+        self.completed = completed
+
+
+class SpoolFull(OutputError):
+    """The disk of the spool folder is full; `completed` is what was kept, None when nothing was started."""
+
+    def __init__(
+        self, message: str, *, where: str, said: str = "", completed: Completed | None = None
+    ) -> None:
+        super().__init__(
+            f"{where}: the disk of the spool folder is full: {message}{': ' + said if said else ''}",
+            reason="spool_full",
+            hint="make room on the host (df), then: perfctl resume",
+        )
+        self.completed = completed
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command on its way into the spool."""
+
+    job_id: str
+    argv: tuple[str, ...]
+    timeout_s: float = 0.0
+    stdin_path: str | None = None
+
+    def line(self, verb: str, slot: int) -> bytes:
+        """Return the request as one line: shell code that the server reads from the spool."""
+        stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
+        settings = f"slot={slot} timeout={self.timeout_s:.3f} stdin={stdin}"
+        return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a job ended: its first line and the four parts of its output."""
+
+    exit_code: int
+    started_ns: int
+    ended_ns: int
+    why: str
+    parts: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, line: bytes, parts: Sequence[bytes], where: str) -> Result:
+        """Return the result in an answer. Raises HostUnreachable when nobody will ever end the job."""
+        words = line.decode("ascii", "backslashreplace").split()
+        if len(words) != 4:
+            raise HostUnreachable(
+                f"the job is lost ({' '.join(words) or 'no word of it'}): its server ended before it did",
+                where=where,
+                hint="was the host restarted, or out of memory? then: perfctl resume",
+            )
+        return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts))
+
+    def completed(self, argv: Sequence[str]) -> Completed:
+        """Return what the command left behind, whatever ended it."""
+        stdout, stderr, before, after = self.parts
+        return Completed(
+            argv=tuple(argv),
+            exit_code=self.exit_code,
+            stdout=stdout,
+            stderr=stderr,
+            started_ns=self.started_ns or None,
+            ended_ns=self.ended_ns or None,
+            counters_before=before,
+            counters_after=after,
+        )
+
+    def value(self, argv: Sequence[str], where: str) -> Completed:
+        """Return the command's end. Raises JobTimeout, SpoolFull."""
+        if self.why == "unstarted":
+            raise SpoolFull("the command was not started", where=where)
+        completed = self.completed(argv)
+        if self.why == "full":
+            kept = f"{len(completed.stdout)} bytes of its output were kept"
+            raise SpoolFull(
+                f"the command ended (exit code {self.exit_code}) but {kept}", where=where, completed=completed
+            )
+        if self.why == "timeout":
+            seconds = (self.ended_ns - self.started_ns) / 1e9
+            raise JobTimeout(
+                f"{argv[0] if argv else 'a job'} did not end in its time and was ended after {seconds:.1f} s",
+                completed,
+                where=where,
+            )
+        return completed
+
+
+_TOKEN = re.compile(r"""'([^']*)'|(?P<quote>"'")|(?P<newline>"\$nl")|(?P<end> )""", re.DOTALL)
+
+
+def quote(words: Sequence[str]) -> str:
+    """Return the words as one line of shell code; a newline is written as the server's variable for it."""
+    return " ".join(
+        "'" + word.replace("'", "'\"'\"'").replace("\n", "'\"$nl\"'") + "'" for word in checked(words)
+    )
+
+
+def unquote(line: bytes) -> tuple[str, ...]:
+    """Return the words of a request as it lies in the spool."""
+    text = os.fsdecode(line).rstrip("\n").partition("; set -- ")[2]
+    words = [""]
+    for token in _TOKEN.finditer(text):
+        if token["end"]:
+            words.append("")
+        else:
+            words[-1] += token[1] or ("'" if token["quote"] else "\n" if token["newline"] else "")
+    return tuple(words)

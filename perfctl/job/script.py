@@ -1,0 +1,92 @@
+"""The job server's script and how it gets to a host: one command, whether or not a server runs there."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfctl.errors import CommandFailed, UsageError
+from perfctl.job.protocol import SpoolFull
+from perfctl.shell import Completed, Transport
+from perfctl.shell.session import SESSION_FUNCTIONS
+
+_SCRIPT = SESSION_FUNCTIONS + Path(__file__).with_name("server.sh").read_text(encoding="ascii")
+_BOOT = 'script=$(cat); eval "$script"'
+_TIMEOUT_S = 60.0
+_NO_SPACE = 28
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A job server that runs: its spool folder and the jobs found there, id to (state, slot)."""
+
+    spool: str
+    is_new: bool
+    jobs: Mapping[str, JobState]
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What the spool says about a job: `state` is running, ended or lost; the rest is of running ones."""
+
+    state: str
+    slot: int | None = None
+    timeout_s: float = 0.0
+
+
+def checked_name(name: str) -> str:
+    """Return a run's or job's id. Raises UsageError when it cannot be part of a file name and a unit name."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a run or a job: letters, digits, dot, dash, underscore")
+    return name
+
+
+def start_server(transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None) -> Started:
+    """Start the job server of a run, or find it running. Raises CommandFailed, SpoolFull, HostUnreachable."""
+    mark = secrets.token_hex(16)
+    arguments = ["start", checked_name(run_id), str(max(1, round(lifetime_s))), mark]
+    done = _boot(transport, [*arguments, *([spool_root] if spool_root else [])])
+    if done.exit_code == _NO_SPACE:
+        raise SpoolFull("the job server could not be put there", where=transport.name, said=done.error_text)
+    if done.exit_code != 0:
+        raise CommandFailed(
+            f"the job server does not start: {done.error_text or done.exit_code}", where=transport.name
+        )
+    first, *rest = done.text.splitlines()
+    state, _, spool = first.partition(" ")
+    return Started(spool, state == "new", parse_list("\n".join(rest)))
+
+
+def script_argv(spool: str, verb: str, *arguments: str) -> list[str]:
+    """Return the command that does `verb` with the script that lies in the spool."""
+    return ["sh", f"{spool}/server.sh", verb, spool, *arguments]
+
+
+def parse_list(text: str) -> dict[str, JobState]:
+    """Return the jobs that `list` printed."""
+    jobs = {}
+    for line in text.splitlines():
+        job_id, state, *more = line.split()
+        jobs[job_id] = JobState(state, int(more[0]), float(more[1])) if more else JobState(state)
+    return jobs
+
+
+def reap(transport: Transport, run_id: str | None = None, *, spool_root: str | None = None) -> list[str]:
+    """End what belongs to a run on a host (None: any run); return what it was, as "job ID" or "server NAME".
+
+    Job servers, their units and jobs are ended; results that no controller has stored stay in the spool.
+    Containers are the environments' business. Raises CommandFailed, HostUnreachable.
+    """
+    done = _boot(transport, ["reap", checked_name(run_id) if run_id else "", spool_root or ""])
+    if done.exit_code != 0:
+        raise CommandFailed(f"reaping failed: {done.error_text or done.exit_code}", where=transport.name)
+    return done.text.splitlines()
+
+
+def _boot(transport: Transport, arguments: list[str]) -> Completed:
+    argv = ["sh", "-c", _BOOT, "perfctl-job", *arguments]
+    return transport.run(argv, timeout_s=_TIMEOUT_S, stdin=_SCRIPT.encode())

@@ -1,0 +1,301 @@
+"""A host's job server as a Shell."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
+from perfctl.job.protocol import JobTimeout, Request, Result, SpoolFull
+from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
+from perfctl.job.slot import Slot
+from perfctl.shell import Completed, Process, Transport
+from perfctl.shell.files import get_file, put_file
+
+Outcome = TypeVar("Outcome")
+
+_SLOTS = 4
+"""Commands at once on one host; the connection has room for twice as many channels."""
+_ATTEMPTS = 3
+_CONTROL_TIMEOUT_S = 60.0
+_TRANSFER_TIMEOUT_S = 600.0
+_ACKNOWLEDGE_AFTER = 16
+
+
+class JobShell:
+    """Runs every command as a detached job of one run.
+
+    Safe for several threads. A connection that is lost while a job runs is made again, and the job, which
+    went on, is waited for.
+    """
+
+    def __init__(self, transport: Transport, run_id: str, started: Started) -> None:
+        self._transport = transport
+        self._run_id = run_id
+        self._spool = started.spool
+        self._names = (f"auto-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(_SLOTS)
+        self._idle: list[Slot] = []
+        # A job of an earlier controller that still runs keeps its slot: nothing must queue behind it.
+        self._used = {state.slot for state in started.jobs.values() if state.state == "running"}
+        self._running: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._stored: list[str] = []
+
+    @classmethod
+    def start(
+        cls, transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None = None
+    ) -> JobShell:
+        """Start the run's job server on the host, or find it running, and arm a channel to it.
+
+        After `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
+        HostUnreachable.
+        """
+        started = start_server(transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root)
+        shell = cls(transport, run_id, started)
+        shell._with_slot(lambda slot: None)
+        return shell
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self._transport.name
+
+    @property
+    def spool(self) -> str:
+        """The spool folder on the host. Jobs run in its subfolder `work`."""
+        return self._spool
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` as a job that nobody will ask for again. Raises like `run_job`."""
+        job_id = next(self._names)
+        try:
+            return self.run_job(job_id, argv, timeout_s=timeout_s, stdin=stdin)
+        finally:
+            self.acknowledge(job_id)
+
+    def run_job(self, job_id: str, argv: Sequence[str], timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
+
+        A job of that id that is there already is not run again: its result is returned. Raises JobTimeout
+        (after everything it started is gone), SpoolFull, Interrupted (after `cancel`), HostUnreachable (the
+        job goes on).
+        """
+        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin))
+        with self._lock:
+            self._running.add(job_id)
+        try:
+            result = self._persist(request)
+            if result.why == "cancelled":
+                raise Interrupted(f"{argv[0]} was stopped", where=self.name)
+            return result.value(argv, self.name)
+        except (KeyboardInterrupt, SystemExit):
+            self._end([job_id])
+            raise
+        except HostUnreachable as error:
+            if self._is_cancelled(job_id):
+                raise Interrupted(f"{argv[0]} was stopped as the host was lost", where=self.name) from error
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(job_id)
+                self._cancelled.discard(job_id)
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` in the background; it ends with `stop()` on it or with the run."""
+        job_id = next(self._names)
+        if self._with_slot(lambda slot: slot.spawn(Request(job_id, tuple(argv)))) == "full":
+            raise SpoolFull("the command was not started", where=self.name)
+        return _BackgroundJob(self, job_id)
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file there, with these permission bits."""
+        put_file(self._transport, local, remote, mode=mode)
+
+    def get(self, remote: str) -> bytes:
+        """Return a file's bytes. Raises CommandFailed when it cannot be read."""
+        return get_file(self._transport, remote)
+
+    def cancel(self) -> None:
+        """End the jobs that are being waited for; their `run_job` raises Interrupted. From any thread."""
+        with self._lock:
+            ids = sorted(self._running)
+            self._cancelled.update(ids)
+        if ids:
+            self._end(ids)
+
+    def acknowledge(self, job_id: str) -> None:
+        """Say that a job's result is stored: its files on the host go, soon, with other requests."""
+        with self._lock:
+            self._stored.append(job_id)
+
+    def collect(self, *, wait: bool = True) -> Mapping[str, Completed]:
+        """Return the results of jobs that an earlier controller left and that ended by themselves.
+
+        Those that still run are waited for, up to their timeouts, unless `wait` is False.
+        """
+        outcomes = self.collect_outcomes(wait=wait)
+        return {job_id: outcome for job_id, outcome in outcomes.items() if isinstance(outcome, Completed)}
+
+    def collect_outcomes(self, *, wait: bool = True) -> Mapping[str, Completed | PerfctlError]:
+        """Return what became of each job an earlier controller left: its result, or its error as a value.
+
+        The errors are JobTimeout, SpoolFull, and HostUnreachable for a job that ended with its server.
+        """
+        outcomes: dict[str, Completed | PerfctlError] = {}
+        listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
+        for job_id, state in sorted(parse_list(listed.text).items()):
+            is_running = state.state == "running"
+            if job_id.startswith("auto-") or (is_running and not wait):
+                continue
+            if state.state == "lost":
+                outcomes[job_id] = HostUnreachable("the job ended with its server", where=self.name)
+            else:
+                # A running job answers on its own slot only.
+                slot = Slot(self._transport, self._spool, state.slot) if state.slot is not None else None
+                outcomes[job_id] = self._with_slot(
+                    functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), slot
+                )
+        return outcomes
+
+    def stop(self) -> None:
+        """End everything of this run here. Results that were not acknowledged stay in the spool."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            stored, self._stored = self._stored, []
+        for slot in idle:
+            self._drop(slot)
+        self._transport.run(script_argv(self._spool, "stop", *stored), timeout_s=_CONTROL_TIMEOUT_S)
+
+    def is_running(self, job_id: str) -> bool:
+        """Return whether a background command still runs."""
+        return self._with_slot(lambda slot: slot.is_running(job_id))
+
+    def end(self, job_id: str) -> None:
+        """End a background command with its children. Raises HostUnreachable when something survives."""
+        if not self._with_slot(lambda slot: slot.end(job_id)):
+            raise CommandFailed(f"background command {job_id} survives SIGKILL", where=self.name)
+        self.acknowledge(job_id)
+
+    def output(self, job_id: str) -> bytes:
+        """Return what a background command has written so far."""
+        return self._with_slot(lambda slot: slot.output(job_id))
+
+    # ---- slots ----
+
+    def _with_slot(self, action: Callable[[Slot], Outcome], slot: Slot | None = None) -> Outcome:
+        with self._room:
+            slot = slot or self._take()
+            try:
+                slot.acknowledge(self._to_acknowledge())
+                outcome = action(slot)
+            except BaseException:
+                # Whatever is still under way on it must not be taken for the next answer.
+                self._drop(slot)
+                raise
+            with self._lock:
+                self._idle.append(slot)
+            return outcome
+
+    def _take(self) -> Slot:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            free = (number for number in itertools.count() if number not in self._used)
+            number = next(free)
+            self._used.add(number)
+        try:
+            return Slot(self._transport, self._spool, number)
+        except BaseException:
+            with self._lock:
+                self._used.discard(number)
+            raise
+
+    def _drop(self, slot: Slot) -> None:
+        with self._lock:
+            self._used.discard(slot.number)
+        slot.close()
+
+    def _to_acknowledge(self) -> list[str]:
+        with self._lock:
+            if len(self._stored) < _ACKNOWLEDGE_AFTER:
+                return []
+            stored, self._stored = self._stored, []
+            return stored
+
+    # ---- jobs ----
+
+    def _persist(self, request: Request) -> Result:
+        """Run a job and come back to it when the connection breaks."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._with_slot(lambda slot: slot.run(request))
+            except HostUnreachable:
+                if attempt == _ATTEMPTS or self._is_cancelled(request.job_id):
+                    raise
+                time.sleep(attempt * 0.5)
+            except CommandTimeout as error:
+                # The host should have ended it long ago.
+                self._end([request.job_id])
+                raise CommandTimeout(
+                    f"{request.argv[0]} did not end in its time, and the host did not say that it was ended",
+                    where=self.name,
+                ) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _is_cancelled(self, job_id: str) -> bool:
+        with self._lock:
+            return job_id in self._cancelled
+
+    def _end(self, job_ids: Sequence[str]) -> None:
+        self._transport.run(script_argv(self._spool, "cancel", *job_ids), timeout_s=_CONTROL_TIMEOUT_S)
+
+    def _put_stdin(self, job_id: str, stdin: bytes) -> str | None:
+        if not stdin:
+            return None
+        path = f"{self._spool}/jobs/{job_id}.in"
+        argv = ["sh", "-c", 'cat >"$1"', "perfctl-stdin", path]
+        done = self._transport.run(argv, timeout_s=_TRANSFER_TIMEOUT_S, stdin=stdin)
+        if done.exit_code != 0:
+            raise SpoolFull("the command was not started", where=self.name, said=done.error_text)
+        return path
+
+    def _outcome(self, slot: Slot, job_id: str, timeout_s: float) -> Completed | PerfctlError:
+        argv, result = slot.wait(job_id, timeout_s)
+        try:
+            return result.value(argv, self.name)
+        except (JobTimeout, SpoolFull) as error:
+            return error
+
+
+class _BackgroundJob:
+    """A background command of a job shell."""
+
+    def __init__(self, shell: JobShell, job_id: str) -> None:
+        self._shell = shell
+        self._job_id = job_id
+        self._last_words: str | None = None
+
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+        return self._last_words is None and self._shell.is_running(self._job_id)
+
+    def stop(self) -> None:
+        """End it and its children; again is harmless."""
+        if self._last_words is None:
+            words = self.output()
+            self._shell.end(self._job_id)
+            self._last_words = words
+
+    def output(self) -> str:
+        """Return what it has written so far."""
+        if self._last_words is not None:
+            return self._last_words
+        return self._shell.output(self._job_id).decode("utf-8", "backslashreplace")

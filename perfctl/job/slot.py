@@ -1,0 +1,78 @@
+"""One armed channel to a run's job server: it waits on the host without a byte on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perfctl.job.protocol import PARTS, Request, Result, unquote
+from perfctl.job.script import script_argv
+from perfctl.shell import Stream, Transport
+
+_ANSWER_S = 30.0
+_TRANSFER_S = 600.0
+# The host ends a job itself; after this much more than its time, the host is taken for mute.
+_MARGIN_S = 25.0
+
+
+class Slot:
+    """A channel on which one request at a time is made."""
+
+    def __init__(self, transport: Transport, spool: str, number: int) -> None:
+        """Attach to slot `number` of the server. Raises HostUnreachable, CommandTimeout."""
+        self.number = number
+        self._where = transport.name
+        self._stream: Stream = transport.stream(script_argv(spool, "attach", str(number)))
+        try:
+            ready = self._stream.read_line(timeout_s=_ANSWER_S)
+        except BaseException:
+            self._stream.close()
+            raise
+        self._mark = ready.split()[1]
+
+    def run(self, request: Request) -> Result:
+        """Have a job run (or, when it was asked for before, wait for it) and return its result."""
+        self._stream.write(request.line("run", self.number))
+        return self._result(request.timeout_s)
+
+    def wait(self, job_id: str, timeout_s: float) -> tuple[tuple[str, ...], Result]:
+        """Return a job's command and, once it has ended, its result. It must run on this slot, or be over."""
+        self._stream.write(f"wait {job_id}\n".encode())
+        request = self._stream.read_line(timeout_s=timeout_s + _MARGIN_S)
+        return unquote(request), self._result(0.0)
+
+    def _result(self, timeout_s: float) -> Result:
+        line = self._stream.read_line(timeout_s=timeout_s + _MARGIN_S)
+        parts = [self._stream.read_until(self._mark, timeout_s=_TRANSFER_S) for _ in range(PARTS)]
+        return Result.parse(line, parts, self._where)
+
+    def spawn(self, request: Request) -> str:
+        """Start a background command; return 'started' or 'full'."""
+        self._stream.write(request.line("spawn", self.number))
+        return self._line()
+
+    def is_running(self, job_id: str) -> bool:
+        """Return whether a background command still runs."""
+        self._stream.write(f"alive {job_id}\n".encode())
+        return self._line() == "running"
+
+    def end(self, job_id: str) -> bool:
+        """End a background command with its children; return whether all of it is gone."""
+        self._stream.write(f"end {job_id}\n".encode())
+        return self._line() == "gone"
+
+    def output(self, job_id: str) -> bytes:
+        """Return what a background command has written so far."""
+        self._stream.write(f"output {job_id}\n".encode())
+        return self._stream.read_until(self._mark, timeout_s=_ANSWER_S)
+
+    def acknowledge(self, job_ids: Sequence[str]) -> None:
+        """Have the files of stored jobs removed; there is no answer to wait for."""
+        if job_ids:
+            self._stream.write(f"ack {' '.join(job_ids)}\n".encode())
+
+    def close(self) -> None:
+        """Hang up; a job that runs goes on."""
+        self._stream.close()
+
+    def _line(self) -> str:
+        return self._stream.read_line(timeout_s=_ANSWER_S).decode("ascii", "backslashreplace").strip()

@@ -124,6 +124,10 @@ def _notes(report: ComparisonReport) -> list[str]:
         f" {report.blocks} of {report.planned_blocks} blocks have values{going}",
         _ended(report),
     ]
+    if not report.comparisons:
+        notes.append(
+            f"nothing to compare: `perfctl show {run.run_id}` says why, `perfctl resume` tries again"
+        )
     if report.aa_tests:
         below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
         notes.append(

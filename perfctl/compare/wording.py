@@ -8,7 +8,7 @@ from perfctl.model import Comparison, Direction
 from perfctl.model.quantity import number
 
 _TIME_UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s"})
-_MOST_DECIMALS = 6
+_MOST_DECIMALS = 5
 
 
 def words(comparison: Comparison) -> str:
@@ -78,11 +78,14 @@ def _factor(factor: float, decimals: int) -> str:
 
 
 def _interval(ratio: float, low: float, high: float) -> str:
-    """Return '[1.31-1.37x]' in the sense of the factor, with as many decimals as tell the ends apart."""
+    """Return '[1.31-1.37x]' in the sense of the factor.
+
+    It has as many decimals as tell the ends apart, and as show on which side of 1 they are.
+    """
     if ratio < 1:
         low, high = 1 / high, 1 / low
-    width = high - low
-    decimals = 2 if width <= 0 else min(_MOST_DECIMALS, max(2, math.ceil(-math.log10(width))))
+    gaps = [gap for gap in (high - low, 2 * abs(low - 1), 2 * abs(high - 1)) if gap > 0]
+    decimals = min(_MOST_DECIMALS, max([2, *(math.ceil(-math.log10(gap)) for gap in gaps)]))
     return f"[{_factor(low, decimals)}-{_factor(high, decimals)}x]"
 
 

@@ -80,6 +80,21 @@ def test_a_narrow_interval_has_the_decimals_it_needs() -> None:
     assert words(narrow) == "faster by less than 0.5% (+0.2%) [1.001-1.003x] p=0.002 n=10 blocks"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.997, 1.013, "[0.997-1.013x]"),
+        (1.004, 1.03, "[1.004-1.030x]"),
+        (1.0051, 1.03, "[1.01-1.03x]"),
+        (1.0, 1.02, "[1.00-1.02x]"),
+        (1.0, 1.0, "[1.00-1.00x]"),
+        (1.0000001, 1.02, "[1.00000-1.02000x]"),
+    ],
+)
+def test_the_interval_shows_on_which_side_of_one_it_is(low: float, high: float, expected: str) -> None:
+    assert expected in words(dataclasses.replace(BASE, ratio=1.01, low=low, high=high))
+
+
 def test_a_time_has_its_absolute_cost() -> None:
     start = Metric("start", "ms", Direction.LOWER)
     slower = dataclasses.replace(BASE, metric=start, baseline_value=10.0, value=13.4)

@@ -99,6 +99,9 @@ def test_a_run_without_any_value_has_an_empty_report(tmp_path: Path) -> None:
         cases.begin_run(store, PLAN)
         report = comparison_report(store, "latest", metrics=["anything"])
     assert (report.comparisons, report.blocks, report.planned_blocks) == ((), 0, 20)
+    result = perfctl(tmp_path / "empty.db", "latest")
+    assert result.exit_code == 0
+    assert "(nothing)" in result.stdout and "nothing to compare: `perfctl show" in result.stdout
 
 
 def test_another_build_of_the_tool_is_confounded(database: Path) -> None:

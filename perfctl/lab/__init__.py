@@ -135,7 +135,7 @@ def down(
 def _build(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str, listener: Listener) -> None:
     # Written first: what a build that is cut short leaves behind can then be taken down.
     folder.write(LabState(spec, tag, {}))
-    what = f"{spec.hosts} hosts; about 15 s, and 90 s more the first time, when their image is made"
+    what = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
     listener(Note("info", spec.name, what))
     timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
     _play(folder, "present", _up_variables(folder, spec, archive, tag), timeout_s, listener)

@@ -78,12 +78,14 @@ def name_servers() -> tuple[str, ...]:
 
 
 def read_name_servers(resolv_conf: str) -> tuple[str, ...]:
-    """Return the name servers of a resolv.conf(5) that are not this machine's own loopback."""
+    """Return the name servers of a resolv.conf(5) that are neither on loopback nor on one link only."""
     found = []
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) > 1 and words[0] == "nameserver" and not ip_address(words[1].split("%")[0]).is_loopback:
-            found.append(words[1])
+        if len(words) > 1 and words[0] == "nameserver":
+            address = ip_address(words[1])
+            if not address.is_loopback and not address.is_link_local:
+                found.append(words[1])
     return tuple(found)
 
 

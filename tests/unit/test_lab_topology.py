@@ -1,0 +1,97 @@
+"""Addresses, limits and changes of a lab, from its settings alone."""
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+
+from perfctl.errors import Refused, UsageError
+from perfctl.lab.topology import LabSpec, Wish, members, settle
+
+SPEC = LabSpec("lab", 2, False, "172.31.240.0/24", "10.241.0.0/16")
+
+
+def test_each_host_has_its_addresses_and_its_own_range():
+    first, second = members(SPEC)
+    assert (first.name, first.management_address, first.test_address, first.container_range) == (
+        "lab-1",
+        "172.31.240.11",
+        "10.241.0.11/16",
+        "10.241.1.0/24",
+    )
+    assert second.management_address == "172.31.240.12"
+    assert second.container_range == "10.241.2.0/24"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "management", "test"),
+    [(40, "172.31.240.0/24", "10.241.0.0/16"), (3, "192.168.7.0/28", "10.8.0.0/22")],
+)
+def test_no_two_hosts_or_containers_ever_share_an_address(hosts, management, test):
+    spec = LabSpec("lab", hosts, True, management, test)
+    everyone = members(spec)
+    ranges = [IPv4Network(member.container_range) for member in everyone]
+    own = [IPv4Interface(member.test_address).ip for member in everyone]
+    assert len({member.management_address for member in everyone}) == hosts
+    assert len(set(own)) == hosts
+    assert all(address in IPv4Network(test) for address in own)
+    assert all(range_.subnet_of(IPv4Network(test)) for range_ in ranges)
+    assert not any(a.overlaps(b) for i, a in enumerate(ranges) for b in ranges[:i])
+    assert not any(address in range_ for address in own for range_ in ranges)
+    assert all(IPv4Address(member.management_address) in IPv4Network(management) for member in everyone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "My Lab"}, "name"),
+        ({"name": "-lab"}, "name"),
+        ({"name": ""}, "name"),
+        ({"hosts": 0}, "fit"),
+        ({"hosts": 245}, "at most 244"),
+        ({"test_subnet": "10.241.0.0/24"}, "at most 0"),
+        ({"management_subnet": "172.31.240.0/29"}, "at most 0"),
+        ({"management_subnet": "172.31.240.1/24"}, "host bits"),
+        ({"test_subnet": "fd00::/64"}, "IPv4"),
+        ({"test_subnet": "172.31.0.0/16"}, "overlap"),
+    ],
+)
+def test_a_lab_that_cannot_be_is_refused(changes, words):
+    settings = {
+        "name": "lab",
+        "hosts": 2,
+        "light": False,
+        "management_subnet": "172.31.240.0/24",
+        "test_subnet": "10.241.0.0/16",
+    }
+    with pytest.raises(UsageError, match=words):
+        LabSpec(**(settings | changes))
+
+
+def test_a_new_lab_takes_the_defaults():
+    assert settle(Wish(), None) == SPEC
+
+
+def test_a_lab_that_is_there_keeps_what_is_not_asked_for():
+    other = LabSpec("lab", 3, True, "172.31.9.0/24", "10.9.0.0/16")
+    assert settle(Wish(), other) == other
+    assert settle(Wish(light=True, hosts=3), other) == other
+
+
+def test_hosts_can_join():
+    assert settle(Wish(hosts=5), SPEC).hosts == 5
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(hosts=1),
+        Wish(light=True),
+        Wish(test_subnet="10.9.0.0/16"),
+        Wish(management_subnet="172.31.9.0/24"),
+    ],
+)
+def test_what_would_rebuild_the_lab_is_refused(wish):
+    with pytest.raises(Refused) as caught:
+        settle(wish, SPEC)
+    assert caught.value.exit_code == 7
+    assert "perfctl lab down" in (caught.value.hint or "")

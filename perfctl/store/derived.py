@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from perfctl.errors import DataError
-from perfctl.store.recording import insert_summary
+from perfctl.store.recording import Key, insert_summaries
 from perfctl.store.series import Summary, summarise, unpack
-
-Key = tuple[int, int]
 
 
 def recompute(connection: sqlite3.Connection) -> Iterator[tuple[Key, Summary]]:
@@ -58,6 +56,5 @@ def rebuild(connection: sqlite3.Connection) -> int:
     """Make all derived rows anew and return how many there are. The caller holds the transaction."""
     summaries = list(recompute(connection))
     connection.execute("DELETE FROM invocation_metric")
-    for (invocation_pk, metric_pk), summary in summaries:
-        insert_summary(connection, invocation_pk, metric_pk, summary)
+    insert_summaries(connection, summaries)
     return len(summaries)

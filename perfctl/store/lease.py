@@ -33,8 +33,9 @@ def _process_start(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # Field 22 of proc(5); the name in field 2 may hold spaces and brackets, so count from its end.
-    return stat.rpartition(")")[2].split()[19]
+    # proc(5): field 2 is the name, which may hold spaces and brackets; 3 is the state, 22 the start.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def _is_gone(name: str) -> bool:

@@ -178,18 +178,12 @@ def block_states(connection: sqlite3.Connection, run_id: str) -> list[BlockState
     ]
 
 
-_OBSERVATIONS = """
-SELECT
-    block.benchmark, metric.metric_pk, host.name, peer.name, block.block_index,
-    environment.name, invocation.replicate, invocation_metric.value
+_BLOCKS_TO_COMPARE = """
+SELECT block_id, block.benchmark, host.name, peer.name, block_index
 FROM block
+JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
-JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
-JOIN invocation ON invocation.block_id = block.block_id
-JOIN environment ON environment.environment_id = invocation.environment_id
-JOIN invocation_metric ON invocation_metric.invocation_pk = invocation.invocation_pk
-JOIN metric ON metric.metric_pk = invocation_metric.metric_pk
 WHERE block.run_id = ?
     AND block.status = 'complete'
     AND block.attempt = (
@@ -198,28 +192,53 @@ WHERE block.run_id = ?
             AND later.target = block.target AND later.block_index = block.block_index
             AND later.status = 'complete'
     )
-    AND invocation.status = 'ok'
-    AND invocation_metric.value IS NOT NULL
-ORDER BY
-    run_benchmark.position, block.target, block.block_index, invocation.position,
-    metric.is_headline DESC, metric.name
+ORDER BY run_benchmark.position, block.target, block_index
+"""
+
+_VALUES = """
+SELECT block_id, position, metric_pk, environment_id, replicate, value
+FROM block
+JOIN invocation USING (block_id)
+JOIN invocation_metric USING (invocation_pk)
+WHERE run_id = ? AND invocation.status = 'ok' AND value IS NOT NULL
 """
 
 
 def observations(connection: sqlite3.Connection, run_id: str) -> list[Observation]:
-    """Return one value per invocation and metric: those that are `ok`, of the last complete attempts."""
-    metrics = {
+    """Return one value per invocation and metric: those that are `ok`, of the last complete attempts.
+
+    Ordered by the plan's benchmarks, target, block, position in the block, and metric (the headline first).
+    """
+    metrics = _metrics(connection)
+    environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
+    # Names and order come from small tables: joining and sorting them in SQL takes three times as long.
+    values: dict[str, list[tuple[int, int, str, int, float]]] = defaultdict(list)
+    for block_id, *value in connection.execute(_VALUES, (run_id,)):
+        values[block_id].append(tuple(value))
+    ranks = {pk: rank for rank, pk in enumerate(metrics)}
+    found = []
+    for block_id, benchmark, host, peer, index in connection.execute(_BLOCKS_TO_COMPARE, (run_id,)):
+        target = Target(host, peer)
+        for _, metric, environment, replicate, value in sorted(
+            values[block_id], key=lambda row: (row[0], ranks[row[1]])
+        ):
+            found.append(
+                Observation(
+                    benchmark, metrics[metric], target, index, environments[environment], replicate, value
+                )
+            )
+    return found
+
+
+def _metrics(connection: sqlite3.Connection) -> dict[int, Metric]:
+    """Return every metric by its number, the headlines first."""
+    return {
         pk: Metric(name, unit, Direction(direction), description, bool(is_headline))
         for pk, name, unit, direction, description, is_headline in connection.execute(
             "SELECT metric_pk, name, unit, direction, description, is_headline FROM metric"
+            " ORDER BY is_headline DESC, name, metric_pk"
         )
     }
-    return [
-        Observation(benchmark, metrics[metric], Target(host, peer), block, environment, replicate, value)
-        for benchmark, metric, host, peer, block, environment, replicate, value in connection.execute(
-            _OBSERVATIONS, (run_id,)
-        )
-    ]
 
 
 def digests(connection: sqlite3.Connection, run_id: str) -> dict[tuple[str, str], dict[str, str]]:

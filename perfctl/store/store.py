@@ -171,7 +171,7 @@ class Store:
         no finite number; for one index twice; for a status that is not ok and has no reason; and for an
         invocation that is already there. Nothing is stored then.
         """
-        prepared = recording.prepare(record, metrics, series.group(metrics, samples))
+        prepared = recording.prepare(record, series.group(metrics, samples))
         self._write(lambda connection: recording.insert_invocation(connection, prepared))
 
     def rebuild_derived(self) -> int:

@@ -1,0 +1,91 @@
+"""`perfctl db`: looking after the results database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perfctl.errors import DataError
+from perfctl.output import Column, Format, Table, emit, format_option
+
+if TYPE_CHECKING:
+    from perfctl.cli.settings import Settings
+
+
+@click.group()
+def db() -> None:
+    """Look after the results database; see docs/database.md."""
+
+
+@db.command()
+@format_option
+@click.pass_obj
+def info(settings: Settings, fmt: Format) -> None:
+    """Show its path, size and schema, and how many rows each table has."""
+    from perfctl.store import database_info
+
+    found = database_info(settings.database_url)
+    fields = {
+        "path": str(found.path.absolute()),
+        "size_bytes": found.size_bytes,
+        "schema": found.revision,
+        "newest_schema": found.newest_revision,
+        "integrity": found.integrity,
+    }
+    if fmt in ("json", "csv"):
+        row = fields | {"rows": found.rows}
+        emit(Table("database", [Column(name) for name in fields], [row]), fmt)
+        return
+    rows = [*fields.items(), *((f"rows in {name}", count) for name, count in found.rows.items())]
+    emit(Table("database", [Column("what"), Column("value")], rows), fmt)
+
+
+@db.command()
+@format_option
+@click.pass_obj
+def check(settings: Settings, fmt: Format) -> None:
+    """Read everything and say what is wrong: the file, references, raw outputs, derived rows."""
+    from perfctl.store import check as check_store
+    from perfctl.store import open_store
+
+    with open_store(settings.database_url, read_only=True) as store:
+        looks = check_store(store)
+    rows = [
+        (look.name, "ok" if not look.problems else "wrong", len(look.problems), "; ".join(look.problems[:3]))
+        for look in looks
+    ]
+    columns = [Column("look"), Column("result"), Column("problems", align="right"), Column("first")]
+    emit(Table("check", columns, rows), fmt)
+    wrong = [look.name for look in looks if look.problems]
+    if wrong:
+        raise DataError(
+            f"something is wrong with: {', '.join(wrong)}",
+            where=settings.database_url,
+            hint="keep the file and bring back a backup",
+        )
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup(settings: Settings, file: Path) -> None:
+    """Copy the database to FILE, also while a run writes to it; FILE must not exist."""
+    from perfctl.store import backup as copy_database
+
+    copy_database(settings.database_url, file)
+    click.echo(f"copied to {file} ({file.stat().st_size:,} bytes)", err=True)
+
+
+@db.command()
+@click.pass_obj
+def upgrade(settings: Settings) -> None:
+    """Bring the database to this version's schema, after a backup beside it."""
+    from perfctl.store import upgrade as upgrade_database
+
+    done = upgrade_database(settings.database_url)
+    if done.backup is None:
+        click.echo(f"nothing to do: the schema is {done.after}", err=True)
+    else:
+        click.echo(f"schema {done.before} -> {done.after}; as it was before: {done.backup}", err=True)

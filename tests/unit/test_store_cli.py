@@ -1,0 +1,201 @@
+"""The commands that look into the database: runs, show, query, db; through the real way in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfctl.__main__ import main
+from perfctl.model import Reason, Status
+from perfctl.store import open_store
+from tests.unit import store_cases as cases
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+@pytest.fixture
+def run_id(path) -> str:
+    """A partial run: one complete block, one with a failure, and a warning."""
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store)
+        values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0}
+        cases.measure_block(store, run_id, cases.block(), values)
+        block_id = store.begin_block(run_id, cases.block(index=1), 1)
+        failed = cases.record(
+            block_id, "container", status=Status.FAILED, reason=Reason.TIMEOUT, detail="no end in 60 s"
+        )
+        store.record_invocation(failed, cases.METRICS, [])
+        store.end_block(block_id, "failed")
+        store.record_event(run_id, "warning", "h1", "the load is high")
+        store.end_run(run_id, "partial")
+    return run_id
+
+
+@pytest.fixture
+def perfctl(path, capsys):
+    """Return a function that runs a command and gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["--db", str(path), *arguments])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    document = json.loads(text)
+    assert document["schema_version"] == 1
+    rows: list[dict[str, Any]] = document["rows"]
+    return rows
+
+
+def test_runs_lists_them(perfctl, run_id):
+    code, out, err = perfctl("runs", "--format", "json")
+    (row,) = rows_of(out)
+    assert (code, err) == (0, "")
+    assert (row["run_id"], row["status"], row["ok"], row["failed"], row["planned"]) == (
+        run_id,
+        "partial",
+        3,
+        1,
+        12,
+    )
+    assert row["hosts"] == ["h1", "h2"]
+    code, out, _ = perfctl("runs")
+    assert code == 0
+    assert [word in out for word in (run_id, "demo", "partial", "h1, h2")] == [True] * 4
+
+
+def test_show_tells_plan_hosts_failures_and_events(perfctl, run_id):
+    code, out, _ = perfctl("show", "latest")
+    assert code == 0
+    wanted = (
+        "sysbench test=cpu threads=1",
+        "native, container",
+        "timeout",
+        "no end in 60 s",
+        "the load is high",
+    )
+    assert [word for word in wanted if word not in out] == []
+    assert f"perfctl resume {run_id}" in out
+
+
+def test_show_as_json_has_everything_and_as_csv_one_line(perfctl, run_id):
+    (row,) = rows_of(perfctl("show", run_id, "--format", "json")[1])
+    assert row["command"] == ["perfctl", "run", "--suite", "demo"]
+    assert [item["name"] for item in row["environments"]] == ["native", "container"]
+    assert row["counts"] == [
+        {"status": "ok", "reason": None, "invocations": 3},
+        {"status": "failed", "reason": "timeout", "invocations": 1},
+    ]
+    assert (row["failures"][0]["target"], row["failures"][0]["detail"]) == ("h1", "no end in 60 s")
+    lines = list(csv.DictReader(perfctl("show", run_id, "--format", "csv")[1].splitlines()))
+    assert [line["run_id"] for line in lines] == [run_id]
+
+
+def test_show_of_an_unknown_run_says_where_to_look(perfctl, run_id):
+    code, out, err = perfctl("show", "nothing")
+    assert (code, out) == (2, "")
+    assert "there is no run 'nothing'" in err
+    assert "perfctl runs" in err
+
+
+def test_query_prints_what_it_finds(perfctl, run_id):
+    sql = "SELECT environment, count(*) AS n, value FROM v_value GROUP BY 1 ORDER BY 1"
+    assert rows_of(perfctl("query", sql, "--format", "json")[1]) == [
+        {"environment": "container", "n": 1, "value": 90.0},
+        {"environment": "native", "n": 2, "value": 100.0},
+    ]
+    assert (
+        perfctl("query", sql, "--format", "csv")[1]
+        == "environment,n,value\ncontainer,1,90.0\nnative,2,100.0\n"
+    )
+
+
+def test_query_keeps_columns_of_one_name_apart_and_shows_bytes_as_hex(perfctl, run_id):
+    out = perfctl("query", "SELECT 1 AS x, 2 AS x, x'0aff' AS y, NULL AS x", "--format", "json")[1]
+    assert rows_of(out) == [{"x": 1, "x_2": 2, "y": "0aff", "x_3": None}]
+
+
+def test_query_by_name_and_the_list_of_names(perfctl, run_id):
+    listed = [row["name"] for row in rows_of(perfctl("query", "--list", "--format", "json")[1])]
+    assert "overhead" in listed
+    (row,) = rows_of(perfctl("query", "--named", "overhead", "--format", "json")[1])
+    assert (row["environment"], row["ratio"]) == ("container", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["query"], 2, "--list"),
+        (["query", "SELECT 1", "--list"], 2, "one of"),
+        (["query", "--named", "nothing"], 2, "no query 'nothing'"),
+        (["query", "DELETE FROM run"], 8, "may only read"),
+        (["query", "SELECT nope FROM v_run"], 8, "no such column: nope"),
+        (["db", "backup", "/nowhere/at/all.db"], 8, "does not exist"),
+    ],
+)
+def test_a_wrong_call_has_its_exit_code_and_nothing_on_stdout(perfctl, run_id, arguments, code, words):
+    got, out, err = perfctl(*arguments)
+    assert (got, out) == (code, "")
+    assert words in err
+
+
+@pytest.mark.parametrize("command", [["runs"], ["show", "latest"], ["query", "SELECT 1"], ["db", "info"]])
+def test_without_a_database_every_command_says_so_and_makes_none(perfctl, path, command):
+    code, out, err = perfctl(*command)
+    assert (code, out) == (8, "")
+    assert "no database yet" in err
+    assert str(path) in err
+    assert not path.exists()
+
+
+def test_a_newer_database_is_exit_8_but_info_still_works(perfctl, path, run_id):
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for command in (["runs"], ["db", "check"], ["db", "upgrade"]):
+        code, _, err = perfctl(*command)
+        assert code == 8
+        assert "upgrade perfctl" in err
+    code, out, _ = perfctl("db", "info", "--format", "json")
+    assert (code, rows_of(out)[0]["schema"]) == (0, "9999")
+
+
+def test_db_info_check_backup_and_upgrade(perfctl, path, run_id, tmp_path):
+    (row,) = rows_of(perfctl("db", "info", "--format", "json")[1])
+    assert row["path"] == str(path)
+    assert row["rows"]["invocation"] == 4
+    code, out, _ = perfctl("db", "check", "--format", "json")
+    assert code == 0
+    assert {item["result"] for item in rows_of(out)} == {"ok"}
+    copy = tmp_path / "copy.db"
+    code, out, err = perfctl("db", "backup", str(copy))
+    assert (code, out) == (0, "")
+    assert str(copy) in err
+    assert perfctl("db", "backup", str(copy))[0] == 8
+    code, _, err = perfctl("db", "upgrade")
+    assert code == 0
+    assert "nothing to do" in err
+
+
+def test_db_check_of_a_damaged_database_is_exit_8_and_names_it(perfctl, path, run_id):
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE invocation_metric SET value = 1")
+    connection.close()
+    code, out, err = perfctl("db", "check", "--format", "json")
+    assert code == 8
+    assert {row["look"] for row in rows_of(out) if row["result"] == "wrong"} == {"derived rows"}
+    assert "derived rows" in err

@@ -20,7 +20,7 @@ from perfctl.errors import (
 )
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.server import ServerNotReady, serving
-from perfctl.job import JobShell
+from perfctl.job import JobShell, JobTimeout, SpoolFull
 from perfctl.model import Benchmark, Environment, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed, Process
@@ -28,6 +28,17 @@ from perfctl.workloads import Workload
 
 _SETUP_TIMEOUT_S = 300.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+
+_ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
+    (Interrupted, Status.INTERRUPTED, Reason.INTERRUPTED),
+    (CommandTimeout, Status.FAILED, Reason.TIMEOUT),
+    (EnvironmentDied, Status.FAILED, Reason.ENVIRONMENT_DIED),
+    (EnvironmentUnavailable, Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE),
+    (ServerNotReady, Status.FAILED, Reason.SERVER_NOT_READY),
+    (HostError, Status.FAILED, Reason.UNREACHABLE),
+    (CommandFailed, Status.FAILED, Reason.SETUP_FAILED),
+)
+"""What an error says of the invocation that ended in it. A database error is not here: it ends the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +130,14 @@ def measure(assignment: Assignment) -> Outcome:
 
 
 def outcome_of(error: PerfctlError) -> Outcome:
-    """Return how an invocation that ended in this error is recorded."""
-    text = str(error)
-    match error:
-        case Interrupted():
-            return Outcome(Status.INTERRUPTED, Reason.INTERRUPTED, text)
-        case CommandTimeout():
-            return Outcome(Status.FAILED, Reason.TIMEOUT, text)
-        case EnvironmentDied():
-            return Outcome(Status.FAILED, Reason.ENVIRONMENT_DIED, text)
-        case EnvironmentUnavailable():
-            return Outcome(Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE, text)
-        case ServerNotReady():
-            return Outcome(Status.FAILED, Reason.SERVER_NOT_READY, text)
-        case HostError():
-            return Outcome(Status.FAILED, Reason.UNREACHABLE, text)
-        case OutputError():
-            return Outcome(Status.FAILED, Reason(error.reason), text)
-        case CommandFailed():
-            return Outcome(Status.FAILED, Reason.SETUP_FAILED, text)
-        case _:
-            raise error
+    """Return how an invocation that ended in this error is recorded; raises it when it is not its own."""
+    completed = error.completed if isinstance(error, (JobTimeout, SpoolFull)) else None
+    if isinstance(error, OutputError):
+        return Outcome(Status.FAILED, Reason(error.reason), str(error), completed)
+    for kind, status, reason in _ENDINGS:
+        if isinstance(error, kind):
+            return Outcome(status, reason, str(error), completed)
+    raise error
 
 
 def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> Outcome:

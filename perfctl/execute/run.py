@@ -9,11 +9,11 @@ from pathlib import Path
 
 from perfctl import __version__
 from perfctl.environments import remove_all
-from perfctl.errors import NoHostMatched, UsageError
+from perfctl.errors import NoHostMatched, PerfctlError, UsageError
 from perfctl.execute.block import Conduct, block_status, invocation_id, record
 from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, block_key, conduct_run
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import read_outcome
+from perfctl.execute.measure import outcome_of, read_outcome
 from perfctl.inventory import load_hosts
 from perfctl.model import Block, Host, Listener, Plan, new_id
 from perfctl.plan import estimate_s, make_plan, plan_from_json, plan_to_json
@@ -78,9 +78,14 @@ def run_suite(
             prepared.hosts,
             command=command,
             perfctl_version=__version__,
-            inventory=request.inventory,
+            inventory=[_from_anywhere(source) for source in request.inventory],
         )
         return conduct_run(Work(prepared.run_id, prepared.plan, prepared.hosts), store, listener)
+
+
+def _from_anywhere(source: str) -> str:
+    """Make a path absolute, so that `resume` finds the inventory from another folder ('h1,' is no path)."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def resume_run(
@@ -135,10 +140,10 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
     """
     blocks = {block_key(block): block for block in conduct.plan.blocks()}
     open_states = [state for state in states if state.status == "running"]
-    collected: dict[str, Completed] = {}
+    collected: dict[str, Completed | PerfctlError] = {}
 
     def collect(connected: ConnectedHost) -> None:
-        collected.update(connected.jobs.collect())
+        collected.update(connected.jobs.collect_outcomes())
         remove_all(connected.jobs, conduct.run_id)
 
     conduct.fleet.each(collect)
@@ -151,7 +156,7 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
 
 
 def _close_orphaned(
-    conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed]
+    conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed | PerfctlError]
 ) -> bool:
     benchmark = conduct.benchmark(block.benchmark)
     tool = workload(benchmark.workload)
@@ -160,7 +165,11 @@ def _close_orphaned(
         leg = (planned.environment, planned.replicate)
         identity = invocation_id(state.block_id, planned)
         if leg not in known and identity in collected:
-            outcome = read_outcome(tool, benchmark, collected[identity])
+            found = collected[identity]
+            if isinstance(found, PerfctlError):
+                outcome = outcome_of(found)
+            else:
+                outcome = read_outcome(tool, benchmark, found)
             # When it started is known by the host's own clock only; this is when it was collected.
             record(conduct, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status

@@ -89,8 +89,11 @@ def status(settings: Settings, name: str, fmt: Format) -> None:
 @lab.command()
 @_name_option
 @click.option("--keep-engine", is_flag=True, help="Leave a docker engine that the lab started running.")
+@click.option(
+    "--purge", is_flag=True, help="Remove the images and archives that are kept for the next lab, too."
+)
 @click.pass_obj
-def down(settings: Settings, name: str, keep_engine: bool) -> None:
+def down(settings: Settings, name: str, keep_engine: bool, purge: bool) -> None:
     """Remove a lab: its containers, volumes, networks, key and inventory, and nothing else.
 
     Its images stay as a cache. A docker engine that the lab started by hand (no systemd) is stopped when no
@@ -100,5 +103,5 @@ def down(settings: Settings, name: str, keep_engine: bool) -> None:
     from perfctl.output import progress
 
     with progress() as listener:
-        found = take_down(settings.project_dir, name, keep_engine=keep_engine, listener=listener)
+        found = take_down(settings.project_dir, name, keep_engine=keep_engine, purge=purge, listener=listener)
     click.echo(f"the lab {name} is gone" if found else f"no lab {name} here: nothing to do", err=True)

@@ -24,6 +24,7 @@ from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_ne
 from perfctl.lab.topology import DEFAULT_NAME, TEST_MTU_BYTES, LabSpec, Member, Wish, members, settle, subnet
 from perfctl.model import Listener, Note, content_hash, ignore
 from perfctl.playbook import run_playbook
+from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 
 __all__ = ["DEFAULT_NAME", "HostStatus", "Lab", "Wish", "down", "status", "up"]
@@ -84,7 +85,7 @@ def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
             _refuse_collisions(folder, spec, engine)
         if folder.has_foreign_inventory():
             raise Refused("perfctl did not write this file", where=str(folder.inventory), hint=_OTHER_NAME)
-        archive = debian_archive(LocalShell())
+        archive = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
         tag = image_tag(archive)
         if has_engine and existing and engine.has_image(f"perfctl-lab:{existing.image_tag}"):
             # All hosts of a lab are made of the same bits, also those that join it later.
@@ -110,26 +111,30 @@ def down(
     name: str = DEFAULT_NAME,
     *,
     keep_engine: bool = False,
+    purge: bool = False,
     listener: Listener = ignore,
 ) -> bool:
     """Remove a lab's containers, volumes, networks, key and inventory; return whether there was any.
 
-    Its images and the base's archive stay as a cache. An engine that we started by hand is stopped when no
-    container runs on it any more, unless `keep_engine`.
+    Images and the base's archive stay as a cache, unless `purge`. An engine that we started by hand is
+    stopped when no container runs on it any more, unless `keep_engine`.
     """
     folder = LabFolder(project_dir.absolute(), name)
     engine = Engine()
-    if folder.read() is None and not (engine.answers() and _own(folder, engine)):
+    found = folder.read() is not None or (engine.answers() and bool(_own(folder, engine)))
+    if not found and not (purge and folder.image_dir.exists()):
         return False
     with folder.locked():
         variables = {
             "perf_lab_hosts_lab": name,
             "perf_lab_hosts_state_dir": str(folder.state_dir),
+            "perf_lab_image_dir": str(folder.image_dir),
             "perf_lab_keep_engine": keep_engine,
+            "perf_lab_purge": purge,
         }
         _play(folder, "absent", variables, _DOWN_TIMEOUT_S, listener)
         folder.forget()
-    return True
+    return found
 
 
 def _build(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str, listener: Listener) -> None:

@@ -33,16 +33,19 @@ class Archive:
     """Lines of sources.list(5): the suite itself, its updates and its security updates."""
 
 
-def debian_archive(shell: LocalShell) -> Archive:
+def debian_archive(root: LocalShell) -> Archive:
     """Return the Debian archive of the machine's own apt settings. Raises Refused when there is none."""
-    done = shell.run(_TARGETS_ARGV, timeout_s=30)
-    archive = read_index_targets(done.text)
-    if done.exit_code or archive is None:
-        raise Refused(
-            done.error_text or "apt knows no Debian archive on this machine",
-            where="lab",
-            hint="run `apt-get update`; the hosts are built from this machine's Debian sources",
-        )
+    archive = read_index_targets(root.run(_TARGETS_ARGV, timeout_s=30).text)
+    if archive is None:
+        # Whose archives they are is in lists that a fresh machine has not fetched yet.
+        updated = root.run(["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"], timeout_s=600)
+        archive = read_index_targets(root.run(_TARGETS_ARGV, timeout_s=30).text)
+        if archive is None:
+            raise Refused(
+                "apt on this machine knows no Debian archive",
+                where=updated.error_text or None,
+                hint="the hosts are Debian and are built from this machine's own Debian sources",
+            )
     return archive
 
 

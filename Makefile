@@ -1,0 +1,99 @@
+# What a checkout can do for itself. Every target says what it does and about how long it takes, and may be repeated.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+STEP := bootstrap/step
+PERFCTL := .venv/bin/perfctl
+LAB := inventory/lab.yml
+DATABASE := results.db
+TEST_LAB := .state/test-lab
+# More arguments for pytest, e.g. make test PYTEST="-k lab -x"
+PYTEST :=
+
+# Tools are found in the venv first: Ansible starts others by name.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help
+help:
+	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (6 min the first time, then 3)"
+	@echo "make test      every test, on real hosts                                    (20 min the first time, then 10)"
+	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
+	@echo "make bench     what perfctl itself costs, as ratios                         (3 min)"
+	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
+	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
+	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
+
+# -- what everything else needs ------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: .venv/.stamp
+
+.venv/.stamp: requirements.lock pyproject.toml bootstrap/venv
+	@$(STEP) "Install missing Debian packages" "30 s" \
+	    bootstrap/packages ca-certificates openssh-client python3 python3-apt python3-venv
+	@$(STEP) "Make .venv from requirements.lock" "90 s" bootstrap/venv
+	@touch $@
+
+.PHONY: provisioned
+provisioned: venv
+	@$(STEP) "Bring up a lab of two hosts" "20 s; 2 min the first time: the hosts' image is made" \
+	    $(PERFCTL) lab up --hosts 2
+	@$(STEP) "Provision the hosts" "2 s; 3 min the first time: tools, bridge, perf-tools image" \
+	    $(PERFCTL) --inventory $(LAB) provision
+
+# -- what a user asks for -------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: provisioned
+	@$(STEP) "Measure the suite cpu, natively and in a container" "1 min" \
+	    $(PERFCTL) --inventory $(LAB) --db $(DATABASE) run --suite cpu --blocks 3
+	@$(STEP) "Compare" "1 s" $(PERFCTL) --db $(DATABASE) compare latest
+	@$(STEP) "Measure the suite net, natively and in a container" "1 min" \
+	    $(PERFCTL) --inventory $(LAB) --db $(DATABASE) run --suite net --blocks 3
+	@$(STEP) "Compare" "1 s" $(PERFCTL) --db $(DATABASE) compare latest
+	@echo
+	@echo "Every sample is in $(CURDIR)/$(DATABASE). Next, after '. .venv/bin/activate':"
+	@echo "    perfctl --db $(DATABASE) runs"
+	@echo "    perfctl -i $(LAB) --db $(DATABASE) run --suite memory"
+	@echo "    make lab-down"
+
+.PHONY: test
+test: venv
+	@$(STEP) "Install missing tools that the tests measure with" "10 s" bootstrap/packages sysbench
+	@$(STEP) "Run all tests" "10 min; 20 min the first time" .venv/bin/python -m pytest $(PYTEST)
+
+.PHONY: lint
+lint: venv
+	@$(STEP) "Formatting (ruff)" "1 s" ruff format --check --quiet .
+	@$(STEP) "Rules (ruff)" "1 s" ruff check --quiet .
+	@$(STEP) "Types (mypy --strict)" "20 s" mypy
+	@$(STEP) "The floor plan (import-linter)" "3 s" lint-imports --no-cache
+	@$(STEP) "Playbooks and roles (ansible-lint, profile production)" "30 s" ansible-lint --nocolor
+	@$(STEP) "YAML (yamllint)" "1 s" yamllint --strict .
+
+.PHONY: bench
+bench: provisioned
+	@$(STEP) "What orchestration costs" "2 min" .venv/bin/python tests/bench/bench_orchestration.py $(LAB)
+	@$(STEP) "What the database costs" "1 min" .venv/bin/python tests/bench/bench_store.py
+
+# -- taking down -----------------------------------------------------------------------------------------------
+
+PURGE :=
+
+.PHONY: lab-down
+lab-down:
+	@if [ -x $(PERFCTL) ]; then \
+	    $(STEP) "Take down the demo's lab" "8 s" $(PERFCTL) lab down $(PURGE) && \
+	    $(STEP) "Take down the tests' labs" "8 s" \
+	        sh -c 'for name in perfctl-light perfctl-test; do \
+	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done'; \
+	fi
+
+.PHONY: clean
+clean:
+	@$(MAKE) lab-down PURGE=--purge
+	@# A lab that is still there, or an engine that others use, needs what is kept of it.
+	@if [ -z "$$(find .state -name lab.json -o -name dockerd.pid 2>/dev/null)" ]; then rm -rf .state; fi
+	@$(STEP) "Remove .venv and caches (results stay)" "1 s" \
+	    rm -rf .venv .ansible .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

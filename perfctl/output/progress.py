@@ -33,7 +33,7 @@ def progress(stream: IO[str] | None = None, *, live: bool | None = None) -> Iter
     """
     target = sys.stderr if stream is None else stream
     if wants_color(target) if live is None else live:
-        with _live_display(target) as listener:
+        with _LiveDisplay(target) as listener:
             yield listener
     else:
         yield _PlainLines(target)
@@ -114,49 +114,54 @@ def _console(stream: IO[str]) -> Console:
     return QuietConsole(file=stream, force_terminal=True)
 
 
-@contextlib.contextmanager
-def _live_display(stream: IO[str]) -> Iterator[Listener]:
-    from rich.live import Live
-    from rich.text import Text
+class _LiveDisplay:
+    """The display at the foot of a terminal, and the lines that stay above it. A context manager."""
 
-    console = _console(stream)
-    state = ProgressState()
-    lock = threading.Lock()
-    lasting: list[str] = []
-    stop = threading.Event()
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.live import Live
 
-    def listener(event: Event) -> None:
-        with lock:
-            state.take(event)
+        self._console = _console(stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._state = ProgressState()
+        self._lasting: list[str] = []
+        self._shown = ""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="perfctl-display", daemon=True)
+
+    def __enter__(self) -> Listener:
+        with contextlib.suppress(OSError, ValueError):
+            self._live.start()
+        self._thread.start()
+        return self._listen
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        with contextlib.suppress(OSError, ValueError):
+            self._draw()
+        with contextlib.suppress(OSError, ValueError):
+            self._live.stop()
+
+    def _listen(self, event: Event) -> None:
+        with self._lock:
+            self._state.take(event)
             if _stays(event):
-                lasting.append(event_line(event, state))
+                self._lasting.append(event_line(event, self._state))
 
-    def draw(live: Live, shown: str) -> str:
-        with lock:
-            lines, text = list(lasting), "\n".join(state.lines(console.width, console.height))
-            lasting.clear()
-        for line in lines:
-            console.print(Text(line))
-        if text != shown:
-            live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
-        return text
-
-    def loop(live: Live) -> None:
-        shown = ""
+    def _loop(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            while not stop.wait(REFRESH_S):
-                shown = draw(live, shown)
+            while not self._stop.wait(REFRESH_S):
+                self._draw()
 
-    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-    with contextlib.suppress(OSError, ValueError):
-        live.start()
-    thread = threading.Thread(target=loop, args=(live,), name="perfctl-display", daemon=True)
-    thread.start()
-    try:
-        yield listener
-    finally:
-        stop.set()
-        thread.join()
-        with contextlib.suppress(OSError, ValueError):
-            draw(live, "")
-            live.stop()
+    def _draw(self) -> None:
+        from rich.text import Text
+
+        with self._lock:
+            lasting, self._lasting = self._lasting, []
+            text = "\n".join(self._state.lines(self._console.width, self._console.height))
+        for line in lasting:
+            self._console.print(Text(line))
+        if text != self._shown:
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._shown = text

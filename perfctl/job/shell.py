@@ -39,7 +39,8 @@ class JobShell:
         self._transport = transport
         self._run_id = run_id
         self._spool = started.spool
-        self._names = (f"auto-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self._prefix = f"auto-{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(_SLOTS)
         self._idle: list[Slot] = []
@@ -75,7 +76,7 @@ class JobShell:
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` as a job that nobody will ask for again. Raises like `run_job`."""
-        job_id = next(self._names)
+        job_id = self._new_id()
         try:
             return self.run_job(job_id, argv, timeout_s=timeout_s, stdin=stdin)
         finally:
@@ -110,7 +111,7 @@ class JobShell:
 
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` in the background; it ends with `stop()` on it or with the run."""
-        job_id = next(self._names)
+        job_id = self._new_id()
         if self._with_slot(lambda slot: slot.spawn(Request(job_id, tuple(argv)))) == "full":
             raise SpoolFull("the command was not started", where=self.name)
         return _BackgroundJob(self, job_id)
@@ -231,6 +232,9 @@ class JobShell:
             return stored
 
     # ---- jobs ----
+
+    def _new_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
 
     def _persist(self, request: Request) -> Result:
         """Run a job and come back to it when the connection breaks."""

@@ -18,6 +18,8 @@ from perfctl.shell.reader import PieceReader
 from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
 
 _CHUNK_BYTES = 1 << 16
+# A pipe holds 64 KiB; whoever writes without end must not keep us reading.
+_TURNS = 16
 # A background child may hold the pipes open after the command has ended; nobody waits for it any longer.
 _LINGER_S = 0.25
 _START_TIMEOUT_S = 30.0
@@ -116,9 +118,11 @@ class _Running:
 
     def poll(self) -> int | None:
         """Return the exit code if it has ended, after reading what is there."""
-        while self._selector.get_map() and self.move(0):
-            pass
-        return self._process.poll()
+        code = self._process.poll()
+        for _ in range(_TURNS):
+            if not self._selector.get_map() or not self.move(0):
+                break
+        return code
 
     def until_end(self, deadline: float) -> bool:
         """Pump until the process has ended and its output is read; False when the deadline came first."""

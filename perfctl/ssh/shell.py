@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
 import threading
@@ -31,6 +30,7 @@ from perfctl.ssh.dial import Connection, dial
 # sshd refuses the eleventh session of a connection by default (MaxSessions 10); two are left for others.
 _MAX_CHANNELS = 8
 _CHUNK_BYTES = 1 << 15
+_WINDOW_BYTES = 1 << 21
 # A background child may hold the streams open after the command has ended; nobody waits for it any longer.
 _LINGER_S = 0.25
 _START_TIMEOUT_S = 30.0
@@ -63,13 +63,11 @@ class SshShell:
             running.start(wrapped)
             try:
                 in_time = running.until_end(deadline)
-            except (KeyboardInterrupt, SystemExit):
-                in_time = None
+            except KeyboardInterrupt:
+                self.end(running.pid)
                 raise
-            finally:
-                pid = None if running.is_ended else running.pid
         if not in_time:
-            self.end(pid)
+            self.end(running.pid)
             raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", where=self.name)
         own = unwrap(bytes(running.stdout), bytes(running.stderr))
         refuse_if_sudo_failed(self._elevation, self.name, bytes(running.stderr))
@@ -172,6 +170,20 @@ class SshShell:
         return HostUnreachable(f"the ssh connection was lost{words}", where=self.name)
 
 
+class _Bell(threading.Event):
+    """Rung by either of a channel's buffers when something arrives.
+
+    paramiko's own event for both, `Channel.fileno()`, can miss one when it is set and cleared at once.
+    """
+
+    def clear(self) -> None:
+        """Called by a buffer that was read empty; the other may be full, so this says nothing."""
+
+    def silence(self) -> None:
+        """Listen for what comes from now on."""
+        super().clear()
+
+
 class _Running:
     """A command on a channel and what it has said so far."""
 
@@ -208,16 +220,22 @@ class _Running:
 
     def until_end(self, deadline: float) -> bool:
         """Pump until the command has ended and its output is read; False when the deadline came first."""
-        poll = select.poll()
-        poll.register(self.channel.fileno(), select.POLLIN)
-        while not (self.channel.eof_received or self.channel.closed) or self.has_output():
+        bell = _Bell()
+        self.channel.in_buffer.set_event(bell)
+        self.channel.in_stderr_buffer.set_event(bell)
+        while True:
+            bell.silence()
+            is_over = self.channel.eof_received or self.channel.closed
+            found = self.drain()
+            if is_over:
+                break
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
             self.feed()
             # The window for input opens without an event: look often while there is more to send.
-            poll.poll(min(left, 0.005 if self._pending else _LINGER_S) * 1000)
-            if not self.drain() and not self._pending and self.is_ended:
+            rang = found or bell.wait(min(left, 0.005 if self._pending else _LINGER_S))
+            if not rang and not self._pending and self.is_ended:
                 break
         # Timeouts count here too; recv_exit_status would ignore them.
         if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
@@ -226,20 +244,15 @@ class _Running:
             raise self._shell.lost()
         return True
 
-    def has_output(self) -> bool:
-        """Return whether output waits to be read."""
-        return self.channel.recv_ready() or self.channel.recv_stderr_ready()
-
     def drain(self) -> bool:
         """Read what has arrived on both streams; return whether there was anything."""
-        found = False
-        while self.channel.recv_ready():
-            self.stdout += self.channel.recv(_CHUNK_BYTES)
-            found = True
-        while self.channel.recv_stderr_ready():
-            self.stderr += self.channel.recv_stderr(_CHUNK_BYTES)
-            found = True
-        return found
+        size = len(self.stdout) + len(self.stderr)
+        # The buffers hold no more than the channel's window; what comes meanwhile waits for the next turn.
+        if self.channel.recv_ready():
+            self.stdout += self.channel.recv(_WINDOW_BYTES)
+        if self.channel.recv_stderr_ready():
+            self.stderr += self.channel.recv_stderr(_WINDOW_BYTES)
+        return len(self.stdout) + len(self.stderr) > size
 
     def feed(self) -> None:
         """Send as much input as the window takes, then close it."""

@@ -1,0 +1,191 @@
+"""What every shell promises, tried over each kind of shell."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import CommandFailed, CommandTimeout, UsageError
+from perfctl.shell import Shell
+from tests.processes import unique_seconds, wait_until, with_argument
+
+_MIB = 1 << 20
+_EACH = 'for a in "$@"; do printf "%s\\0" "$a"; done'
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 124, 255])
+def test_an_exit_code_is_a_value(shell: Shell, code: int) -> None:
+    assert shell.run(["sh", "-c", f"exit {code}"], timeout_s=30).exit_code == code
+
+
+def test_a_command_that_a_signal_ends_exits_128_and_the_signal(shell: Shell) -> None:
+    assert shell.run(["sh", "-c", "kill -9 $$"], timeout_s=30).exit_code == 137
+    assert shell.run(["sh", "-c", "kill -15 $$"], timeout_s=30).exit_code == 143
+
+
+def test_a_missing_program_exits_127_and_says_its_name(shell: Shell) -> None:
+    done = shell.run(["no-such-program-here"], timeout_s=30)
+    assert done.exit_code == 127
+    assert "no-such-program-here" in done.error_text
+
+
+def test_a_file_that_is_no_program_exits_126(shell: Shell) -> None:
+    assert shell.run(["/etc/passwd"], timeout_s=30).exit_code == 126
+
+
+def test_the_streams_are_kept_apart(shell: Shell) -> None:
+    done = shell.run(["sh", "-c", "echo out; echo err >&2; echo more"], timeout_s=30)
+    assert (done.stdout, done.stderr) == (b"out\nmore\n", b"err\n")
+    assert done.argv == ("sh", "-c", "echo out; echo err >&2; echo more")
+
+
+@pytest.mark.parametrize(
+    "stdin", [b"a line\n", b"no newline", bytes(range(256)) * 300, b"x" * (5 * _MIB)], ids=len
+)
+def test_standard_input_arrives_whole(shell: Shell, stdin: bytes) -> None:
+    assert shell.run(["cat"], timeout_s=60, stdin=stdin).stdout == stdin
+
+
+def test_standard_input_that_nobody_reads_does_no_harm(shell: Shell) -> None:
+    assert shell.run(["sh", "-c", "exit 7"], timeout_s=30, stdin=b"x" * 3 * _MIB).exit_code == 7
+
+
+def test_without_standard_input_a_reader_sees_its_end(shell: Shell) -> None:
+    assert shell.run(["cat"], timeout_s=30).stdout == b""
+
+
+def test_much_output_on_both_streams_at_once(shell: Shell) -> None:
+    script = f"head -c {3 * _MIB} /dev/zero >&2 & head -c {3 * _MIB} /dev/urandom; wait"
+    done = shell.run(["sh", "-c", script], timeout_s=60)
+    assert (len(done.stdout), len(done.stderr)) == (3 * _MIB, 3 * _MIB)
+    assert done.stderr == bytes(3 * _MIB)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "",
+        " ",
+        "two words",
+        " around ",
+        "'single'",
+        '"double"',
+        'it\'s "both"',
+        "$HOME ${x} $(id) `id`",
+        "back\\slash \\n \\",
+        "a\nb",
+        "\n",
+        "ends in newline\n",
+        "'\"$nl\"'",
+        "tab\there",
+        "\r\n",
+        "* ? [a] ~ {a,b}",
+        "! # & ; | < > ( )",
+        "-n",
+        "--",
+        "grüße 世界 🙂",
+        os.fsdecode(bytes(range(128, 256))),
+        "\x01\x02\x7f\x1b[31m",
+        "x" * 20_000,
+    ],
+)
+def test_an_argument_arrives_as_it_is(shell: Shell, argument: str) -> None:
+    done = shell.run(["sh", "-c", _EACH, "sh", "first", argument, "last"], timeout_s=30)
+    assert done.stdout == b"\0".join([b"first", os.fsencode(argument), b"last", b""])
+
+
+@pytest.mark.parametrize("argv", [[], ["echo", "a\0b"]])
+def test_what_no_command_line_can_carry_is_refused(shell: Shell, argv: list[str]) -> None:
+    with pytest.raises(UsageError):
+        shell.run(argv, timeout_s=30)
+
+
+def test_a_timeout_ends_the_command_and_its_children(shell: Shell) -> None:
+    seconds = unique_seconds()
+    script = f"(trap '' TERM; sleep {seconds}; :) & sleep {seconds}"
+    with pytest.raises(CommandTimeout) as caught:
+        shell.run(["sh", "-c", script], timeout_s=0.5)
+    assert caught.value.exit_code == 124
+    assert caught.value.where == shell.name
+    assert with_argument(seconds) == []
+
+
+def test_after_a_timeout_the_shell_goes_on(shell: Shell) -> None:
+    with pytest.raises(CommandTimeout):
+        shell.run(["sleep", "60"], timeout_s=0.2)
+    assert shell.run(["echo", "still here"], timeout_s=30).text == "still here\n"
+
+
+def test_a_child_that_holds_the_output_open_is_not_waited_for(shell: Shell) -> None:
+    seconds = unique_seconds()
+    done = shell.run(["sh", "-c", f"sleep {seconds} & echo done"], timeout_s=30)
+    assert (done.exit_code, done.text) == (0, "done\n")
+    for pid in with_argument(seconds):
+        os.kill(pid, 9)
+
+
+def test_a_background_command_runs_until_it_is_stopped(shell: Shell) -> None:
+    seconds = unique_seconds()
+    process = shell.spawn(["sh", "-c", f"echo ready; echo warning >&2; sleep {seconds} & sleep {seconds}"])
+    try:
+        wait_until(lambda: "ready" in process.output() and "warning" in process.output(), "its words")
+        wait_until(lambda: len(with_argument(seconds)) == 2, "both sleepers")
+        assert process.is_running()
+    finally:
+        process.stop()
+    assert not process.is_running()
+    assert with_argument(seconds) == []
+    process.stop()
+    assert "ready" in process.output()
+
+
+def test_a_background_command_that_ends_by_itself_is_seen_to(shell: Shell) -> None:
+    process = shell.spawn(["sh", "-c", "echo cannot bind >&2; exit 1"])
+    wait_until(lambda: not process.is_running(), "its end")
+    assert process.output() == "cannot bind\n"
+    process.stop()
+
+
+def test_a_background_program_that_is_missing_says_so(shell: Shell) -> None:
+    process = shell.spawn(["no-such-server"])
+    wait_until(lambda: not process.is_running(), "its end")
+    assert "no-such-server" in process.output()
+    process.stop()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
+def test_a_file_arrives_with_its_mode(shell: Shell, tmp_path: Path, mode: int) -> None:
+    content = os.urandom(100_000)
+    source, target = tmp_path / "source", f"/tmp/perfctl-contract-{os.getpid()}-{mode:o} $x"
+    source.write_bytes(content)
+    try:
+        shell.put(source, target, mode=mode)
+        assert shell.get(target) == content
+        assert shell.run(["stat", "-c", "%a", target], timeout_s=30).text.strip() == f"{mode:o}"
+        source.write_bytes(b"anew")
+        shell.put(source, target, mode=mode)
+        assert shell.get(target) == b"anew"
+    finally:
+        shell.run(["rm", "-f", target], timeout_s=30)
+
+
+def test_copying_what_is_not_there_fails_clearly(shell: Shell, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="/no/such/file"):
+        shell.get("/no/such/file")
+    with pytest.raises(UsageError, match="cannot read"):
+        shell.put(tmp_path / "absent", "/tmp/perfctl-absent", mode=0o600)
+    (tmp_path / "there").write_bytes(b"x")
+    with pytest.raises(CommandFailed, match="/no/such/folder"):
+        shell.put(tmp_path / "there", "/no/such/folder/file", mode=0o600)
+
+
+def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
+    def ask(number: int) -> bool:
+        done = shell.run(["sh", "-c", f"echo {number}; sleep 0.05; exit {number}"], timeout_s=60)
+        return done.text == f"{number}\n" and done.exit_code == number
+
+    with ThreadPoolExecutor(max_workers=12) as pool:
+        assert all(pool.map(ask, range(24)))

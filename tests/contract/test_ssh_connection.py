@@ -1,0 +1,281 @@
+"""Reaching a host through a real sshd: host keys, logins, jump hosts, what breaks and how it is told."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import HostKeyMismatch, HostUnreachable, UsageError
+from perfctl.model import Host
+from perfctl.shell.local import LocalShell
+from perfctl.ssh import connect
+from tests.processes import unique_seconds, wait_until, with_argument
+from tests.sshd import Sshd
+
+
+def _options(sshd: Sshd, known_hosts: Path, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    return (("ConfigFile", str(sshd.config_file)), ("UserKnownHostsFile", str(known_hosts)), *more)
+
+
+def _write_config(sshd: Sshd, folder: Path, text: str) -> Path:
+    config = folder / "config"
+    config.write_text(f"GlobalKnownHostsFile /dev/null\n{text}")
+    return config
+
+
+def test_a_local_host_needs_no_ssh() -> None:
+    assert isinstance(connect(Host("here", "localhost", connection="local")), LocalShell)
+
+
+def test_reaching_this_machine_does_not_load_paramiko() -> None:
+    script = (
+        "import sys; from perfctl.ssh import connect; from perfctl.model import Host\n"
+        "assert connect(Host('x', 'x', connection='local')).run(['true'], timeout_s=9).exit_code == 0\n"
+        "sys.exit('paramiko' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+def test_an_unknown_host_key_is_refused_with_the_command_that_mends_it(sshd: Sshd, tmp_path: Path) -> None:
+    empty = tmp_path / "known_hosts"
+    empty.touch()
+    with pytest.raises(HostKeyMismatch, match="not known") as caught:
+        connect(sshd.host(ssh_options=_options(sshd, empty)))
+    assert caught.value.where == "box"
+    assert caught.value.exit_code == 4
+    assert f"ssh-keyscan -p {sshd.port} 127.0.0.1 >> {empty}" in str(caught.value.hint)
+    assert empty.read_text() == ""
+
+
+def test_following_the_hint_makes_the_host_known(sshd: Sshd, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    with pytest.raises(HostKeyMismatch) as caught:
+        connect(sshd.host(ssh_options=_options(sshd, file)))
+    command = str(caught.value.hint).partition("then: ")[2]
+    subprocess.run(["sh", "-c", command], timeout=30, check=True, capture_output=True)
+    shell = connect(sshd.host(ssh_options=_options(sshd, file)))
+    assert shell.run(["echo", "in"], timeout_s=30).text == "in\n"
+    shell.close()
+
+
+def test_another_host_key_than_we_knew_is_refused_even_with_accept_new(sshd: Sshd, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], timeout=30, check=True)
+    file = tmp_path / "known_hosts"
+    file.write_text(f"[127.0.0.1]:{sshd.port} {other.with_suffix('.pub').read_text()}")
+    options = _options(sshd, file, ("StrictHostKeyChecking", "accept-new"))
+    with pytest.raises(HostKeyMismatch, match="another host key") as caught:
+        connect(sshd.host(ssh_options=options))
+    assert f"ssh-keygen -R '[127.0.0.1]:{sshd.port}' -f {file}" in str(caught.value.hint)
+
+
+def test_accept_new_is_honoured_where_the_user_says_so_and_noted(sshd: Sshd, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    connect(sshd.host(ssh_options=_options(sshd, file, ("StrictHostKeyChecking", "accept-new")))).close()
+    assert file.read_text() == f"[127.0.0.1]:{sshd.port} {sshd.host_key}\n"
+    connect(sshd.host(ssh_options=_options(sshd, file))).close()
+
+
+def test_a_hashed_known_hosts_file_is_read(sshd: Sshd, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(sshd.known_hosts.read_text())
+    subprocess.run(["ssh-keygen", "-H", "-f", str(file)], timeout=30, check=True, capture_output=True)
+    assert "127.0.0.1" not in file.read_text()
+    connect(sshd.host(ssh_options=_options(sshd, file))).close()
+
+
+def test_a_port_where_nothing_listens_is_unreachable() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(HostUnreachable, match=f"nothing listens at 127.0.0.1 port {port}") as caught:
+        connect(Host("box", "127.0.0.1", port=port))
+    assert caught.value.where == "box" and "sshd" in str(caught.value.hint)
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(HostUnreachable, match="no ssh handshake"),
+    ):
+        connect(Host("box", "127.0.0.1", port=mute.getsockname()[1]), timeout_s=0.5)
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    with pytest.raises(HostUnreachable, match=r"no-such-host\.invalid is not known"):
+        connect(Host("box", "no-such-host.invalid"))
+
+
+def test_a_refused_login_says_what_was_tried(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    stranger = tmp_path / "stranger"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], timeout=30, check=True
+    )
+    with pytest.raises(HostUnreachable, match="refused the login") as caught:
+        connect(sshd.host(private_key=stranger))
+    assert str(stranger) in str(caught.value)
+    assert "ssh-add" in str(caught.value.hint)
+
+
+def test_a_key_with_a_passphrase_is_named(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    locked = tmp_path / "locked"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "long one", "-f", str(locked)], timeout=30, check=True
+    )
+    with pytest.raises(HostUnreachable, match="has a passphrase"):
+        connect(sshd.host(private_key=locked))
+
+
+def test_a_key_in_the_agent_opens_the_door(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, "the agent")
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        subprocess.run(["ssh-add", "-q", str(sshd.key)], timeout=30, check=True, capture_output=True)
+        shell = connect(sshd.host(private_key=None))
+        assert shell.run(["echo", "in"], timeout_s=30).text == "in\n"
+        shell.close()
+    finally:
+        agent.kill()
+        agent.wait(timeout=10)
+
+
+def test_the_users_ssh_config_counts(sshd: Sshd, tmp_path: Path) -> None:
+    host = sshd.host()
+    config = _write_config(
+        sshd,
+        tmp_path,
+        f"Host nick\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User {host.user}\n"
+        f"  IdentityFile {sshd.key}\n  UserKnownHostsFile {sshd.known_hosts}\n",
+    )
+    shell = connect(Host("box", "nick", ssh_options=(("ConfigFile", str(config)),)))
+    assert shell.run(["echo", "in"], timeout_s=30).text == "in\n"
+    shell.close()
+
+
+def test_an_ssh_config_that_ssh_refuses_is_a_usage_error(sshd: Sshd, tmp_path: Path) -> None:
+    config = _write_config(sshd, tmp_path, "NoSuchSetting yes\n")
+    with pytest.raises(UsageError, match=r"(?i)nosuchsetting"):
+        connect(Host("box", "127.0.0.1", ssh_options=(("ConfigFile", str(config)),)))
+
+
+def test_a_jump_host_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
+    config = _write_config(
+        sshd,
+        tmp_path,
+        f"IdentityFile {sshd.key}\nUser {sshd.host().user}\nUserKnownHostsFile {sshd.known_hosts}\n"
+        f"Host hop target\n  HostName 127.0.0.1\n  Port {sshd.port}\n",
+    )
+    before = len(sshd.connections())
+    options = (("ConfigFile", str(config)), ("ProxyJump", f"hop,{sshd.host().user}@127.0.0.1:{sshd.port}"))
+    shell = connect(Host("box", "target", ssh_options=options))
+    assert shell.run(["echo", "behind"], timeout_s=30).text == "behind\n"
+    assert len(sshd.connections()) == before + 3
+    shell.close()
+    wait_until(lambda: len(sshd.connections()) == before, "the connections to end")
+
+
+def test_a_jump_host_that_cannot_reach_the_host_says_so(sshd: Sshd, tmp_path: Path) -> None:
+    config = _write_config(
+        sshd,
+        tmp_path,
+        f"IdentityFile {sshd.key}\nUserKnownHostsFile {sshd.known_hosts}\n"
+        f"Host far\n  ProxyJump {sshd.host().user}@127.0.0.1:{sshd.port}\n  HostName 127.0.0.1\n  Port 1\n",
+    )
+    with pytest.raises(HostUnreachable, match="jump host cannot reach"):
+        connect(Host("box", "far", ssh_options=(("ConfigFile", str(config)),)))
+
+
+def test_a_proxy_command_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
+    relay = tmp_path / "relay.py"
+    relay.write_text(
+        "import os, socket, sys, threading\n"
+        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while data := os.read(0, 65536): s.sendall(data)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while data := s.recv(65536): os.write(1, data)\n"
+    )
+    command = f"{sys.executable} {relay} %h %p"
+    shell = connect(sshd.host(ssh_options=_options(sshd, sshd.known_hosts, ("ProxyCommand", command))))
+    assert shell.run(["echo", "through"], timeout_s=30).text == "through\n"
+    shell.close()
+    wait_until(lambda: not with_argument(str(relay)), "the relay to end")
+
+
+def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) -> None:
+    shell = connect(sshd.host())
+    seconds = unique_seconds()
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            shell.run(["sleep", seconds], timeout_s=60)
+        except HostUnreachable as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: with_argument(seconds), "the command")
+    sshd.drop_connections()
+    thread.join(timeout=30)
+    assert "connection was lost" in str(caught[0])
+    assert shell.run(["echo", "again"], timeout_s=30).text == "again\n"
+    shell.close()
+    for pid in with_argument(seconds):
+        subprocess.run(["kill", str(pid)], timeout=10, check=False)
+
+
+def test_a_closed_shell_stays_closed(sshd: Sshd) -> None:
+    shell = connect(sshd.host())
+    shell.close()
+    with pytest.raises(HostUnreachable):
+        shell.run(["true"], timeout_s=10)
+
+
+def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, tmp_path: Path) -> None:
+    # bash reads ~/.bashrc for commands over ssh; here the same noise comes from a forced command.
+    keys = sshd.folder / "authorized_keys"
+    before = keys.read_text()
+    noise = 'echo hello from rc; echo rc warns >&2; eval \\"$SSH_ORIGINAL_COMMAND\\"'
+    keys.write_text(f'command="{noise}" {before}')
+    try:
+        shell = connect(sshd.host())
+        done = shell.run(["sh", "-c", "echo out; echo err >&2"], timeout_s=30)
+        assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+        stream = shell.stream(["cat"])
+        stream.write(b"a line\n")
+        assert stream.read_line(timeout_s=30) == b"a line\n"
+        stream.close()
+        shell.close()
+    finally:
+        keys.write_text(before)
+
+
+def test_an_idle_connection_carries_no_bytes(sshd: Sshd) -> None:
+    from perfctl.ssh.shell import SshShell
+
+    shell = connect(sshd.host())
+    assert isinstance(shell, SshShell)
+    shell.run(["true"], timeout_s=30)
+    time.sleep(0.3)
+    before = shell.traffic_bytes()
+    time.sleep(1)
+    assert shell.traffic_bytes() == before
+    assert before[0] > 0 and before[1] > 0
+    shell.close()

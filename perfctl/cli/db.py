@@ -68,6 +68,23 @@ def check(settings: Settings, fmt: Format) -> None:
 
 
 @db.command()
+@click.argument("run", required=False)
+@click.pass_obj
+def reparse(settings: Settings, run: str | None) -> None:
+    """Read the kept raw outputs again, of RUN or of all runs, and replace the samples.
+
+    For data measured by an older perfctl, after a mistake in a parser was mended. Make a backup first.
+    """
+    from perfctl.store import open_store
+
+    with open_store(settings.database_url) as store:
+        done = store.reparse(run)
+    click.echo(f"{done.read} outputs read again, {done.changed} say something else now", err=True)
+    if done.unknown:
+        click.echo(f"{done.unknown} not read: this perfctl does not have their workload", err=True)
+
+
+@db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj
 def backup(settings: Settings, file: Path) -> None:

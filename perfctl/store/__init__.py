@@ -10,6 +10,7 @@
     connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
     schema.py        the revision; schema.sql and views.sql              tables.py  the schema as typed tables
     derived.py       rows made from samples                              query.py    users' SQL; queries/*.sql
+    reparsing.py     samples made from raw outputs
     upkeep.py        info, check, backup, upgrade                        migration.py  and
     migrations/      from one revision to the next (Alembic)
 
@@ -24,6 +25,7 @@ from perfctl.store.records import (
     Count,
     Failure,
     InvocationState,
+    Reparsed,
     Rows,
     RunDetail,
     RunSummary,
@@ -42,6 +44,7 @@ __all__ = [
     "Failure",
     "InvocationState",
     "NamedQuery",
+    "Reparsed",
     "Rows",
     "RunDetail",
     "RunSummary",

@@ -307,13 +307,7 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "fingerprint_id": record.fingerprint_id,
     }
     invocation_pk = int(_insert(connection, "invocation", row).lastrowid or 0)
-    _insert_samples(
-        connection,
-        [
-            ((invocation_pk, _insert_metric(connection, workload, one.metric)), one, summary)
-            for one, summary in prepared.series
-        ],
-    )
+    insert_samples(connection, invocation_pk, workload, prepared.series)
 
 
 @lru_cache(maxsize=1024)
@@ -339,8 +333,17 @@ def _insert_metric(connection: sqlite3.Connection, workload: str, metric: Metric
     return int(_insert(connection, "metric", row).lastrowid or 0)
 
 
-def _insert_samples(connection: sqlite3.Connection, rows: Sequence[tuple[Key, Series, Summary]]) -> None:
+def insert_samples(
+    connection: sqlite3.Connection,
+    invocation_pk: int,
+    workload: str,
+    found: Sequence[tuple[Series, Summary]],
+) -> None:
     """Store samples as rows or packed, and their derived rows. One statement for each table is fastest."""
+    rows = [
+        ((invocation_pk, _insert_metric(connection, workload, series.metric)), series, summary)
+        for series, summary in found
+    ]
     connection.executemany(
         "INSERT INTO sample (invocation_pk, metric_pk, sample_index, is_warmup, value)"
         " VALUES (?, ?, ?, ?, ?)",

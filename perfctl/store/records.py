@@ -120,6 +120,17 @@ class BlockState:
 
 
 @dataclass(frozen=True, slots=True)
+class Reparsed:
+    """What reading raw outputs again came to, in numbers of invocations."""
+
+    read: int
+    changed: int
+    """Whose samples, status or reason are others now."""
+    unknown: int
+    """Not read: this version has no such workload."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """The answer to a query."""
 

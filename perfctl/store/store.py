@@ -24,7 +24,7 @@ from perfctl.model import (
 )
 from perfctl.store import artifact, derived, lease, reading, recording, schema, series
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
-from perfctl.store.records import BlockState, Count, RunDetail, RunSummary
+from perfctl.store.records import BlockState, Count, Reparsed, RunDetail, RunSummary
 from perfctl.store.writer import Writer
 
 T = TypeVar("T")
@@ -177,6 +177,16 @@ class Store:
     def rebuild_derived(self) -> int:
         """Make all derived rows anew from the samples and return how many there are."""
         return self._write(derived.rebuild)
+
+    def reparse(self, run: str | None = None) -> Reparsed:
+        """Read the kept raw outputs again (of one run, or of all) and replace samples, status and reason.
+
+        For data measured by an older perfctl, after a mistake in a parser was mended. All or nothing.
+        """
+        from perfctl.store.reparsing import reparse
+
+        run_id = None if run is None else self.run_id(run)
+        return self._write(lambda connection: reparse(connection, run_id))
 
     # Leases
 

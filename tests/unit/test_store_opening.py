@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, SchemaMismatch, UsageError
-from perfctl.store import open_store, schema
+from perfctl.store import check, open_store, schema
 from tests.unit import store_cases as cases
 
 
@@ -269,6 +269,42 @@ def test_kill_9_while_writing_loses_nothing_that_was_committed(path):
         assert counts == []
         # The run goes on in a new process.
         store.reopen_run(store.run_id("latest"))
+
+
+_WRITE_UNTIL_THE_DISK_IS_FULL = """
+import resource, sys
+from perfctl.errors import DatabaseUnavailable
+from perfctl.store import open_store
+from tests.unit import store_cases as cases
+
+with open_store(sys.argv[1], create=True) as store:
+    run_id = cases.begin_run(store)
+    # No file may grow beyond this: to SQLite the same as a disk that takes no more.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    kept = 0
+    try:
+        while kept < 10_000:
+            block_id = store.begin_block(run_id, cases.block(index=kept), 1)
+            store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*range(60)))
+            kept += 1
+    except DatabaseUnavailable as error:
+        print(kept, error.message)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_whole(path):
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE_UNTIL_THE_DISK_IS_FULL, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=120,
+    )
+    kept, _, message = done.stdout.partition(" ")
+    assert "disk" in message, done.stderr
+    with open_store(path) as store:
+        assert [look.problems for look in check(store)] == [(), (), (), ()]
+        assert sum(count.invocations for count in store.counts("latest")) == int(kept) > 10
 
 
 def test_what_a_dead_process_left_in_the_log_is_read_from_a_copy_too(filled, tmp_path):

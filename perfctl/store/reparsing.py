@@ -1,0 +1,106 @@
+"""Raw outputs read again: samples, status and reason as today's parsers see them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from perfctl.errors import DataError, OutputError
+from perfctl.model import Reason, Status
+from perfctl.store import artifact, recording
+from perfctl.store.records import Reparsed
+from perfctl.store.series import Series, group
+from perfctl.workloads import WORKLOADS
+
+_FROM_PARSING = (Reason.UNPARSABLE, Reason.MISSING_METRIC, Reason.UNIT_MISMATCH)
+"""Reasons that a parser gave. Other failures are no matter of reading."""
+
+_INVOCATIONS = f"""
+SELECT invocation_pk, block_id, workload, parameters_json, stdout_sha256
+FROM invocation JOIN block USING (block_id) JOIN benchmark USING (benchmark_id)
+WHERE stdout_sha256 IS NOT NULL
+    AND (invocation.status = 'ok' OR reason IN ({", ".join(repr(reason.value) for reason in _FROM_PARSING)}))
+    AND (run_id = ?1 OR ?1 IS NULL)
+ORDER BY invocation_pk
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    status: Status
+    reason: Reason | None
+    detail: str
+    series: list[Series]
+
+
+def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
+    """Replace the samples of one run, or of all. The caller holds the transaction."""
+    changed = unknown = 0
+    blocks = set()
+    rows = connection.execute(_INVOCATIONS, (run_id,)).fetchall()
+    for invocation_pk, block_id, workload, parameters, sha256 in rows:
+        if workload not in WORKLOADS:
+            unknown += 1
+            continue
+        parsed = _parse(workload, json.loads(parameters), artifact.read(connection, sha256))
+        before = _state(connection, invocation_pk)
+        _replace(connection, invocation_pk, workload, parsed)
+        if _state(connection, invocation_pk) != before:
+            changed += 1
+            blocks.add(block_id)
+    for block_id in sorted(blocks):
+        _settle_block(connection, block_id)
+    return Reparsed(len(rows) - unknown, changed, unknown)
+
+
+def _parse(name: str, parameters: dict[str, str | int | float | bool], stdout: bytes) -> _Parsed:
+    workload = WORKLOADS[name]
+    text = stdout.decode("utf-8", "backslashreplace")
+    try:
+        series = group(workload.metrics(parameters), workload.parse(text, parameters))
+    except OutputError as error:
+        return _Parsed(Status.FAILED, Reason(error.reason), str(error), [])
+    except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        return _Parsed(Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", [])
+    return _Parsed(Status.OK, None, "", series)
+
+
+def _replace(connection: sqlite3.Connection, invocation_pk: int, workload: str, parsed: _Parsed) -> None:
+    for table in ("sample", "series", "invocation_metric"):
+        connection.execute(f"DELETE FROM {table} WHERE invocation_pk = ?", (invocation_pk,))
+    recording.insert_samples(
+        connection, invocation_pk, workload, [(one, one.summary()) for one in parsed.series]
+    )
+    reason = None if parsed.reason is None else parsed.reason.value
+    connection.execute(
+        "UPDATE invocation SET status = ?, reason = ?, detail = ? WHERE invocation_pk = ?",
+        (parsed.status.value, reason, parsed.detail, invocation_pk),
+    )
+
+
+def _state(connection: sqlite3.Connection, invocation_pk: int) -> list[tuple[object, ...]]:
+    """Return all that reading the output again may change."""
+    return [
+        row
+        for sql in (
+            "SELECT status, reason FROM invocation WHERE invocation_pk = ?",
+            "SELECT * FROM sample WHERE invocation_pk = ?",
+            "SELECT * FROM series WHERE invocation_pk = ?",
+        )
+        for row in connection.execute(sql, (invocation_pk,))
+    ]
+
+
+def _settle_block(connection: sqlite3.Connection, block_id: str) -> None:
+    """A block is complete when all its invocations are there and none failed."""
+    status, order = connection.execute(
+        "SELECT status, order_json FROM block WHERE block_id = ?", (block_id,)
+    ).fetchone()
+    if status not in ("complete", "failed"):
+        return
+    (good,) = connection.execute(
+        "SELECT count(*) FROM invocation WHERE block_id = ? AND status IN ('ok', 'skipped')", (block_id,)
+    ).fetchone()
+    settled = "complete" if good == len(json.loads(order)) else "failed"
+    connection.execute("UPDATE block SET status = ? WHERE block_id = ?", (settled, block_id))

@@ -18,6 +18,7 @@ _OUTCOMES = {
 }
 
 
+_DEBUG = ("ansible.builtin.debug", "debug")
 _NOBODY = "leaves us with no hosts to target"
 
 
@@ -100,6 +101,8 @@ class Story:
                 self.failures[host] = TaskFailure(host, task, message, unreachable=outcome == "unreachable")
         elif outcome == "ok" and result.get("changed"):
             outcome = "changed"
+        if data.get("resolved_action", data.get("task_action")) in _DEBUG and result.get("msg"):
+            self.listener(Note("info", host, str(result["msg"])))
         self.listener(TaskEnded(host, task, outcome, message))
 
     def _said(self, text: str) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, repeat
 
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import (
@@ -347,12 +348,11 @@ def insert_samples(
     connection.executemany(
         "INSERT INTO sample (invocation_pk, metric_pk, sample_index, is_warmup, value)"
         " VALUES (?, ?, ?, ?, ?)",
-        [
-            (*key, index, int(is_warmup), value)
+        chain.from_iterable(
+            zip(*map(repeat, key), series.indexes, series.warmups, series.values, strict=False)
             for key, series, _ in rows
             if not series.is_packed
-            for index, is_warmup, value in zip(series.indexes, series.warmups, series.values, strict=True)
-        ],
+        ),
     )
     connection.executemany(
         "INSERT INTO series (invocation_pk, metric_pk, sample_count, warmup_count, value_sum, packed)"

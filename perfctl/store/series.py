@@ -78,21 +78,27 @@ def group(metrics: Sequence[Metric], samples: Sequence[Sample]) -> list[Series]:
     Raises DataError for a metric that is not declared, another unit than the metric's, a value that is no
     finite number, or two samples with one index.
     """
-    by_name = {metric.name: Series(metric, [], [], []) for metric in metrics}
+    # Whole lists at a time, not sample by sample: this is the hot path when a series is long.
+    by_name: dict[str, list[Sample]] = {metric.name: [] for metric in metrics}
     for sample in samples:
-        series = by_name.get(sample.metric)
-        if series is None:
+        if sample.metric not in by_name:
             raise DataError(f"a sample of the metric {sample.metric!r}, which is not declared")
-        if sample.unit != series.metric.unit:
-            raise DataError(
-                f"a sample of {sample.metric!r} is in {sample.unit!r}, its metric in {series.metric.unit!r}"
-            )
-        if not math.isfinite(sample.value):
-            raise DataError(f"a sample of {sample.metric!r} is no finite number: {sample.value}")
-        series.indexes.append(sample.index)
-        series.warmups.append(sample.is_warmup)
-        series.values.append(float(sample.value))
-    return [_ordered(series) for series in by_name.values() if series.values]
+        by_name[sample.metric].append(sample)
+    return [_series(metric, by_name[metric.name]) for metric in metrics if by_name[metric.name]]
+
+
+def _series(metric: Metric, samples: Sequence[Sample]) -> Series:
+    wrong_units = {sample.unit for sample in samples} - {metric.unit}
+    if wrong_units:
+        raise DataError(
+            f"a sample of {metric.name!r} is in {sorted(wrong_units)[0]!r}, its metric in {metric.unit!r}"
+        )
+    values = [float(sample.value) for sample in samples]
+    if not all(map(math.isfinite, values)):
+        wrong = next(value for value in values if not math.isfinite(value))
+        raise DataError(f"a sample of {metric.name!r} is no finite number: {wrong}")
+    indexes = [sample.index for sample in samples]
+    return _ordered(Series(metric, indexes, [sample.is_warmup for sample in samples], values))
 
 
 def _ordered(series: Series) -> Series:

@@ -29,7 +29,7 @@ class Fleet:
     """Connects to every host at once; a host that cannot be reached is kept with its reason in `lost`."""
 
     def __init__(self, hosts: Sequence[Host], run_id: str, *, lifetime_s: float) -> None:
-        self._hosts = tuple(hosts)
+        self.hosts = tuple(hosts)
         self._run_id = run_id
         self._lifetime_s = lifetime_s
         self._connected: dict[str, ConnectedHost] = {}
@@ -37,7 +37,7 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         """Connect. Raises the first host's error when no host at all can be reached."""
-        self.each_of(self._hosts, self._connect)
+        self.each_of(self.hosts, self._connect)
         if not self._connected and self.lost:
             raise next(iter(self.lost.values()))
         return self

@@ -19,6 +19,7 @@ from perfctl.model import (
     Environment,
     FactState,
     Fingerprint,
+    Host,
     Listener,
     Note,
     Plan,
@@ -61,14 +62,29 @@ def programs_of(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def versions_of(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that print the versions of the plan's workloads, each once."""
+    return tuple(dict.fromkeys(workload(item.workload).version_argv for item in plan.benchmarks))
+
+
+def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> list[str]:
+    """Return the addresses that `host` talks to in the plan: the routes to them are facts of the host."""
+    targets = {block.target for block in plan.blocks()}
+    names = {target.peer for target in targets if target.host == host.name}
+    names |= {target.host for target in targets if target.peer == host.name}
+    return [item.network_address for item in hosts if item.name in names]
+
+
 def take_host_facts(
     fleet: Fleet, store: Store, run_id: str, plan: Plan, phase: Literal["before", "after"], listener: Listener
 ) -> None:
     """Read and store the facts of all connected hosts at once. `phase` is 'before' or 'after'."""
-    programs = programs_of(plan)
+    programs, versions = programs_of(plan), versions_of(plan)
 
     def take(connected: ConnectedHost) -> None:
-        done = connected.transport.run(facts.host_argv(programs), timeout_s=_FACTS_TIMEOUT_S)
+        peers = peers_of(plan, connected.host, fleet.hosts)
+        argv = facts.host_argv(programs, version_argvs=versions, peers=peers)
+        done = connected.transport.run(argv, timeout_s=_FACTS_TIMEOUT_S)
         try:
             fingerprint = facts.parse(done.text)
         except OutputError as error:
@@ -115,7 +131,8 @@ def _survey_one(
         driver.check(connected.jobs)
         description = driver.describe(connected.jobs)
         with driver.open(connected.jobs) as inside:
-            done = inside.run(facts.inside_argv(programs), timeout_s=_FACTS_TIMEOUT_S)
+            argv = facts.inside_argv(programs, version_argvs=versions_of(plan))
+            done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
             fingerprint = facts.parse(done.text)
     except (EnvironmentUnavailable, EnvironmentDied, OutputError) as error:
         return Surveyed(None, unavailable=outcome_of(error))

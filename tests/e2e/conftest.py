@@ -37,6 +37,7 @@ class Project:
     """A folder with an inventory, a suite and a database, and the program run in it."""
 
     folder: Path
+    inventory_path: Path
     environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property
@@ -44,15 +45,11 @@ class Project:
         return self.folder / "results.db"
 
     @property
-    def inventory(self) -> Path:
-        return self.folder / "hosts.yml"
-
-    @property
     def suite(self) -> str:
         return str(self.folder / "brief.toml")
 
     def argv(self, *arguments: str) -> list[str]:
-        options = ["--db", str(self.database), "-i", str(self.inventory)]
+        options = ["--db", str(self.database), "-i", str(self.inventory_path)]
         return [sys.executable, "-m", "perfctl", *options, *arguments]
 
     def perfctl(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
@@ -82,21 +79,12 @@ class Project:
         rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
         return rows
 
-    def shadow(self, program: str, script: str) -> None:
-        """Put another program of that name first on the PATH."""
-        folder = self.folder / "bin"
-        folder.mkdir(exist_ok=True)
-        path = folder / program
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        self.environ["PATH"] = f"{folder}{os.pathsep}{self.environ['PATH']}"
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Return a project whose only host is this machine."""
-    made = Project(tmp_path)
-    made.inventory.write_text(LOCAL)
+    made = Project(tmp_path, tmp_path / "hosts.yml")
+    made.inventory_path.write_text(LOCAL)
     Path(made.suite).write_text(BRIEF)
     made.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     return made

@@ -11,11 +11,6 @@ import pytest
 from tests.e2e.conftest import LOCAL, Project
 
 
-def _why(project: Project) -> set[tuple[str, str | None]]:
-    rows = project.rows("SELECT status, reason FROM v_invocation")
-    return {(row["status"], row["reason"]) for row in rows}
-
-
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "words"),
     [
@@ -67,7 +62,7 @@ def _closed_port() -> int:
 
 
 def test_when_no_host_answers_nothing_runs(project: Project) -> None:
-    project.inventory.write_text(
+    project.inventory_path.write_text(
         f"all:\n  hosts:\n    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
     )
     done = project.perfctl("run", "--suite", project.suite)
@@ -76,7 +71,7 @@ def test_when_no_host_answers_nothing_runs(project: Project) -> None:
 
 
 def test_one_host_that_does_not_answer_does_not_stop_the_other(project: Project) -> None:
-    project.inventory.write_text(
+    project.inventory_path.write_text(
         LOCAL + f"    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
     )
     done = project.perfctl("run", "--suite", project.suite)
@@ -86,71 +81,18 @@ def test_one_host_that_does_not_answer_does_not_stop_the_other(project: Project)
     assert found == {("here", "ok", None): 4, ("gone", "failed", "unreachable"): 4}
 
 
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("echo 'Lorem ipsum dolor sit amet'", "unparsable"),
-        ("true", "no_output"),
-        ("echo 'FATAL: out of luck' >&2; exit 7", "exit_nonzero"),
-        ("trap '' TERM; sleep 600", "timeout"),
-    ],
-    ids=["rubbish", "nothing", "non-zero", "hangs"],
-)
-def test_a_benchmark_that_goes_wrong_is_a_row_with_its_reason(
-    project: Project, script: str, reason: str
-) -> None:
-    project.shadow("sysbench", f'case "$1" in --version) echo "sysbench 1.0.20";; *) {script};; esac')
-    done = project.perfctl("run", "--suite", project.suite, "--blocks", "1")
-    assert done.returncode == 3, done.stderr
-    assert _why(project) == {("failed", reason)}
-    assert len(project.rows("SELECT 1 FROM v_invocation")) == 2
-    assert project.rows("SELECT * FROM v_sample") == []
-
-
-def test_raw_output_of_a_failure_is_kept(project: Project) -> None:
-    project.shadow("sysbench", "echo half a report; exit 3")
-    assert project.perfctl("run", "--suite", project.suite, "--blocks", "1").returncode == 3
-    details = project.rows("SELECT detail, exit_code, stdout_sha256 FROM v_invocation")
-    assert all(row["exit_code"] == 3 for row in details)
-    assert all("half a report" in row["detail"] for row in details)
-    assert all(row["stdout_sha256"] for row in details)
-
-
-def test_a_tool_that_is_not_installed_is_named_with_its_cure(project: Project) -> None:
-    suite = Path(project.suite)
-    suite.write_text(
-        suite.read_text().replace("sysbench", "netperf").replace('test = "cpu", threads = 1, ', "")
-    )
-    folder = project.folder / "few"
-    folder.mkdir()
-    # Everything but the benchmark programs.
-    for source in (Path("/usr/bin"), Path("/bin"), Path("/usr/sbin")):
-        for program in source.iterdir():
-            link = folder / program.name
-            if program.name not in ("sysbench", "netperf", "netserver") and not link.exists():
-                link.symlink_to(program)
-    suite.write_text(
-        suite.read_text().replace("netperf", "sysbench").replace("time_s = 1", 'test = "cpu", time_s = 1')
-    )
-    project.environ["PATH"] = str(folder)
-    done = project.perfctl("run", "--suite", project.suite, "--blocks", "1")
-    assert done.returncode == 3, done.stderr
-    assert "sysbench" in done.stderr
-    rows = project.rows("SELECT reason, detail FROM v_invocation")
-    assert {row["reason"] for row in rows} == {"tool_missing"}
-    assert all("perfctl provision" in row["detail"] for row in rows)
-
-
 def test_an_environment_that_cannot_exist_is_said_and_never_left_out(project: Project) -> None:
-    project.shadow("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
-    done = project.perfctl("run", "--suite", project.suite, "--env", "native", "--env", "container")
+    suite = Path(project.suite)
+    text = suite.read_text().replace('["native"]', '["native", "nowhere"]')
+    suite.write_text(text + '\n[environments.nowhere]\nkind = "container"\nimage = "perfctl/none:none"\n')
+    done = project.perfctl("run", "--suite", project.suite)
     assert done.returncode == 0, done.stderr
     assert "not available" in done.stderr
     rows = project.rows(
         "SELECT environment, status, reason, count(*) AS n FROM v_invocation GROUP BY 1, 2, 3"
     )
     found = {(row["environment"], row["status"], row["reason"]): row["n"] for row in rows}
-    assert found == {("native", "ok", None): 4, ("container", "skipped", "environment_unavailable"): 2}
+    assert found == {("native", "ok", None): 4, ("nowhere", "skipped", "environment_unavailable"): 2}
 
 
 def test_a_database_of_a_newer_schema_is_refused_and_untouched(project: Project) -> None:

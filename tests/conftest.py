@@ -52,6 +52,13 @@ class LabAtHand:
 
 
 @pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> None:
+    """See to it that a Docker Engine runs on this machine: the lab starts one where none does."""
+    if subprocess.run(["docker", "version"], capture_output=True, timeout=60, check=False).returncode != 0:
+        request.getfixturevalue("lab")
+
+
+@pytest.fixture(scope="session")
 def lab() -> Iterator[LabAtHand]:
     """Return a lab of two hosts that are as `perfctl lab up` leaves them, or provisioned already."""
     made = up(_PROJECT, _WISH)

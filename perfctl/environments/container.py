@@ -25,8 +25,11 @@ from perfctl.errors import (
     EnvironmentUnavailable,
     PerfctlError,
 )
+from perfctl.job import JobTimeout
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
+from perfctl.shell.command import checked
+from perfctl.shell.files import get_file, put_file
 
 CALL_TIMEOUT_S = 60.0
 """For docker's own work (start, inspect, remove) on a loaded host."""
@@ -46,7 +49,6 @@ exit 0
 """
 
 _SPAWN = 'echo $$ >"$0"; exec "$@"'
-_PUT = 'cat >"$1" && chmod "$2" "$1"'
 # All processes but the main one and the caller: what a command that timed out has left running.
 _END_ALL = "kill -KILL -1"
 
@@ -145,43 +147,41 @@ class ContainerShell:
 
         After a CommandTimeout nothing that this shell started runs inside any more.
         """
-        command = docker.exec_argv(self._container, argv, has_stdin=bool(stdin))
+        command = docker.exec_argv(self._container, docker.carried(checked(argv)), has_stdin=bool(stdin))
         try:
             completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
-        except CommandTimeout:
-            # Ending the docker client on the host leaves the command running inside.
-            with suppress(PerfctlError):
-                self._docker(docker.exec_argv(self._container, ["sh", "-c", _END_ALL]))
+        except CommandTimeout as error:
+            self._end_all()
+            error.message = f"{argv[0]} did not end within {timeout_s:g} s"
+            error.where = self.name
+            if isinstance(error, JobTimeout):
+                error.completed = docker.as_native(error.completed, argv)
             raise
         if docker.is_gone(completed):
             raise EnvironmentDied(f"the container ended: {self.last_words()}", where=self.name)
-        exit_code, stdout, stderr = docker.as_native(completed, argv)
-        return replace(completed, argv=tuple(argv), exit_code=exit_code, stdout=stdout, stderr=stderr)
+        return docker.as_native(completed, argv)
 
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` inside, in the background."""
         pid_file = next(self._pid_files)
-        inside = ["sh", "-c", _SPAWN, pid_file, *argv]
+        inside = docker.carried(["sh", "-c", _SPAWN, pid_file, *checked(argv)])
         return ContainerProcess(self, self._host.spawn(docker.exec_argv(self._container, inside)), pid_file)
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
-        """Copy a file into the container. Raises CommandFailed."""
-        inside = docker.exec_argv(
-            self._container, ["sh", "-c", _PUT, "sh", remote, f"{mode:o}"], has_stdin=True
-        )
-        done = self._docker(inside, stdin=local.read_bytes())
-        if done.exit_code:
-            raise CommandFailed(f"cannot write {remote}: {done.error_text}", where=self.name)
+        """Copy a file into the container. Raises CommandFailed, or UsageError when `local` cannot be read."""
+        put_file(self, local, remote, mode=mode)
 
     def get(self, remote: str) -> bytes:
         """Return a file of the container. Raises CommandFailed."""
-        done = self._docker(docker.exec_argv(self._container, ["cat", remote]))
-        if done.exit_code:
-            raise CommandFailed(f"cannot read {remote}: {done.error_text}", where=self.name)
-        return done.stdout
+        return get_file(self, remote)
 
-    def _docker(self, argv: Sequence[str], stdin: bytes = b"") -> Completed:
-        return self._host.run(argv, timeout_s=CALL_TIMEOUT_S, stdin=stdin)
+    def _end_all(self) -> None:
+        # Ending the docker client on the host has left the command running inside.
+        with suppress(PerfctlError):
+            self._docker(docker.exec_argv(self._container, ["sh", "-c", _END_ALL]))
+
+    def _docker(self, argv: Sequence[str]) -> Completed:
+        return self._host.run(argv, timeout_s=CALL_TIMEOUT_S)
 
 
 def _last_words(state: dict[str, object], log: str) -> str:

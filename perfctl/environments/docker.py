@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perfctl.model import Environment
@@ -149,16 +150,34 @@ def _says_gone(words: str) -> bool:
 _NOT_STARTED = "OCI runtime exec failed: "
 
 
-def as_native(completed: Completed, argv: Sequence[str]) -> tuple[int, bytes, bytes]:
-    """Return exit code, stdout and stderr of `docker exec` as a shell on the host would have given them.
+def as_native(completed: Completed, argv: Sequence[str]) -> Completed:
+    """Return what `docker exec` left behind as a shell on the host would have given it for `argv`.
 
     Docker reports a program that cannot be started on stdout, with 126 or 127 as its version pleases.
     """
-    started = not (completed.exit_code in (126, 127) and completed.text.startswith(_NOT_STARTED))
-    if started:
-        return completed.exit_code, completed.stdout, completed.stderr
+    if completed.exit_code not in (126, 127) or not completed.text.startswith(_NOT_STARTED):
+        return replace(completed, argv=tuple(argv))
     is_missing = "not found" in completed.text or "no such file or directory" in completed.text
-    return (127 if is_missing else 126), b"", f"{argv[0]}: {completed.text.strip()}\n".encode()
+    stderr = f"{argv[0]}: {completed.text.strip()}\n".encode()
+    code = 127 if is_missing else 126
+    return replace(completed, argv=tuple(argv), exit_code=code, stdout=b"", stderr=stderr)
+
+
+def carried(argv: Sequence[str]) -> list[str]:
+    """Return a command that runs `argv` and is all UTF-8, for the engine's JSON carries nothing else."""
+    try:
+        "".join(argv).encode()
+    except UnicodeEncodeError:
+        return ["sh", "-c", _DECODE, "sh", *(_encoded(argument) for argument in argv)]
+    return list(argv)
+
+
+# Takes each argument back from octal; the x keeps newlines at its end from being cut off.
+_DECODE = 'n=$#; for a; do a=$(printf "$a"x); set -- "$@" "${a%x}"; done; shift "$n"; exec "$@"'
+
+
+def _encoded(argument: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in argument.encode("utf-8", "surrogateescape"))
 
 
 def description(inspected: str, info: str) -> dict[str, str]:

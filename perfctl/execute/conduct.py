@@ -65,11 +65,23 @@ def conduct_run(
     listener = _also_stored(listener, store, work.run_id)
     needed_s = estimate_s(work.plan, overhead_s=OVERHEAD_S)
     lifetime_s = 3 * needed_s + 3600
+    with _leased(store, work, lifetime_s):
+        # Only now: a run that another controller holds must not be touched.
+        store.reopen_run(work.run_id)
+        return _conduct_leased(work, store, listener, before, needed_s=needed_s, lifetime_s=lifetime_s)
+
+
+def _conduct_leased(
+    work: Work,
+    store: Store,
+    listener: Listener,
+    before: Callable[[Conduct], frozenset[BlockKey]] | None,
+    *,
+    needed_s: float,
+    lifetime_s: float,
+) -> RunOutcome:
     try:
-        with (
-            _leased(store, work, lifetime_s),
-            Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet,
-        ):
+        with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
             conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
             done = work.done | (before(conduct) if before else frozenset())
             members = len(work.plan.environments) + 1

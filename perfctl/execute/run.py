@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfctl import __version__
 from perfctl.environments import remove_all
-from perfctl.errors import NoHostMatched, PerfctlError, UsageError
+from perfctl.errors import HostLeased, NoHostMatched, PerfctlError, UsageError
 from perfctl.execute.block import Conduct, block_status, invocation_id, record
 from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, block_key, conduct_run
 from perfctl.execute.fleet import ConnectedHost
@@ -80,7 +80,11 @@ def run_suite(
             perfctl_version=__version__,
             inventory=[_from_anywhere(source) for source in request.inventory],
         )
-        return conduct_run(Work(prepared.run_id, prepared.plan, prepared.hosts), store, listener)
+        try:
+            return conduct_run(Work(prepared.run_id, prepared.plan, prepared.hosts), store, listener)
+        except HostLeased:
+            store.end_run(prepared.run_id, "interrupted")
+            raise
 
 
 def _from_anywhere(source: str) -> str:
@@ -105,7 +109,6 @@ def resume_run(
         done, attempts = _progress(states)
         if not [block for block in plan.blocks() if block_key(block) not in done]:
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        store.reopen_run(run_id)
         work = Work(run_id, plan, hosts, done, attempts)
         return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
 

@@ -93,3 +93,17 @@ def test_a_job_outlives_its_controller_and_is_collected(slow: Project) -> None:
     # The invocation that was running when the controller died completed its block: nothing was repeated.
     assert slow.rows("SELECT 1 FROM v_invocation WHERE attempt > 1") == []
     assert processes_with(MARK) == []
+
+
+def test_a_second_run_on_a_leased_host_is_refused_and_harms_nothing(slow: Project) -> None:
+    process = _start_and_wait(slow, invocations=1)
+    (first,) = slow.rows("SELECT run_id FROM v_run")
+    for arguments in (["run", "--suite", slow.suite], ["resume", first["run_id"]]):
+        done = slow.perfctl(*arguments)
+        assert done.returncode == 6, done.stderr
+        assert first["run_id"] in done.stderr
+    process.communicate(timeout=90)
+    assert process.returncode == 0
+    runs = slow.rows("SELECT run_id, status FROM v_run ORDER BY run_id")
+    assert [row["status"] for row in runs] == ["complete", "interrupted"]
+    assert runs[0]["run_id"] == first["run_id"]

@@ -1,0 +1,81 @@
+"""perfctl provision: bring the hosts into the state that runs need."""
+
+from __future__ import annotations
+
+import click
+
+from perfctl.cli.settings import Settings
+from perfctl.cli.variables import read_variables
+from perfctl.output import Column, Format, Table, emit, format_option
+
+_COLUMNS = (
+    Column("host"),
+    Column("state"),
+    Column("changed", "tasks that changed something", align="right"),
+    Column("message"),
+)
+
+
+@click.command()
+@click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
+@click.option(
+    "--tags",
+    multiple=True,
+    metavar="TAG",
+    help="Only this part: tools, engine, bridge, docker, image; repeat for more.",
+)
+@click.option(
+    "-e",
+    "--extra-vars",
+    multiple=True,
+    metavar="KEY=VALUE|@FILE",
+    help="Set a variable, or all variables of a YAML or JSON file. No secrets here: use vault.",
+)
+@click.option("--check", is_flag=True, help="Change nothing; say what would be changed.")
+@click.option("--diff", is_flag=True, help="Show how files are changed.")
+@click.option("--force", is_flag=True, help="Also where the stamp says that nothing has changed.")
+@format_option
+@click.argument("ansible_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def provision(
+    settings: Settings,
+    limit: str | None,
+    tags: tuple[str, ...],
+    extra_vars: tuple[str, ...],
+    check: bool,
+    diff: bool,
+    force: bool,
+    fmt: Format,
+    ansible_arguments: tuple[str, ...],
+) -> None:
+    """Bring the hosts into the state that runs need: tools, engine, bridge, docker, the perf-tools image.
+
+    Safe to repeat. A NIC that carries the ssh session, a foreign bridge or conflicting docker settings are
+    refused (exit code 7) before anything is changed. What comes after -- goes to ansible-playbook.
+    """
+    from perfctl.model import Event, Note
+    from perfctl.output import progress
+    from perfctl.provision import provision as run_provision
+
+    with progress() as listener:
+
+        def heard(event: Event) -> None:
+            if diff and isinstance(event, Note) and "\n+++ " in event.text:
+                click.echo(f"# {event.where}\n{event.text}\n")
+            else:
+                listener(event)
+
+        report = run_provision(
+            settings.inventory,
+            limit=limit,
+            tags=tags,
+            extra_vars=read_variables(extra_vars),
+            check=check,
+            diff=diff,
+            force=force,
+            passthrough=ansible_arguments,
+            listener=heard,
+        )
+    rows = [(item.host, item.state.value, item.changed, item.message) for item in report.hosts]
+    emit(Table("provision", _COLUMNS, rows), fmt)
+    report.raise_for_failures()

@@ -1,0 +1,53 @@
+"""-e KEY=VALUE, -e '{"key": ...}' and -e @FILE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perfctl.errors import UsageError
+
+
+def read_variables(items: Sequence[str]) -> dict[str, Any]:
+    """Return the variables of all `-e` options; a later one wins. Values are YAML, so 1500 is a number.
+
+    Raises UsageError for what cannot be read.
+    """
+    variables: dict[str, Any] = {}
+    for item in items:
+        variables |= _read(item)
+    return variables
+
+
+def _read(item: str) -> dict[str, Any]:
+    if item.startswith("@"):
+        try:
+            return _mapping(Path(item[1:]).expanduser().read_text(encoding="utf-8"), item)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the variables: {error}", where=item[1:]) from error
+    if item.lstrip().startswith("{"):
+        return _mapping(item, item)
+    name, equals, value = item.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise UsageError(
+            f"-e {item!r} is neither KEY=VALUE nor @FILE", hint="for example: -e perf_bridge_mtu=1500"
+        )
+    return {name.strip(): _yaml(value, item)}
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    content = _yaml(text, where)
+    if not isinstance(content, dict):
+        hint = "a file that vault has encrypted goes to Ansible itself: perfctl provision -- -e @FILE"
+        raise UsageError("these are no variables", where=where, hint=hint)
+    return content
+
+
+def _yaml(text: str, where: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"this is no YAML: {error}", where=where) from error

@@ -1,0 +1,44 @@
+"""perfctl verify: read the hosts back."""
+
+from __future__ import annotations
+
+import click
+
+from perfctl.cli.settings import Settings
+from perfctl.cli.variables import read_variables
+from perfctl.output import Column, Format, Table, emit, format_option
+
+
+@click.command()
+@click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
+@click.option("-e", "--extra-vars", multiple=True, metavar="KEY=VALUE|@FILE", help="As for provision.")
+@format_option
+@click.argument("ansible_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def verify(
+    settings: Settings,
+    limit: str | None,
+    extra_vars: tuple[str, ...],
+    fmt: Format,
+    ansible_arguments: tuple[str, ...],
+) -> None:
+    """Read the hosts back and name everything that is not as it was provisioned (exit code 7).
+
+    Changes nothing. What comes after -- goes to ansible-playbook.
+    """
+    from perfctl.output import progress
+    from perfctl.provision import verify as run_verify
+
+    with progress() as listener:
+        report = run_verify(
+            settings.inventory,
+            limit=limit,
+            extra_vars=read_variables(extra_vars),
+            passthrough=ansible_arguments,
+            listener=listener,
+        )
+    rows = [(host, "as provisioned") for host in report.clean]
+    rows += [(drift.host, drift.what) for drift in report.drifts]
+    rows += [(failure.host, failure.message) for failure in report.failures]
+    emit(Table("verify", (Column("host"), Column("state")), rows), fmt)
+    report.raise_for_drift()

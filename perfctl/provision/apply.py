@@ -1,0 +1,135 @@
+"""Running playbooks/provision.yml where it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfctl.assets import default_inventory
+from perfctl.errors import PerfctlError
+from perfctl.inventory import load_hosts
+from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
+from perfctl.playbook import HostStats, PlaybookResult, run_playbook
+from perfctl.provision import stamp
+from perfctl.provision.ranges import check_ranges
+from perfctl.provision.report import HostReport, HostState, ProvisionReport, failed_host
+
+_TIMEOUT_S = 3600.0
+_TIMEOUT_PER_HOST_S = 60.0
+_LAST_TASK = "Leave the stamp"
+"""The playbook's last task; a host that reached it is done."""
+_PARTIAL = ("-t", "--tags", "--skip-tags", "--start-at-task", "--step", "-C", "--check")
+
+
+def provision(
+    inventory: Sequence[str] = (),
+    *,
+    limit: str | None = None,
+    tags: Sequence[str] = (),
+    extra_vars: Mapping[str, Any] | None = None,
+    check: bool = False,
+    diff: bool = False,
+    force: bool = False,
+    passthrough: Sequence[str] = (),
+    listener: Listener = ignore,
+) -> ProvisionReport:
+    """Bring the hosts of `inventory` (none: this machine) into the state that runs need.
+
+    Returns what became of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
+    partial run by `tags`, which neither reads nor leaves a stamp. A host that cannot be reached or fails does
+    not stop the others; one that refuses stops all of them before anything is changed. Raises NoHostMatched,
+    UsageError, Refused (address ranges that do not fit together), CommandTimeout and PlaybookFailed (the
+    playbook could not start).
+    """
+    variables = dict(extra_vars or {})
+    hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
+    is_partial = bool(tags) or check or any(item.split("=")[0] in _PARTIAL for item in passthrough)
+    keys = stamp.keys(hosts, variables, passthrough)
+    answers = stamp.ask(hosts)
+    job = _Job(hosts, keys, answers, runs_everywhere=force or is_partial)
+    if job.todo:
+        check_ranges(load_hosts(inventory, passthrough=passthrough) if limit else hosts, variables)
+        leave = {} if is_partial else {h: {"key": keys[h], "boot_id": answers[h].boot_id} for h in job.todo}
+        stale = [name for name in job.todo if answers[name].key and not answers[name].is_current(keys[name])]
+        result = run_playbook(
+            "provision",
+            inventory=tuple(inventory) or (str(default_inventory()),),
+            limit=",".join(job.todo),
+            tags=tags,
+            extra_vars={**variables, "perf_provision_stamps": leave, "perf_provision_stale": stale},
+            check=check,
+            diff=diff,
+            passthrough=passthrough,
+            listener=job.watch(listener),
+            timeout_s=_TIMEOUT_S + _TIMEOUT_PER_HOST_S * len(job.todo),
+        )
+        job.take(result, HostState.CHECKED if check else HostState.COMMITTED)
+        if not check:
+            job.forget_failed(listener)
+    return job.report()
+
+
+@dataclass(slots=True)
+class _Job:
+    """Who is to be provisioned, and what became of them."""
+
+    hosts: Sequence[Host]
+    keys: Mapping[str, str]
+    answers: Mapping[str, stamp.Answer]
+    runs_everywhere: bool
+    finished: set[str] = field(default_factory=set)
+    reports: dict[str, HostReport] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, answer in self.answers.items():
+            if answer.error is not None:
+                error = answer.error
+                hint = f" ({error.hint})" if error.hint else ""
+                self.reports[name] = HostReport(name, HostState.UNREACHABLE, message=f"{error.message}{hint}")
+            elif answer.is_current(self.keys[name]) and not self.runs_everywhere:
+                self.reports[name] = HostReport(name, HostState.CURRENT)
+
+    @property
+    def todo(self) -> list[str]:
+        """The hosts that nothing is known about yet."""
+        return [host.name for host in self.hosts if host.name not in self.reports]
+
+    def watch(self, listener: Listener) -> Listener:
+        """Return a listener that also notes who has finished."""
+
+        def heard(event: Event) -> None:
+            if isinstance(event, TaskEnded) and event.task == _LAST_TASK and event.outcome != "failed":
+                self.finished.add(event.host)
+            listener(event)
+
+        return heard
+
+    def take(self, result: PlaybookResult, success: HostState) -> None:
+        """Turn the playbook's result into reports."""
+        failures = {failure.host: failure for failure in result.failures}
+        for name in self.todo:
+            changed = result.hosts.get(name, HostStats()).changed
+            if name in failures:
+                self.reports[name] = failed_host(failures[name], changed)
+            elif name in self.finished:
+                self.reports[name] = HostReport(name, success, changed)
+            else:
+                self.reports[name] = HostReport(name, HostState.STOPPED, changed, "another host was refused")
+
+    def forget_failed(self, listener: Listener) -> None:
+        """Remove stamps that say 'current' on hosts where a forced run has just failed."""
+        for host in self.hosts:
+            if self.reports[host.name].state is not HostState.FAILED:
+                continue
+            if not self.answers[host.name].is_current(self.keys[host.name]):
+                continue  # the playbook has removed it
+            with contextlib.suppress(PerfctlError):
+                stamp.forget(host)
+                continue
+            listener(Note("warning", host.name, "its stamp could not be removed: use --force next time"))
+
+    def report(self) -> ProvisionReport:
+        """Return all reports in the inventory's order."""
+        return ProvisionReport(tuple(self.reports[host.name] for host in self.hosts))

@@ -1,0 +1,84 @@
+"""What became of every host, and the error that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perfctl.errors import HostUnreachable, PartialFailure, PerfctlError, PlaybookFailed, Refused
+from perfctl.playbook import TaskFailure
+
+_REFUSED = "refused:"
+
+
+class HostState(StrEnum):
+    """How provisioning ended on one host."""
+
+    COMMITTED = "committed"
+    """Everything is as it must be."""
+    CURRENT = "current"
+    """Its stamp says that nothing has changed since the last time: left alone."""
+    CHECKED = "checked"
+    """Only looked at (--check)."""
+    FAILED = "failed"
+    REFUSED = "refused"
+    """It must not be done here; nothing was changed."""
+    STOPPED = "stopped"
+    """Not finished, because another host was refused."""
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """One host: its state, how many tasks changed something (None: Ansible was not there), and why."""
+
+    host: str
+    state: HostState
+    changed: int | None = None
+    message: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionReport:
+    """All hosts, in the inventory's order."""
+
+    hosts: tuple[HostReport, ...]
+
+    def having(self, *states: HostState) -> list[HostReport]:
+        """Return the hosts in one of these states."""
+        return [report for report in self.hosts if report.state in states]
+
+    def raise_for_failures(self) -> None:
+        """Raise Refused, PlaybookFailed, HostUnreachable or PartialFailure when not all is well."""
+        if error := self._error():
+            raise error
+
+    def _error(self) -> PerfctlError | None:
+        if refused := self.having(HostState.REFUSED):
+            where = ", ".join(report.host for report in refused)
+            messages = dict.fromkeys(report.message for report in refused)
+            return Refused("\n".join(messages), where=where, hint="no host was changed")
+        failed, lost = self.having(HostState.FAILED), self.having(HostState.UNREACHABLE)
+        if failed:
+            others = [report.host for report in (*failed[1:], *lost)]
+            first = failed[0]
+            hint = f"also failed: {', '.join(others)}" if others else None
+            return PlaybookFailed(first.message, where=f"{first.host}, task '{first.task}'", hint=hint)
+        if lost and len(lost) == len(self.hosts):
+            return HostUnreachable(lost[0].message, where=", ".join(report.host for report in lost))
+        if lost:
+            where = ", ".join(report.host for report in lost)
+            return PartialFailure(f"not reached: {lost[0].message}", where=where, hint="the others are done")
+        return None
+
+
+def failed_host(failure: TaskFailure, changed: int) -> HostReport:
+    """Return the report of a host on which a task failed or refused."""
+    if failure.unreachable:
+        return HostReport(failure.host, HostState.UNREACHABLE, changed, failure.message, failure.task)
+    reasons = [line for line in failure.message.splitlines() if _REFUSED in line]
+    if reasons:
+        text = "\n".join(line.partition(_REFUSED)[2].strip() for line in reasons)
+        return HostReport(failure.host, HostState.REFUSED, changed, text, failure.task)
+    return HostReport(failure.host, HostState.FAILED, changed, failure.message, failure.task)

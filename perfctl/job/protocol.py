@@ -24,6 +24,17 @@ class JobTimeout(CommandTimeout):
         self.completed = completed
 
 
+class JobLost(HostUnreachable):
+    """A job's server was killed, or its host restarted, before the job ended."""
+
+    def __init__(self, *, where: str) -> None:
+        super().__init__(
+            "the job is lost: its server ended before it did",
+            where=where,
+            hint="was the host restarted, or out of memory? then: perfctl resume",
+        )
+
+
 class SpoolFull(OutputError):
     """The disk of the spool folder is full; `completed` is what was kept, None when nothing was started."""
 
@@ -66,14 +77,10 @@ class Result:
 
     @classmethod
     def parse(cls, line: bytes, parts: Sequence[bytes], where: str) -> Result:
-        """Return the result in an answer. Raises HostUnreachable when nobody will ever end the job."""
+        """Return the result in an answer. Raises JobLost when nobody will ever end the job."""
         words = line.decode("ascii", "backslashreplace").split()
         if len(words) != 4:
-            raise HostUnreachable(
-                f"the job is lost ({' '.join(words) or 'no word of it'}): its server ended before it did",
-                where=where,
-                hint="was the host restarted, or out of memory? then: perfctl resume",
-            )
+            raise JobLost(where=where)
         return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts))
 
     def completed(self, argv: Sequence[str]) -> Completed:

@@ -67,7 +67,7 @@ server_pid() {
 # Every command carries its job in its environment: found even when it has made itself a session of its own.
 more_members() {
   [ -n "$marked" ] || return 0
-  for entry in $(grep -lsF "PERFCTL_JOB=$marked" /proc/[0-9]*/environ); do
+  for entry in $(grep -lszF "PERFCTL_JOB=$marked" /proc/[0-9]*/environ); do
     entry=${entry#/proc/}
     alive="$alive ${entry%/environ}"
   done
@@ -258,9 +258,11 @@ await() {
     read -r _ word <"$jobs/$1.run"
     is_ours "$word" serve || { result=lost && return; }
   fi
+  # The worker holds the other end: should it be killed, the answers end.
   while read -r id result <&4; do
     [ "$id" = "$1" ] && return
   done
+  result=lost
 }
 
 attach() {
@@ -269,13 +271,14 @@ attach() {
   first_word "$spool/attach.$slot"
   # An attach whose connection died still waits for the same answer: it must not take it.
   is_ours "$word" "attach" && [ "$word" != "$me" ] && kill "$word"
+  server_pid || { echo "gone" && return; }
   for pipe in req rep; do
     [ -p "$spool/$pipe.$slot" ] || mkfifo "$spool/$pipe.$slot" || return
   done
-  exec 4<>"$spool/rep.$slot" 5<>"$spool/req.$slot"
   echo "$me" >"$spool/attach.$slot"
   first_word "$spool/worker.$slot"
   is_ours "$word" serve || echo "worker $slot" 1<>"$spool/requests"
+  exec 4<"$spool/rep.$slot" 5<>"$spool/req.$slot"
   read -r mark <"$spool/mark"
   echo "ready $mark"
   while read -r verb id rest; do

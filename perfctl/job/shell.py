@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
-from perfctl.job.protocol import JobTimeout, Request, Result, SpoolFull
+from perfctl.job.protocol import JobLost, JobTimeout, Request, Result, SpoolFull
 from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
 from perfctl.job.slot import Slot
 from perfctl.shell import Completed, Process, Transport
@@ -148,7 +148,7 @@ class JobShell:
     def collect_outcomes(self, *, wait: bool = True) -> Mapping[str, Completed | PerfctlError]:
         """Return what became of each job an earlier controller left: its result, or its error as a value.
 
-        The errors are JobTimeout, SpoolFull, and HostUnreachable for a job that ended with its server.
+        The errors are JobTimeout, SpoolFull and JobLost.
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
         listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
@@ -157,7 +157,7 @@ class JobShell:
             if job_id.startswith("auto-") or (is_running and not wait):
                 continue
             if state.state == "lost":
-                outcomes[job_id] = HostUnreachable("the job ended with its server", where=self.name)
+                outcomes[job_id] = JobLost(where=self.name)
             else:
                 # A running job answers on its own slot only.
                 slot = Slot(self._transport, self._spool, state.slot) if state.slot is not None else None
@@ -241,6 +241,8 @@ class JobShell:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._with_slot(lambda slot: slot.run(request))
+            except JobLost:
+                raise
             except HostUnreachable:
                 if attempt == _ATTEMPTS or self._is_cancelled(request.job_id):
                     raise
@@ -272,10 +274,10 @@ class JobShell:
         return path
 
     def _outcome(self, slot: Slot, job_id: str, timeout_s: float) -> Completed | PerfctlError:
-        argv, result = slot.wait(job_id, timeout_s)
         try:
+            argv, result = slot.wait(job_id, timeout_s)
             return result.value(argv, self.name)
-        except (JobTimeout, SpoolFull) as error:
+        except (JobTimeout, SpoolFull, JobLost) as error:
             return error
 
 

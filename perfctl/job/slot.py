@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfctl.job.protocol import PARTS, Request, Result, unquote
+from perfctl.job.protocol import PARTS, JobLost, Request, Result, unquote
 from perfctl.job.script import script_argv
 from perfctl.shell import Stream, Transport
 
@@ -27,7 +27,10 @@ class Slot:
         except BaseException:
             self._stream.close()
             raise
-        self._mark = ready.split()[1]
+        word, _, self._mark = ready.strip().partition(b" ")
+        if word != b"ready":
+            self._stream.close()
+            raise JobLost(where=self._where)
 
     def run(self, request: Request) -> Result:
         """Have a job run (or, when it was asked for before, wait for it) and return its result."""

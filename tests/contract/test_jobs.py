@@ -1,0 +1,465 @@
+"""Detached jobs on this machine, directly and through a real sshd: what they record and what they survive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import CommandTimeout, HostError, Interrupted, UsageError
+from perfctl.job import JobLost, JobShell, JobTimeout, SpoolFull, reap
+from perfctl.job import script as job_script
+from perfctl.model import Host
+from perfctl.shell import Completed, Stream, Transport
+from perfctl.shell.local import LocalShell
+from perfctl.ssh import connect
+from perfctl.ssh.shell import SshShell
+from tests.processes import unique_seconds, wait_until, with_argument
+from tests.sshd import Sshd
+
+
+class BusyboxShell(LocalShell):
+    """This machine as if its sh were busybox's."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        return super().run(
+            self._busy(argv), timeout_s=timeout_s, stdin=stdin.replace(b" sh ", b" busybox ash ")
+        )
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        return super().stream(self._busy(argv))
+
+    @staticmethod
+    def _busy(argv: Sequence[str]) -> list[str]:
+        return ["busybox", "ash", *argv[1:]] if argv[0] == "sh" else list(argv)
+
+
+@pytest.fixture(params=["local", "ssh", "busybox"])
+def transport(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Transport]:
+    """Return a way to this machine; twice directly, with the system's sh and busybox's, once through ssh."""
+    made: Transport
+    if request.param == "ssh":
+        made = connect(sshd.host())
+    elif request.param == "local":
+        made = connect(Host("box", "localhost", connection="local"))
+    else:
+        assert shutil.which("busybox"), (
+            "busybox is missing: apt-get install busybox-static (make test does it)"
+        )
+        made = BusyboxShell("box")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """Return the folder that spools lie in."""
+    return str(tmp_path / "spool")
+
+
+@pytest.fixture
+def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
+    """Return a job shell that is stopped at the end."""
+    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    yield made
+    made.stop()
+    reap(transport, "run-1", spool_root=root)
+    wait_until(lambda: not with_argument(made.spool), "our processes on the host to end")
+
+
+def spool_files(jobs: JobShell) -> list[str]:
+    """Return the names of the job files in the spool."""
+    return sorted(path.name for path in (Path(jobs.spool) / "jobs").iterdir())
+
+
+# ---- what a job records ------------------------------------------------------------------------------------
+
+
+def test_times_are_the_hosts_monotonic_clock(jobs: JobShell) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    done = jobs.run(["sleep", "0.2"], timeout_s=30)
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    assert done.started_ns is not None and done.ended_ns is not None
+    assert before < done.started_ns < done.ended_ns < after
+    assert done.ended_ns - done.started_ns >= 200_000_000
+
+
+def test_counters_are_read_before_and_after(jobs: JobShell) -> None:
+    done = jobs.run(["true"], timeout_s=30)
+    for counters in (done.counters_before, done.counters_after):
+        assert b"==> /proc/stat <==\ncpu " in counters
+        assert b"==> /proc/loadavg <==\n" in counters
+        assert b"==> /proc/vmstat <==\nnr_free_pages " in counters
+        for name in ("cpu", "memory", "io"):
+            assert (f"==> /proc/pressure/{name} <==".encode() in counters) == Path(
+                f"/proc/pressure/{name}"
+            ).exists()
+
+
+def test_jobs_share_a_work_folder_that_goes_with_the_run(jobs: JobShell) -> None:
+    jobs.run(["sh", "-c", "echo data > test_file"], timeout_s=30)
+    assert jobs.run(["cat", "test_file"], timeout_s=30).text == "data\n"
+    assert jobs.run(["pwd"], timeout_s=30).text.strip() == f"{jobs.spool}/work"
+    jobs.stop()
+    assert not Path(jobs.spool).exists()
+
+
+def test_only_the_owner_can_look_into_the_spool(jobs: JobShell) -> None:
+    assert Path(jobs.spool).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_job_leads_a_session_of_its_own_and_reads_nothing(jobs: JobShell) -> None:
+    script = "read -r pid _ _ _ _ sid _ </proc/self/stat; echo $pid $sid; readlink /proc/self/fd/0; umask"
+    lines = jobs.run(["sh", "-c", script], timeout_s=30).text.split()
+    assert lines[0] == lines[1]
+    assert lines[2:] == ["/dev/null", "0022"]
+
+
+def test_a_job_inherits_nothing_of_the_server(jobs: JobShell) -> None:
+    names = jobs.run(
+        ["sh", "-c", "ls -l /proc/self/fd | wc -l; readlink /proc/$$/fd/3 /proc/$$/fd/4"], timeout_s=30
+    )
+    assert "spool" not in names.text
+
+
+# ---- timeouts ----------------------------------------------------------------------------------------------
+
+
+def test_a_timeout_keeps_what_was_said_and_finds_children_in_other_sessions(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    with pytest.raises(JobTimeout, match="did not end in its time") as caught:
+        jobs.run(["sh", "-c", f"echo so far; setsid sleep {seconds} & sleep {seconds}"], timeout_s=0.5)
+    assert caught.value.completed.text == "so far\n"
+    assert caught.value.completed.exit_code == 143
+    assert caught.value.completed.counters_after
+    assert caught.value.exit_code == 124
+    assert with_argument(seconds) == []
+
+
+def test_what_a_job_leaves_behind_in_its_group_ends_with_it(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    assert jobs.run(["sh", "-c", f"sleep {seconds} & exit 3"], timeout_s=30).exit_code == 3
+    assert with_argument(seconds) == []
+
+
+# ---- ids, results, acknowledging ---------------------------------------------------------------------------
+
+
+def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Transport, root: str) -> None:
+    jobs.run_job("inv-1", ["sh", "-c", "echo one; echo two >&2; exit 5"], 30)
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    found = later.collect()
+    assert {name: (done.text, done.error_text, done.exit_code) for name, done in found.items()} == {
+        "inv-1": ("one\n", "two", 5)
+    }
+    assert found["inv-1"].argv == ("sh", "-c", "echo one; echo two >&2; exit 5")
+    assert found["inv-1"].started_ns and found["inv-1"].counters_before
+    later.stop()
+    assert "inv-1.end" in spool_files(jobs)
+    again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert set(again.collect()) == {"inv-1"}
+    again.acknowledge("inv-1")
+    again.stop()
+    assert not Path(jobs.spool).exists()
+
+
+def test_a_job_that_is_there_is_not_run_again(jobs: JobShell, tmp_path: Path) -> None:
+    count = ["sh", "-c", 'echo x >> "$1"; wc -l < "$1"', "sh", str(tmp_path / "count")]
+    assert jobs.run_job("inv-1", count, 30).text == "1\n"
+    assert jobs.run_job("inv-1", count, 30).text == "1\n"
+    assert jobs.run_job("inv-2", count, 30).text == "2\n"
+    for job_id in ("inv-1", "inv-2"):
+        jobs.acknowledge(job_id)
+
+
+def test_files_of_finished_commands_do_not_pile_up(jobs: JobShell) -> None:
+    for _ in range(40):
+        jobs.run(["true"], timeout_s=30)
+    assert len({name.rpartition(".")[0] for name in spool_files(jobs)}) <= 17
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", "a/b", ".hidden", "x" * 101, "a;b", "a\nb"])
+def test_a_name_that_could_leave_the_spool_is_refused(name: str) -> None:
+    transport = connect(Host("box", "localhost", connection="local"))
+    with pytest.raises(UsageError):
+        JobShell.start(transport, name, lifetime_s=60)
+    with pytest.raises(UsageError):
+        job_script.checked_name(name)
+
+
+# ---- cancelling --------------------------------------------------------------------------------------------
+
+
+def test_cancel_ends_what_is_waited_for_and_the_shell_goes_on(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    raised: list[BaseException] = []
+
+    def measure(number: int) -> None:
+        try:
+            jobs.run_job(f"inv-{number}", ["sh", "-c", f"sleep {seconds} & sleep {seconds}"], 120)
+        except Interrupted as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=measure, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(with_argument(seconds)) == 4, "both jobs")
+    jobs.cancel()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(raised) == 2
+    assert with_argument(seconds) == []
+    assert jobs.run(["echo", "cleaning up"], timeout_s=30).text == "cleaning up\n"
+    jobs.cancel()
+    for number in (1, 2):
+        jobs.acknowledge(f"inv-{number}")
+
+
+# ---- stopping and reaping ----------------------------------------------------------------------------------
+
+
+def test_stop_ends_running_jobs_and_servers(transport: Transport, root: str) -> None:
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    seconds = unique_seconds()
+    jobs.spawn(["sh", "-c", f"setsid sleep {seconds} & sleep {seconds}"])
+    wait_until(lambda: len(with_argument(seconds)) == 2, "the server")
+    jobs.stop()
+    assert with_argument(seconds) == []
+    wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
+    assert not Path(jobs.spool).exists()
+    jobs.stop()
+
+
+def test_reap_ends_what_another_controller_left_and_says_what(transport: Transport, root: str) -> None:
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    other = JobShell.start(transport, "run-2", lifetime_s=600, spool_root=root)
+    seconds = unique_seconds()
+    jobs.spawn(["sleep", seconds])
+    ended = reap(transport, "run-1", spool_root=root)
+    assert [line.split()[0] for line in ended] == ["job", "server"]
+    assert ended[1] == "server perfctl-run-1"
+    assert with_argument(seconds) == []
+    wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
+    assert reap(transport, "run-1", spool_root=root) == []
+    assert other.run(["echo", "untouched"], timeout_s=30).text == "untouched\n"
+    other.stop()
+
+
+def test_a_server_ends_by_itself_after_its_lifetime(transport: Transport, root: str) -> None:
+    jobs = JobShell.start(transport, "run-1", lifetime_s=1, spool_root=root)
+    seconds = unique_seconds()
+    jobs.spawn(["sleep", seconds])
+    wait_until(
+        lambda: not with_argument(seconds) and not with_argument(jobs.spool), "the end of its lifetime"
+    )
+
+
+# ---- lost connections, dead controllers -------------------------------------------------------------------
+
+
+@pytest.fixture
+def ssh_jobs(sshd: Sshd, root: str) -> Iterator[JobShell]:
+    """Return a job shell over ssh."""
+    transport = connect(sshd.host())
+    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    yield made
+    made.stop()
+    transport.close()
+
+
+def test_a_job_survives_its_connection_and_is_waited_for_on_a_new_one(
+    ssh_jobs: JobShell, sshd: Sshd, tmp_path: Path
+) -> None:
+    gate, count = tmp_path / "gate", tmp_path / "count"
+    script = 'echo x >> "$2"; while [ ! -e "$1" ]; do sleep 0.05; done; echo survived; exit 4'
+    results: list[Completed] = []
+
+    def measure() -> None:
+        results.append(ssh_jobs.run_job("inv-1", ["sh", "-c", script, "sh", str(gate), str(count)], 60))
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    wait_until(count.exists, "the job")
+    for _ in range(2):
+        sshd.drop_connections()
+        wait_until(sshd.connections, "a new connection")
+    gate.touch()
+    thread.join(timeout=60)
+    assert [(done.text, done.exit_code) for done in results] == [("survived\n", 4)]
+    assert count.read_text() == "x\n"
+    ssh_jobs.acknowledge("inv-1")
+
+
+_CONTROLLER = """
+import sys
+from pathlib import Path
+from perfctl.job import JobShell
+from perfctl.model import Host
+from perfctl.ssh import connect
+port, key, config, known, root, gate, user = sys.argv[1:]
+host = Host("box", "127.0.0.1", port=int(port), user=user, private_key=Path(key),
+            ssh_options=(("ConfigFile", config), ("UserKnownHostsFile", known)))
+jobs = JobShell.start(connect(host), "run-1", lifetime_s=600, spool_root=root)
+jobs.run_job("inv-1", ["echo", "finished before"], 60)
+jobs.run(["echo", "nobody asks for this"], timeout_s=60)
+jobs.run_job("inv-2", ["sh", "-c", 'while [ ! -e "$1" ]; do sleep 0.05; done; echo done', "sh", gate], 60)
+"""
+
+
+def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    host = sshd.host()
+    argv = [str(sshd.port), str(sshd.key), str(sshd.config_file), str(sshd.known_hosts), root, str(gate)]
+    controller = subprocess.Popen([sys.executable, "-c", _CONTROLLER, *argv, str(host.user)])
+    wait_until(lambda: with_argument(str(gate)) != [controller.pid], "the second job", 60)
+    wait_until(lambda: len(with_argument(str(gate))) > 1, "the second job", 60)
+    os.kill(controller.pid, signal.SIGKILL)
+    controller.wait(timeout=30)
+
+    jobs = JobShell.start(connect(host), "run-1", lifetime_s=600, spool_root=root)
+    finished = jobs.collect(wait=False)
+    assert {name: done.text for name, done in finished.items()} == {"inv-1": "finished before\n"}
+    # The old job still has its slot; new commands are not queued behind it.
+    assert jobs.run(["echo", "meanwhile"], timeout_s=30).text == "meanwhile\n"
+    threading.Timer(0.3, gate.touch).start()
+    everything = jobs.collect()
+    assert {name: done.text for name, done in everything.items()} == {
+        "inv-1": "finished before\n",
+        "inv-2": "done\n",
+    }
+    for job_id in everything:
+        jobs.acknowledge(job_id)
+    jobs.stop()
+    assert not Path(jobs.spool).exists()
+
+
+def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: str) -> None:
+    transport = connect(sshd.host())
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    with pytest.raises(JobTimeout):
+        jobs.run_job("inv-1", ["sleep", "60"], 0.3)
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert later.collect() == {}
+    outcome = later.collect_outcomes()["inv-1"]
+    assert isinstance(outcome, JobTimeout) and isinstance(outcome, CommandTimeout)
+    later.acknowledge("inv-1")
+    later.stop()
+
+
+def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
+    jobs: JobShell, transport: Transport, root: str
+) -> None:
+    seconds = unique_seconds()
+    raised: list[BaseException] = []
+
+    def measure() -> None:
+        try:
+            jobs.run_job("inv-1", ["sleep", seconds], 300)
+        except JobLost as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    wait_until(lambda: with_argument(seconds), "the job")
+    # What an out-of-memory killer or a restart of the host does to it.
+    for pid in with_argument("serve"):
+        if pid in with_argument(jobs.spool):
+            os.kill(pid, signal.SIGKILL)
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    outcome = later.collect_outcomes()["inv-1"]
+    assert isinstance(outcome, JobLost) and isinstance(outcome, HostError)
+    later.acknowledge("inv-1")
+    later.stop()
+    thread.join(timeout=60)
+    assert raised
+
+
+# ---- a full disk -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 256 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "perfctl-test", str(folder)]
+    subprocess.run(argv, check=True, timeout=30)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True, timeout=30)
+
+
+def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
+    tiny_disk: Path, transport: Transport
+) -> None:
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+    try:
+        assert jobs.run(["echo", "room"], timeout_s=30).text == "room\n"
+        with pytest.raises(SpoolFull, match="spool folder is full") as caught:
+            jobs.run(["head", "-c", "1000000", "/dev/zero"], timeout_s=30)
+        assert caught.value.reason == "spool_full"
+        assert caught.value.exit_code == 8
+        assert caught.value.completed is not None
+        assert 0 < len(caught.value.completed.stdout) < 1_000_000
+        assert "df" in str(caught.value.hint)
+        with pytest.raises(SpoolFull, match="was not started"):
+            jobs.run(["touch", str(tiny_disk / "ran")], timeout_s=30)
+        with pytest.raises(SpoolFull, match="was not started"):
+            jobs.run(["cat"], timeout_s=30, stdin=b"x" * 500_000)
+        assert not (tiny_disk / "ran").exists()
+    finally:
+        jobs.stop()
+    again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+    assert again.run(["echo", "room again"], timeout_s=30).text == "room again\n"
+    again.stop()
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(tiny_disk: Path, transport: Transport) -> None:
+    with (tiny_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
+        ballast.write(bytes(1_000_000))
+    with pytest.raises(SpoolFull, match="could not be put there"):
+        JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+
+
+# ---- quiet -------------------------------------------------------------------------------------------------
+
+
+def _switches(pids: Sequence[int]) -> dict[int, str]:
+    """Return each process's context switches: equal twice, it has not run in between."""
+    return {
+        pid: "".join(
+            line for line in Path(f"/proc/{pid}/status").read_text().splitlines(True) if "ctxt" in line
+        )
+        for pid in pids
+    }
+
+
+def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_runs(
+    ssh_jobs: JobShell, sshd: Sshd
+) -> None:
+    transport = ssh_jobs._transport
+    assert isinstance(transport, SshShell)
+    seconds = unique_seconds()
+
+    def measure() -> None:
+        with pytest.raises(Interrupted):
+            ssh_jobs.run(["sleep", seconds], timeout_s=90)
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    wait_until(lambda: with_argument(seconds), "the job")
+    time.sleep(0.5)
+    watched = [*with_argument(ssh_jobs.spool), *sshd.connections()]
+    before = transport.traffic_bytes(), _switches(watched)
+    time.sleep(1.5)
+    assert (transport.traffic_bytes(), _switches(watched)) == before
+    assert len(watched) >= 4
+    ssh_jobs.cancel()
+    thread.join(timeout=60)

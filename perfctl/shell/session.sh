@@ -40,11 +40,17 @@ end_session() {
   [ -n "$alive" ] || return 0
   kill -TERM $alive 2>/dev/null
   left=$2
+  # Most processes are gone at once: look soon, then every tenth of a second.
+  pause=0.01
   while [ "$left" -gt 0 ]; do
-    sleep 0.1
+    sleep "$pause"
     members "$1"
     [ -n "$alive" ] || return 0
-    left=$((left - 1))
+    case $pause in
+      0.01) pause=0.03 ;;
+      0.03) pause=0.06 ;;
+      *) pause=0.1 left=$((left - 1)) ;;
+    esac
   done
   left=50
   while [ "$left" -gt 0 ]; do

@@ -8,6 +8,7 @@ over a local shell or inside a VM is the same code.
 
 from __future__ import annotations
 
+from perfctl.environments import docker
 from perfctl.environments.catalogue import CATALOGUE, environment
 from perfctl.environments.container import ContainerDriver, remove_all
 from perfctl.environments.native import NativeDriver
@@ -30,6 +31,11 @@ def driver_for(
     )
 
 
+def start_argv(environment: Environment) -> list[str]:
+    """Return the command that makes the environment on a host (labels left out), [] for the host itself."""
+    return [] if environment.kind == "native" else docker.run_argv(environment, "NAME", {})
+
+
 __all__ = [
     "CATALOGUE",
     "EnvironmentDriver",
@@ -37,4 +43,5 @@ __all__ = [
     "driver_for",
     "environment",
     "remove_all",
+    "start_argv",
 ]

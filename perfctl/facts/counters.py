@@ -1,7 +1,7 @@
 """What the machine did while one invocation ran: the difference of two readings of the kernel's counters.
 
-The job script reads the files just before and just after the command with `tail -n +1`, which writes each as a
-line "==> PATH <==" and its text. A file or a field that is not there gives None, never 0.
+The job script reads the files just before and just after the command with `tail -n +1`, which writes each as
+a line "==> PATH <==" and its text. A file or a field that is not there gives None, never 0.
 """
 
 from __future__ import annotations

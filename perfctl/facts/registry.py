@@ -171,18 +171,21 @@ _CPUS = (
     FactSpec("cpu.irqbalance", Gathered("process", "/proc/[0-9]*/comm", "^irqbalance$")),
 )
 
-_TASK = tuple(
-    FactSpec(f"task.{name}", Gathered("field", _STATUS, key), inside=True)
-    for name, key in (
-        ("speculation_store_bypass", "Speculation_Store_Bypass"),
-        ("speculation_indirect_branch", "SpeculationIndirectBranch"),
-        ("seccomp", "Seccomp"),
-        ("seccomp_filters", "Seccomp_filters"),
-        ("no_new_privs", "NoNewPrivs"),
-        ("cap_eff", "CapEff"),
-        ("cpus_allowed", "Cpus_allowed_list"),
-        ("mems_allowed", "Mems_allowed_list"),
-    )
+_TASK = (
+    FactSpec("task.limits", File("/proc/self/limits"), inside=True),
+    *(
+        FactSpec(f"task.{name}", Gathered("field", _STATUS, key), inside=True)
+        for name, key in (
+            ("speculation_store_bypass", "Speculation_Store_Bypass"),
+            ("speculation_indirect_branch", "SpeculationIndirectBranch"),
+            ("seccomp", "Seccomp"),
+            ("seccomp_filters", "Seccomp_filters"),
+            ("no_new_privs", "NoNewPrivs"),
+            ("cap_eff", "CapEff"),
+            ("cpus_allowed", "Cpus_allowed_list"),
+            ("mems_allowed", "Mems_allowed_list"),
+        )
+    ),
 )
 
 _MEMORY = (
@@ -233,6 +236,10 @@ _SECURITY = (
 _ENGINE = (
     FactSpec("engine.daemon_json", File("/etc/docker/daemon.json")),
     FactSpec("engine.dropins", Gathered("folder", "/etc/systemd/system/docker.service.d/*.conf")),
+    *(
+        FactSpec(f"engine.{program}", Command(f"{program} --version"))
+        for program in ("podman", "crun", "runsc", "kata-runtime")
+    ),
     FactSpec("engine.max_user_namespaces", File("/proc/sys/user/max_user_namespaces")),
 )
 

@@ -1,0 +1,55 @@
+"""`perfctl environments`: what it prints, and that a wrong name is exit 2."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from perfctl.cli import main_group
+from perfctl.environments import CATALOGUE
+from perfctl.errors import UnknownName
+
+
+def document(*arguments: str) -> dict[str, object]:
+    result = CliRunner().invoke(main_group, ["environments", *arguments, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    loaded: dict[str, object] = json.loads(result.stdout)
+    return loaded
+
+
+def test_all_are_listed_the_baseline_first():
+    rows = document()["rows"]
+    assert isinstance(rows, list)
+    assert [row["name"] for row in rows] == list(CATALOGUE)
+    relaxed = {row["name"]: row["relaxations"] for row in rows}
+    assert relaxed["container"] == relaxed["native"] == ""
+    assert relaxed["container-unconfined"] == "--security-opt seccomp=unconfined"
+    assert relaxed["container-privileged"] == "--privileged"
+
+
+def test_one_shows_the_command_that_makes_it():
+    rows = document("container-hostnet")["rows"]
+    assert isinstance(rows, list)
+    shown = {row["field"]: row["value"] for row in rows}
+    assert shown["made by"].startswith(
+        "docker run -d --name NAME --pull never --network host --entrypoint sh"
+    )
+    assert shown["key"] == CATALOGUE["container-hostnet"].key
+
+
+def test_native_is_made_by_nothing():
+    rows = document("native")["rows"]
+    assert isinstance(rows, list)
+    shown = {row["field"]: row["value"] for row in rows}
+    assert shown["made by"] == "nothing: commands run on the host itself"
+    assert shown["image"] is None
+
+
+def test_a_wrong_name_names_what_comes_close():
+    result = CliRunner().invoke(main_group, ["environments", "contaner"])
+    assert isinstance(result.exception, UnknownName)
+    assert result.exception.exit_code == 2
+    with pytest.raises(UnknownName, match="contaner"):
+        raise result.exception

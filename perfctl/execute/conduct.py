@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from perfctl.errors import Interrupted
 from perfctl.execute.block import Conduct, run_block
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.survey import survey_environments, take_host_facts
-from perfctl.model import Block, Event, Host, Listener, Note, Plan, RunEnded, RunStarted, Status, Track
+from perfctl.model import Block, Event, Host, Listener, Note, Plan, Round, RunEnded, RunStarted, Status, Track
 from perfctl.plan import estimate_s
 from perfctl.store import Store
 
@@ -63,12 +63,11 @@ def conduct_run(
     in work are flagged, and the exception goes on.
     """
     listener = _also_stored(listener, store, work.run_id)
-    needed_s = estimate_s(work.plan, overhead_s=OVERHEAD_S)
-    lifetime_s = 3 * needed_s + 3600
+    lifetime_s = 3 * estimate_s(work.plan, overhead_s=OVERHEAD_S) + 3600
     with _leased(store, work, lifetime_s):
         # Only now: a run that another controller holds must not be touched.
         store.reopen_run(work.run_id)
-        return _conduct_leased(work, store, listener, before, needed_s=needed_s, lifetime_s=lifetime_s)
+        return _conduct_leased(work, store, listener, before, lifetime_s=lifetime_s)
 
 
 def _conduct_leased(
@@ -77,7 +76,6 @@ def _conduct_leased(
     listener: Listener,
     before: Callable[[Conduct], frozenset[BlockKey]] | None,
     *,
-    needed_s: float,
     lifetime_s: float,
 ) -> RunOutcome:
     try:
@@ -85,10 +83,13 @@ def _conduct_leased(
             conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
             done = work.done | (before(conduct) if before else frozenset())
             members = len(work.plan.environments) + 1
-            listener(RunStarted(work.run_id, work.plan, len(done) * members, needed_s))
+            remaining = _remaining(work.plan, done)
+            left_s = estimate_s(remaining, overhead_s=OVERHEAD_S)
+            listener(RunStarted(work.run_id, work.plan, len(done) * members, left_s))
             take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
             conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
-            _run_rounds(conduct, done, dict(work.attempts or {}))
+            for round_ in remaining.rounds:
+                _run_side_by_side(conduct, round_.tracks, dict(work.attempts or {}))
             take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
     except BaseException as error:
         store.end_run(work.run_id, "interrupted")
@@ -138,18 +139,18 @@ def _tell_end(store: Store, run_id: str, status: str, listener: Listener) -> Run
     return RunOutcome(run_id, status, ok, failed)
 
 
-def _run_rounds(conduct: Conduct, done: frozenset[BlockKey], attempts: dict[BlockKey, int]) -> None:
-    for round_ in conduct.plan.rounds:
-        tracks = [
-            Track(tuple(block for block in track.blocks if block_key(block) not in done))
-            for track in round_.tracks
+def _remaining(plan: Plan, done: frozenset[BlockKey]) -> Plan:
+    """Return the plan without the blocks that are done; its rounds and tracks stay in their order."""
+    rounds = []
+    for round_ in plan.rounds:
+        blocks = [
+            [block for block in track.blocks if block_key(block) not in done] for track in round_.tracks
         ]
-        _run_side_by_side(conduct, [track for track in tracks if track.blocks], attempts)
+        rounds.append(Round(tuple(Track(tuple(left)) for left in blocks if left)))
+    return replace(plan, rounds=tuple(round_ for round_ in rounds if round_.tracks))
 
 
-def _run_side_by_side(conduct: Conduct, tracks: list[Track], attempts: dict[BlockKey, int]) -> None:
-    if not tracks:
-        return
+def _run_side_by_side(conduct: Conduct, tracks: Sequence[Track], attempts: Mapping[BlockKey, int]) -> None:
     with ThreadPoolExecutor(max_workers=len(tracks), thread_name_prefix="track") as pool:
         futures = [pool.submit(_run_track, conduct, track, attempts) for track in tracks]
         try:
@@ -170,7 +171,7 @@ def _wait(futures: Sequence[Future[None]]) -> None:
             future.result()
 
 
-def _run_track(conduct: Conduct, track: Track, attempts: dict[BlockKey, int]) -> None:
+def _run_track(conduct: Conduct, track: Track, attempts: Mapping[BlockKey, int]) -> None:
     for block in track.blocks:
         if conduct.stop.is_set():
             raise Interrupted("stopped before the next block")

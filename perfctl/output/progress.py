@@ -80,7 +80,7 @@ def _invocation_text(event: InvocationEnded) -> str:
     name = event.invocation.environment
     if event.invocation.replicate > 1:
         name += f" (replicate {event.invocation.replicate})"
-    where = f"{block.target} {block.benchmark} {name} block {block.index + 1}"
+    where = f"{block.target} {block.benchmark} {name} block {block.index}"
     if event.status is Status.OK:
         return visible(f"{where}: {_flat(event.headline) or 'ok'}")
     reason = f" ({event.reason})" if event.reason else ""

@@ -185,12 +185,14 @@ JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
 WHERE block.run_id = ?
-    AND block.status = 'complete'
-    AND block.attempt = (
-        SELECT max(later.attempt) FROM block AS later
+    AND block.status <> 'running'
+    AND block.block_id = (
+        SELECT later.block_id FROM block AS later
         WHERE later.run_id = block.run_id AND later.benchmark = block.benchmark
             AND later.target = block.target AND later.block_index = block.block_index
-            AND later.status = 'complete'
+            AND later.status <> 'running'
+        ORDER BY later.status = 'complete' DESC, later.attempt DESC
+        LIMIT 1
     )
 ORDER BY run_benchmark.position, block.target, block_index
 """
@@ -205,7 +207,10 @@ WHERE run_id = ? AND invocation.status = 'ok' AND value IS NOT NULL
 
 
 def observations(connection: sqlite3.Connection, run_id: str) -> list[Observation]:
-    """Return one value per invocation and metric: those that are `ok`, of the last complete attempts.
+    """Return one value per invocation and metric: those that are `ok`, of the attempt that counts.
+
+    That is a block's last complete attempt; where there is none, its last one: a leg that failed must not
+    hide those that ran beside it.
 
     Ordered by the plan's benchmarks, target, block, position in the block, and metric (the headline first).
     """

@@ -233,7 +233,7 @@ class Store:
             return reading.block_states(connection, reading.find_run(connection, run))
 
     def observations(self, run: str) -> list[Observation]:
-        """Return one value per invocation and metric, from ok invocations of the last complete attempts."""
+        """Return one value per ok invocation and metric: of the last complete attempt, else of the last."""
         with self._reading() as connection:
             return reading.observations(connection, reading.find_run(connection, run))
 

@@ -72,9 +72,9 @@ def test_plain_lines() -> None:
         listener(RunEnded("0193-run", "partial", 2, 1))
     assert stream.getvalue().splitlines() == [
         "run 0193-run: 12 invocations, about 2 min 00 s",
-        "[1/12] h1 cpu native block 1: 2,914 events/s",
-        "[2/12] h1 cpu native (replicate 2) block 1: 2,914 events/s",
-        "[3/12] h22 cpu container block 2: FAILED (timeout): no end | after 60 s",
+        "[1/12] h1 cpu native block 0: 2,914 events/s",
+        "[2/12] h1 cpu native (replicate 2) block 0: 2,914 events/s",
+        "[3/12] h22 cpu container block 1: FAILED (timeout): no end | after 60 s",
         "warning: h1: the load is high",
         "pulling",
         "h1: Install sysbench: failed: no\\x1b such package",

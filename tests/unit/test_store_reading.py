@@ -80,6 +80,15 @@ def test_observations_come_from_the_last_complete_attempt(store):
     assert [item.value for item in store.observations(run_id)] == [3.0]
 
 
+def test_a_block_that_never_was_complete_gives_what_its_last_attempt_measured(store):
+    run_id = cases.begin_run(store)
+    for attempt, value in enumerate([1.0, 2.0], start=1):
+        block_id = store.begin_block(run_id, cases.block(), attempt)
+        store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
+        store.end_block(block_id, "failed")
+    assert [item.value for item in store.observations(run_id)] == [2.0]
+
+
 def test_rows_and_packed_series_answer_alike(store):
     run_id = cases.begin_run(store)
     block_id = store.begin_block(run_id, cases.block(), 1)

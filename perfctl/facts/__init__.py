@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from perfctl.facts.counters import CounterDelta, parse_counters
 from perfctl.facts.reading import FactChange, diff, parse
@@ -45,7 +46,16 @@ def _argv(
     for name in (*programs, *(argv[0] for argv in version_argvs), *peers):
         if not _PLAIN.fullmatch(name):
             raise ValueError(f"{name!r} cannot name a program or a peer")
-    return ["sh", "-c", script(inside=inside, programs=programs, version_argvs=version_argvs, peers=peers)]
+    # A row is named by the program's last part: who comes first with a name has it.
+    named = {PurePosixPath(name).name: name for name in reversed(programs)}
+    versions = {PurePosixPath(argv[0]).name: argv for argv in reversed(version_argvs)}
+    text = script(
+        inside=inside,
+        programs=tuple(reversed(named.values())),
+        version_argvs=tuple(reversed(versions.values())),
+        peers=tuple(dict.fromkeys(peers)),
+    )
+    return ["sh", "-c", text]
 
 
 __all__ = [

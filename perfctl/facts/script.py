@@ -75,7 +75,7 @@ def script(
     functions = [spec for spec in specs if isinstance(spec.source, Function)]
     left = _commands(functions)
     if programs:
-        left.append(_call("tools", *dict.fromkeys(programs)))
+        left.append(_call("tools", *programs))
     left += [_call("version", *argv) for argv in version_argvs]
     left += [f"run net.route.{shlex.quote(peer)} ip route get {shlex.quote(peer)}" for peer in peers]
     right = [*_gather(specs), *_commands([spec for spec in specs if spec not in functions])]

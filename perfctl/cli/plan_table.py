@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfctl.output import Column, Table, emit, duration
+from perfctl.output import Column, Table, duration, emit
 
 if TYPE_CHECKING:
     from perfctl.execute import Prepared

@@ -10,6 +10,7 @@ docs/runs.md tells the story.
 """
 
 from perfctl.execute.conduct import RunOutcome
-from perfctl.execute.run import Prepared, RunRequest, prepare, resume_run, run_suite
+from perfctl.execute.resume import resume_run
+from perfctl.execute.run import Prepared, RunRequest, prepare, run_suite
 
 __all__ = ["Prepared", "RunOutcome", "RunRequest", "prepare", "resume_run", "run_suite"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from perfctl.environments import remove_all
 from perfctl.errors import Interrupted
 from perfctl.execute.block import Conduct, run_block
-from perfctl.execute.fleet import Fleet
+from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.survey import survey_environments, take_host_facts
 from perfctl.model import Block, Event, Host, Listener, Note, Plan, Round, RunEnded, RunStarted, Status, Track
 from perfctl.plan import estimate_s
@@ -41,7 +42,7 @@ class Work:
     plan: Plan
     hosts: Sequence[Host]
     done: frozenset[BlockKey] = frozenset()
-    attempts: Mapping[BlockKey, int] | None = None
+    attempts: Mapping[BlockKey, int] = field(default_factory=dict)
 
 
 def block_key(block: Block) -> BlockKey:
@@ -86,11 +87,16 @@ def _conduct_leased(
             remaining = _remaining(work.plan, done)
             left_s = estimate_s(remaining, overhead_s=OVERHEAD_S)
             listener(RunStarted(work.run_id, work.plan, len(done) * members, left_s))
-            take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
-            conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
-            for round_ in remaining.rounds:
-                _run_side_by_side(conduct, round_.tracks, dict(work.attempts or {}))
-            take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
+            try:
+                take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
+                conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
+                for round_ in remaining.rounds:
+                    _run_side_by_side(conduct, round_.tracks, work.attempts)
+                take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
+            except BaseException:
+                # An engine that was asked for a container as we were stopped may have made it since.
+                fleet.each(lambda connected: sweep(connected, work.run_id, work.plan))
+                raise
     except BaseException as error:
         store.end_run(work.run_id, "interrupted")
         _tell_end(store, work.run_id, "interrupted", listener)
@@ -99,6 +105,12 @@ def _conduct_leased(
             raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
         raise
     return _close(store, work.run_id, listener)
+
+
+def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
+    """Remove the containers of this run that are still on a host."""
+    if any(environment.kind == "container" for environment in plan.environments):
+        remove_all(connected.jobs, run_id)
 
 
 def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:

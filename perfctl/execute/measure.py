@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,32 +63,29 @@ class Outcome:
 class InvocationShell:
     """A host's job shell as one invocation sees it.
 
-    Inside `measuring()` the next command runs under the invocation's own id, so that a controller that died
-    meanwhile finds its result in the host's spool.
+    After `measure_next()` one command runs under the invocation's own id, so that a later controller finds
+    its result in the host's spool. Only one: whatever the environment has to ask the host around it (is the
+    container alive, end what is left in it) is a job of its own.
     """
 
     def __init__(self, jobs: JobShell, invocation_id: str) -> None:
         self._jobs = jobs
         self._invocation_id = invocation_id
-        self._is_measuring = False
+        self._is_next_measured = False
 
     @property
     def name(self) -> str:
         """The host's name."""
         return self._jobs.name
 
-    @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Give the commands run inside the invocation's id (there is one)."""
-        self._is_measuring = True
-        try:
-            yield
-        finally:
-            self._is_measuring = False
+    def measure_next(self) -> None:
+        """Give the next command the invocation's id."""
+        self._is_next_measured = True
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` as a detached job."""
-        if self._is_measuring:
+        if self._is_next_measured:
+            self._is_next_measured = False
             return self._jobs.run_job(self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin)
         return self._jobs.run(argv, timeout_s=timeout_s, stdin=stdin)
 
@@ -174,9 +171,9 @@ def _measure_inside(assignment: Assignment, stack: ExitStack) -> Outcome:
     for argv in workload.setup_argvs(parameters):
         _prepare(client, argv)
     try:
-        with host_shell.measuring():
-            argv = workload.argv(parameters, server_address=server_address)
-            completed = client.run(argv, timeout_s=benchmark.timeout_s)
+        argv = workload.argv(parameters, server_address=server_address)
+        host_shell.measure_next()
+        completed = client.run(argv, timeout_s=benchmark.timeout_s)
         outcome = read_outcome(workload, benchmark, completed)
         if outcome.reason is Reason.EXIT_NONZERO and not client.is_alive():
             return Outcome(Status.FAILED, Reason.ENVIRONMENT_DIED, client.last_words(), completed)

@@ -1,26 +1,19 @@
-"""From what the user asked for to a run in the database; and from an unfinished run to its end."""
+"""From what the user asked for to a run in the database."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfctl import __version__
-from perfctl.environments import remove_all
-from perfctl.errors import HostLeased, NoHostMatched, PerfctlError, UsageError
-from perfctl.execute.block import Conduct, block_status, invocation_id, record
-from perfctl.execute.conduct import OVERHEAD_S, BlockKey, RunOutcome, Work, block_key, conduct_run
-from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import outcome_of, read_outcome
+from perfctl.errors import HostLeased
+from perfctl.execute.conduct import OVERHEAD_S, RunOutcome, Work, conduct_run
 from perfctl.inventory import load_hosts
-from perfctl.model import Block, Host, Listener, Plan, new_id
-from perfctl.plan import estimate_s, make_plan, plan_from_json, plan_to_json
-from perfctl.shell import Completed
-from perfctl.store import BlockState, open_store
+from perfctl.model import Host, Listener, Plan, new_id
+from perfctl.plan import estimate_s, make_plan, plan_to_json
+from perfctl.store import open_store
 from perfctl.suites import load_suite
-from perfctl.workloads import workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,92 +83,3 @@ def run_suite(
 def _from_anywhere(source: str) -> str:
     """Make a path absolute, so that `resume` finds the inventory from another folder ('h1,' is no path)."""
     return str(Path(source).absolute()) if Path(source).exists() else source
-
-
-def resume_run(
-    run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener
-) -> RunOutcome:
-    """Finish a run: collect the jobs that outlived their controller, then run the blocks that lack.
-
-    Complete blocks are never repeated; a block that was cut or failed is kept, flagged, and run again whole
-    as its next attempt. Raises UsageError when nothing is left to do.
-    """
-    with open_store(database_url) as store:
-        detail = store.run(run)
-        run_id = detail.summary.run_id
-        plan = plan_from_json(store.plan_json(run_id))
-        states = store.block_states(run_id)
-        hosts = _hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
-        done, attempts = _progress(states)
-        if not [block for block in plan.blocks() if block_key(block) not in done]:
-            raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        work = Work(run_id, plan, hosts, done, attempts)
-        return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
-
-
-def _progress(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
-    """Return the blocks with a complete attempt, and the number of attempts of each."""
-    done, attempts = set(), dict[BlockKey, int]()
-    for state in states:
-        key = (state.benchmark, str(state.target), state.index)
-        attempts[key] = max(attempts.get(key, 0), state.attempt)
-        if state.status == "complete":
-            done.add(key)
-    return frozenset(done), attempts
-
-
-def _hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
-    wanted = {name for block in plan.blocks() for name in (block.target.host, block.target.peer) if name}
-    hosts = tuple(host for host in load_hosts(inventory) if host.name in wanted)
-    missing = wanted - {host.name for host in hosts}
-    if missing:
-        raise NoHostMatched(
-            f"the run needs {', '.join(sorted(missing))}, which the inventory does not have",
-            hint="give the run's inventory with -i",
-        )
-    return hosts
-
-
-def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset[BlockKey]:
-    """Store the results of jobs whose controller died, close their blocks, and remove left-over containers.
-
-    Returns the blocks that are complete by that.
-    """
-    blocks = {block_key(block): block for block in conduct.plan.blocks()}
-    open_states = [state for state in states if state.status == "running"]
-    collected: dict[str, Completed | PerfctlError] = {}
-
-    def collect(connected: ConnectedHost) -> None:
-        collected.update(connected.jobs.collect_outcomes())
-        remove_all(connected.jobs, conduct.run_id)
-
-    conduct.fleet.each(collect)
-    completed_now = set()
-    for state in open_states:
-        block = blocks[state.benchmark, str(state.target), state.index]
-        if _close_orphaned(conduct, block, state, collected):
-            completed_now.add(block_key(block))
-    return frozenset(completed_now)
-
-
-def _close_orphaned(
-    conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed | PerfctlError]
-) -> bool:
-    benchmark = conduct.benchmark(block.benchmark)
-    tool = workload(benchmark.workload)
-    known = {(item.environment, item.replicate): item.status for item in state.invocations}
-    for planned in block.invocations:
-        leg = (planned.environment, planned.replicate)
-        identity = invocation_id(state.block_id, planned)
-        if leg not in known and identity in collected:
-            found = collected[identity]
-            if isinstance(found, PerfctlError):
-                outcome = outcome_of(found)
-            else:
-                outcome = read_outcome(tool, benchmark, found)
-            # When it started is known by the host's own clock only; this is when it was collected.
-            record(conduct, block, state.block_id, planned, outcome, time.time())
-            known[leg] = outcome.status
-    whole = len(known) == len(block.invocations)
-    conduct.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
-    return whole and block_status(known.values()) == "complete"

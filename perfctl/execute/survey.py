@@ -128,9 +128,9 @@ def _survey_one(
         host_address=host.network_address,
     )
     try:
-        driver.check(connected.jobs)
-        description = driver.describe(connected.jobs)
+        # open() says as well as check() would why an environment cannot exist, and is needed anyway.
         with driver.open(connected.jobs) as inside:
+            description = driver.describe(connected.jobs)
             argv = facts.inside_argv(programs, version_argvs=versions_of(plan))
             done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
             fingerprint = facts.parse(done.text)

@@ -1,0 +1,159 @@
+"""The main job, end to end on a real fleet: provisioned, measured natively and in containers, compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LabAtHand
+from tests.e2e.conftest import Project, end, wait_until
+
+pytestmark = pytest.mark.lab
+
+SUITE = """\
+[suite]
+name = "whole"
+description = "One benchmark on hosts and two on pairs."
+baseline = "native"
+environments = ["native", "container"]
+blocks = 2
+
+[[benchmark]]
+name = "cpu"
+workload = "sysbench"
+parameters = { test = "cpu", threads = 1, time_s = 1 }
+
+[[benchmark]]
+name = "rr"
+workload = "netperf"
+parameters = { test = "TCP_RR", time_s = 1 }
+
+[[benchmark]]
+name = "stream"
+workload = "netperf"
+parameters = { test = "TCP_STREAM", time_s = 1 }
+"""
+INVOCATIONS = {"cpu": 2 * 2 * 3, "rr": 2 * 3, "stream": 2 * 3}
+"""Blocks x hosts (or the one pair) x legs: the baseline twice and the container."""
+
+
+@pytest.fixture(scope="module")
+def measured(provisioned_lab: LabAtHand, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project with one complete run of the suite on the lab."""
+    project = Project(tmp_path_factory.mktemp("whole"), provisioned_lab.inventory)
+    Path(project.suite).write_text(SUITE)
+    done = project.perfctl("run", "--suite", project.suite, "--seed", "7", timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == project.rows("SELECT run_id FROM v_run")[0]["run_id"]
+    return project
+
+
+def test_every_invocation_is_there_and_ok(measured: Project) -> None:
+    rows = measured.rows("SELECT benchmark, count(*) AS n FROM v_invocation WHERE status = 'ok' GROUP BY 1")
+    assert {row["benchmark"]: row["n"] for row in rows} == INVOCATIONS
+
+
+def test_each_block_ran_the_baseline_twice_and_the_container_once(measured: Project) -> None:
+    rows = measured.rows(
+        "SELECT benchmark, host, block, group_concat(environment || replicate) AS legs "
+        "FROM (SELECT * FROM v_invocation ORDER BY environment DESC, replicate) GROUP BY 1, 2, 3"
+    )
+    assert len(rows) == 2 * 2 + 2 + 2
+    assert {row["legs"] for row in rows} == {"native1,native2,container1"}
+
+
+def test_every_invocation_has_a_fingerprint_raw_output_and_monotonic_times(measured: Project) -> None:
+    rows = measured.rows("SELECT fingerprint_id, stdout_sha256, duration_s FROM v_invocation")
+    assert all(row["fingerprint_id"] and row["stdout_sha256"] for row in rows)
+    assert all(row["duration_s"] > 0.9 for row in rows)
+
+
+def test_every_metric_of_every_invocation_has_its_value(measured: Project) -> None:
+    rows = measured.rows(
+        "SELECT benchmark, count(DISTINCT metric) AS metrics, count(*) AS n FROM v_value GROUP BY benchmark"
+    )
+    for row in rows:
+        assert row["metrics"] >= 3
+        assert row["n"] == row["metrics"] * INVOCATIONS[row["benchmark"]]
+
+
+def test_both_legs_ran_the_same_bits(measured: Project) -> None:
+    listing = json.loads(measured.perfctl("compare", "latest", "--format", "json").stdout)
+    assert {row["confounded"] for row in listing["rows"]} <= {"", None}
+    assert measured.perfctl("compare", "latest", "--format", "json").stdout == (
+        measured.perfctl("compare", "latest", "--format", "json").stdout
+    )
+
+
+def test_the_comparison_says_ratio_values_and_the_a_a_line(measured: Project) -> None:
+    done = measured.perfctl("compare", "latest")
+    assert done.returncode == 0, done.stderr
+    for words in ("cpu", "rr", "stream", "container", "A/A", "n=2 blocks", "transactions/s"):
+        assert words in done.stdout
+    rows = list(csv.DictReader(io.StringIO(measured.perfctl("compare", "latest", "--format", "csv").stdout)))
+    # Two hosts and a pair for two benchmarks, each with the container and the A/A line.
+    assert len(rows) == (2 + 1 + 1) * 2
+    assert measured.perfctl("compare", "latest", "--format", "md").stdout.startswith("|")
+
+
+def test_containers_talked_to_containers_over_the_bridge(measured: Project) -> None:
+    rows = measured.rows(
+        "SELECT argv_json AS argv FROM v_invocation WHERE benchmark = 'rr' AND environment = 'container'"
+    )
+    assert rows
+    for row in rows:
+        assert "docker" in row["argv"]
+    natively = measured.rows(
+        "SELECT argv_json AS argv FROM v_invocation WHERE benchmark = 'rr' AND environment = 'native'"
+    )
+    addresses = {json.loads(row["argv"])[json.loads(row["argv"]).index("-H") + 1] for row in natively}
+    inside = {json.loads(row["argv"])[json.loads(row["argv"]).index("-H") + 1] for row in rows}
+    assert addresses.isdisjoint(inside), "the server of a container is in a container"
+
+
+def test_nothing_is_left_on_the_hosts(measured: Project, provisioned_lab: LabAtHand) -> None:
+    for host in provisioned_lab.hosts:
+        assert provisioned_lab.inside(host, "docker", "ps", "-aq") == ""
+        assert "perfctl-" not in provisioned_lab.inside(
+            host, "systemctl", "list-units", "--plain", "--no-legend"
+        )
+        assert "netserver -D" not in provisioned_lab.inside(host, "ps", "-eo", "args")
+
+
+def test_the_same_seed_gives_the_same_order(measured: Project) -> None:
+    rows = measured.rows(
+        "SELECT host, block, environment, replicate FROM v_invocation WHERE benchmark = 'cpu' "
+        "ORDER BY host, block, position"
+    )
+    plan = measured.perfctl("run", "--suite", measured.suite, "--seed", "7", "--dry-run").stdout
+    for host in {row["host"] for row in rows}:
+        for block in (0, 1):
+            order = [row for row in rows if row["host"] == host and row["block"] == block]
+            words = " ".join(
+                f"native({row['replicate']})" if row["environment"] == "native" else "container"
+                for row in order
+            )
+            assert words in plan
+
+
+def test_ctrl_c_leaves_no_container_and_no_job(measured: Project, provisioned_lab: LabAtHand) -> None:
+    first = provisioned_lab.hosts[0]
+    argv = ("run", "--suite", measured.suite, "--env", "container", "--param", "time_s=5", "--blocks", "2")
+    process = measured.start(*argv)
+    wait_until(
+        lambda: (
+            "sysbench" in provisioned_lab.inside(first, "sh", "-c", "docker top $(docker ps -q) 2>&1 || true")
+        ),
+        "a benchmark in a container",
+    )
+    code, _, stderr = end(process, signal.SIGINT)
+    assert code == 130, stderr
+    assert "perfctl resume" in stderr
+    for host in provisioned_lab.hosts:
+        assert provisioned_lab.inside(host, "docker", "ps", "-aq") == ""
+        assert "sysbench" not in provisioned_lab.inside(host, "ps", "-eo", "args")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.output import Column, Format, Table, emit, format_option
@@ -74,8 +75,11 @@ def provision(
             diff=diff,
             force=force,
             passthrough=ansible_arguments,
-            listener=heard,
+            listener=without_idle_tasks(heard),
         )
-    rows = [(item.host, item.state.value, item.changed, item.message) for item in report.hosts]
+    rows = [
+        (item.host, item.state.value, item.changed, item.message.replace("\n", " | "))
+        for item in report.hosts
+    ]
     emit(Table("provision", _COLUMNS, rows), fmt)
     report.raise_for_failures()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.output import Column, Format, Table, emit, format_option
@@ -35,10 +36,10 @@ def verify(
             limit=limit,
             extra_vars=read_variables(extra_vars),
             passthrough=ansible_arguments,
-            listener=listener,
+            listener=without_idle_tasks(listener),
         )
     rows = [(host, "as provisioned") for host in report.clean]
     rows += [(drift.host, drift.what) for drift in report.drifts]
-    rows += [(failure.host, failure.message) for failure in report.failures]
+    rows += [(failure.host, failure.message.replace("\n", " | ")) for failure in report.failures]
     emit(Table("verify", (Column("host"), Column("state")), rows), fmt)
     report.raise_for_drift()

@@ -126,9 +126,10 @@ def failure_message(result: Mapping[str, Any]) -> str:
     details = str(result.get("stderr") or result.get("module_stderr") or "").strip()
     if not details and result.get("rc"):
         details = str(result.get("stdout") or result.get("module_stdout") or "").strip()
-    if details and details not in message:
-        message = f"{message}: {last_lines(details)}" if message else last_lines(details)
-    return message
+    if not details or details in message:
+        return message
+    says_nothing = not message or message == "non-zero return code"
+    return last_lines(details) if says_nothing else f"{message}: {last_lines(details)}"
 
 
 def _stats(data: Mapping[str, Any]) -> dict[str, HostStats]:

@@ -50,7 +50,8 @@ def provision(
     answers = stamp.ask(hosts)
     job = _Job(hosts, keys, answers, runs_everywhere=force or is_partial)
     if job.todo:
-        check_ranges(load_hosts(inventory, passthrough=passthrough) if limit else hosts, variables)
+        fleet = load_hosts(inventory, passthrough=passthrough) if limit else hosts
+        check_ranges(fleet, variables, concerned=job.todo)
         leave = {} if is_partial else {h: {"key": keys[h], "boot_id": answers[h].boot_id} for h in job.todo}
         stale = [name for name in job.todo if answers[name].key and not answers[name].is_current(keys[name])]
         result = run_playbook(

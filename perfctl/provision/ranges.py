@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,8 +13,8 @@ from perfctl.model import Host
 _RANGE, _ADDRESS, _INTERFACE = "perf_bridge_fixed_cidr", "perf_test_address", "perf_test_interface"
 
 
-def check_ranges(hosts: Sequence[Host], extra_vars: Mapping[str, Any]) -> None:
-    """Check the ranges of all hosts that have a test NIC.
+def check_ranges(hosts: Sequence[Host], extra_vars: Mapping[str, Any], concerned: Container[str]) -> None:
+    """Check the ranges of all hosts that have a test NIC; `extra_vars` hold for the hosts `concerned`.
 
     Raises UsageError for what is no range or address, Refused for ranges that overlap, that lie outside the
     test network, or that hold another host's address: two containers would get one address.
@@ -22,7 +22,7 @@ def check_ranges(hosts: Sequence[Host], extra_vars: Mapping[str, Any]) -> None:
     ranges: dict[str, ipaddress.IPv4Network] = {}
     addresses: dict[str, ipaddress.IPv4Interface] = {}
     for host in hosts:
-        variables = {**host.variables, **extra_vars}
+        variables = {**host.variables, **(extra_vars if host.name in concerned else {})}
         if not variables.get(_INTERFACE) or not variables.get(_ADDRESS) or not variables.get(_RANGE):
             continue
         if "{{" in f"{variables[_ADDRESS]}{variables[_RANGE]}":

@@ -58,7 +58,9 @@ class ProvisionReport:
         if refused := self.having(HostState.REFUSED):
             where = ", ".join(report.host for report in refused)
             messages = dict.fromkeys(report.message for report in refused)
-            return Refused("\n".join(messages), where=where, hint="no host was changed")
+            lines = [f"{report.host}: {report.message}" for report in refused]
+            text = "; ".join(lines if len(messages) > 1 else messages)
+            return Refused(text, where=where, hint="no host was changed")
         failed, lost = self.having(HostState.FAILED), self.having(HostState.UNREACHABLE)
         if failed:
             others = [report.host for report in (*failed[1:], *lost)]
@@ -79,6 +81,6 @@ def failed_host(failure: TaskFailure, changed: int) -> HostReport:
         return HostReport(failure.host, HostState.UNREACHABLE, changed, failure.message, failure.task)
     reasons = [line for line in failure.message.splitlines() if _REFUSED in line]
     if reasons:
-        text = "\n".join(line.partition(_REFUSED)[2].strip() for line in reasons)
+        text = "; ".join(line.partition(_REFUSED)[2].strip() for line in reasons)
         return HostReport(failure.host, HostState.REFUSED, changed, text, failure.task)
     return HostReport(failure.host, HostState.FAILED, changed, failure.message, failure.task)

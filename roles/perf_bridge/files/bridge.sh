@@ -75,7 +75,7 @@ ifupdown_methods() {
         | awk -v nic="$INTERFACE" '$1 == "iface" && $2 == nic { print $NF }'
 }
 owner() {
-    if [ -e "/etc/systemd/network/05-perfctl-$BRIDGE.network" ] || networkd_manages; then echo networkd
+    if [ -e "/etc/systemd/network/05-perfctl-$INTERFACE.network" ] || networkd_manages; then echo networkd
     elif network_manager_manages; then echo NetworkManager
     elif [ -n "$(ifupdown_methods)" ]; then echo ifupdown
     else echo nobody
@@ -89,20 +89,26 @@ inspect() {
     fi
     master=$(master_of "$INTERFACE")
     if [ -n "$master" ] && [ "$master" != "$BRIDGE" ]; then
-        refuse "$INTERFACE already belongs to $master, which is not ours"
+        refuse "$INTERFACE already belongs to $master, not to $BRIDGE"
     fi
     if exists "$BRIDGE" && ! is_ours; then
         refuse "there is a $BRIDGE on this host that perfctl did not make; choose another perf_bridge_name"
     fi
     if [ "$ALLOW_MANAGEMENT" != yes ]; then
-        management_reasons | while read -r reason; do
-            refuse "$reason; choose a NIC of its own, or set perf_bridge_allow_management: true"
-        done
+        reasons=$(management_reasons | paste -s -d ';' | sed 's/;/; /g')
+        [ -z "$reasons" ] || refuse "$reasons (choose a NIC of its own, or set perf_bridge_allow_management: true)"
     fi
     for other in $(addresses_of "$INTERFACE"); do
         [ "$other" = "$ADDRESS" ] || refuse "$INTERFACE also carries $other, which would stop working;" \
             "perf_test_address ($ADDRESS) must be its only address"
     done
+    who=$(owner)
+    if [ "$ALLOW_MANAGEMENT" != yes ] || [ "$who" = networkd ]; then
+        # systemd-networkd takes its routes away when it lets go of the NIC, and would not set them at the next boot.
+        ip route show dev "$INTERFACE" | grep -v 'proto kernel' | while read -r route; do
+            refuse "the route '$route' goes through $INTERFACE and would be lost; remove it, or choose another NIC"
+        done
+    fi
     most=$(ip -d link show dev "$INTERFACE" | sed -n 's/.* maxmtu \([0-9]*\) .*/\1/p')
     if [ "${most:-0}" -gt 0 ] && [ "$most" -lt "$MTU" ]; then
         refuse "$INTERFACE can do an MTU of $most at most, not $MTU (perf_bridge_mtu)"
@@ -110,7 +116,6 @@ inspect() {
     if [ ! -d /run/systemd/system ]; then
         refuse "systemd is not running on this host: the bridge would not outlive a reboot"
     fi
-    who=$(owner)
     case $who in
         NetworkManager)
             refuse "NetworkManager owns $INTERFACE, which is not supported yet;" \

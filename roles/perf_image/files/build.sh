@@ -6,12 +6,17 @@ export DOCKER_CLI_HINTS=false
 
 # A minimal Debian of the host's own release from the host's own mirror.
 bootstrap() {
-    command -v mmdebstrap > /dev/null || apt-get -q -y install --no-install-recommends mmdebstrap
+    if ! command -v mmdebstrap > /dev/null; then
+        apt-get -q update >&2
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends mmdebstrap >&2
+        echo mmdebstrap >> /var/lib/perfctl/packages
+    fi
     # shellcheck disable=SC2016  # apt fills these in, not the shell
     apt-get indextargets --format '$(COMPONENT) $(ORIGIN) $(REPO_URI) $(RELEASE) $(SIGNED_BY)' 'Created-By: Packages' \
         | awk '$1 == "main" && $2 == "Debian" { print "deb " ($5 ~ /^[^$]/ ? "[signed-by=" $5 "] " : "") $3 " " $4 " main" }' \
         | sort -u > "$FOLDER/sources.list"
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates \
+    # Programs run from the folder where it grows, which /tmp may forbid.
+    TMPDIR=$FOLDER mmdebstrap --quiet --variant=minbase --include=ca-certificates \
         "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" - < "$FOLDER/sources.list"
 }
 

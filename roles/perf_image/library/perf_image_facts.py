@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,10 @@ RETURN = r"""
 images:
   description: By tag, the image's id and C(content), a hash over its layers' digests.
   type: dict
+  returned: always
+has_zstd:
+  description: Whether the host can pack and unpack with zstd.
+  type: bool
   returned: always
 machine:
   description: The host's machine, for example C(x86_64).
@@ -107,6 +112,7 @@ def main() -> None:
     )
     module.exit_json(
         changed=False,
+        has_zstd=shutil.which("zstd") is not None,
         images=read_images(module.params["repository"]),
         machine=platform.machine(),
         release=release(read(Path("/etc/os-release"))),

@@ -102,18 +102,14 @@ def test_the_comparison_says_ratio_values_and_the_a_a_line(measured: Project) ->
 
 
 def test_containers_talked_to_containers_over_the_bridge(measured: Project) -> None:
-    rows = measured.rows(
-        "SELECT argv_json AS argv FROM v_invocation WHERE benchmark = 'rr' AND environment = 'container'"
-    )
-    assert rows
-    for row in rows:
-        assert "docker" in row["argv"]
-    natively = measured.rows(
-        "SELECT argv_json AS argv FROM v_invocation WHERE benchmark = 'rr' AND environment = 'native'"
-    )
-    addresses = {json.loads(row["argv"])[json.loads(row["argv"]).index("-H") + 1] for row in natively}
-    inside = {json.loads(row["argv"])[json.loads(row["argv"]).index("-H") + 1] for row in rows}
-    assert addresses.isdisjoint(inside), "the server of a container is in a container"
+    servers: dict[str, set[str]] = {"native": set(), "container": set()}
+    for row in measured.rows("SELECT environment, argv_json FROM v_invocation WHERE benchmark = 'rr'"):
+        argv: list[str] = json.loads(row["argv_json"])
+        assert ("docker" in argv) == (row["environment"] == "container")
+        servers[row["environment"]].add(argv[argv.index("-H") + 1])
+    assert servers["native"]
+    assert servers["container"]
+    assert servers["native"].isdisjoint(servers["container"]), "a container's server is in a container"
 
 
 def test_nothing_is_left_on_the_hosts(measured: Project, provisioned_lab: LabAtHand) -> None:

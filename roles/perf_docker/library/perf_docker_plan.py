@@ -131,7 +131,7 @@ def settle(flags: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], 
 
 def exec_starts(text: str) -> list[str]:
     """Return the ExecStart lines of a unit, continuation lines joined."""
-    joined = re.sub(r"\\\n\s*", " ", text)
+    joined = re.sub(r"\s*\\\n\s*", " ", text)
     lines = [line.strip() for line in joined.splitlines()]
     return [line.partition("=")[2].strip() for line in lines if line.startswith("ExecStart=")]
 

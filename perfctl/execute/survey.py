@@ -12,7 +12,7 @@ from typing import Literal
 
 from perfctl import facts
 from perfctl.environments import driver_for
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable, OutputError
+from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Outcome, outcome_of
 from perfctl.model import (
@@ -40,6 +40,8 @@ class Surveyed:
     fingerprint_id: str | None
     unavailable: Outcome | None = None
     missing_programs: frozenset[str] = frozenset()
+    remark: str = ""
+    """What the user should hear about it."""
 
     def verdict_for(self, programs: Sequence[str]) -> Outcome | None:
         """Return the outcome known beforehand for a benchmark that needs `programs`, or None: it can run."""
@@ -103,14 +105,8 @@ def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, lis
         for environment in plan.environments:
             found = _survey_one(connected, environment, store, run_id, plan)
             survey[connected.host.name, environment.name] = found
-            if found.unavailable is not None:
-                where = f"{connected.host.name}/{environment.name}"
-                listener(Note("warning", where, f"not available: {found.unavailable.detail}"))
-            elif found.missing_programs:
-                where = f"{connected.host.name}/{environment.name}"
-                listener(
-                    Note("warning", where, f"not installed: {', '.join(sorted(found.missing_programs))}")
-                )
+            if found.remark:
+                listener(Note("warning", f"{connected.host.name}/{environment.name}", found.remark))
 
     fleet.each(take)
     return survey
@@ -134,10 +130,15 @@ def _survey_one(
             argv = facts.inside_argv(programs, version_argvs=versions_of(plan))
             done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
             fingerprint = facts.parse(done.text)
-    except (EnvironmentUnavailable, EnvironmentDied, OutputError) as error:
-        return Surveyed(None, unavailable=outcome_of(error))
+    except (EnvironmentUnavailable, EnvironmentDied) as error:
+        return Surveyed(None, unavailable=outcome_of(error), remark=f"not available: {error}")
+    except (OutputError, CommandTimeout) as error:
+        # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
+        return Surveyed(None, remark=f"facts could not be read: {error}")
     key = store.record_environment_snapshot(run_id, host.name, environment.name, fingerprint, description)
-    return Surveyed(key, missing_programs=_missing(fingerprint, programs))
+    missing = _missing(fingerprint, programs)
+    remark = f"not installed: {', '.join(sorted(missing))}" if missing else ""
+    return Surveyed(key, missing_programs=missing, remark=remark)
 
 
 def _missing(fingerprint: Fingerprint, programs: Sequence[str]) -> frozenset[str]:

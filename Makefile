@@ -7,8 +7,8 @@ STEP := bootstrap/step
 PERFCTL := .venv/bin/perfctl
 LAB := inventory/lab.yml
 DATABASE := results.db
-# Enough to see what the tool does; a suite's own numbers are what a verdict needs.
-BRIEFLY := --blocks 3 --param time_s=1
+# Six blocks are the fewest that a p-value can be had from; one second each keeps it brief.
+BRIEFLY := --blocks 6 --param time_s=1
 TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help:
-	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (10 min the first time, then 5)"
+	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
 	@echo "make test      every test, on real hosts                                    (20 min the first time, then 10)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (3 min)"
@@ -48,10 +48,10 @@ provisioned: venv
 
 .PHONY: demo
 demo: provisioned
-	@$(STEP) "Measure the suite cpu, natively and in a container" "2 min" \
+	@$(STEP) "Measure the suite cpu, natively and in a container" "4 min" \
 	    $(PERFCTL) --inventory $(LAB) --db $(DATABASE) run --suite cpu $(BRIEFLY)
 	@$(STEP) "Compare" "1 s" $(PERFCTL) --db $(DATABASE) compare latest
-	@$(STEP) "Measure the suite net, natively and in a container" "2 min" \
+	@$(STEP) "Measure the suite net, natively and in a container" "5 min" \
 	    $(PERFCTL) --inventory $(LAB) --db $(DATABASE) run --suite net $(BRIEFLY)
 	@$(STEP) "Compare" "1 s" $(PERFCTL) --db $(DATABASE) compare latest
 	@echo

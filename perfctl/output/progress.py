@@ -64,6 +64,8 @@ def event_line(event: Event, state: ProgressState) -> str:
             return f"run {run_id}: {plan.invocation_count} invocations{before}, about {duration(estimate_s)}"
         case InvocationEnded():
             return f"[{state.done}/{state.total}] {_invocation_text(event)}"
+        case TaskEnded(outcome="ok" | "skipped"):
+            return ""
         case TaskEnded(host=host, task=task, outcome=outcome, message=message):
             return visible(f"{host}: {task}: {outcome}" + (f": {_flat(message)}" if message else ""))
         case Note(level=level, where=where, text=text):

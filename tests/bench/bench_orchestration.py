@@ -72,9 +72,9 @@ def bench_ten_netperf(inventory: str) -> None:
     """Ten 2-second netperf measurements: wall beyond the 20 s of work, against bare ssh and Ansible."""
     sizes = [
         "request_bytes = 1",
-        "send_bytes = 16384",
+        "message_bytes = 16384",
         "request_bytes = 64",
-        "send_bytes = 32768",
+        "message_bytes = 32768",
         "request_bytes = 128",
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -75,7 +75,8 @@ class Sshd:
     def drop_connections(self) -> None:
         """Cut every connection as a broken network or a killed sshd does: without a goodbye."""
         for pid in self.connections():
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
 
 
 @contextmanager

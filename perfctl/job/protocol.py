@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -61,7 +62,7 @@ class Request:
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
         stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
-        settings = f"slot={slot} timeout={self.timeout_s:.3f} stdin={stdin}"
+        settings = f"slot={slot} timeout_ms={math.ceil(self.timeout_s * 1000)} stdin={stdin}"
         return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
 
 

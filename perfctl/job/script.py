@@ -71,7 +71,7 @@ def parse_list(text: str) -> dict[str, JobState]:
     jobs = {}
     for line in text.splitlines():
         job_id, state, *more = line.split()
-        jobs[job_id] = JobState(state, int(more[0]), float(more[1])) if more else JobState(state)
+        jobs[job_id] = JobState(state, int(more[0]), int(more[1]) / 1000) if more else JobState(state)
     return jobs
 
 

@@ -44,6 +44,16 @@ in_spool() {
   unit=perfctl-$run
 }
 
+# wait_for_file FILE: until it has content, for five seconds.
+wait_for_file() {
+  left=500
+  while [ ! -s "$1" ]; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+    sleep 0.01
+  done
+}
+
 # ---- processes ------------------------------------------------------------------------------------------
 
 # is_ours PID WORD: does this process still belong to this spool? Process ids are used again.
@@ -122,42 +132,72 @@ choose_counters() {
 
 # has_room: can the spool still take two blocks?
 has_room() {
-  { printf '%8192s' x >"$spool/probe"; } 2>/dev/null
+  { printf '%8192s' x >"$spool/probe" && printf '' >"$spool/probe"; } 2>/dev/null && return
+  # What was put by for this: how the job ended can still be written down.
+  rm -f "$spool/probe" "$spool/reserve"
+  return 1
 }
 
-# watch ID SECONDS: ends the job when its time is up.
-watch() {
-  before=$!
-  trap '[ "$!" = "$before" ] || { kill -KILL "$!"; wait "$!"; }; exit' TERM
-  sleep "$2" &
-  wait "$!"
-  trap - TERM
-  echo timeout >"$jobs/$1.why"
-  end_job "$1"
+# watchdog SLOT: ends the slot's job when its time is up. It outlives jobs: a short job after another finds
+# it asleep and need not start one, so nothing of ours runs as a measurement begins.
+watchdog() {
+  asleep=$!
+  trap '[ "$!" = "$asleep" ] || { kill -KILL "$!"; wait "$!"; }; exit' TERM
+  while read -r watched deadline <"$spool/deadline.$1" && [ -n "$watched" ]; do
+    clock
+    left=$((deadline - now))
+    if [ "$left" -le 0 ]; then
+      trap - TERM
+      echo timeout >"$jobs/$watched.why"
+      end_job "$watched"
+      return
+    fi
+    echo "$deadline" >"$spool/wakes.$1"
+    rest=$((left % 1000000000 + 1000000000))
+    sleep "$((left / 1000000000)).${rest#1}" &
+    wait "$!"
+    asleep=$!
+  done
+}
+
+# guard ID DEADLINE: have the job watched, by the watchdog that sleeps already if it wakes in time.
+guard() {
+  wakes=0
+  { echo "$1 $2" >"$spool/deadline.$mine"; } 2>/dev/null || has_room || echo "$1 $2" >"$spool/deadline.$mine"
+  if [ -n "$dog" ] && kill -0 "$dog" 2>/dev/null; then
+    read -r wakes <"$spool/wakes.$mine"
+  fi
+  clock
+  [ "$wakes" -gt "$now" ] && [ "$wakes" -le "$2" ] && return
+  if [ -n "$dog" ]; then
+    kill "$dog" 2>/dev/null
+    wait "$dog" 2>/dev/null
+  fi
+  watchdog "$mine" 3<&- 4<&- &
+  dog=$!
 }
 
 # run_job ID: runs the request and leaves its result in the spool and in `result`.
 run_job() {
   id=$1
   job=$jobs/$1
-  [ -e "$job.run" ] && return 1
+  [ -s "$job.run" ] && return 1
   why=exited
-  timeout=60
-  stdin=/dev/null
   . "$job.cmd"
   # shellcheck disable=SC2086 # a list of files
   if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >"$job.before"; } 2>/dev/null &&
     ! has_room; then
     result="0 0 0 unstarted"
-    return
+    rm -f "$job.before"
+    { echo "$result" >"$job.end"; } 2>/dev/null
+    return 0
   fi
   clock
   started=$now
   PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- &
   child=$!
-  watch "$id" "$timeout" 3<&- 4<&- &
-  dog=$!
   printf '%s %s\n' "$child" "$me" >"$job.run"
+  guard "$id" $((started + timeout_ms * 1000000))
   [ -e "$job.cancel" ] && end_job "$id"
   wait "$child"
   code=$?
@@ -165,6 +205,7 @@ run_job() {
   ended_at=$now
   # shellcheck disable=SC2086
   tail -n +1 $counters >"$job.after" 2>/dev/null || has_room || why=full
+  printf '' >"$spool/deadline.$mine"
   [ -e "$job.cancel" ] && why=cancelled
   if [ -e "$job.why" ]; then
     wait "$dog"
@@ -178,29 +219,25 @@ run_job() {
 
 # worker SLOT: one job after another, as they come.
 worker() {
+  mine=$1
+  dog=
   read -r me _ </proc/self/stat
-  exec 3<>"$spool/req.$1" 4<>"$spool/rep.$1"
-  echo "$me" >"$spool/worker.$1"
+  exec 3<>"$spool/req.$mine" 4<>"$spool/rep.$mine"
+  echo "$me" >"$spool/worker.$mine"
   cd "$spool/work" || exit
   while read -r id <&3; do
-    dog=
     # Asked for twice after a lost connection, it still runs once.
     run_job "$id" || continue
     printf '%s %s\n' "$id" "$result" >&4
-    if [ -n "$dog" ]; then
-      kill "$dog" 2>/dev/null
-      wait "$dog" 2>/dev/null
-    fi
   done
 }
 
 # background ID SLOT: a command that stays; the answer goes out when it has started.
 background() {
   id=$1
+  mine=$2
   job=$jobs/$1
   read -r me _ </proc/self/stat
-  stdin=/dev/null
-  slot=$2
   . "$job.cmd"
   cd "$spool/work" || exit
   clock
@@ -208,7 +245,7 @@ background() {
   PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" &
   child=$!
   printf '%s %s\n' "$child" "$me" >"$job.run"
-  printf '%s started\n' "$id" 1<>"$spool/rep.$slot"
+  printf '%s started\n' "$id" 1<>"$spool/rep.$mine"
   wait "$child"
   code=$?
   clock
@@ -226,7 +263,13 @@ serve() {
   while read -r verb name slot <&3; do
     # Started by a process that ends at once: nobody has to wait for them, and no zombie stays.
     case $verb in
-      worker) (worker "$name" 3<&- &) ;;
+      worker)
+        first_word "$spool/worker.$name"
+        is_ours "$word" serve && continue
+        rm -f "$spool/worker.$name"
+        (worker "$name" 3<&- &)
+        wait_for_file "$spool/worker.$name"
+        ;;
       spawn) (background "$name" "$slot" 3<&- &) ;;
       quit) break ;;
     esac
@@ -235,7 +278,12 @@ serve() {
 
 lifetime() {
   sleep "$1"
-  exec setsid sh "$spool/server.sh" stop "$spool"
+  stop
+  # Should someone have deleted the spool meanwhile, this still finds everything.
+  marked=$run/
+  read -r me _ </proc/self/stat
+  session_of "$me"
+  end_session "$session" 20
 }
 
 # ---- the controller's side --------------------------------------------------------------------------------
@@ -250,11 +298,11 @@ send() {
 
 # await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.
 await() {
-  if [ -e "$jobs/$1.end" ]; then
+  if [ -s "$jobs/$1.end" ]; then
     read -r result <"$jobs/$1.end"
     return
   fi
-  if [ -e "$jobs/$1.run" ]; then
+  if [ -s "$jobs/$1.run" ]; then
     read -r _ word <"$jobs/$1.run"
     is_ours "$word" serve || { result=lost && return; }
   fi
@@ -296,7 +344,7 @@ answer() {
         printf '0 0 0 unstarted\n%s%s%s%s' "$mark" "$mark" "$mark" "$mark"
         return
       fi
-      [ -e "$job.run" ] || printf '%s\n' "$id" >&5
+      [ -s "$job.run" ] || printf '%s\n' "$id" >&5
       await "$id"
       send "$2" "$result"
       ;;
@@ -311,7 +359,7 @@ answer() {
       while read -r id result <&4; do [ "$id" = "$2" ] && break; done
       echo started
       ;;
-    alive) if [ -e "$job.end" ]; then echo ended; else echo running; fi ;;
+    alive) if [ -s "$job.end" ]; then echo ended; else echo running; fi ;;
     end) if end_job "$id"; then echo gone; else echo alive; fi ;;
     output) cat "$job.out" "$job.err" "$spool/mark" ;;
     ack) forget "$id" $3 ;;
@@ -333,15 +381,15 @@ list() {
     [ -e "$file" ] || continue
     id=${file##*/}
     id=${id%.cmd}
-    if [ -e "$jobs/$id.end" ]; then
+    if [ -s "$jobs/$id.end" ]; then
       echo "$id ended"
       continue
     fi
-    # slot=N timeout=S stdin=...
+    # slot=N timeout_ms=T stdin=...
     read -r slot timeout _ <"$file"
     # Not yet begun: the server will.
     first_word "$spool/server.pid"
-    [ -e "$jobs/$id.run" ] && read -r _ word <"$jobs/$id.run"
+    [ -s "$jobs/$id.run" ] && read -r _ word <"$jobs/$id.run"
     if is_ours "$word" serve; then echo "$id running ${slot#*=} ${timeout#*=}"; else echo "$id lost"; fi
   done
 }
@@ -359,7 +407,7 @@ stop() {
   for file in "$jobs"/*.run; do
     id=${file##*/}
     id=${id%.run}
-    [ -e "$file" ] && [ ! -e "$jobs/$id.end" ] || continue
+    [ -e "$file" ] && [ ! -s "$jobs/$id.end" ] || continue
     echo "job $id"
     echo stop >"$jobs/$id.cancel"
     end_job "$id"
@@ -379,7 +427,8 @@ stop() {
   fi
   for file in "$jobs"/*.end; do
     case $file in */auto-*) continue ;; esac
-    [ -e "$file" ] && return
+    # What was cancelled is no result.
+    [ -e "$file" ] && [ ! -e "${file%.end}.cancel" ] && return
   done
   rm -rf "$spool"
 }
@@ -419,8 +468,9 @@ start() {
     clean_up
     umask 077
     printf '%s\n' "$script" >"$spool/server.sh" && printf '%s' "$3" >"$spool/mark" &&
-      mkfifo "$spool/requests" && has_room || return 28
-    launch "$2" && wait_for_server || return 1
+      printf '%8192s' x >"$spool/reserve" && mkfifo "$spool/requests" && has_room || return 28
+    launch "$2" || return 1
+    wait_for_file "$spool/server.pid" || { cat "$spool/log" >&2 && return 1; }
   fi
   echo "$state $spool"
   list
@@ -428,7 +478,8 @@ start() {
 
 # What an earlier server left besides results.
 clean_up() {
-  rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool/requests" "$spool/probe"
+  rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool"/wakes.* "$spool"/deadline.* \
+    "$spool/requests" "$spool/probe" "$spool/reserve"
 }
 
 launch() {
@@ -443,15 +494,6 @@ launch() {
   else
     setsid sh "$spool/server.sh" serve "$spool" "$1" </dev/null >"$spool/log" 2>&1 &
   fi
-}
-
-wait_for_server() {
-  left=500
-  while [ ! -s "$spool/server.pid" ]; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || { cat "$spool/log" >&2 && return 1; }
-    sleep 0.01
-  done
 }
 
 verb=$1

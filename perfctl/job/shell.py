@@ -22,7 +22,8 @@ Outcome = TypeVar("Outcome")
 
 _SLOTS = 4
 """Commands at once on one host; the connection has room for twice as many channels."""
-_ATTEMPTS = 3
+# When a connection breaks it is tried again after so long; then the host is given up.
+_PAUSES_S = (0.5, 2.0)
 _CONTROL_TIMEOUT_S = 60.0
 _TRANSFER_TIMEOUT_S = 600.0
 _ACKNOWLEDGE_AFTER = 16
@@ -61,7 +62,7 @@ class JobShell:
         """
         started = start_server(transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root)
         shell = cls(transport, run_id, started)
-        shell._with_slot(lambda slot: None)
+        shell._with_slot(Slot.arm)
         return shell
 
     @property
@@ -93,8 +94,9 @@ class JobShell:
         with self._lock:
             self._running.add(job_id)
         try:
-            result = self._persist(request)
+            result = self._with_slot(lambda slot: self._persist(slot, request))
             if result.why == "cancelled":
+                self.acknowledge(job_id)
                 raise Interrupted(f"{argv[0]} was stopped", where=self.name)
             return result.value(argv, self.name)
         except (KeyboardInterrupt, SystemExit):
@@ -195,7 +197,7 @@ class JobShell:
         with self._room:
             slot = slot or self._take()
             try:
-                slot.acknowledge(self._to_acknowledge())
+                self._send_acknowledgements(slot)
                 outcome = action(slot)
             except BaseException:
                 # Whatever is still under way on it must not be taken for the next answer.
@@ -212,41 +214,41 @@ class JobShell:
             free = (number for number in itertools.count() if number not in self._used)
             number = next(free)
             self._used.add(number)
-        try:
-            return Slot(self._transport, self._spool, number)
-        except BaseException:
-            with self._lock:
-                self._used.discard(number)
-            raise
+        return Slot(self._transport, self._spool, number)
 
     def _drop(self, slot: Slot) -> None:
         with self._lock:
             self._used.discard(slot.number)
         slot.close()
 
-    def _to_acknowledge(self) -> list[str]:
+    def _send_acknowledgements(self, slot: Slot) -> None:
         with self._lock:
             if len(self._stored) < _ACKNOWLEDGE_AFTER:
-                return []
+                return
             stored, self._stored = self._stored, []
-            return stored
+        try:
+            slot.acknowledge(stored)
+        except HostUnreachable:
+            # The request that comes next connects anew; these go with a later one.
+            with self._lock:
+                self._stored += stored
 
     # ---- jobs ----
 
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def _persist(self, request: Request) -> Result:
-        """Run a job and come back to it when the connection breaks."""
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _persist(self, slot: Slot, request: Request) -> Result:
+        """Run a job and come back to it, on its own slot, when the connection breaks."""
+        for pause_s in (*_PAUSES_S, None):
             try:
-                return self._with_slot(lambda slot: slot.run(request))
+                return slot.run(request)
             except JobLost:
                 raise
             except HostUnreachable:
-                if attempt == _ATTEMPTS or self._is_cancelled(request.job_id):
+                if pause_s is None or self._is_cancelled(request.job_id):
                     raise
-                time.sleep(attempt * 0.5)
+                time.sleep(pause_s)
             except CommandTimeout as error:
                 # The host should have ended it long ago.
                 self._end([request.job_id])

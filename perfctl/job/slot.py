@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perfctl.errors import HostUnreachable
 from perfctl.job.protocol import PARTS, JobLost, Request, Result, unquote
 from perfctl.job.script import script_argv
 from perfctl.shell import Stream, Transport
@@ -15,27 +16,43 @@ _MARGIN_S = 25.0
 
 
 class Slot:
-    """A channel on which one request at a time is made."""
+    """A channel for one request at a time. It attaches when it is used, and again after it broke."""
 
     def __init__(self, transport: Transport, spool: str, number: int) -> None:
-        """Attach to slot `number` of the server. Raises HostUnreachable, CommandTimeout."""
         self.number = number
+        self._transport = transport
+        self._spool = spool
         self._where = transport.name
-        self._stream: Stream = transport.stream(script_argv(spool, "attach", str(number)))
-        try:
-            ready = self._stream.read_line(timeout_s=_ANSWER_S)
-        except BaseException:
-            self._stream.close()
-            raise
-        word, _, self._mark = ready.strip().partition(b" ")
-        if word != b"ready":
-            self._stream.close()
-            raise JobLost(where=self._where)
+        self._open: Stream | None = None
+        self._mark = b""
+
+    @property
+    def _stream(self) -> Stream:
+        """The channel. Raises HostUnreachable, JobLost (no server runs), CommandTimeout."""
+        if self._open is None:
+            stream = self._transport.stream(script_argv(self._spool, "attach", str(self.number)))
+            try:
+                word, _, self._mark = stream.read_line(timeout_s=_ANSWER_S).strip().partition(b" ")
+                if word != b"ready":
+                    raise JobLost(where=self._where)
+            except BaseException:
+                stream.close()
+                raise
+            self._open = stream
+        return self._open
+
+    def arm(self) -> None:
+        """Attach now, so that the first request need not."""
+        assert self._stream
 
     def run(self, request: Request) -> Result:
         """Have a job run (or, when it was asked for before, wait for it) and return its result."""
-        self._stream.write(request.line("run", self.number))
-        return self._result(request.timeout_s)
+        try:
+            self._stream.write(request.line("run", self.number))
+            return self._result(request.timeout_s)
+        except BaseException:
+            self.close()
+            raise
 
     def wait(self, job_id: str, timeout_s: float) -> tuple[tuple[str, ...], Result]:
         """Return a job's command and, once it has ended, its result. It must run on this slot, or be over."""
@@ -70,12 +87,17 @@ class Slot:
 
     def acknowledge(self, job_ids: Sequence[str]) -> None:
         """Have the files of stored jobs removed; there is no answer to wait for."""
-        if job_ids:
+        try:
             self._stream.write(f"ack {' '.join(job_ids)}\n".encode())
+        except HostUnreachable:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Hang up; a job that runs goes on."""
-        self._stream.close()
+        if self._open is not None:
+            stream, self._open = self._open, None
+            stream.close()
 
     def _line(self) -> str:
         return self._stream.read_line(timeout_s=_ANSWER_S).decode("ascii", "backslashreplace").strip()

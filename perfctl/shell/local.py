@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from perfctl.errors import CommandTimeout, HostUnreachable
+from perfctl.errors import CommandTimeout, HostUnreachable, Refused
 from perfctl.shell import Completed, Process, Stream
 from perfctl.shell.command import MARK, Elevation, refuse_if_sudo_failed, unwrap
 from perfctl.shell.files import get_file, put_file
@@ -57,7 +57,7 @@ class LocalShell:
         return _LocalProcess(self._start(argv, b""))
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and talk to it. Raises HostUnreachable when it does not start."""
+        """Start `argv` and talk to it. Raises HostUnreachable when it ends at once."""
         stream = _LocalStream(self._start(argv, None), self._name)
         stream.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
         return stream
@@ -84,7 +84,9 @@ class LocalShell:
                 start_new_session=True,
             )
         except OSError as error:
-            raise HostUnreachable(f"cannot start {wrapped[0]}: {error.strerror}", where=self._name) from error
+            hint = "install sudo, or run perfctl as root" if self._elevation.become else None
+            words = f"cannot start {wrapped[0]}: {error.strerror}"
+            raise Refused(words, where=self._name, hint=hint) from error
         return _Running(process, data, self._elevation, keep_input=stdin is None)
 
 

@@ -15,16 +15,17 @@ session_of() {
   session=$4
 }
 
-# members SID: sets `alive` to the living processes of a session.
+# members SID: sets `alive` to the living processes of a session, but for the shell that asks.
 members() {
   alive=
+  read -r self _ </proc/self/stat
   for entry in /proc/[0-9]*/stat; do
     stat_fields "$entry" || continue
     case $fields in Z*) continue ;; esac
     set -- "$1" $fields
     [ "$5" = "$1" ] || continue
     entry=${entry#/proc/}
-    alive="$alive ${entry%/stat}"
+    [ "${entry%/stat}" = "$self" ] || alive="$alive ${entry%/stat}"
   done
   more_members
 }

@@ -47,11 +47,17 @@ class Settings:
 
 
 def settings_for(host: Host) -> Settings:
-    """Return the settings of an inventory host. Raises UsageError when ssh refuses its own configuration."""
+    """Return the settings of an inventory host. Raises UsageError when ssh refuses it."""
     arguments: list[str] = ["-p", str(host.port)] if host.port != 22 else []
     if host.user:
         arguments += ["-l", host.user]
     if host.private_key:
+        if not host.private_key.exists():
+            raise UsageError(
+                f"its private key {host.private_key} does not exist",
+                where=host.name,
+                hint="check ansible_ssh_private_key_file in the inventory",
+            )
         arguments += ["-i", str(host.private_key)]
     files = [value for key, value in host.ssh_options if key == CONFIG_FILE_OPTION]
     base = ["-F", files[-1]] if files else []

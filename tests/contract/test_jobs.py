@@ -80,6 +80,11 @@ def spool_files(jobs: JobShell) -> list[str]:
     return sorted(path.name for path in (Path(jobs.spool) / "jobs").iterdir())
 
 
+def servers(jobs: JobShell) -> list[int]:
+    """Return the ids of the job server's processes, without those that a controller's channel stands on."""
+    return sorted(set(with_argument(jobs.spool)) & set(with_argument("serve")))
+
+
 # ---- what a job records ------------------------------------------------------------------------------------
 
 
@@ -142,6 +147,19 @@ def test_a_timeout_keeps_what_was_said_and_finds_children_in_other_sessions(jobs
     assert caught.value.completed.counters_after
     assert caught.value.exit_code == 124
     assert with_argument(seconds) == []
+
+
+def test_each_job_has_its_own_deadline(jobs: JobShell) -> None:
+    # The watchdog of one job goes on sleeping for the next: shorter, longer, and after its own end.
+    assert jobs.run(["true"], timeout_s=1).exit_code == 0
+    assert jobs.run(["sleep", "1.5"], timeout_s=60).exit_code == 0
+    for timeout_s in (0.3, 0.6):
+        with pytest.raises(JobTimeout) as caught:
+            jobs.run(["sleep", "60"], timeout_s=timeout_s)
+        done = caught.value.completed
+        assert done.started_ns is not None and done.ended_ns is not None
+        assert done.ended_ns - done.started_ns >= timeout_s * 1e9
+    assert jobs.run(["sleep", "0.8"], timeout_s=60).exit_code == 0
 
 
 def test_what_a_job_leaves_behind_in_its_group_ends_with_it(jobs: JobShell) -> None:
@@ -219,8 +237,8 @@ def test_cancel_ends_what_is_waited_for_and_the_shell_goes_on(jobs: JobShell) ->
     assert with_argument(seconds) == []
     assert jobs.run(["echo", "cleaning up"], timeout_s=30).text == "cleaning up\n"
     jobs.cancel()
-    for number in (1, 2):
-        jobs.acknowledge(f"inv-{number}")
+    jobs.stop()
+    assert not Path(jobs.spool).exists()
 
 
 # ---- stopping and reaping ----------------------------------------------------------------------------------
@@ -253,13 +271,18 @@ def test_reap_ends_what_another_controller_left_and_says_what(transport: Transpo
     other.stop()
 
 
-def test_a_server_ends_by_itself_after_its_lifetime(transport: Transport, root: str) -> None:
+@pytest.mark.parametrize("is_spool_gone", [False, True])
+def test_a_server_ends_by_itself_after_its_lifetime(
+    transport: Transport, root: str, is_spool_gone: bool
+) -> None:
     jobs = JobShell.start(transport, "run-1", lifetime_s=1, spool_root=root)
     seconds = unique_seconds()
     jobs.spawn(["sleep", seconds])
-    wait_until(
-        lambda: not with_argument(seconds) and not with_argument(jobs.spool), "the end of its lifetime"
-    )
+    wait_until(lambda: with_argument(seconds), "the background command")
+    if is_spool_gone:
+        shutil.rmtree(root)
+    wait_until(lambda: not with_argument(seconds) and not servers(jobs), "the end of its lifetime")
+    jobs.stop()
 
 
 # ---- lost connections, dead controllers -------------------------------------------------------------------
@@ -275,27 +298,34 @@ def ssh_jobs(sshd: Sshd, root: str) -> Iterator[JobShell]:
     transport.close()
 
 
-def test_a_job_survives_its_connection_and_is_waited_for_on_a_new_one(
+def test_jobs_survive_their_connection_and_are_waited_for_on_a_new_one(
     ssh_jobs: JobShell, sshd: Sshd, tmp_path: Path
 ) -> None:
-    gate, count = tmp_path / "gate", tmp_path / "count"
-    script = 'echo x >> "$2"; while [ ! -e "$1" ]; do sleep 0.05; done; echo survived; exit 4'
-    results: list[Completed] = []
+    gate = tmp_path / "gate"
+    script = 'echo x >> "$2"; while [ ! -e "$1" ]; do sleep 0.05; done; echo "survived $2"; exit 4'
+    counts = [str(tmp_path / f"count-{number}") for number in range(3)]
+    results: dict[str, Completed] = {}
 
-    def measure() -> None:
-        results.append(ssh_jobs.run_job("inv-1", ["sh", "-c", script, "sh", str(gate), str(count)], 60))
+    def measure(number: int) -> None:
+        argv = ["sh", "-c", script, "sh", str(gate), counts[number]]
+        results[counts[number]] = ssh_jobs.run_job(f"inv-{number}", argv, 60)
 
-    thread = threading.Thread(target=measure)
-    thread.start()
-    wait_until(count.exists, "the job")
+    threads = [threading.Thread(target=measure, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: all(Path(count).exists() for count in counts), "the jobs")
     for _ in range(2):
         sshd.drop_connections()
         wait_until(sshd.connections, "a new connection")
     gate.touch()
-    thread.join(timeout=60)
-    assert [(done.text, done.exit_code) for done in results] == [("survived\n", 4)]
-    assert count.read_text() == "x\n"
-    ssh_jobs.acknowledge("inv-1")
+    for thread in threads:
+        thread.join(timeout=60)
+    assert {name: (done.text, done.exit_code) for name, done in results.items()} == {
+        count: (f"survived {count}\n", 4) for count in counts
+    }
+    assert [Path(count).read_text() for count in counts] == ["x\n"] * 3
+    for number in range(3):
+        ssh_jobs.acknowledge(f"inv-{number}")
 
 
 _CONTROLLER = """
@@ -370,9 +400,8 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
     thread.start()
     wait_until(lambda: with_argument(seconds), "the job")
     # What an out-of-memory killer or a restart of the host does to it.
-    for pid in with_argument("serve"):
-        if pid in with_argument(jobs.spool):
-            os.kill(pid, signal.SIGKILL)
+    for pid in servers(jobs):
+        os.kill(pid, signal.SIGKILL)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
     outcome = later.collect_outcomes()["inv-1"]
     assert isinstance(outcome, JobLost) and isinstance(outcome, HostError)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from perfctl.model import Host
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from tests.processes import unique_seconds, wait_until, with_argument
-from tests.sshd import Sshd
+from tests.sshd import Sshd, running_sshd
 
 
 def _options(sshd: Sshd, known_hosts: Path, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
@@ -174,7 +175,15 @@ def test_an_ssh_config_that_ssh_refuses_is_a_usage_error(sshd: Sshd, tmp_path: P
         connect(Host("box", "127.0.0.1", ssh_options=(("ConfigFile", str(config)),)))
 
 
-def test_jump_hosts_are_gone_through(sshd: Sshd, tmp_path: Path) -> None:
+@pytest.fixture
+def lonely_sshd(tmp_path: Path) -> Iterator[Sshd]:
+    """Return an sshd whose connections are this test's alone."""
+    with running_sshd(tmp_path / "sshd") as server:
+        yield server
+
+
+def test_jump_hosts_are_gone_through(lonely_sshd: Sshd, tmp_path: Path) -> None:
+    sshd = lonely_sshd
     known = tmp_path / "known_hosts"
     # ssh refuses a host that is its own jump host, so the last one goes by another name.
     known.write_text(f"[127.0.0.1]:{sshd.port},[localhost]:{sshd.port} {sshd.host_key}\n")

@@ -1,0 +1,117 @@
+"""How a command is wrapped on its way: becoming root, passwords, marks, and reading in pieces."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
+from perfctl.shell.command import MARK, Elevation, command_line, refuse_if_sudo_failed, unwrap
+from perfctl.shell.local import LocalShell
+from perfctl.shell.reader import PieceReader
+
+
+def test_a_command_line_is_quoted_once() -> None:
+    argv = ["sh", "-c", "echo 'a b' $HOME", "x\ny", ""]
+    assert command_line(argv) == b"exec sh -c 'echo '\"'\"'a b'\"'\"' $HOME' 'x\ny' ''"
+    assert shlex.split(command_line(argv).decode())[1:] == argv
+
+
+def test_bytes_that_are_no_utf8_survive_the_command_line() -> None:
+    assert command_line(["echo", b"\xff\x80".decode("utf-8", "surrogateescape")]) == b"exec echo '\xff\x80'"
+
+
+def test_without_becoming_root_there_is_no_sudo() -> None:
+    argv, stdin = Elevation().wrap(["true"], b"data")
+    assert argv[0] == "/bin/sh" and argv[-1] == "true" and stdin == b"data"
+
+
+def test_becoming_root_never_asks() -> None:
+    argv, stdin = Elevation(become=True).wrap(["true"], b"data")
+    assert argv[:3] == ["sudo", "-n", "--"] and stdin == b"data"
+
+
+def test_a_password_goes_in_by_standard_input_and_is_never_shown() -> None:
+    elevation = Elevation(become=True, password="s3cret")
+    argv, stdin = elevation.wrap(["true"], b"data")
+    assert "s3cret" not in " ".join(argv)
+    assert stdin == f"s3cret\n{MARK}\ndata".encode()
+    assert "s3cret" not in repr(elevation)
+
+
+@pytest.mark.parametrize("password", [None, "nobody asks root for it"])
+def test_root_by_sudo_has_its_own_input_output_and_exit_code(password: str | None) -> None:
+    shell = LocalShell("here", Elevation(become=True, password=password))
+    done = shell.run(["sh", "-c", "id -u; cat; echo err >&2; exit 6"], timeout_s=30, stdin=b"line\nrest")
+    assert (done.stdout, done.stderr, done.exit_code) == (b"0\nline\nrest", b"err\n", 6)
+    with pytest.raises(CommandTimeout):
+        shell.run(["sleep", "60"], timeout_s=0.5)
+
+
+def test_a_sudo_that_refuses_is_told_apart_from_the_command() -> None:
+    said = b"sudo: a password is required\n"
+    with pytest.raises(Refused, match="a password is required") as caught:
+        refuse_if_sudo_failed(Elevation(become=True), "h1", said)
+    assert caught.value.where == "h1" and "NOPASSWD" in str(caught.value.hint)
+    refuse_if_sudo_failed(Elevation(become=False), "h1", said)
+    refuse_if_sudo_failed(Elevation(become=True), "h1", f"{MARK} 12\n".encode() + said)
+
+
+def test_a_sudo_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Refused, match="cannot start sudo"):
+        LocalShell("here", Elevation(become=True)).run(["true"], timeout_s=10)
+
+
+def test_what_came_before_the_mark_is_dropped_on_both_streams() -> None:
+    own = unwrap(f"motd\n{MARK}\nout".encode(), f"warning\n{MARK} 77\nerr".encode())
+    assert (own.stdout, own.stderr, own.pid) == (b"out", b"err", 77)
+
+
+def test_without_a_mark_everything_is_kept() -> None:
+    own = unwrap(b"out", b"sudo: no")
+    assert (own.stdout, own.stderr, own.pid) == (b"out", b"sudo: no", None)
+
+
+def test_the_wrapper_is_plain_sh() -> None:
+    argv, _ = Elevation().wrap(["sh", "-c", "exit 3"])
+    for shell in (["dash"], ["bash", "--posix"], ["busybox", "ash"]):
+        assert (
+            subprocess.run([*shell, *argv[1:]], capture_output=True, timeout=30, check=False).returncode == 3
+        )
+
+
+@given(st.binary(max_size=400), st.lists(st.integers(1, 50), min_size=1, max_size=40))
+def test_a_reader_finds_marks_wherever_pieces_are_cut(content: bytes, sizes: list[int]) -> None:
+    mark = b"0123456789abcdef"
+    content = content.replace(mark, b"")
+    rest = bytearray(content + mark + b"line\n" + b"xyz")
+    cuts = iter(sizes * 500)
+
+    def receive(timeout_s: float) -> bytes:
+        size = next(cuts)
+        piece = bytes(rest[:size])
+        del rest[:size]
+        return piece
+
+    reader = PieceReader(receive, "h1", lambda: "bye")
+    assert reader.until(mark, 1) == content
+    assert reader.line(1) == b"line\n"
+    assert reader.exactly(3, 1) == b"xyz"
+    with pytest.raises(HostUnreachable, match="bye"):
+        reader.line(1)
+
+
+def test_a_reader_gives_up_in_time() -> None:
+    with pytest.raises(CommandTimeout, match="no answer"):
+        PieceReader(lambda timeout_s: None, "h1", str).line(0.5)
+
+
+@pytest.mark.parametrize("argv", [[], ["a\0b"]])
+def test_an_impossible_command_is_refused(argv: list[str]) -> None:
+    with pytest.raises(UsageError):
+        command_line(argv)

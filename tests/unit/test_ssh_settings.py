@@ -1,0 +1,229 @@
+"""What ssh's own settings mean to us, and whether a host key is the one we knew."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import HostKeyMismatch, UsageError
+from perfctl.model import Host
+from perfctl.ssh.config import Settings, parse_settings, settings_for, split_jumps
+from perfctl.ssh.known_hosts import (
+    Verdict,
+    check_host_key,
+    judge,
+    known_key_types,
+    read_entries,
+    sha256_fingerprint,
+)
+
+_KEY = base64.b64decode("AAAAC3NzaC1lZDI1NTE5AAAAIFWX/Wtix0klZ4vUwuWMMjxP4aWFXDyZqpRWAusTldon")
+_OTHER = base64.b64decode("AAAAC3NzaC1lZDI1NTE5AAAAIAAX/Wtix0klZ4vUwuWMMjxP4aWFXDyZqpRWAusTldon")
+_TYPE = "ssh-ed25519"
+_TEXT = base64.b64encode(_KEY).decode()
+
+
+def settings(host: Host, tmp_path: Path, text: str = "") -> Settings:
+    """Return what ssh says of a host under this ssh_config alone."""
+    config = tmp_path / "ssh_config"
+    config.write_text(text)
+    return settings_for(
+        Host(
+            **{f: getattr(host, f) for f in host.__dataclass_fields__}
+            | {"ssh_options": (("ConfigFile", str(config)), *host.ssh_options)}
+        )
+    )
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+
+def test_the_inventory_is_handed_to_ssh(tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    key.touch()
+    host = Host("h1", "10.0.0.1", port=2222, user="ann", private_key=key)
+    found = settings(host, tmp_path)
+    assert (found.name, found.hostname, found.port, found.user) == ("h1", "10.0.0.1", 2222, "ann")
+    assert found.identity_files == (key,)
+    assert found.strict == "yes"
+    assert found.known_as == "[10.0.0.1]:2222"
+
+
+def test_a_key_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"h1: its private key .*absent does not exist"):
+        settings(Host("h1", "10.0.0.1", private_key=tmp_path / "absent"), tmp_path)
+
+
+def test_the_users_config_fills_in_the_rest(tmp_path: Path) -> None:
+    text = (
+        "Host box\n  HostName box.example.org\n  User bob\n  Port 99\n  HostKeyAlias boxes\n"
+        "  UserKnownHostsFile /a/known /b/known\n  StrictHostKeyChecking accept-new\n  IdentitiesOnly yes\n"
+        "  IdentityFile ~/.ssh/%r-key\n"
+    )
+    found = settings(Host("h1", "box"), tmp_path, text)
+    assert (found.hostname, found.user, found.port, found.strict) == (
+        "box.example.org",
+        "bob",
+        99,
+        "accept-new",
+    )
+    assert found.user_known_hosts == (Path("/a/known"), Path("/b/known"))
+    assert found.identities_only and found.known_as == "boxes"
+    assert found.identity_files == (Path.home() / ".ssh" / "bob-key",)
+
+
+@pytest.mark.parametrize(("value", "strict"), [("no", "no"), ("off", "no"), ("ask", "yes"), ("yes", "yes")])
+def test_strictness_is_the_users(tmp_path: Path, value: str, strict: str) -> None:
+    assert (
+        settings(Host("h", "h", ssh_options=(("StrictHostKeyChecking", value),)), tmp_path).strict == strict
+    )
+
+
+def test_a_known_hosts_path_with_a_blank_is_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "known hosts"
+    file.touch()
+    assert settings(
+        Host("h", "h", ssh_options=(("UserKnownHostsFile", f'"{file}"'),)), tmp_path
+    ).user_known_hosts == (file,)
+
+
+def test_jump_hosts_read_their_own_settings(tmp_path: Path) -> None:
+    text = (
+        "Host inner\n  ProxyJump outer\n  User in\n"
+        "Host outer\n  HostName out.example\n  Port 23\n"
+        "Host far\n  ProxyJump inner\n"
+    )
+    found = settings(Host("h1", "far"), tmp_path, text)
+    assert [(jump.hostname, jump.port) for jump in found.jumps] == [("out.example", 23), ("inner", 22)]
+    assert found.jumps[1].user == "in"
+
+
+def test_a_proxy_command_is_kept_as_it_is(tmp_path: Path) -> None:
+    found = settings(Host("h", "h", ssh_options=(("ProxyCommand", "nc -X 5 %h %p"),)), tmp_path)
+    assert found.proxy_command == "nc -X 5 %h %p"
+    assert settings(Host("h", "h", ssh_options=(("ProxyCommand", "none"),)), tmp_path).proxy_command is None
+
+
+def test_jumps_in_a_circle_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"circle|loop"):
+        settings(Host("h", "a"), tmp_path, "Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
+
+
+def test_a_host_name_cannot_be_an_option(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        settings(Host("h", "-oProxyCommand=touch /tmp/x"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "hops"),
+    [
+        ("a", [("a", [])]),
+        ("u@a:22,b", [("a", ["-l", "u", "-p", "22"]), ("b", [])]),
+        ("ssh://u@a:1", [("a", ["-l", "u", "-p", "1"])]),
+        ("u@[fe80::1]:5", [("fe80::1", ["-l", "u", "-p", "5"])]),
+        ("fe80::1", [("fe80::1", [])]),
+    ],
+)
+def test_jumps_are_split(value: str, hops: list[tuple[str, list[str]]]) -> None:
+    assert split_jumps(value) == hops
+
+
+def test_the_password_of_the_inventory_is_not_shown(tmp_path: Path) -> None:
+    found = settings(Host("h", "h", variables={"ansible_password": "s3cret"}), tmp_path)
+    assert found.password == "s3cret" and "s3cret" not in repr(found)
+
+
+def test_the_agent_can_be_switched_off() -> None:
+    assert parse_settings("h", "hostname h\nuser u\nport 22\nidentityagent none\n").use_agent is False
+
+
+# ---- known hosts -------------------------------------------------------------------------------------------
+
+
+def verdict(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> Verdict:
+    """Return what a known_hosts file says about a key."""
+    file = tmp_path / "known_hosts"
+    file.write_text(text)
+    return judge(read_entries([file]), host, _TYPE, key)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"box {_TYPE} {_TEXT}",
+        f"other,box,10.0.0.1 {_TYPE} {_TEXT} a comment",
+        f"# a comment\n\nb?x {_TYPE} {_TEXT}",
+        f"BOX {_TYPE} {_TEXT}",
+        f"*,!other {_TYPE} {_TEXT}",
+        f"garbage\nbox {_TYPE} not-base64!\nbox {_TYPE} {_TEXT}",
+    ],
+)
+def test_a_key_that_is_listed_is_known(tmp_path: Path, text: str) -> None:
+    assert verdict(tmp_path, text) is Verdict.KNOWN
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"other {_TYPE} {_TEXT}", f"*,!box {_TYPE} {_TEXT}", f"[box]:22 {_TYPE} {_TEXT}"]
+)
+def test_a_host_that_is_not_listed_is_unknown(tmp_path: Path, text: str) -> None:
+    assert verdict(tmp_path, text) is Verdict.UNKNOWN
+
+
+def test_another_key_is_a_change(tmp_path: Path) -> None:
+    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}", key=_OTHER) is Verdict.CHANGED
+    assert verdict(tmp_path, f"box ssh-rsa {_TEXT}", key=_OTHER) is Verdict.CHANGED
+
+
+def test_a_revoked_key_is_revoked_wherever_else_it_is_listed(tmp_path: Path) -> None:
+    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}\n@revoked * {_TYPE} {_TEXT}") is Verdict.REVOKED
+
+
+def test_a_certificate_authority_is_no_host_key(tmp_path: Path) -> None:
+    assert verdict(tmp_path, f"@cert-authority * {_TYPE} {_TEXT}") is Verdict.UNKNOWN
+
+
+def test_brackets_are_no_pattern(tmp_path: Path) -> None:
+    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="[box]:2222") is Verdict.KNOWN
+    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="b:2222") is Verdict.UNKNOWN
+
+
+def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"[box]:2222 {_TYPE} {_TEXT}\n")
+    subprocess.run(["ssh-keygen", "-H", "-f", str(file)], capture_output=True, timeout=30, check=True)
+    entries = read_entries([file])
+    assert judge(entries, "[box]:2222", _TYPE, _KEY)[0] is Verdict.KNOWN
+    assert judge(entries, "box", _TYPE, _KEY)[0] is Verdict.UNKNOWN
+
+
+def test_the_types_we_know_are_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"box ssh-rsa {_TEXT}\nother {_TYPE} {_TEXT}\n")
+    assert known_key_types(Settings("h", "box", 22, "u", user_known_hosts=(file,))) == ["ssh-rsa"]
+
+
+def test_the_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
+    file = tmp_path / "key.pub"
+    file.write_text(f"{_TYPE} {_TEXT}\n")
+    said = subprocess.run(
+        ["ssh-keygen", "-lf", str(file)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert sha256_fingerprint(_KEY) in said.stdout.split()
+
+
+@pytest.mark.parametrize("strict", ["yes", "accept-new"])
+def test_a_changed_key_is_refused_with_the_line_that_knew_another(tmp_path: Path, strict: str) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"# one\nbox {_TYPE} {_TEXT}\n")
+    with pytest.raises(HostKeyMismatch, match=f"{file}:2"):
+        check_host_key(Settings("h", "box", 22, "u", strict=strict, user_known_hosts=(file,)), _TYPE, _OTHER)
+
+
+def test_checking_switched_off_by_the_user_lets_a_changed_key_pass(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"box {_TYPE} {_TEXT}\n")
+    check_host_key(Settings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
+    assert file.read_text() == f"box {_TYPE} {_TEXT}\n"

@@ -43,7 +43,7 @@ def load_hosts(
 def _raise_unmatched(patterns: Sequence[str], sources: Sequence[str], passthrough: Sequence[str]) -> None:
     everything = ask_inventory(sources, limit=None, passthrough=passthrough).listing
     groups = sorted(name for name in everything if name not in ("_meta", "all", "ungrouped"))
-    hosts = sorted(everything.get("_meta", {}).get("hostvars", {}))
+    hosts = sorted({host for group in everything.values() for host in group.get("hosts", ())})
     raise NoHostMatched(
         f"--limit: {', '.join(patterns)} matches no host or group",
         where=", ".join(sources),

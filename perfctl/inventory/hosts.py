@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -123,11 +124,11 @@ def _ssh_options(name: str, get: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _key_value(text: str, where: str) -> tuple[str, str]:
-    separator = "=" if "=" in text.split(" ")[0] or " " not in text else " "
-    key, _, value = text.partition(separator)
-    if not key or not value:
+    # ssh_config(5): key and value are separated by blanks, or by one = with blanks around it at will.
+    found = re.fullmatch(r"\s*(\w+)(?:\s*=\s*|\s+)(.*?)\s*", text, re.DOTALL)
+    if not found or not found[2]:
         raise UsageError(f"-o {text!r} is not Key=value", where=where)
-    return key.strip(), value.strip()
+    return found[1], found[2]
 
 
 def _port(name: str, value: Any) -> int:

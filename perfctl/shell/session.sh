@@ -41,13 +41,14 @@ end_session() {
   [ -n "$alive" ] || return 0
   kill -TERM $alive 2>/dev/null
   left=$2
-  # Most processes are gone at once: look soon, then every tenth of a second.
-  pause=0.01
+  # Most processes are gone at once: look at once, soon, then every tenth of a second.
+  pause=0
   while [ "$left" -gt 0 ]; do
-    sleep "$pause"
+    [ "$pause" = 0 ] || sleep "$pause"
     members "$1"
     [ -n "$alive" ] || return 0
     case $pause in
+      0) pause=0.01 ;;
       0.01) pause=0.03 ;;
       0.03) pause=0.06 ;;
       *) pause=0.1 left=$((left - 1)) ;;

@@ -1,0 +1,109 @@
+"""Detached jobs where systemd is PID 1: one transient unit per run and host, which holds everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perfctl.inventory import load_hosts
+from perfctl.job import JobShell, JobTimeout, reap
+from perfctl.model import new_id
+from perfctl.shell import Transport
+from perfctl.ssh import connect
+from tests.conftest import LabAtHand
+from tests.processes import unique_seconds, wait_until
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def transport(lab: LabAtHand) -> Iterator[Transport]:
+    """Return a connection to the lab's first host."""
+    made = connect(load_hosts([str(lab.inventory)])[0])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def jobs(transport: Transport) -> Iterator[JobShell]:
+    """Return a job shell of a run of its own."""
+    made = JobShell.start(transport, new_id(), lifetime_s=300)
+    yield made
+    made.stop()
+
+
+def run_id(jobs: JobShell) -> str:
+    """Return the run's id, the name of its spool folder."""
+    return jobs.spool.rpartition("/")[2]
+
+
+def processes(transport: Transport, pattern: str) -> list[str]:
+    """Return the command lines on the host that have `pattern`, without those that look for it."""
+    text = transport.run(["ps", "-eo", "args"], timeout_s=30).text
+    return [line for line in text.splitlines() if pattern in line]
+
+
+def test_a_run_is_one_transient_unit(jobs: JobShell, transport: Transport) -> None:
+    unit = f"perfctl-{run_id(jobs)}.service"
+    names = ["Transient", "KillMode", "RuntimeMaxUSec", "OOMPolicy", "TasksMax", "ActiveState"]
+    argv = ["systemctl", "show", unit, *(f"--property={name}" for name in names)]
+    shown = dict(line.split("=", 1) for line in transport.run(argv, timeout_s=30).text.splitlines())
+    assert shown == {
+        "Transient": "yes",
+        "KillMode": "control-group",
+        "RuntimeMaxUSec": "5min",
+        "OOMPolicy": "continue",
+        "TasksMax": "infinity",
+        "ActiveState": "active",
+    }
+    assert jobs.spool == f"/var/lib/perfctl/spool/{run_id(jobs)}"
+    assert unit in jobs.run(["cat", "/proc/self/cgroup"], timeout_s=30).text
+    jobs.stop()
+    gone = transport.run(["systemctl", "is-active", unit], timeout_s=30)
+    assert gone.text.strip() == "inactive"
+    assert transport.run(["ls", jobs.spool], timeout_s=30).exit_code != 0
+
+
+def test_what_hides_from_session_and_environment_ends_with_the_unit(
+    jobs: JobShell, transport: Transport
+) -> None:
+    seconds = unique_seconds()
+    jobs.run(["sh", "-c", f"env -i setsid sleep {seconds} >/dev/null 2>&1 &"], timeout_s=30)
+    wait_until(lambda: processes(transport, f"sleep {seconds}"), "the hidden process")
+    jobs.stop()
+    assert processes(transport, f"sleep {seconds}") == []
+
+
+def test_a_timeout_on_the_host(jobs: JobShell, transport: Transport) -> None:
+    seconds = unique_seconds()
+    with pytest.raises(JobTimeout):
+        jobs.run(["sh", "-c", f"setsid sleep {seconds} & sleep {seconds}"], timeout_s=0.5)
+    assert processes(transport, f"sleep {seconds}") == []
+
+
+def test_another_controller_collects_what_a_lost_one_left(lab: LabAtHand) -> None:
+    (host, *_) = load_hosts([str(lab.inventory)])
+    run = new_id()
+    first = connect(host)
+    JobShell.start(first, run, lifetime_s=300).run_job("inv-1", ["hostname"], 30)
+    first.close()
+    second = connect(host)
+    later = JobShell.start(second, run, lifetime_s=300)
+    assert {name: done.text.strip() for name, done in later.collect().items()} == {"inv-1": host.name}
+    later.acknowledge("inv-1")
+    later.stop()
+    assert second.run(["ls", later.spool], timeout_s=30).exit_code != 0
+    second.close()
+
+
+def test_reap_finds_a_unit_even_when_its_spool_is_gone(jobs: JobShell, transport: Transport) -> None:
+    transport.run(["rm", "-rf", jobs.spool], timeout_s=30)
+    assert reap(transport, run_id(jobs)) == [f"server perfctl-{run_id(jobs)}"]
+    assert reap(transport, run_id(jobs)) == []
+
+
+def test_times_are_the_hosts_monotonic_clock(jobs: JobShell) -> None:
+    done = jobs.run(["python3", "-c", "import time; print(time.monotonic_ns())"], timeout_s=30)
+    assert done.started_ns is not None and done.ended_ns is not None
+    assert done.started_ns < int(done.text) < done.ended_ns

@@ -13,7 +13,10 @@ from perfctl.job.protocol import SpoolFull
 from perfctl.shell import Completed, Transport
 from perfctl.shell.session import SESSION_FUNCTIONS
 
-_SCRIPT = SESSION_FUNCTIONS + Path(__file__).with_name("server.sh").read_text(encoding="ascii")
+_PARTS = ("spool.sh", "worker.sh", "control.sh")
+_SCRIPT = "\n".join(
+    (SESSION_FUNCTIONS, *(Path(__file__).with_name(part).read_text(encoding="ascii") for part in _PARTS))
+)
 _BOOT = 'script=$(cat); eval "$script"'
 _TIMEOUT_S = 60.0
 _NO_SPACE = 28
@@ -22,10 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A job server that runs: its spool folder and the jobs found there, id to (state, slot)."""
+    """A job server that runs: its spool folder and the jobs found there."""
 
     spool: str
-    is_new: bool
     jobs: Mapping[str, JobState]
 
 
@@ -46,7 +48,10 @@ def checked_name(name: str) -> str:
 
 
 def start_server(transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None) -> Started:
-    """Start the job server of a run, or find it running. Raises CommandFailed, SpoolFull, HostUnreachable."""
+    """Start the job server of a run anew, or find it with a job that still runs.
+
+    Raises CommandFailed, SpoolFull, HostUnreachable.
+    """
     mark = secrets.token_hex(16)
     arguments = ["start", checked_name(run_id), str(max(1, round(lifetime_s))), mark]
     done = _boot(transport, [*arguments, *([spool_root] if spool_root else [])])
@@ -56,9 +61,8 @@ def start_server(transport: Transport, run_id: str, *, lifetime_s: float, spool_
         raise CommandFailed(
             f"the job server does not start: {done.error_text or done.exit_code}", where=transport.name
         )
-    first, *rest = done.text.splitlines()
-    state, _, spool = first.partition(" ")
-    return Started(spool, state == "new", parse_list("\n".join(rest)))
+    spool, _, jobs = done.text.partition("\n")
+    return Started(spool, parse_list(jobs))
 
 
 def script_argv(spool: str, verb: str, *arguments: str) -> list[str]:

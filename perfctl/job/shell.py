@@ -36,9 +36,11 @@ class JobShell:
     went on, is waited for.
     """
 
-    def __init__(self, transport: Transport, run_id: str, started: Started) -> None:
+    def __init__(self, transport: Transport, start: Callable[[], Started]) -> None:
+        """Use `start` to start the server. `JobShell.start` is what callers want."""
+        started = start()
         self._transport = transport
-        self._run_id = run_id
+        self._start = start
         self._spool = started.spool
         self._prefix = f"auto-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
@@ -55,13 +57,16 @@ class JobShell:
     def start(
         cls, transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None = None
     ) -> JobShell:
-        """Start the run's job server on the host, or find it running, and arm a channel to it.
+        """Start the run's job server on the host and arm a channel to it.
 
-        After `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
-        HostUnreachable.
+        One that runs already is an earlier controller's: its servers and unnamed commands are ended; a named
+        job that runs goes on, and `collect` waits for it. After `lifetime_s` the server and all its jobs end
+        by themselves. Raises CommandFailed, SpoolFull, HostUnreachable.
         """
-        started = start_server(transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root)
-        shell = cls(transport, run_id, started)
+        shell = cls(
+            transport,
+            functools.partial(start_server, transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root),
+        )
         shell._with_slot(Slot.arm)
         return shell
 
@@ -153,6 +158,7 @@ class JobShell:
         The errors are JobTimeout, SpoolFull and JobLost.
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
+        has_waited = False
         listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
         for job_id, state in sorted(parse_list(listed.text).items()):
             is_running = state.state == "running"
@@ -161,20 +167,23 @@ class JobShell:
             if state.state == "lost":
                 outcomes[job_id] = JobLost(where=self.name)
             else:
+                has_waited = has_waited or is_running
                 # A running job answers on its own slot only.
                 slot = Slot(self._transport, self._spool, state.slot) if state.slot is not None else None
                 outcomes[job_id] = self._with_slot(
                     functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), slot
                 )
+        if has_waited:
+            # The server's lifetime was the earlier controller's; now that nothing runs, it starts anew.
+            self._drop_idle()
+            self._start()
         return outcomes
 
     def stop(self) -> None:
         """End everything of this run here. Results that were not acknowledged stay in the spool."""
+        self._drop_idle()
         with self._lock:
-            idle, self._idle = self._idle, []
             stored, self._stored = self._stored, []
-        for slot in idle:
-            self._drop(slot)
         self._transport.run(script_argv(self._spool, "stop", *stored), timeout_s=_CONTROL_TIMEOUT_S)
 
     def is_running(self, job_id: str) -> bool:
@@ -215,6 +224,12 @@ class JobShell:
             number = next(free)
             self._used.add(number)
         return Slot(self._transport, self._spool, number)
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for slot in idle:
+            self._drop(slot)
 
     def _drop(self, slot: Slot) -> None:
         with self._lock:

@@ -64,8 +64,7 @@ def bench_overhead(shell: SshShell, jobs: JobShell) -> None:
 
 SWITCHES = """
 for entry in /proc/[0-9]*; do
-  tr "\\0" " " <$entry/cmdline 2>/dev/null | grep -qF "$1" || continue
-  grep -qw $$ $entry/stat || grep ctxt $entry/status
+  tr "\\0" " " <$entry/cmdline 2>/dev/null | grep -q "^[^ ]*sh $1 " && grep ctxt $entry/status
 done
 """
 

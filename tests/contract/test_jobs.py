@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.errors import CommandTimeout, HostError, Interrupted, UsageError
+from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
 from perfctl.job import JobLost, JobShell, JobTimeout, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
@@ -133,6 +133,51 @@ def test_a_job_inherits_nothing_of_the_server(jobs: JobShell) -> None:
         ["sh", "-c", "ls -l /proc/self/fd | wc -l; readlink /proc/$$/fd/3 /proc/$$/fd/4"], timeout_s=30
     )
     assert "spool" not in names.text
+
+
+class NobodyShell(LocalShell):
+    """This machine as a login without rights: no root folder, no kernel timer list, no units."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        return super().run([*self._drop_rights(), *argv], timeout_s=timeout_s, stdin=stdin)
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        return super().stream([*self._drop_rights(), *argv])
+
+    @staticmethod
+    def _drop_rights() -> list[str]:
+        return [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+
+
+def test_a_login_without_rights_gets_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    transport = NobodyShell("box")
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600)
+    try:
+        assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid() or 65534}/spool/run-1"
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        done = jobs.run(["sh", "-c", "id -u; exit 3"], timeout_s=30)
+        after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        assert (done.text.strip(), done.exit_code) == (str(os.geteuid() or 65534), 3)
+        assert done.started_ns is not None and done.ended_ns is not None
+        # The wall clock is converted by an offset that was read against a clock of 10 ms.
+        assert before - 20_000_000 < done.started_ns < done.ended_ns < after + 20_000_000
+        with pytest.raises(JobTimeout):
+            jobs.run(["sleep", "60"], timeout_s=0.3)
+    finally:
+        jobs.stop()
+        shutil.rmtree(Path(jobs.spool).parent.parent)
+
+
+def test_a_spool_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.fail("this test needs root: it gives a folder to somebody else")
+    root = tmp_path / "theirs" / "spool"
+    root.mkdir(parents=True)
+    os.chown(root.parent, 65534, 65534)
+    with pytest.raises(CommandFailed, match="no place for a spool folder"):
+        JobShell.start(LocalShell("box"), "run-1", lifetime_s=60, spool_root=str(root))
 
 
 # ---- timeouts ----------------------------------------------------------------------------------------------
@@ -369,6 +414,17 @@ def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str,
         jobs.acknowledge(job_id)
     jobs.stop()
     assert not Path(jobs.spool).exists()
+
+
+def test_a_new_controller_ends_the_servers_of_a_killed_one(
+    jobs: JobShell, transport: Transport, root: str
+) -> None:
+    seconds = unique_seconds()
+    jobs.spawn(["sleep", seconds])
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert with_argument(seconds) == []
+    assert later.run(["echo", "on"], timeout_s=30).text == "on\n"
+    later.stop()
 
 
 def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: str) -> None:

@@ -86,10 +86,13 @@ def test_another_controller_collects_what_a_lost_one_left(lab: LabAtHand) -> Non
     (host, *_) = load_hosts([str(lab.inventory)])
     run = new_id()
     first = connect(host)
-    JobShell.start(first, run, lifetime_s=300).run_job("inv-1", ["hostname"], 30)
+    before = JobShell.start(first, run, lifetime_s=300)
+    before.run_job("inv-1", ["hostname"], 30)
+    before.spawn(["sleep", (seconds := unique_seconds())])
     first.close()
     second = connect(host)
     later = JobShell.start(second, run, lifetime_s=300)
+    assert processes(second, f"sleep {seconds}") == []
     assert {name: done.text.strip() for name, done in later.collect().items()} == {"inv-1": host.name}
     later.acknowledge("inv-1")
     later.stop()

@@ -1,0 +1,249 @@
+# Serving controllers: the half of the job server that is talked to, and the choice of what to do.
+
+# ---- the controller's side --------------------------------------------------------------------------------
+
+# send ID RESULT: all of a job's output in one go; the mark separates the parts.
+send() {
+  printf '%s\n' "$2"
+  job=$jobs/$1
+  cat "$job.out" "$spool/mark" "$job.err" "$spool/mark" "$job.before" "$spool/mark" "$job.after" \
+    "$spool/mark" 2>/dev/null
+}
+
+# await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.
+await() {
+  if [ -s "$jobs/$1.end" ]; then
+    read -r result <"$jobs/$1.end"
+    return
+  fi
+  if [ -s "$jobs/$1.run" ]; then
+    read -r _ word <"$jobs/$1.run"
+    is_ours "$word" serve || { result=lost && return; }
+  fi
+  # The worker holds the other end: should it be killed, the answers end.
+  while read -r id result <&4; do
+    [ "$id" = "$1" ] && return
+  done
+  result=lost
+}
+
+attach() {
+  slot=$1
+  read -r me _ </proc/self/stat
+  first_word "$spool/attach.$slot"
+  # An attach whose connection died still waits for the same answer: it must not take it.
+  is_ours "$word" "attach" && [ "$word" != "$me" ] && kill "$word"
+  server_pid || { echo "gone" && return; }
+  for pipe in req rep; do
+    [ -p "$spool/$pipe.$slot" ] || mkfifo "$spool/$pipe.$slot" || return
+  done
+  echo "$me" >"$spool/attach.$slot"
+  first_word "$spool/worker.$slot"
+  is_ours "$word" serve || echo "worker $slot" 1<>"$spool/requests"
+  exec 4<"$spool/rep.$slot" 5<>"$spool/req.$slot"
+  read -r mark <"$spool/mark"
+  echo "ready $mark"
+  while read -r verb id rest; do
+    answer "$verb" "$id" "$rest"
+  done
+}
+
+answer() {
+  verb=$1 id=$2
+  job=$jobs/$id
+  case $verb in
+    run)
+      if [ ! -e "$job.cmd" ] && ! printf '%s\n' "$3" 2>/dev/null >"$job.cmd"; then
+        rm -f "$job.cmd"
+        printf '0 0 0 unstarted\n%s%s%s%s' "$mark" "$mark" "$mark" "$mark"
+        return
+      fi
+      [ -s "$job.run" ] || printf '%s\n' "$id" >&5
+      await "$id"
+      send "$2" "$result"
+      ;;
+    wait)
+      await "$id"
+      cat "$jobs/$2.cmd"
+      send "$2" "$result"
+      ;;
+    spawn)
+      printf '%s\n' "$3" 2>/dev/null >"$job.cmd" || { rm -f "$job.cmd" && echo full && return; }
+      echo "spawn $id $slot" 1<>"$spool/requests"
+      while read -r id result <&4; do [ "$id" = "$2" ] && break; done
+      echo started
+      ;;
+    alive) if [ -s "$job.end" ]; then echo ended; else echo running; fi ;;
+    end) if end_job "$id"; then echo gone; else echo alive; fi ;;
+    output) cat "$job.out" "$job.err" "$spool/mark" ;;
+    ack) forget "$id" $3 ;;
+  esac
+}
+
+forget() {
+  for id in "$@"; do
+    set -- "$@" "$jobs/$id".*
+    shift
+  done
+  rm -f "$@"
+}
+
+# ---- questions without an attach --------------------------------------------------------------------------
+
+list() {
+  for file in "$jobs"/*.cmd; do
+    [ -e "$file" ] || continue
+    id=${file##*/}
+    id=${id%.cmd}
+    if [ -s "$jobs/$id.end" ]; then
+      echo "$id ended"
+      continue
+    fi
+    # slot=N timeout_ms=T stdin=...
+    read -r slot timeout _ <"$file"
+    # Not yet begun: the server will.
+    first_word "$spool/server.pid"
+    [ -s "$jobs/$id.run" ] && read -r _ word <"$jobs/$id.run"
+    if is_ours "$word" serve; then echo "$id running ${slot#*=} ${timeout#*=}"; else echo "$id lost"; fi
+  done
+}
+
+cancel() {
+  for id in "$@"; do
+    echo cancel >"$jobs/$id.cancel"
+    end_job "$id"
+  done
+}
+
+# stop: end everything of this run; the spool goes too when it holds nothing that a controller still wants.
+stop() {
+  [ $# -gt 0 ] && forget "$@"
+  for file in "$jobs"/*.run; do
+    id=${file##*/}
+    id=${id%.run}
+    [ -e "$file" ] && [ ! -s "$jobs/$id.end" ] || continue
+    echo "job $id"
+    echo stop >"$jobs/$id.cancel"
+    end_job "$id"
+  done
+  hang_up
+  if server_pid; then
+    echo "server $unit"
+    stop_server
+  fi
+  for file in "$jobs"/*.end; do
+    case $file in */auto-*) continue ;; esac
+    # What was cancelled is no result.
+    [ -e "$file" ] && [ ! -e "${file%.end}.cancel" ] && return
+  done
+  rm -rf "$spool"
+}
+
+hang_up() {
+  for file in "$spool"/attach.*; do
+    first_word "$file"
+    is_ours "$word" attach && kill "$word"
+  done
+}
+
+stop_server() {
+  if is_booted_by_systemd && systemctl --quiet is-active "$unit.service"; then
+    systemctl stop "$unit.service"
+  else
+    session_of "$server"
+    end_session "$session" 20
+  fi
+}
+
+reap() {
+  for root in $(spool_roots) "$2"; do
+    for folder in "$root/"${1:-*}; do
+      [ -d "$folder/jobs" ] || continue
+      in_spool "$folder"
+      stop
+    done
+  done
+  is_booted_by_systemd || return 0
+  for unit in $(systemctl list-units --plain --no-legend "perfctl-${1:-*}.service" | cut -d' ' -f1); do
+    echo "server ${unit%.service}"
+    systemctl stop "$unit"
+  done
+}
+
+# ---- start --------------------------------------------------------------------------------------------------
+
+# start RUN LIFETIME_S MARK [ROOT]: `script` holds this text, which is kept in the spool. Prints the spool's
+# path and the jobs in it.
+start() {
+  for tool in setsid mkfifo tail sleep grep; do
+    command -v "$tool" >/dev/null || { echo "perfctl: $tool is missing" >&2 && return 127; }
+  done
+  make_spool "$1" "$4" || return 1
+  in_spool "$spool"
+  if server_pid; then
+    end_leftovers
+    if list | grep -q ' running '; then
+      echo "$spool"
+      list
+      return
+    fi
+    # Its lifetime was counted for an earlier controller.
+    hang_up
+    stop_server
+  fi
+  clean_up
+  umask 077
+  printf '%s\n' "$script" >"$spool/server.sh" && printf '%s' "$3" >"$spool/mark" &&
+    printf '%8192s' x >"$spool/reserve" && mkfifo "$spool/requests" && has_room || return 28
+  launch "$2" || return 1
+  wait_for_file "$spool/server.pid" || { cat "$spool/log" >&2 && return 1; }
+  echo "$spool"
+  list
+}
+
+# Commands without a name of their own, servers too: nobody will ask for them again.
+end_leftovers() {
+  for file in "$jobs"/auto-*.cmd; do
+    [ -e "$file" ] || continue
+    id=${file##*/}
+    id=${id%.cmd}
+    echo leftover >"$jobs/$id.cancel"
+    [ -s "$jobs/$id.end" ] || end_job "$id"
+    forget "$id"
+  done
+}
+
+# What an earlier server left besides results.
+clean_up() {
+  rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool"/wakes.* "$spool"/deadline.* \
+    "$spool/requests" "$spool/probe" "$spool/reserve"
+}
+
+launch() {
+  if ! is_booted_by_systemd; then
+    setsid sh "$spool/server.sh" serve "$spool" "$1" </dev/null >"$spool/log" 2>&1 &
+    return
+  fi
+  # One process that runs out of memory must not end all the others; systemd before 243 never ends them.
+  for policy in --property=OOMPolicy=continue --property=RemainAfterExit=no; do
+    systemd-run --quiet --collect --unit="$unit" --description="perfctl run $run" --setenv=HOME="$HOME" \
+      --property=KillMode=control-group --property=RuntimeMaxSec="$1" --property=TasksMax=infinity \
+      --property=TimeoutStopSec=10 $policy sh "$spool/server.sh" serve "$spool" "$1" \
+      >"$spool/log" 2>&1 </dev/null && return
+  done
+  cat "$spool/log" >&2
+  return 1
+}
+
+verb=$1
+shift
+case $verb in
+  start) start "$@" ;;
+  serve) serve "$@" ;;
+  reap) reap "$@" ;;
+  attach | list | cancel | stop)
+    in_spool "$1"
+    shift
+    "$verb" "$@"
+    ;;
+esac

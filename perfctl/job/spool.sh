@@ -1,0 +1,100 @@
+# The job server: runs one run's commands on this host, whether or not a controller is connected.
+# POSIX sh (dash, busybox ash), /proc, setsid, tail, sleep, mkfifo. docs/jobs.md draws it.
+#
+#   start RUN LIFETIME_S   make the spool and start the server, or find it with a job running
+#   serve                  the server itself: starts a worker per slot and background commands
+#   attach SLOT            what a controller talks to: takes requests on stdin, answers on stdout
+#   list | cancel ID... | stop [STORED_ID...] | reap [RUN]
+#
+# A job is a few files: ID.cmd (the request), ID.in, ID.run (its processes), ID.out, ID.err, ID.before and
+# ID.after (counters), ID.end (how it ended). They stay until a controller says that it has stored them.
+
+unset CDPATH
+LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+nl='
+'
+
+# ---- the spool ------------------------------------------------------------------------------------------
+
+spool_roots() {
+  if [ "$(id -u)" = 0 ]; then
+    echo /var/lib/perfctl/spool
+  else
+    echo "${XDG_STATE_HOME:-$HOME/.local/state}/perfctl/spool"
+  fi
+  echo "/var/tmp/perfctl-$(id -u)/spool"
+}
+
+# make_spool RUN [ROOT]: sets `spool` to a folder that only we can enter, on a disk that can be written.
+make_spool() {
+  for root in ${2:-$(spool_roots)}; do
+    spool=$root/$1
+    (umask 077 && mkdir -p "$spool/jobs" "$spool/work") 2>/dev/null || continue
+    # In /var/tmp another user may have made it before us.
+    [ -O "${root%/*}" ] && [ -O "$root" ] && [ -O "$spool" ] && [ ! -L "$spool" ] && [ -w "$spool" ] && return 0
+  done
+  echo "perfctl: no place for a spool folder in: $(echo ${2:-$(spool_roots)})" >&2
+  return 1
+}
+
+in_spool() {
+  spool=$1
+  jobs=$spool/jobs
+  run=${spool##*/}
+  unit=perfctl-$run
+}
+
+# wait_for_file FILE: until it has content, for five seconds.
+wait_for_file() {
+  left=500
+  while [ ! -s "$1" ]; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+    sleep 0.01
+  done
+}
+
+# systemd ends the server in its time and whatever hides from us; a user's own systemd ends with the login.
+is_booted_by_systemd() {
+  [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]
+}
+
+# ---- processes ------------------------------------------------------------------------------------------
+
+# is_ours PID WORD: does this process still belong to this spool? Process ids are used again.
+is_ours() {
+  [ -n "$1" ] && kill -0 "$1" 2>/dev/null || return 1
+  { IFS= read -r words <"/proc/$1/cmdline"; } 2>/dev/null
+  case $words in *"$spool"*"$2"*) return 0 ;; esac
+  return 1
+}
+
+first_word() {
+  word=
+  { read -r word _ <"$1"; } 2>/dev/null
+}
+
+server_pid() {
+  first_word "$spool/server.pid"
+  is_ours "$word" serve && server=$word
+}
+
+# Every command carries its job in its environment: found even when it has made itself a session of its own.
+more_members() {
+  [ -n "$marked" ] || return 0
+  for entry in $(grep -lszF "PERFCTL_JOB=$marked" /proc/[0-9]*/environ); do
+    entry=${entry#/proc/}
+    alive="$alive ${entry%/environ}"
+  done
+}
+
+# end_job ID: everything the job started, confirmed. Succeeds when nothing is left.
+end_job() {
+  marked="$run/$1;"
+  first_word "$jobs/$1.run"
+  end_session "${word:-none}" 20
+  ended=$?
+  marked=
+  return $ended
+}

@@ -1,0 +1,193 @@
+# Running jobs: the half of the job server that measures.
+
+# ---- time and counters ----------------------------------------------------------------------------------
+
+# clock: sets `now` to CLOCK_MONOTONIC in nanoseconds. The kernel's timer list begins with it and costs no
+# process; it is root's. Others convert the wall clock by an offset that is taken once.
+choose_clock() {
+  if { read -r _ && read -r _ && read -r _ _ now _; } 2>/dev/null </proc/timer_list && [ "$now" -gt 0 ]; then
+    clock() { { read -r _; read -r _; read -r _ _ now _; } </proc/timer_list; }
+  elif case $(date +%N) in '' | *[!0-9]*) false ;; esac; then
+    wall=$(date +%s%N)
+    uptime_ns
+    # /proc/uptime moves every 10 ms: wait for it to move, then both are read at the same moment.
+    before=$now
+    while [ "$now" = "$before" ]; do
+      uptime_ns
+      wall=$(date +%s%N)
+    done
+    offset=$((wall - now))
+    clock() { now=$(($(date +%s%N) - offset)); }
+  else
+    clock() { uptime_ns; }
+  fi
+}
+
+uptime_ns() {
+  read -r now _ </proc/uptime
+  now=${now%.*}${now#*.}0000000
+}
+
+choose_counters() {
+  counters=
+  for file in /proc/stat /proc/loadavg /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/vmstat; do
+    tail -n +1 "$file" >/dev/null 2>&1 && counters="$counters $file"
+  done
+}
+
+# ---- running ----------------------------------------------------------------------------------------------
+
+# has_room: can the spool still take two blocks?
+has_room() {
+  { printf '%8192s' x >"$spool/probe" && printf '' >"$spool/probe"; } 2>/dev/null && return
+  # What was put by for this: how the job ended can still be written down.
+  rm -f "$spool/probe" "$spool/reserve"
+  return 1
+}
+
+# watchdog SLOT: ends the slot's job when its time is up. It outlives jobs: a short job after another finds
+# it asleep and need not start one, so nothing of ours runs as a measurement begins.
+watchdog() {
+  asleep=$!
+  trap '[ "$!" = "$asleep" ] || { kill -KILL "$!"; wait "$!"; }; exit' TERM
+  while read -r watched deadline <"$spool/deadline.$1" && [ -n "$watched" ]; do
+    clock
+    left=$((deadline - now))
+    if [ "$left" -le 0 ]; then
+      trap - TERM
+      echo timeout >"$jobs/$watched.why"
+      end_job "$watched"
+      return
+    fi
+    echo "$deadline" >"$spool/wakes.$1"
+    rest=$((left % 1000000000 + 1000000000))
+    sleep "$((left / 1000000000)).${rest#1}" &
+    wait "$!"
+    asleep=$!
+  done
+}
+
+# guard ID DEADLINE: have the job watched, by the watchdog that sleeps already if it wakes in time.
+guard() {
+  wakes=0
+  { echo "$1 $2" >"$spool/deadline.$mine"; } 2>/dev/null || has_room || echo "$1 $2" >"$spool/deadline.$mine"
+  if [ -n "$dog" ] && kill -0 "$dog" 2>/dev/null; then
+    read -r wakes <"$spool/wakes.$mine"
+  fi
+  clock
+  [ "$wakes" -gt "$now" ] && [ "$wakes" -le "$2" ] && return
+  if [ -n "$dog" ]; then
+    kill "$dog" 2>/dev/null
+    wait "$dog" 2>/dev/null
+  fi
+  watchdog "$mine" 3<&- 4<&- &
+  dog=$!
+}
+
+# run_job ID: runs the request and leaves its result in the spool and in `result`.
+run_job() {
+  id=$1
+  job=$jobs/$1
+  [ -s "$job.run" ] && return 1
+  why=exited
+  . "$job.cmd"
+  # shellcheck disable=SC2086 # a list of files
+  if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >"$job.before"; } 2>/dev/null &&
+    ! has_room; then
+    result="0 0 0 unstarted"
+    rm -f "$job.before"
+    { echo "$result" >"$job.end"; } 2>/dev/null
+    return 0
+  fi
+  clock
+  started=$now
+  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- &
+  child=$!
+  printf '%s %s\n' "$child" "$me" >"$job.run"
+  guard "$id" $((started + timeout_ms * 1000000))
+  [ -e "$job.cancel" ] && end_job "$id"
+  wait "$child"
+  code=$?
+  clock
+  ended_at=$now
+  # shellcheck disable=SC2086
+  tail -n +1 $counters >"$job.after" 2>/dev/null || has_room || why=full
+  printf '' >"$spool/deadline.$mine"
+  [ -e "$job.cancel" ] && why=cancelled
+  if [ -e "$job.why" ]; then
+    wait "$dog"
+    dog=
+    why=timeout
+  fi
+  kill -0 "-$child" 2>/dev/null && end_job "$id"
+  result="$code $started $ended_at $why"
+  printf '%s\n' "$result" >"$job.end" || result="$code $started $ended_at full"
+}
+
+# worker SLOT: one job after another, as they come.
+worker() {
+  mine=$1
+  dog=
+  read -r me _ </proc/self/stat
+  exec 3<>"$spool/req.$mine" 4<>"$spool/rep.$mine"
+  echo "$me" >"$spool/worker.$mine"
+  cd "$spool/work" || exit
+  while read -r id <&3; do
+    # Asked for twice after a lost connection, it still runs once.
+    run_job "$id" || continue
+    printf '%s %s\n' "$id" "$result" >&4
+  done
+}
+
+# background ID SLOT: a command that stays; the answer goes out when it has started.
+background() {
+  id=$1
+  mine=$2
+  job=$jobs/$1
+  read -r me _ </proc/self/stat
+  . "$job.cmd"
+  cd "$spool/work" || exit
+  clock
+  started=$now
+  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" &
+  child=$!
+  printf '%s %s\n' "$child" "$me" >"$job.run"
+  printf '%s started\n' "$id" 1<>"$spool/rep.$mine"
+  wait "$child"
+  code=$?
+  clock
+  printf '%s\n' "$code $started $now exited" >"$job.end"
+}
+
+serve() {
+  in_spool "$1"
+  umask 022
+  choose_clock
+  choose_counters
+  exec 3<>"$spool/requests"
+  is_booted_by_systemd || lifetime "$2" 3<&- &
+  echo $$ >"$spool/server.pid"
+  while read -r verb name slot <&3; do
+    # Started by a process that ends at once: nobody has to wait for them, and no zombie stays.
+    case $verb in
+      worker)
+        first_word "$spool/worker.$name"
+        is_ours "$word" serve && continue
+        rm -f "$spool/worker.$name"
+        (worker "$name" 3<&- &)
+        wait_for_file "$spool/worker.$name"
+        ;;
+      spawn) (background "$name" "$slot" 3<&- &) ;;
+    esac
+  done
+}
+
+lifetime() {
+  sleep "$1"
+  stop
+  # Should someone have deleted the spool meanwhile, this still finds everything.
+  marked=$run/
+  read -r me _ </proc/self/stat
+  session_of "$me"
+  end_session "$session" 20
+}

@@ -27,7 +27,7 @@ def test_our_settings_where_nobody_says_otherwise(nobody: dict[str, str]) -> Non
     assert settings["ANSIBLE_PIPELINING"] == "True"
     assert settings["ANSIBLE_HOST_KEY_CHECKING"] == "True"
     assert settings["PERFCTL_PLAYBOOK_ID"] == "mark"
-    assert "ANSIBLE_SSH_ARGS" not in settings  # the default ControlPersist
+    assert settings["ANSIBLE_SSH_ARGS"] == "-o ControlMaster=auto -o ControlPersist=60s"  # no -C
 
 
 def test_programs_are_found_beside_the_running_python(nobody: dict[str, str]) -> None:

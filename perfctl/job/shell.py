@@ -103,6 +103,8 @@ class JobShell:
             if result.why == "cancelled":
                 self.acknowledge(job_id)
                 raise Interrupted(f"{argv[0]} was stopped", where=self.name)
+            if result.why == "unstarted":
+                self.acknowledge(job_id)
             return result.value(argv, self.name)
         except (KeyboardInterrupt, SystemExit):
             self._end([job_id])

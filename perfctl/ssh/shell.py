@@ -81,7 +81,7 @@ class SshShell:
         try:
             running.start(wrapped)
         except BaseException:
-            self._close(channel)
+            self.release(channel)
             raise
         return _SshProcess(self, running)
 
@@ -132,7 +132,7 @@ class SshShell:
         try:
             yield channel
         finally:
-            self._close(channel)
+            self.release(channel)
 
     def _open(self, timeout_s: float) -> paramiko.Channel:
         if not self._slots.acquire(timeout=timeout_s):
@@ -149,7 +149,8 @@ class SshShell:
             self._slots.release()
             raise
 
-    def _close(self, channel: paramiko.Channel) -> None:
+    def release(self, channel: paramiko.Channel) -> None:
+        """Close a channel and let another command have its place."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.close()
         self._slots.release()
@@ -296,7 +297,7 @@ class _SshProcess:
             self._shell.end(self._running.pid)
         finally:
             self._running.drain()
-            self._shell._close(self._running.channel)
+            self._shell.release(self._running.channel)
 
     def output(self) -> str:
         """Return what it has written so far."""
@@ -351,7 +352,7 @@ class _SshStream:
         """Close both ends."""
         if not self._is_closed:
             self._is_closed = True
-            self._shell._close(self._channel)
+            self._shell.release(self._channel)
 
     def _receive(self, timeout_s: float) -> bytes | None:
         while self._channel.recv_stderr_ready():

@@ -62,7 +62,8 @@ demo: provisioned
 
 .PHONY: test
 test: venv
-	@$(STEP) "Install missing tools that the tests measure with" "10 s" bootstrap/packages sysbench
+	@$(STEP) "Install missing packages that the tests need" "20 s" \
+	    bootstrap/packages sysbench openssh-server busybox-static sudo
 	@$(STEP) "Run all tests" "10 min; 20 min the first time" .venv/bin/python -m pytest $(PYTEST)
 
 .PHONY: lint
@@ -76,8 +77,9 @@ lint: venv
 
 .PHONY: bench
 bench: provisioned
-	@$(STEP) "What orchestration costs" "2 min" .venv/bin/python tests/bench/bench_orchestration.py $(LAB)
-	@$(STEP) "What the database costs" "1 min" .venv/bin/python tests/bench/bench_store.py
+	@$(STEP) "What orchestration costs" "2 min" .venv/bin/python -m tests.bench.bench_orchestration $(LAB)
+	@$(STEP) "What a detached job costs" "1 min" .venv/bin/python -m tests.bench.bench_job $(LAB)
+	@$(STEP) "What the database costs" "1 min" .venv/bin/python -m tests.bench.bench_store
 
 # -- taking down -----------------------------------------------------------------------------------------------
 

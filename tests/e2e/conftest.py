@@ -64,8 +64,9 @@ class Project:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # Tests may have been started in the background, where a shell has its children ignore Ctrl-C.
         return subprocess.Popen(
-            self.argv(*arguments),
+            ["env", "--default-signal=INT", *self.argv(*arguments)],
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.PIPE,

@@ -6,8 +6,9 @@ PerfctlError                  1   internal
 │   └── SuiteError            2   a suite file with a wrong key, type or unit
 ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
 │   ├── PlaybookFailed        3   a task failed on a host
-│   ├── EnvironmentUnavailable 3  this environment cannot exist on this host, because ...
-│   └── EnvironmentDied       3   a container or guest ended under the command that ran in it
+│   └── EnvironmentFailure    3   with the reason, and what is kept of it (a guest's console)
+│       ├── EnvironmentUnavailable 3  this environment cannot exist on this host, because ...
+│       └── EnvironmentDied   3   a container or guest ended under the command that ran in it
 ├── HostError                 4   no host reachable or matched
 │   ├── HostUnreachable       4
 │   ├── HostKeyMismatch       4   the host is not the one we knew
@@ -27,6 +28,8 @@ PerfctlError                  1   internal
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class PerfctlError(Exception):
@@ -71,12 +74,37 @@ class PlaybookFailed(PartialFailure):
     """A task failed on a host; the message is the module's own."""
 
 
-class EnvironmentUnavailable(PartialFailure):
+class EnvironmentFailure(PartialFailure):
+    """An environment that is not there: `EnvironmentUnavailable` or `EnvironmentDied`.
+
+    `reason` is the name of a `perfctl.model.Reason`; `artifacts` is what is kept of it by name, e.g. the
+    console of a guest.
+    """
+
+    default_reason = "environment_unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        artifacts: Mapping[str, bytes] | None = None,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.reason = reason or self.default_reason
+        self.artifacts = dict(artifacts or {})
+
+
+class EnvironmentUnavailable(EnvironmentFailure):
     """The environment cannot exist on this host (no engine, no image, a privilege is missing)."""
 
 
-class EnvironmentDied(PartialFailure):
+class EnvironmentDied(EnvironmentFailure):
     """The environment was made and then ended by itself; the message carries its last words."""
+
+    default_reason = "environment_died"
 
 
 class HostError(PerfctlError):

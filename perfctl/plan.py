@@ -128,12 +128,17 @@ def plan_from_json(text: str) -> Plan:
             suite=plan["suite"],
             seed=plan["seed"],
             baseline=plan["baseline"],
-            environments=tuple(Environment(**_tuples(item)) for item in plan["environments"]),
+            environments=tuple(map(_environment, plan["environments"])),
             benchmarks=tuple(Benchmark(**item) for item in plan["benchmarks"]),
             rounds=tuple(Round(tuple(map(_track, round_["tracks"]))) for round_ in plan["rounds"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"this is no stored plan: {type(error).__name__}: {error}") from error
+
+
+def _environment(item: Mapping[str, Any]) -> Environment:
+    others = {key: _environment(value) for key, value in item.items() if isinstance(value, dict)}
+    return Environment(**(_tuples(item) | others))
 
 
 def _tuples(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -99,8 +99,11 @@ class ContainerProcess:
 class ContainerShell:
     """A Shell inside a running container."""
 
-    def __init__(self, host: Shell, environment: Environment, container: str, host_address: str) -> None:
+    def __init__(
+        self, host: Shell, environment: Environment, container: str, host_address: str, made: Completed
+    ) -> None:
         self._host = host
+        self._made = made
         self._environment = environment
         self._container = container
         self._host_address = host_address
@@ -141,6 +144,27 @@ class ContainerShell:
             return said.error_text
         log = self._docker(docker.logs_argv(self._container))
         return _last_words(json.loads(said.text), (log.text + log.error_text).strip())
+
+    @property
+    def accelerator(self) -> str | None:
+        """None: a container runs on the kernel and the processor of where it is."""
+        return None
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """When the engine had started it."""
+        if self._made.started_ns is None or self._made.ended_ns is None:
+            return {}
+        return {"made": (self._made.ended_ns - self._made.started_ns) / 1e9}
+
+    @property
+    def host_processes(self) -> str:
+        """Those whose control group carries the container's id."""
+        return f"cgroup:{self._made.text.strip()}"
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return nothing: what docker says of it is in the snapshot of the environment."""
+        return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` inside. Raises EnvironmentDied when the container was gone before it began.
@@ -245,16 +269,16 @@ class ContainerDriver:
         removed; if the body has failed already, that failure goes on, with a note about the container.
         """
         name = self._new_name()
-        with self._made(host, name, docker.run_argv(self._environment, name, self._labels)):
-            yield ContainerShell(host, self._environment, name, self._host_address)
+        with self._made(host, name, docker.run_argv(self._environment, name, self._labels)) as made:
+            yield ContainerShell(host, self._environment, name, self._host_address, made)
 
     @contextmanager
-    def _made(self, host: Shell, name: str, argv: Sequence[str]) -> Iterator[None]:
+    def _made(self, host: Shell, name: str, argv: Sequence[str]) -> Iterator[Completed]:
         try:
             made = host.run(argv, timeout_s=CALL_TIMEOUT_S)
             if made.exit_code:
                 raise self._unavailable(host, made)
-            yield
+            yield made
         except BaseException as error:
             # Also for Ctrl-C and for a start that failed half way: docker may have made it all the same.
             self._remove_after(error, host, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,25 @@ class NativeShell:
     def last_words(self) -> str:
         """Return nothing."""
         return ""
+
+    @property
+    def accelerator(self) -> None:
+        """None: nothing is emulated or virtualised by us."""
+        return None
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """Nothing: the host is there already."""
+        return {}
+
+    @property
+    def host_processes(self) -> str:
+        """Only those of the command."""
+        return ""
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return nothing."""
+        return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` on the host."""

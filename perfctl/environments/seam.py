@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -22,6 +23,32 @@ class EnvironmentShell(Shell, Protocol):
 
     def last_words(self) -> str:
         """Return what the environment said last (container state and log), for an error message."""
+        ...
+
+    @property
+    def accelerator(self) -> str | None:
+        """'kvm' or 'tcg' inside a guest, else None."""
+        ...
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """How long its opening took: seconds on the host's clock from the start to each step.
+
+        Natively nothing; 'made' for a container (the engine has started it); 'kernel' and 'ssh' for a guest.
+        """
+        ...
+
+    @property
+    def host_processes(self) -> str:
+        """How the host finds the processes of it.
+
+        'cgroup:TEXT' (their /proc/PID/cgroup has TEXT), 'pidfile:PATH' (that process and its threads), or ''
+        (no process but those of the command itself).
+        """
+        ...
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return what is kept with an invocation by name, e.g. "console"; may ask the host."""
         ...
 
 

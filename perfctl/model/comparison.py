@@ -19,6 +19,8 @@ class Observation:
     environment: str
     replicate: int
     value: float
+    accelerator: str | None = None
+    """'kvm' or 'tcg' when it was measured in a guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,5 @@ class Comparison:
     """True for the built-in A/A test: the baseline's second replicate against its first."""
     confounded: str = ""
     """What else differs between the two legs ('' when nothing does), e.g. another build of the tool."""
+    accelerator: str | None = None
+    """'kvm' or 'tcg' when the environment was a guest. Under 'tcg' the figures are no overhead."""

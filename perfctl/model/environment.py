@@ -1,19 +1,35 @@
-"""Where a benchmark runs: natively, in a container, in a VM."""
+"""Where a benchmark runs: natively, in a container, in a VM, or in a container inside a VM."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from perfctl.model.identity import content_hash
+
+Kind = Literal["native", "container", "vm"]
+Accelerator = Literal["kvm", "tcg"]
+DiskCache = Literal["none", "writeback", "writethrough", "directsync", "unsafe"]
+DiskIo = Literal["threads", "native", "io_uring"]
+
+# What every environment has said since the first database; later fields count only when they are set,
+# so that environments of before keep their keys.
+_ALWAYS_KEYED = ("name", "kind", "engine", "image", "network", "security_opt", "cap_add", "privileged")
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One way of running a command on a host. Two environments with equal fields are the same (`key`)."""
+    """One way of running a command on a host. Two environments with equal fields are the same (`key`).
+
+    A field that is None is left to the kind's own default; one that a kind cannot have is refused where
+    environments are read. `within` and `server` are environments themselves, so they compose:
+
+        container within vm     a container in a guest
+        vm with server native   a guest as the client of a native server on the peer
+    """
 
     name: str
-    kind: Literal["native", "container"]
+    kind: Kind
     description: str = ""
     engine: Literal["docker"] | None = None
     image: str | None = None
@@ -23,8 +39,46 @@ class Environment:
     cap_add: tuple[str, ...] = ()
     privileged: bool = False
 
+    # What it may use of the host; the same words for all kinds.
+    cpuset_cpus: str | None = None
+    """Host CPUs, as in '0-3,8'. In a vm each vCPU is pinned to one of them, in order."""
+    cpuset_mems: str | None = None
+    """NUMA nodes that memory may come from, as in '0' or '0-1'."""
+    cpu_quota: float | None = None
+    """CPU time per time, in CPUs: 1.5 is one and a half CPUs' worth."""
+    memory_mib: int | None = None
+    """Native and container: a limit. VM: the guest's memory."""
+
+    # A vm's own.
+    accelerator: Accelerator | None = None
+    """None: kvm where a probe guest has booted with it, else tcg (emulation)."""
+    vcpus: int | None = None
+    emulator_cpus: str | None = None
+    """Host CPUs of qemu's own threads, as in '0-1'; None: away from the vCPUs where there are others."""
+    hugepages: bool = False
+    disk_cache: DiskCache | None = None
+    disk_io: DiskIo | None = None
+
+    within: Environment | None = None
+    """The environment that this one is made in; None: the host."""
+    server: Environment | None = None
+    """Where the server of a network workload runs on the peer; None: in the same environment."""
+
     @property
     def key(self) -> str:
         """The content hash that names this environment in the database (its description does not count)."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "description"}
-        return content_hash(fields)
+        return content_hash(self._keyed())
+
+    @property
+    def outermost(self) -> Environment:
+        """The environment that stands on the host itself: this one, or what it is within."""
+        return self if self.within is None else self.within.outermost
+
+    def _keyed(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in _ALWAYS_KEYED}
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            if name in _ALWAYS_KEYED or name == "description" or value == field.default:
+                continue
+            fields[name] = value._keyed() if isinstance(value, Environment) else value
+        return fields

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -28,6 +29,11 @@ class Reason(StrEnum):
     TOOL_MISSING = "tool_missing"
     ENVIRONMENT_UNAVAILABLE = "environment_unavailable"
     ENVIRONMENT_DIED = "environment_died"
+    GUEST_PANICKED = "guest_panicked"
+    GUEST_SILENT = "guest_silent"
+    DISK_FULL = "disk_full"
+    OUT_OF_MEMORY = "out_of_memory"
+    NAME_TAKEN = "name_taken"
     SERVER_NOT_READY = "server_not_ready"
     SPOOL_FULL = "spool_full"
     SETUP_FAILED = "setup_failed"
@@ -62,3 +68,7 @@ class InvocationRecord:
     counters_after: bytes
     fingerprint_id: str | None
     """Content hash of the fingerprint taken inside the environment."""
+    accelerator: str | None = None
+    """'kvm' or 'tcg' when it ran in a guest. Values of different accelerators are never compared."""
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    """What else is kept of it, by name: 'console', 'domain_xml', 'host_view'."""

@@ -31,6 +31,8 @@ class Metric:
     direction: Direction
     description: str = ""
     headline: bool = False
+    show_difference: bool = False
+    """Whether a comparison tells the difference itself beside the ratio: what a start costs is milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

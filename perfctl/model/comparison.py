@@ -25,7 +25,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One environment against the baseline, for one benchmark, metric and target.
+    """One environment against the baseline, for one benchmark, metric, target and accelerator.
 
     `ratio` is environment / baseline (Hodges-Lehmann estimate of the block differences of logarithms,
     exponentiated), `low` and `high` its exact signed-rank interval, `p` the exact two-sided p-value.
@@ -50,11 +50,24 @@ class Comparison:
     blocks: int
     """Complete blocks that the figures rest on."""
     left_out: int
-    """Blocks that lack a valid value on one side."""
+    """Blocks that lack a valid value on one side, or have it under another accelerator."""
     note: str = ""
     is_aa: bool = False
     """True for the built-in A/A test: the baseline's second replicate against its first."""
     confounded: str = ""
     """What else differs between the two legs ('' when nothing does), e.g. another build of the tool."""
     accelerator: str | None = None
-    """'kvm' or 'tcg' when the environment was a guest. Under 'tcg' the figures are no overhead."""
+    """'kvm' or 'tcg' when the environment was a guest; `baseline_accelerator` when the baseline was one."""
+    baseline_accelerator: str | None = None
+    difference: float | None = None
+    """Hodges-Lehmann shift, environment - baseline, in the metric's unit; then its exact interval.
+
+    Only for a metric with `show_difference`, and where there is no ratio.
+    """
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether a side ran under 'tcg': the figures are no overhead then."""
+        return "tcg" in (self.accelerator, self.baseline_accelerator)

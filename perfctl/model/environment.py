@@ -67,18 +67,19 @@ class Environment:
     @property
     def key(self) -> str:
         """The content hash that names this environment in the database (its description does not count)."""
-        return content_hash(self._keyed())
+        return content_hash(self.identity())
 
     @property
     def outermost(self) -> Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
         return self if self.within is None else self.within.outermost
 
-    def _keyed(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that make it this environment: what `key` is the hash of, ready for JSON."""
         fields = {name: getattr(self, name) for name in _ALWAYS_KEYED}
         for name, field in self.__dataclass_fields__.items():
             value = getattr(self, name)
             if name in _ALWAYS_KEYED or name == "description" or value == field.default:
                 continue
-            fields[name] = value._keyed() if isinstance(value, Environment) else value
+            fields[name] = value.identity() if isinstance(value, Environment) else value
         return fields

@@ -1,22 +1,102 @@
 """Numbers from numbers: estimates, exact tests and intervals for paired differences. No I/O, no model.
 
-Arrays of differences have one comparison per row: thousands of comparisons of the same size cost little more
-than one.
+Differences are those of logarithms, so shares and ratios are one scale: 0.01 is about 1 %. What cannot be
+had is None with a reason, never 0; NaN and infinity raise ValueError. Arrays of differences have one
+comparison per row: thousands of comparisons of the same size cost little more than one. docs/measurement.md
+says why each rule is so.
+
+one host        paired, paired_rows     Hodges-Lehmann estimate, exact signed-rank interval and p
+                median_interval         order statistics
+a fleet         fleet                   the rule: t over hosts, or these hosts only; I^2; the range
+                over_hosts, stratified, heterogeneity, bca      its parts
+a suite         geometric_mean          aligned directions; refused when the sets differ
+many            benjamini_hochberg, holm
+how large       position, log_margin, practical_threshold       against the practical threshold
+how many        second_stage            Stein's second stage after the pilot
+                minimum_detectable_effect, blocks_needed        of the paired test
+                variance_components, best_repetitions           where the spread arises
+over time       change_points           E-divisive and the rule for an alarm
+health          clopper_pearson         of the A/A rate
+                outliers                flags
 """
 
+from perfctl.stats.change_points import ChangePoint, ChangeState, block_shift_p, change_points, e_divisive
+from perfctl.stats.equivalence import Position, log_margin, position
+from perfctl.stats.estimate import Estimate
+from perfctl.stats.fleet import FleetResult, Reach, SuiteResult, fleet, geometric_mean
 from perfctl.stats.hodges_lehmann import IntervalRank, estimates, interval_rank, intervals
+from perfctl.stats.hosts import Heterogeneity, bca, heterogeneity, over_hosts, standard_error
+from perfctl.stats.levels import best_repetitions, variance_components
+from perfctl.stats.multiplicity import benjamini_hochberg, holm
+from perfctl.stats.order import (
+    OUTLIER_LIMIT,
+    Threshold,
+    clopper_pearson,
+    median_interval,
+    outliers,
+    practical_threshold,
+)
 from perfctl.stats.paired import PairedResult, paired, paired_rows
+from perfctl.stats.precision import (
+    N_MAX,
+    PILOT_BLOCKS,
+    SecondStage,
+    blocks_needed,
+    minimum_detectable_effect,
+    minimum_detectable_effect_over_hosts,
+    second_stage,
+    spread,
+)
 from perfctl.stats.signed_rank import EXACT_UP_TO, p_value, p_values
+from perfctl.stats.stratified import stratified
 
 __all__ = [
     "EXACT_UP_TO",
+    "N_MAX",
+    "OUTLIER_LIMIT",
+    "PILOT_BLOCKS",
+    "ChangePoint",
+    "ChangeState",
+    "Estimate",
+    "FleetResult",
+    "Heterogeneity",
     "IntervalRank",
     "PairedResult",
+    "Position",
+    "Reach",
+    "SecondStage",
+    "SuiteResult",
+    "Threshold",
+    "bca",
+    "benjamini_hochberg",
+    "best_repetitions",
+    "block_shift_p",
+    "blocks_needed",
+    "change_points",
+    "clopper_pearson",
+    "e_divisive",
     "estimates",
+    "fleet",
+    "geometric_mean",
+    "heterogeneity",
+    "holm",
     "interval_rank",
     "intervals",
+    "log_margin",
+    "median_interval",
+    "minimum_detectable_effect",
+    "minimum_detectable_effect_over_hosts",
+    "outliers",
+    "over_hosts",
     "p_value",
     "p_values",
     "paired",
     "paired_rows",
+    "position",
+    "practical_threshold",
+    "second_stage",
+    "spread",
+    "standard_error",
+    "stratified",
+    "variance_components",
 ]

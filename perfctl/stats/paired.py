@@ -25,6 +25,17 @@ class PairedResult:
     confidence: float | None
     p: float | None
 
+    @property
+    def reason(self) -> str:
+        """Return why these figures support no claim; '' when they may. The figures themselves are exact."""
+        if self.n == 1:
+            return "one block has no p and no interval"
+        if self.low is None:
+            return f"{self.n} blocks have no interval, and no p that could be small"
+        if self.low == self.high:
+            return "zero variance: every block gave the same difference"
+        return ""
+
 
 def paired(differences: ArrayLike, *, confidence: float = 0.95) -> PairedResult:
     """Return the result for one sample. Raises ValueError for no differences, NaN or infinity."""

@@ -52,7 +52,7 @@ def p_values(rows: Floats) -> Floats:
 
 def _p_values_of(rows: Floats) -> Floats:
     n = rows.shape[1]
-    ranks = _doubled_ranks(rows)
+    ranks = doubled_ranks(rows)
     positive = np.where(rows > 0, ranks, 0).sum(axis=1)
     negative = np.where(rows < 0, ranks, 0).sum(axis=1)
     smaller = np.minimum(positive, negative)
@@ -63,11 +63,11 @@ def _p_values_of(rows: Floats) -> Floats:
         plain = (np.sort(ranks, axis=1) == 2 * np.arange(1, n + 1)).all(axis=1) & (rows != 0).all(axis=1)
         tail[plain] = null_cdf(n)[smaller[plain] // 2]
         for i in np.flatnonzero(~plain):
-            tail[i] = _tail(tuple(sorted(ranks[i][rows[i] != 0].tolist())), int(smaller[i]))
+            tail[i] = tail_probability(tuple(sorted(ranks[i][rows[i] != 0].tolist())), int(smaller[i]))
     return np.minimum(1.0, 2.0 * tail)
 
 
-def _doubled_ranks(rows: Floats) -> Integers:
+def doubled_ranks(rows: Floats) -> Integers:
     """Return twice the midranks of the absolute values within every row."""
     size = np.abs(rows)
     if rows.shape[1] > 64:
@@ -91,12 +91,12 @@ def null_cdf(n: int) -> Floats:
 
 
 @lru_cache(maxsize=4096)
-def _tail(doubled_ranks: tuple[int, ...], smaller: int) -> float:
+def tail_probability(ranks: tuple[int, ...], smaller: int) -> float:
     """Return P(T+ <= smaller) given the ranks of the differences that are not zero, all doubled."""
-    if not doubled_ranks:
+    if not ranks:
         return 1.0
-    divisor = math.gcd(*doubled_ranks)
-    distribution = _distribution([rank // divisor for rank in doubled_ranks], smaller // divisor)
+    divisor = math.gcd(*ranks)
+    distribution = _distribution([rank // divisor for rank in ranks], smaller // divisor)
     return float(distribution.sum())
 
 
@@ -115,9 +115,9 @@ def _distribution(ranks: Sequence[int], largest: int) -> Floats:
     return probability
 
 
-def _normal_tails(doubled_ranks: Integers, smaller: Integers) -> Floats:
+def _normal_tails(doubled: Integers, smaller: Integers) -> Floats:
     """Return P(T+ <= smaller) by the normal law with the conditional variance and a continuity correction."""
-    ranks = doubled_ranks / 2.0
+    ranks = doubled / 2.0
     mean = ranks.sum(axis=1) / 2.0
     deviation = np.sqrt((ranks**2).sum(axis=1) / 4.0)
     scores = np.divide(smaller / 2.0 + 0.5 - mean, deviation, out=np.zeros(len(mean)), where=deviation > 0)

@@ -1,0 +1,167 @@
+"""The rules for a fleet: which claim the hosts together support, and over a suite of benchmarks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from perfctl.stats.estimate import Estimate
+from perfctl.stats.hosts import Heterogeneity, heterogeneity, over_hosts, standard_error
+from perfctl.stats.laws import t_quantile
+from perfctl.stats.paired import PairedResult
+from perfctl.stats.stratified import stratified
+
+FEWEST_HOSTS = 5
+"""From here on a claim about hosts like these is made; below it is about these hosts only."""
+
+DISAGREE = 0.5
+"""I^2 above which one number for all hosts says too little, and their range is the headline."""
+
+
+class Reach(Enum):
+    """Whom a claim is about."""
+
+    HOSTS_LIKE_THESE = "hosts like these"
+    THESE_HOSTS_ONLY = "these hosts only"
+    ONE_HOST = "this host only"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetResult:
+    """What the hosts say together. All on the scale of the block differences (logarithms)."""
+
+    claim: Estimate
+    """The estimate to state: the mean over hosts, the common shift of these hosts, or the one host's own."""
+    reach: Reach
+    mean: Estimate
+    """Mean of per-host estimates with the t interval (H - 1), also where it is not the claim."""
+    heterogeneity: Heterogeneity
+    lowest: float | None
+    """Smallest and largest per-host estimate: the headline when `disagree`."""
+    highest: float | None
+
+    @property
+    def disagree(self) -> bool:
+        """Whether I^2 > 50 %."""
+        return self.heterogeneity.i2 is not None and self.heterogeneity.i2 > DISAGREE
+
+
+def fleet(hosts: Sequence[PairedResult], differences: Sequence[ArrayLike]) -> FleetResult:
+    """Return the claim of a fleet: one result and the block differences it came from per host, in one order.
+
+    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact signed-rank
+    test, for these hosts only. One host: its own result. Raises ValueError when the two have not the same
+    length.
+    """
+    if len(hosts) != len(differences):
+        raise ValueError("one row of differences is needed per host")
+    estimates = [host.estimate for host in hosts]
+    mean = over_hosts(estimates)
+    if len(hosts) >= FEWEST_HOSTS:
+        claim, reach = mean, Reach.HOSTS_LIKE_THESE
+    elif len(hosts) == 1:
+        claim, reach = _of_one(hosts[0]), Reach.ONE_HOST
+    else:
+        claim, reach = stratified(differences), Reach.THESE_HOSTS_ONLY
+    return FleetResult(
+        claim,
+        reach,
+        mean,
+        _heterogeneity(hosts),
+        min(estimates, default=None),
+        max(estimates, default=None),
+    )
+
+
+def _of_one(host: PairedResult) -> Estimate:
+    reason = host.reason if host.low is None else ""
+    return Estimate(host.n, host.estimate, host.low, host.high, host.confidence, host.p, reason)
+
+
+def _heterogeneity(hosts: Sequence[PairedResult]) -> Heterogeneity:
+    errors = [_error_of(host) for host in hosts]
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return Heterogeneity(len(hosts), None, None, None, "a host has no interval of its own")
+    return heterogeneity([host.estimate for host in hosts], known)
+
+
+def _error_of(host: PairedResult) -> float | None:
+    if host.low is None or host.high is None or host.confidence is None:
+        return None
+    return standard_error(host.low, host.high, host.confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """The geometric mean of benchmarks' ratios as a logarithm; above 0 is worse (slower, less)."""
+
+    benchmarks: tuple[str, ...]
+    claim: Estimate
+    """`n` is the number of hosts. exp() gives the ratio."""
+    reach: Reach
+
+
+def geometric_mean(
+    hosts: Sequence[Mapping[str, PairedResult]], *, higher_is_better: Mapping[str, bool]
+) -> SuiteResult:
+    """Return the mean logarithm over all benchmarks and hosts, with directions aligned and a 95 % interval.
+
+    `hosts` has per host a result per benchmark, `higher_is_better` the direction of every benchmark that
+    the mean is to cover. A rate's logarithm changes its sign, so that above 0 is always worse. Five hosts
+    or more: the t interval over per-host means. Fewer: the errors of all cells combined, se^2 = sum se_hb^2
+    / (H B)^2, with Satterthwaite's degrees of freedom, for these hosts only; there is no p then.
+
+    Hosts or benchmarks that are missing anywhere make the sets differ: refused, no estimate, with the reason
+    (means over different sets cannot be compared). Raises ValueError without a benchmark.
+    """
+    names = tuple(sorted(higher_is_better))
+    if not names:
+        raise ValueError("a geometric mean needs at least one benchmark")
+    reach = _reach(len(hosts))
+    refusal = _sets_differ(hosts, names)
+    if refusal:
+        return SuiteResult(names, Estimate(len(hosts), None, None, None, None, None, refusal), reach)
+    signs = np.array([-1.0 if higher_is_better[name] else 1.0 for name in names])
+    cells = np.array([[host[name].estimate for name in names] for host in hosts]) * signs
+    if reach is Reach.HOSTS_LIKE_THESE:
+        return SuiteResult(names, over_hosts(cells.mean(axis=1)), reach)
+    return SuiteResult(names, _of_cells(cells, [host[name] for host in hosts for name in names]), reach)
+
+
+def _reach(hosts: int) -> Reach:
+    if hosts == 1:
+        return Reach.ONE_HOST
+    return Reach.HOSTS_LIKE_THESE if hosts >= FEWEST_HOSTS else Reach.THESE_HOSTS_ONLY
+
+
+def _sets_differ(hosts: Sequence[Mapping[str, PairedResult]], names: Sequence[str]) -> str:
+    if not hosts:
+        return "no host has a result"
+    for number, host in enumerate(hosts, 1):
+        missing = [name for name in names if name not in host]
+        if missing:
+            return f"host {number} of {len(hosts)} has no result of {', '.join(missing)}"
+    return ""
+
+
+def _of_cells(cells: np.ndarray, results: Sequence[PairedResult]) -> Estimate:
+    mean = math.fsum(cells.reshape(-1).tolist()) / cells.size
+    count = len(cells)
+    errors = [_error_of(result) for result in results]
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return Estimate(count, mean, None, None, None, None, "a benchmark has too few blocks for an interval")
+    variances = [error**2 for error in known]
+    total = math.fsum(variances)
+    if total == 0:
+        return Estimate(count, mean, None, None, None, None, "no benchmark has any spread")
+    parts = zip(variances, results, strict=True)
+    degrees = total**2 / math.fsum(variance**2 / (result.n - 1) for variance, result in parts)
+    half = t_quantile(0.975, degrees) * math.sqrt(total) / cells.size
+    return Estimate(count, mean, mean - half, mean + half, 0.95, None)

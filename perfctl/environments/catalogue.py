@@ -1,4 +1,5 @@
-"""The built-in environments. Each relaxation of the stock container is an environment with a name of its own.
+"""The built-in environments. Each relaxation of the stock container is an environment with a name of its own,
+as is each way of being client of another environment's server.
 
 Suites may define more; these are what every suite can name without saying what they are.
 """
@@ -15,6 +16,10 @@ from perfctl.model import Environment
 IMAGE = "perfctl/perf-tools:latest"
 """The image that `perfctl provision` builds on each host from Dockerfile.perf."""
 
+VM_VCPUS = 2
+VM_MEMORY_MIB = 2048
+"""What a guest has that does not say: what the smallest hosts of a fleet can give."""
+
 
 def _container(
     name: str,
@@ -24,6 +29,8 @@ def _container(
     cap_add: tuple[str, ...] = (),
     privileged: bool = False,
     host_network: bool = False,
+    within: Environment | None = None,
+    server: Environment | None = None,
 ) -> Environment:
     return Environment(
         name=name,
@@ -35,14 +42,31 @@ def _container(
         security_opt=security_opt,
         cap_add=cap_add,
         privileged=privileged,
+        within=within,
+        server=server,
     )
 
 
+def _vm(name: str, description: str, *, server: Environment | None = None) -> Environment:
+    return Environment(
+        name=name,
+        kind="vm",
+        description=description,
+        vcpus=VM_VCPUS,
+        memory_mib=VM_MEMORY_MIB,
+        server=server,
+    )
+
+
+_NATIVE = Environment(
+    name="native", kind="native", description="The host itself: the baseline of every comparison."
+)
+_STOCK = _container("container", "A stock `docker run`: default seccomp, capabilities and bridge network.")
+_GUEST = _vm("vm", f"A guest on the test network's bridge: {VM_VCPUS} vCPUs, {VM_MEMORY_MIB} MiB.")
+
 _ALL = (
-    Environment(
-        name="native", kind="native", description="The host itself: the baseline of every comparison."
-    ),
-    _container("container", "A stock `docker run`: default seccomp, capabilities and bridge network."),
+    _NATIVE,
+    _STOCK,
     _container("container-hostnet", "Stock, but in the host's network namespace.", host_network=True),
     _container(
         "container-unconfined", "Stock, without the seccomp filter.", security_opt=("seccomp=unconfined",)
@@ -56,6 +80,11 @@ _ALL = (
     _container(
         "container-privileged", "Privileged: no seccomp, all capabilities and devices.", privileged=True
     ),
+    _container("container-to-native", "A stock container; servers run natively.", server=_NATIVE),
+    _GUEST,
+    _container("container-in-vm", "A stock container in a guest as `vm` is.", within=_GUEST),
+    _vm("vm-to-container", "A guest as `vm` is; servers run in a stock container.", server=_STOCK),
+    _vm("vm-to-native", "A guest as `vm` is; servers run natively.", server=_NATIVE),
 )
 
 CATALOGUE: Mapping[str, Environment] = MappingProxyType({each.name: each for each in _ALL})

@@ -16,7 +16,7 @@ from typing import Any
 from perfctl.environments.catalogue import CATALOGUE
 from perfctl.errors import SuiteError, UnknownName, UsageError
 from perfctl.model import Benchmark, Environment, Suite
-from perfctl.suites.environment import read_environment
+from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
 from perfctl.suites.table import Table, close_hint
 from perfctl.workloads import resolve_parameters, workload
@@ -103,7 +103,8 @@ def _read(path: Path, *, environments: Sequence[str] | None, overrides: Override
         where=f"{path}: [suite]",
         keys=("name", "description", "baseline", "environments", "blocks"),
     )
-    known = dict(CATALOGUE) | _own_environments(top, path)
+    own = Definitions(top.value("environments", dict, {}), path=str(path)).environments()
+    known = dict(CATALOGUE) | own
     baseline = head.value("baseline", str, DEFAULT_BASELINE)
     chosen = _environments(head, baseline, known, environments)
     blocks = head.value("blocks", int, DEFAULT_BLOCKS)
@@ -129,17 +130,6 @@ def _toml(path: Path) -> dict[str, Any]:
         raise SuiteError(f"cannot read the suite: {error}", where=str(path)) from error
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error
-
-
-def _own_environments(top: Table, path: Path) -> dict[str, Environment]:
-    """Return the environments that the file defines itself."""
-    own = {}
-    for name, content in top.value("environments", dict, {}).items():
-        where = f"{path}: [environments.{name}]"
-        if name in CATALOGUE:
-            raise SuiteError(f"{name} is a built-in environment", where=where, hint="give it another name")
-        own[name] = read_environment(name, content, where=where)
-    return own
 
 
 def _environments(

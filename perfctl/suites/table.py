@@ -49,6 +49,17 @@ class Table:
             raise self.wrong(key, f"must be {_KINDS[kind]}")
         return value
 
+    def optional(self, key: str, kind: type[_Value]) -> _Value | None:
+        """Return the value of a key, None when it is missing."""
+        return self.value(key, kind) if self.has(key) else None
+
+    def number(self, key: str) -> float | None:
+        """Return a number, whole or not, None when the key is missing."""
+        value = self._content.get(key)
+        if value is not None and type(value) not in (int, float):
+            raise self.wrong(key, "must be a number")
+        return None if value is None else float(value)
+
     def texts(self, key: str, default: Sequence[str] = ()) -> tuple[str, ...]:
         """Return a list of texts, none of them twice."""
         value = self._content.get(key, list(default))

@@ -73,8 +73,8 @@ def refusal(folder: Path, text: str | bytes) -> tuple[str, str, str]:
             "",
         ),
         (
-            HEAD + '[environments.y]\nkind = "vm"\n' + BENCHMARK,
-            "kind = 'vm': it must be one of 'native', 'container'",
+            HEAD + '[environments.y]\nkind = "jail"\n' + BENCHMARK,
+            "kind = 'jail': it must be one of 'native', 'container', 'vm'",
             "my.toml: [environments.y]",
             "",
         ),

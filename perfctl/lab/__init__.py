@@ -19,7 +19,7 @@ from typing import Any
 from perfctl import assets
 from perfctl.errors import Refused, UnknownName
 from perfctl.lab.engine import Engine, Labelled, needs_sudo
-from perfctl.lab.folder import LabFolder, LabState
+from perfctl.lab.folder import LAYOUT, LabFolder, LabState
 from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
 from perfctl.lab.topology import DEFAULT_NAME, TEST_MTU_BYTES, LabSpec, Member, Wish, members, settle, subnet
 from perfctl.model import Listener, Note, content_hash, ignore
@@ -75,9 +75,13 @@ def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
     existing = folder.read()
     spec = settle(wish, existing.spec if existing else None)
     lab = Lab(spec, folder.inventory, members(spec))
+    layout = existing.layout if existing else LAYOUT
     with folder.locked():
         engine = Engine()
         has_engine = engine.answers()
+        if layout < LAYOUT:
+            hint = "its hosts are no good for virtual machines until `perfctl lab down` and `perfctl lab up`"
+            listener(Note("warning", spec.name, f"made by an older perfctl: {hint}"))
         if has_engine and existing and existing.spec == spec and _is_up(folder, spec, engine):
             listener(Note("info", spec.name, f"already up: {spec.hosts} hosts, {folder.inventory}"))
             return lab
@@ -90,8 +94,9 @@ def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
         if has_engine and existing and engine.has_image(f"perfctl-lab:{existing.image_tag}"):
             # All hosts of a lab are made of the same bits, also those that join it later.
             tag = existing.image_tag
-        _build(folder, spec, archive, tag, listener)
-        folder.write(LabState(spec, tag, {item.name: item.id for item in _own(folder, engine)}))
+        _build(folder, LabState(spec, tag, {}, layout), archive, listener)
+        ids = {item.name: item.id for item in _own(folder, engine)}
+        folder.write(LabState(spec, tag, ids, layout))
     return lab
 
 
@@ -137,13 +142,14 @@ def down(
     return found
 
 
-def _build(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str, listener: Listener) -> None:
+def _build(folder: LabFolder, state: LabState, archive: Archive, listener: Listener) -> None:
     # Written first: what a build that is cut short leaves behind can then be taken down.
-    folder.write(LabState(spec, tag, {}))
+    folder.write(state)
+    spec = state.spec
     what = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
     listener(Note("info", spec.name, what))
     timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
-    _play(folder, "present", _up_variables(folder, spec, archive, tag), timeout_s, listener)
+    _play(folder, "present", _up_variables(folder, spec, archive, state.image_tag), timeout_s, listener)
 
 
 def _play(

@@ -14,6 +14,8 @@ from perfctl.errors import DataError, Refused, UsageError
 from perfctl.lab.topology import LabSpec
 
 _SCHEMA_VERSION = 1
+LAYOUT = 2
+"""What hosts are made of: 2 added devices and addresses for virtual machines."""
 _INVENTORY_MARK = "# Written by `perfctl lab up`"
 
 
@@ -24,6 +26,7 @@ class LabState:
     spec: LabSpec
     image_tag: str
     ids: dict[str, str]
+    layout: int = LAYOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class LabFolder:
         """Return the lab that was built here, or None. Raises DataError for a damaged state file."""
         try:
             document: Any = json.loads(self._state_file.read_text())
-            return LabState(LabSpec(**document["spec"]), document["image_tag"], document["ids"])
+            spec = LabSpec(**document["spec"])
+            return LabState(spec, document["image_tag"], document["ids"], document.get("layout", 1))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, UsageError) as error:

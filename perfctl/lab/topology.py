@@ -18,7 +18,8 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _FIRST_ADDRESS = 10
 """Host 1 gets the address after this one; docker takes the first of a subnet for itself."""
 _RANGE_PREFIX = 24
-"""Containers on a host get addresses of a range of this size inside the test subnet."""
+"""What runs on a host gets addresses of a range of this size inside the test subnet, half of it each for its
+containers and its guests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class Member:
     """With the prefix length of the test subnet."""
     container_range: str
     """Where the containers on this host get their addresses."""
+    guest_range: str
+    """Where its virtual machines, and the containers in them, get theirs."""
 
 
 def subnet(text: str) -> IPv4Network:
@@ -87,15 +90,17 @@ def subnet(text: str) -> IPv4Network:
 
 
 def members(spec: LabSpec) -> tuple[Member, ...]:
-    """Return the hosts: addresses from .11 on in both subnets, a /24 each for their containers."""
+    """Return the hosts: addresses from .11 on in both subnets, a /25 each for their containers and guests."""
     management, test = subnet(spec.management_subnet), subnet(spec.test_subnet)
-    range_size = 2 ** (32 - _RANGE_PREFIX)
+    halves = _RANGE_PREFIX + 1
+    half_size = 2 ** (32 - halves)
     return tuple(
         Member(
             name=f"{spec.name}-{number}",
             management_address=str(management[_FIRST_ADDRESS + number]),
             test_address=f"{test[_FIRST_ADDRESS + number]}/{test.prefixlen}",
-            container_range=f"{test[number * range_size]}/{_RANGE_PREFIX}",
+            container_range=f"{test[2 * number * half_size]}/{halves}",
+            guest_range=f"{test[(2 * number + 1) * half_size]}/{halves}",
         )
         for number in range(1, spec.hosts + 1)
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from perfctl.errors import Refused
 from perfctl.lab import HostStatus, Wish, down, status, up
@@ -81,6 +82,16 @@ def test_the_test_network_is_eth1_and_carries_jumbo_frames(lab: LabAtHand) -> No
     assert peer == "perfctl-test-2"
 
 
+def test_hosts_have_addresses_for_guests_and_the_machines_own_devices(lab: LabAtHand) -> None:
+    inventory = yaml.safe_load(lab.inventory.read_text())["all"]
+    assert inventory["vars"]["perf_vm_host"] is True
+    ranges = [host["perf_bridge_guest_range"] for host in inventory["hosts"].values()]
+    assert ranges == ["10.242.1.128/25", "10.242.2.128/25"]
+    for device in ("/dev/net/tun", "/dev/kvm", "/dev/vhost-net"):
+        inside = lab.inside(lab.hosts[0], "sh", "-c", f"test -c {device} && echo there || echo not there")
+        assert inside == ("there\n" if Path(device).exists() else "not there\n"), device
+
+
 def test_each_host_has_an_engine_of_its_own(lab: LabAtHand) -> None:
     ids = {lab.inside(host, "docker", "info", "--format", "{{.ID}} {{.Driver}}") for host in lab.hosts}
     assert len(ids) == 2
@@ -119,10 +130,10 @@ def test_what_is_missing_comes_back_and_what_is_foreign_is_refused(light_lab: Pa
 
     up(light_lab, Wish(LIGHT.name, hosts=2))
     assert [host.is_ready for host in status(light_lab, LIGHT.name)] == [True, True]
-    assert (
-        _ansible(light_lab / "inventory" / "perfctl-light.yml", "-m", "ansible.builtin.ping").count("SUCCESS")
-        == 2
-    )
+    inventory = light_lab / "inventory" / "perfctl-light.yml"
+    assert _ansible(inventory, "-m", "ansible.builtin.ping").count("SUCCESS") == 2
+    # Hosts without systemd are no hosts for virtual machines.
+    assert "perf_vm_host" not in inventory.read_text()
 
     with pytest.raises(Refused, match="another project has a lab of this name"):
         up(tmp_path, LIGHT)

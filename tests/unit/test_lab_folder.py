@@ -1,7 +1,9 @@
 """What a lab keeps in its project folder, and what it leaves alone."""
 
+import json
 import multiprocessing
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +25,16 @@ def test_what_is_written_is_read_back(folder):
         folder.write(STATE)
     assert folder.read() == STATE
     assert stat.S_IMODE(folder.state_dir.stat().st_mode) == 0o700
+
+
+def test_a_lab_of_an_older_perfctl_is_read_and_known_as_such(folder):
+    with folder.locked():
+        folder.write(STATE)
+    path = folder.state_dir / "lab.json"
+    document = json.loads(path.read_text())
+    del document["layout"]
+    path.write_text(json.dumps(document))
+    assert folder.read() == replace(STATE, layout=1)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"spec": {"name": "lab"}}', '{"spec": 1, "ids": {}}'])

@@ -12,24 +12,26 @@ SPEC = LabSpec("lab", 2, False, "172.31.240.0/24", "10.241.0.0/16")
 
 def test_each_host_has_its_addresses_and_its_own_range():
     first, second = members(SPEC)
-    assert (first.name, first.management_address, first.test_address, first.container_range) == (
+    assert (first.name, first.management_address, first.test_address) == (
         "lab-1",
         "172.31.240.11",
         "10.241.0.11/16",
-        "10.241.1.0/24",
     )
+    assert (first.container_range, first.guest_range) == ("10.241.1.0/25", "10.241.1.128/25")
     assert second.management_address == "172.31.240.12"
-    assert second.container_range == "10.241.2.0/24"
+    assert (second.container_range, second.guest_range) == ("10.241.2.0/25", "10.241.2.128/25")
 
 
 @pytest.mark.parametrize(
     ("hosts", "management", "test"),
     [(40, "172.31.240.0/24", "10.241.0.0/16"), (3, "192.168.7.0/28", "10.8.0.0/22")],
 )
-def test_no_two_hosts_or_containers_ever_share_an_address(hosts, management, test):
+def test_no_two_hosts_containers_or_guests_ever_share_an_address(hosts, management, test):
     spec = LabSpec("lab", hosts, True, management, test)
     everyone = members(spec)
-    ranges = [IPv4Network(member.container_range) for member in everyone]
+    ranges = [
+        IPv4Network(text) for member in everyone for text in (member.container_range, member.guest_range)
+    ]
     own = [IPv4Interface(member.test_address).ip for member in everyone]
     assert len({member.management_address for member in everyone}) == hosts
     assert len(set(own)) == hosts

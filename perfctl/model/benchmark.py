@@ -32,7 +32,7 @@ class Metric:
     description: str = ""
     headline: bool = False
     show_difference: bool = False
-    """Whether a comparison tells the difference itself beside the ratio: what a start costs is milliseconds."""
+    """Whether a comparison tells the difference itself beside the ratio: a start costs milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def acquire(connection: sqlite3.Connection, run_id: str, hosts: Sequence[Host], 
             raise HostLeased(
                 f"the run {other[0]} is measuring there",
                 where=host.name,
-                hint=f"wait for it, or stop it; the lease ends in {other[2] - now:.0f} s if nobody renews it",
+                hint=f"wait for it, or stop it; the lease ends by itself in {other[2] - now:.0f} s",
             )
         connection.execute(
             "INSERT INTO lease (machine, lease_id, run_id, host, holder, expires_at)"
@@ -74,15 +74,6 @@ def acquire(connection: sqlite3.Connection, run_id: str, hosts: Sequence[Host], 
             (machine_of(host), lease_id, run_id, host.name, holder(), now + ttl_s),
         )
     return lease_id
-
-
-def renew(connection: sqlite3.Connection, lease_id: str, ttl_s: float) -> None:
-    """Let a lease end `ttl_s` seconds from now. Raises HostLeased when it was lost to another run."""
-    cursor = connection.execute(
-        "UPDATE lease SET expires_at = ? WHERE lease_id = ?", (time.time() + ttl_s, lease_id)
-    )
-    if cursor.rowcount == 0:
-        raise HostLeased("the lease on the hosts ran out and another run took them")
 
 
 def release(connection: sqlite3.Connection, lease_id: str) -> None:

@@ -65,7 +65,9 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0) -> Rows:
     return Rows(tuple(column[0] for column in cursor.description), rows)
 
 
-_HINT = "one SELECT on v_run, v_invocation, v_value or v_sample; docs/database.md lists their columns"
+_HINT = (
+    "one SELECT on v_run, v_invocation, v_value, v_sample or v_artifact; docs/database.md has their columns"
+)
 
 
 def _query_error(error: Exception, timeout_s: float) -> Exception:

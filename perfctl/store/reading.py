@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 from perfctl.errors import UnknownName
 from perfctl.model import Direction, Metric, Observation, Reason, Status, Target
@@ -12,9 +14,11 @@ from perfctl.store.records import (
     BlockState,
     Count,
     Failure,
+    InvocationDetail,
     InvocationState,
     RunDetail,
     RunSummary,
+    StoredArtifact,
     StoredBenchmark,
     StoredEnvironment,
     StoredEvent,
@@ -31,20 +35,17 @@ def find_run(connection: sqlite3.Connection, wanted: str) -> str:
         if row is None:
             raise UnknownName("the database has no run yet", hint="`perfctl run --suite cpu` makes one")
         return str(row[0])
-    found = [
-        str(run_id)
-        for (run_id,) in connection.execute(
-            "SELECT run_id FROM run WHERE substr(run_id, 1, ?1) = ?2 OR substr(run_id, -?1) = ?2"
-            " ORDER BY run_id",
-            (len(wanted), wanted),
-        )
-    ]
-    if not wanted or not found:
-        raise UnknownName(
-            f"there is no run {wanted!r}", hint="`perfctl runs` lists them; 'latest' is the newest"
-        )
+    ids = (str(run_id) for (run_id,) in connection.execute("SELECT run_id FROM run ORDER BY run_id"))
+    return _only("run", wanted, ids, hint="`perfctl runs` lists them; 'latest' is the newest")
+
+
+def _only(kind: str, wanted: str, ids: Iterable[str], *, hint: str) -> str:
+    """Return the one id that begins or ends as wanted. Raises UnknownName."""
+    found = [key for key in ids if wanted and (key.startswith(wanted) or key.endswith(wanted))]
+    if not found:
+        raise UnknownName(f"there is no {kind} {wanted!r}", hint=hint)
     if len(found) > 1:
-        raise UnknownName(f"{len(found)} runs are called {wanted!r}: {', '.join(found[:5])}")
+        raise UnknownName(f"{len(found)} {kind}s are called {wanted!r}: {', '.join(found[:5])}")
     return found[0]
 
 
@@ -127,24 +128,79 @@ def counts(connection: sqlite3.Connection, run_id: str) -> list[Count]:
 
 
 def _failures(connection: sqlite3.Connection, run_id: str) -> tuple[Failure, ...]:
+    kept = defaultdict(list)
+    for invocation_id, name in connection.execute(
+        "SELECT invocation_id, name FROM v_artifact JOIN invocation USING (invocation_id)"
+        f" WHERE run_id = ? AND status <> 'ok' {_ARTIFACT_ORDER}",
+        (run_id,),
+    ):
+        kept[invocation_id].append(name)
     rows = connection.execute(
         "SELECT invocation_id, benchmark, host, peer, block, attempt, environment, status, reason, detail,"
         " exit_code FROM v_invocation WHERE run_id = ? AND status <> 'ok' ORDER BY started, invocation_id",
         (run_id,),
     )
-    return tuple(
-        Failure(
-            key,
-            benchmark,
-            Target(host, peer),
-            block,
-            attempt,
-            environment,
-            Status(status),
-            Reason(reason),
-            *rest,
-        )
-        for key, benchmark, host, peer, block, attempt, environment, status, reason, *rest in rows
+    return tuple(_failure(row, tuple(kept[row[0]])) for row in rows)
+
+
+def _failure(row: tuple[Any, ...], kept: tuple[str, ...]) -> Failure:
+    key, benchmark, host, peer, block, attempt, environment, status, reason, detail, exit_code = row
+    return Failure(
+        invocation_id=key,
+        benchmark=benchmark,
+        target=Target(host, peer),
+        block=block,
+        attempt=attempt,
+        environment=environment,
+        status=Status(status),
+        reason=Reason(reason),
+        detail=detail,
+        exit_code=exit_code,
+        kept=kept,
+    )
+
+
+_ARTIFACT_ORDER = "ORDER BY name LIKE 'counters_%', name LIKE 'std%', name"
+"""What was kept for the sake of a guest first: who looks for something looks for that."""
+
+
+def find_invocation(connection: sqlite3.Connection, run_id: str, wanted: str) -> str:
+    """Return the id of the run's invocation called `wanted`: an id, its unique beginning or end.
+
+    Raises UnknownName when there is none, or more than one.
+    """
+    rows = connection.execute(
+        "SELECT invocation_id FROM invocation JOIN block USING (block_id) WHERE run_id = ? ORDER BY 1",
+        (run_id,),
+    )
+    hint = f"`perfctl show {run_id}` names those that failed, v_invocation has all"
+    return _only("invocation", wanted, (str(key) for (key,) in rows), hint=hint)
+
+
+_DETAIL = (
+    *("invocation_id", "run_id", "benchmark", "target", "environment", "accelerator", "block", "attempt"),
+    *("replicate", "status", "reason", "detail", "exit_code", "started", "duration_s", "fingerprint_id"),
+)
+
+
+def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> InvocationDetail:
+    """Return all that is said of one invocation."""
+    *row, argv = connection.execute(
+        f"SELECT {', '.join(_DETAIL)}, argv_json FROM v_invocation WHERE invocation_id = ?", (invocation_id,)
+    ).fetchone()
+    fields = dict(zip(_DETAIL, row, strict=True))
+    kept = connection.execute(
+        f"SELECT name, size_bytes, sha256 FROM v_artifact WHERE invocation_id = ? {_ARTIFACT_ORDER}",
+        (invocation_id,),
+    )
+    return InvocationDetail(
+        **fields
+        | {
+            "status": Status(fields["status"]),
+            "reason": Reason(fields["reason"]) if fields["reason"] else None,
+            "argv": tuple(json.loads(argv)),
+            "artifacts": tuple(StoredArtifact(*item) for item in kept),
+        }
     )
 
 
@@ -198,7 +254,7 @@ ORDER BY run_benchmark.position, block.target, block_index
 """
 
 _VALUES = """
-SELECT block_id, position, metric_pk, environment_id, replicate, value
+SELECT block_id, position, metric_pk, environment_id, replicate, value, accelerator
 FROM block
 JOIN invocation USING (block_id)
 JOIN invocation_metric USING (invocation_pk)
@@ -217,19 +273,26 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
     metrics = _metrics(connection)
     environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
     # Names and order come from small tables: joining and sorting them in SQL takes three times as long.
-    values: dict[str, list[tuple[int, int, str, int, float]]] = defaultdict(list)
+    values: dict[str, list[tuple[int, int, str, int, float, str | None]]] = defaultdict(list)
     for block_id, *value in connection.execute(_VALUES, (run_id,)):
         values[block_id].append(tuple(value))
     ranks = {pk: rank for rank, pk in enumerate(metrics)}
     found = []
     for block_id, benchmark, host, peer, index in connection.execute(_BLOCKS_TO_COMPARE, (run_id,)):
         target = Target(host, peer)
-        for _, metric, environment, replicate, value in sorted(
+        for _, metric, environment, replicate, value, accelerator in sorted(
             values[block_id], key=lambda row: (row[0], ranks[row[1]])
         ):
             found.append(
                 Observation(
-                    benchmark, metrics[metric], target, index, environments[environment], replicate, value
+                    benchmark,
+                    metrics[metric],
+                    target,
+                    index,
+                    environments[environment],
+                    replicate,
+                    value,
+                    accelerator,
                 )
             )
     return found
@@ -238,9 +301,9 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
 def _metrics(connection: sqlite3.Connection) -> dict[int, Metric]:
     """Return every metric by its number, the headlines first."""
     return {
-        pk: Metric(name, unit, Direction(direction), description, bool(is_headline))
-        for pk, name, unit, direction, description, is_headline in connection.execute(
-            "SELECT metric_pk, name, unit, direction, description, is_headline FROM metric"
+        pk: Metric(name, unit, Direction(direction), description, bool(headline), bool(difference))
+        for pk, name, unit, direction, description, headline, difference in connection.execute(
+            "SELECT metric_pk, name, unit, direction, description, is_headline, show_difference FROM metric"
             " ORDER BY is_headline DESC, name, metric_pk"
         )
     }

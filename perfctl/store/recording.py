@@ -25,7 +25,7 @@ from perfctl.model import (
     content_hash,
     new_id,
 )
-from perfctl.store import artifact
+from perfctl.store import artifact, schema
 from perfctl.store.series import Series, Summary, pack
 
 Key = tuple[int, int]
@@ -45,13 +45,14 @@ class RunHeader:
 
 @dataclass(frozen=True, slots=True)
 class PreparedInvocation:
-    """An invocation ready to be written: hashed, compressed and summed up outside the writer thread."""
+    """An invocation ready to be written: hashed, compressed and summed up outside the writer thread.
+
+    `outputs` has its own output and counters, `artifacts` what else is kept; None is what has no bytes.
+    """
 
     record: InvocationRecord
-    stdout: artifact.Artifact | None
-    stderr: artifact.Artifact | None
-    counters_before: artifact.Artifact | None
-    counters_after: artifact.Artifact | None
+    outputs: Mapping[str, artifact.Artifact | None]
+    artifacts: Mapping[str, artifact.Artifact | None]
     series: list[tuple[Series, Summary]]
 
 
@@ -120,14 +121,12 @@ def _insert_host(connection: sqlite3.Connection, host: Host) -> str:
 
 
 def _insert_environment(connection: sqlite3.Connection, environment: Environment) -> None:
-    fields = {name: getattr(environment, name) for name in environment.__dataclass_fields__}
-    description = fields.pop("description")
     row = {
         "environment_id": environment.key,
         "name": environment.name,
         "kind": environment.kind,
-        "description": description,
-        "fields_json": canonical_json(fields),
+        "description": environment.description,
+        "fields_json": canonical_json(environment.identity()),
     }
     _insert(connection, "environment", row, once=True)
 
@@ -268,10 +267,8 @@ def prepare(record: InvocationRecord, series: Sequence[Series]) -> PreparedInvoc
         raise DataError(f"an invocation with the status {record.status} and the reason {record.reason}")
     return PreparedInvocation(
         record,
-        artifact.pack(record.stdout),
-        artifact.pack(record.stderr),
-        artifact.pack(record.counters_before),
-        artifact.pack(record.counters_after),
+        {name: artifact.pack(getattr(record, name)) for name in schema.OUTPUTS},
+        {name: artifact.pack(data) for name, data in record.artifacts.items()},
         [(one, one.summary()) for one in series],
     )
 
@@ -301,13 +298,15 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "started_at": record.started_at,
         "host_started_ns": record.host_started_ns,
         "host_ended_ns": record.host_ended_ns,
-        "stdout_sha256": artifact.insert(connection, prepared.stdout),
-        "stderr_sha256": artifact.insert(connection, prepared.stderr),
-        "counters_before_sha256": artifact.insert(connection, prepared.counters_before),
-        "counters_after_sha256": artifact.insert(connection, prepared.counters_after),
         "fingerprint_id": record.fingerprint_id,
+        "accelerator": record.accelerator,
     }
+    for name, output in prepared.outputs.items():
+        row[f"{name}_sha256"] = artifact.insert(connection, output)
     invocation_pk = int(_insert(connection, "invocation", row).lastrowid or 0)
+    for name, kept in prepared.artifacts.items():
+        link = {"invocation_pk": invocation_pk, "name": name, "sha256": artifact.insert(connection, kept)}
+        _insert(connection, "invocation_artifact", link)
     insert_samples(connection, invocation_pk, workload, prepared.series)
 
 
@@ -319,8 +318,16 @@ def _metric_id(workload: str, metric: Metric) -> str:
 def _insert_metric(connection: sqlite3.Connection, workload: str, metric: Metric) -> int:
     """Return the metric's number in this file; the first description seen is kept."""
     metric_id = _metric_id(workload, metric)
-    found = connection.execute("SELECT metric_pk FROM metric WHERE metric_id = ?", (metric_id,)).fetchone()
+    found = connection.execute(
+        "SELECT metric_pk, show_difference FROM metric WHERE metric_id = ?", (metric_id,)
+    ).fetchone()
     if found is not None:
+        if found[1] != metric.show_difference:
+            # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
+            connection.execute(
+                "UPDATE metric SET show_difference = ? WHERE metric_pk = ?",
+                (int(metric.show_difference), found[0]),
+            )
         return int(found[0])
     row = {
         "metric_id": metric_id,
@@ -330,6 +337,7 @@ def _insert_metric(connection: sqlite3.Connection, workload: str, metric: Metric
         "direction": metric.direction.value,
         "is_headline": int(metric.headline),
         "description": metric.description,
+        "show_difference": int(metric.show_difference),
     }
     return int(_insert(connection, "metric", row).lastrowid or 0)
 

@@ -56,7 +56,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An invocation that is not `ok`, and why."""
+    """An invocation that is not `ok`, and why. `kept` names its artifacts."""
 
     invocation_id: str
     benchmark: str
@@ -68,6 +68,40 @@ class Failure:
     reason: Reason
     detail: str
     exit_code: int | None
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArtifact:
+    """Something that is kept of an invocation. `sha256` is None when it has no bytes."""
+
+    name: str
+    size_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationDetail:
+    """All that is said of one invocation. `duration_s` is by its host's clock, `started` UTC text."""
+
+    invocation_id: str
+    run_id: str
+    benchmark: str
+    target: str
+    environment: str
+    accelerator: str | None
+    block: int
+    attempt: int
+    replicate: int
+    status: Status
+    reason: Reason | None
+    detail: str
+    exit_code: int | None
+    started: str
+    duration_s: float | None
+    argv: tuple[str, ...]
+    fingerprint_id: str | None
+    artifacts: tuple[StoredArtifact, ...]
 
 
 @dataclass(frozen=True, slots=True)

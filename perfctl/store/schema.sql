@@ -68,6 +68,7 @@ CREATE TABLE metric (
 	direction TEXT NOT NULL,
 	is_headline INTEGER NOT NULL,
 	description TEXT NOT NULL,
+	show_difference INTEGER DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_metric PRIMARY KEY (metric_pk),
 	CONSTRAINT uq_metric_metric_id UNIQUE (metric_id)
 )
@@ -231,9 +232,11 @@ CREATE TABLE invocation (
 	counters_before_sha256 TEXT,
 	counters_after_sha256 TEXT,
 	fingerprint_id TEXT,
+	accelerator TEXT,
 	CONSTRAINT pk_invocation PRIMARY KEY (invocation_pk),
 	CONSTRAINT ck_invocation_status CHECK (status IN ('ok', 'failed', 'skipped', 'interrupted')),
 	CONSTRAINT ck_invocation_reason CHECK ((status = 'ok') = (reason IS NULL)),
+	CONSTRAINT ck_invocation_accelerator CHECK (accelerator IN ('kvm', 'tcg')),
 	CONSTRAINT uq_invocation_invocation_id UNIQUE (invocation_id),
 	CONSTRAINT uq_invocation_block_id_environment_id_replicate UNIQUE (block_id, environment_id, replicate),
 	CONSTRAINT fk_invocation_block_id_block FOREIGN KEY(block_id) REFERENCES block (block_id),
@@ -244,6 +247,18 @@ CREATE TABLE invocation (
 	CONSTRAINT fk_invocation_counters_after_sha256_artifact FOREIGN KEY(counters_after_sha256) REFERENCES artifact (sha256),
 	CONSTRAINT fk_invocation_fingerprint_id_fingerprint FOREIGN KEY(fingerprint_id) REFERENCES fingerprint (fingerprint_id)
 )
+ STRICT;
+
+CREATE TABLE invocation_artifact (
+	invocation_pk INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	sha256 TEXT,
+	CONSTRAINT pk_invocation_artifact PRIMARY KEY (invocation_pk, name),
+	CONSTRAINT ck_invocation_artifact_name CHECK (NOT name IN ('stdout', 'stderr', 'counters_before', 'counters_after')),
+	CONSTRAINT fk_invocation_artifact_invocation_pk_invocation FOREIGN KEY(invocation_pk) REFERENCES invocation (invocation_pk),
+	CONSTRAINT fk_invocation_artifact_sha256_artifact FOREIGN KEY(sha256) REFERENCES artifact (sha256)
+)
+ WITHOUT ROWID,
  STRICT;
 
 CREATE TABLE invocation_metric (

@@ -24,7 +24,7 @@ from perfctl.model import (
 )
 from perfctl.store import artifact, derived, lease, reading, recording, schema, series
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
-from perfctl.store.records import BlockState, Count, Reparsed, RunDetail, RunSummary
+from perfctl.store.records import BlockState, Count, InvocationDetail, Reparsed, RunDetail, RunSummary
 from perfctl.store.writer import Writer
 
 T = TypeVar("T")
@@ -114,10 +114,6 @@ class Store:
         _check_word("status of a run", status, schema.RUN_STATUSES[1:])
         self._write(lambda connection: recording.update_run(connection, run_id, status))
 
-    def record_fingerprint(self, fingerprint: Fingerprint) -> str:
-        """Store the static facts, once per content, and return their key."""
-        return self._write(lambda connection: recording.insert_fingerprint(connection, fingerprint))
-
     def record_host_snapshot(
         self, run_id: str, host: str, phase: Literal["before", "after"], fingerprint: Fingerprint
     ) -> str:
@@ -165,11 +161,12 @@ class Store:
     def record_invocation(
         self, record: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
     ) -> None:
-        """Store an execution, its raw output and its samples, all or nothing.
+        """Store an execution, its raw output, what else is kept of it, and its samples, all or nothing.
 
         Raises DataError for a sample of an undeclared metric, in another unit than its metric's, or that is
-        no finite number; for one index twice; for a status that is not ok and has no reason; and for an
-        invocation that is already there. Nothing is stored then.
+        no finite number; for one index twice; for a status that is not ok and has no reason; for an
+        artifact that is called as an output is; and for an invocation that is already there. Nothing is
+        stored then.
         """
         prepared = recording.prepare(record, series.group(metrics, samples))
         self._write(lambda connection: recording.insert_invocation(connection, prepared))
@@ -196,10 +193,6 @@ class Store:
         Raises HostLeased when a run that is alive holds one of them.
         """
         return self._write(lambda connection: lease.acquire(connection, run_id, hosts, ttl_s))
-
-    def renew_lease(self, lease_id: str, ttl_s: float) -> None:
-        """Keep the hosts for `ttl_s` seconds from now. Raises HostLeased when they were lost."""
-        self._write(lambda connection: lease.renew(connection, lease_id, ttl_s))
 
     def release_lease(self, lease_id: str) -> None:
         """Give the hosts back; again is harmless."""
@@ -246,6 +239,13 @@ class Store:
         """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""
         with self._reading() as connection:
             return reading.digests(connection, reading.find_run(connection, run))
+
+    def invocation(self, run: str, invocation: str) -> InvocationDetail:
+        """Return all that is said of an invocation: an id, its unique beginning or end, within the run."""
+        with self._reading() as connection:
+            run_id = reading.find_run(connection, run)
+            found = reading.find_invocation(connection, run_id, invocation)
+            return reading.invocation_detail(connection, found)
 
     def artifact(self, sha256: str) -> bytes:
         """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""

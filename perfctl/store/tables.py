@@ -5,7 +5,8 @@
      │──< event, lease
      └──< block ──< invocation ──< sample, series         what was measured
                         │  └─────< invocation_metric      derived: one row per invocation and metric
-                        └──> artifact                     raw output
+                        ├──> artifact                     raw output
+                        └──< invocation_artifact >── artifact     what else is kept, by name
 
 Keys are UUIDv7 (what happens once) or content hashes (what is the same everywhere). `invocation` and `metric`
 also have a small integer, used only inside one file, because a million samples refer to them.
@@ -16,11 +17,11 @@ change here write a migration, then `python -m perfctl.store.tables > perfctl/st
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BLOB, INTEGER, REAL, TEXT
 
-from perfctl.store.schema import BLOCK_STATUSES, INVOCATION_STATUSES, RUN_STATUSES
+from perfctl.store.schema import ACCELERATORS, BLOCK_STATUSES, INVOCATION_STATUSES, OUTPUTS, RUN_STATUSES
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -185,7 +186,8 @@ class EnvironmentSnapshot(Table):
 
 
 class Metric(Table):
-    """One quantity of a workload; `metric_id` is the hash of workload, name, unit, direction and headline."""
+    """One quantity of a workload; `metric_id` is the hash of workload, name, unit, direction and headline.
+    How it is told (`description`, `show_difference`) is no part of what it is."""
 
     __tablename__ = "metric"
     __table_args__ = (UniqueConstraint("metric_id"), {"sqlite_strict": True})
@@ -197,6 +199,7 @@ class Metric(Table):
     direction: Mapped[str]
     is_headline: Mapped[int]
     description: Mapped[str]
+    show_difference: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class Block(Table):
@@ -239,6 +242,7 @@ class Invocation(Table):
     __table_args__ = (
         CheckConstraint(_one_of("status", INVOCATION_STATUSES), name="status"),
         CheckConstraint("(status = 'ok') = (reason IS NULL)", name="reason"),
+        CheckConstraint(_one_of("accelerator", ACCELERATORS), name="accelerator"),
         UniqueConstraint("invocation_id"),
         UniqueConstraint("block_id", "environment_id", "replicate"),
         {"sqlite_strict": True},
@@ -262,6 +266,22 @@ class Invocation(Table):
     counters_before_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
     counters_after_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
     fingerprint_id: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.fingerprint_id"))
+    accelerator: Mapped[str | None]
+
+
+class InvocationArtifact(Table):
+    """What else is kept of an invocation: a guest's console, its domain. NULL: it is there and empty."""
+
+    __tablename__ = "invocation_artifact"
+    __table_args__ = (
+        CheckConstraint(f"NOT {_one_of('name', OUTPUTS)}", name="name"),
+        {"sqlite_strict": True, "sqlite_with_rowid": False},
+    )
+    invocation_pk: Mapped[int] = mapped_column(
+        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
 
 
 class Sample(Table):

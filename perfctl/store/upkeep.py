@@ -106,7 +106,14 @@ def _artifacts(connection: sqlite3.Connection) -> list[str]:
             artifact.unpack(sha256, size_bytes, content)
         except DataError as error:
             problems.append(error.message)
-    return problems
+    orphans = connection.execute(f"SELECT sha256 FROM artifact EXCEPT {_REFERENCES} ORDER BY 1")
+    return problems + [f"the artifact {sha256} belongs to no invocation" for (sha256,) in orphans]
+
+
+_REFERENCES = " EXCEPT ".join(
+    ["SELECT sha256 FROM invocation_artifact"]
+    + [f"SELECT {name}_sha256 FROM invocation" for name in schema.OUTPUTS]
+)
 
 
 def _derived(connection: sqlite3.Connection) -> list[str]:

@@ -43,6 +43,7 @@ SELECT
     host.name AS host,
     peer.name AS peer,
     environment.name AS environment,
+    invocation.accelerator,
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
@@ -73,6 +74,7 @@ SELECT
     block.benchmark,
     block.target,
     environment.name AS environment,
+    invocation.accelerator,
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
@@ -105,6 +107,7 @@ SELECT
     block.benchmark,
     block.target,
     environment.name AS environment,
+    invocation.accelerator,
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
@@ -121,3 +124,27 @@ JOIN invocation ON invocation.invocation_pk = sample.invocation_pk
 JOIN metric ON metric.metric_pk = sample.metric_pk
 JOIN block ON block.block_id = invocation.block_id
 JOIN environment ON environment.environment_id = invocation.environment_id;
+
+CREATE VIEW v_artifact AS
+SELECT
+    block.run_id,
+    invocation.invocation_id,
+    kept.name,
+    coalesce(artifact.size_bytes, 0) AS size_bytes,
+    kept.sha256
+FROM (
+    SELECT invocation_pk, name, sha256 FROM invocation_artifact
+    UNION ALL
+    SELECT invocation_pk, 'stdout', stdout_sha256 FROM invocation WHERE stdout_sha256 IS NOT NULL
+    UNION ALL
+    SELECT invocation_pk, 'stderr', stderr_sha256 FROM invocation WHERE stderr_sha256 IS NOT NULL
+    UNION ALL
+    SELECT invocation_pk, 'counters_before', counters_before_sha256 FROM invocation
+    WHERE counters_before_sha256 IS NOT NULL
+    UNION ALL
+    SELECT invocation_pk, 'counters_after', counters_after_sha256 FROM invocation
+    WHERE counters_after_sha256 IS NOT NULL
+) AS kept
+JOIN invocation ON invocation.invocation_pk = kept.invocation_pk
+JOIN block ON block.block_id = invocation.block_id
+LEFT JOIN artifact ON artifact.sha256 = kept.sha256;

@@ -80,6 +80,16 @@ def test_observations_come_from_the_last_complete_attempt(store):
     assert [item.value for item in store.observations(run_id)] == [3.0]
 
 
+def test_observations_say_which_accelerator_ran_a_guest(store):
+    run_id = cases.begin_run(store)
+    for index, accelerator in enumerate(["kvm", "tcg", None]):
+        block_id = store.begin_block(run_id, cases.block(index=index), 1)
+        done = cases.record(block_id, "container", accelerator=accelerator)
+        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+        store.end_block(block_id, "complete")
+    assert [item.accelerator for item in store.observations(run_id)] == ["kvm", "tcg", None]
+
+
 def test_a_block_that_never_was_complete_gives_what_its_last_attempt_measured(store):
     run_id = cases.begin_run(store)
     for attempt, value in enumerate([1.0, 2.0], start=1):
@@ -198,6 +208,38 @@ def test_named_overhead_is_the_median_of_the_blocks_ratios(store, run_id):
         ("cpu-1", 2, pytest.approx(0.85)),
         ("stream", 1, 0.5),
     ]
+
+
+def measure_guests(store, of: list[tuple[str | None, str | None, float]]) -> str:
+    """Store a block per (accelerator of the baseline, of the other, its value); the baseline's is 100."""
+    run_id = cases.begin_run(store)
+    for index, (base, other, value) in enumerate(of):
+        block_id = store.begin_block(run_id, cases.block(index=index), 1)
+        for name, accelerator, number in (("native", base, 100.0), ("container", other, value)):
+            done = cases.record(block_id, name, accelerator=accelerator)
+            store.record_invocation(done, cases.METRICS, cases.samples(number))
+        store.end_block(block_id, "complete")
+    return run_id
+
+
+def overheads(store) -> list[tuple[object, ...]]:
+    found = query(store, named_query("overhead").sql)
+    wanted = [found.columns.index(name) for name in ("accelerator", "blocks", "ratio", "remark")]
+    return [tuple(row[place] for place in wanted) for row in found.rows]
+
+
+def test_named_overhead_keeps_accelerators_apart_and_marks_what_is_emulated(store):
+    mark = "emulated: not an overhead figure"
+    measure_guests(store, [(None, "kvm", 90.0), (None, "kvm", 90.0), (None, "tcg", 5.0)])
+    assert overheads(store) == [("kvm", 2, 0.9, None), ("tcg", 1, 0.05, mark)]
+
+
+def test_named_overhead_never_crosses_accelerators(store):
+    mark = "emulated: not an overhead figure"
+    measure_guests(
+        store, [("kvm", "kvm", 90.0), ("kvm", "tcg", 5.0), ("tcg", "tcg", 80.0), ("tcg", None, 900.0)]
+    )
+    assert overheads(store) == [("tcg", 1, 9.0, mark), ("kvm", 1, 0.9, None), ("tcg", 1, 0.8, mark)]
 
 
 def test_named_failures_lists_what_went_wrong(store, run_id):

@@ -59,6 +59,16 @@ def test_samples_of_a_wrong_parser_are_replaced(store):
     assert [look.problems for look in check(store)] == [(), (), (), ()]
 
 
+def test_what_else_was_kept_of_a_guest_stays(store):
+    run_id, block_id = begin(store)
+    wrong = [replace(sample, value=sample.value * 1000) for sample in SAMPLES]
+    record(store, block_id, wrong, id="guest", accelerator="tcg", artifacts={"console": b"perfctl: ssh\n"})
+    before = store.invocation(run_id, "guest")
+    assert store.reparse(run_id).changed == 1
+    assert store.invocation(run_id, "guest") == before
+    assert [look.problems for look in check(store)] == [(), (), (), ()]
+
+
 def test_a_block_that_only_failed_in_the_parser_becomes_complete(store):
     run_id, block_id = begin(store)
     for planned in cases.ORDER:

@@ -24,6 +24,8 @@ from perfctl.store import (
 from perfctl.store.migration import MIGRATIONS, migrate
 from tests.unit import store_cases as cases
 
+DATA = Path(__file__).parents[1] / "data" / "database"
+
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
@@ -36,7 +38,10 @@ def filled(tmp_path: Path) -> Path:
         block_id = store.begin_block(run_id, cases.block(index=1), 1)
         noise = random.Random(1)
         long = cases.samples(*(noise.uniform(0, 1) for _ in range(300)), metric=cases.LATENCY, warmups=7)
-        store.record_invocation(cases.record(block_id), cases.METRICS, long)
+        guest = cases.record(
+            block_id, accelerator="kvm", artifacts={"console": b"perfctl: ssh\n", "empty": b""}
+        )
+        store.record_invocation(guest, cases.METRICS, long)
         store.end_block(block_id, "complete")
         store.end_run(run_id, "complete")
     return path
@@ -99,6 +104,13 @@ def test_a_sound_database_has_no_problems(filled):
         ("UPDATE artifact SET content = x'00'", "raw outputs", "cannot be unpacked"),
         ("UPDATE artifact SET size_bytes = 1", "raw outputs", "damaged"),
         ("DELETE FROM artifact", "references", "refers to a row of artifact"),
+        (
+            "DELETE FROM artifact WHERE size_bytes = 13",
+            "references",
+            "row None of invocation_artifact refers",
+        ),
+        ("DELETE FROM invocation_artifact", "raw outputs", "belongs to no invocation"),
+        ("UPDATE invocation SET counters_after_sha256 = NULL", "raw outputs", "belongs to no invocation"),
     ],
 )
 def test_what_is_wrong_is_found_and_named(filled, statement, name, words):
@@ -232,8 +244,8 @@ NEXT_MIGRATION = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -255,7 +267,7 @@ def next_scripts(tmp_path):
     def make(extra: str = "pass") -> Path:
         scripts: Path = tmp_path / "migrations"
         shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0002_next.py").write_text(NEXT_MIGRATION.replace("EXTRA", extra))
+        (scripts / "versions" / "0003_next.py").write_text(NEXT_MIGRATION.replace("EXTRA", extra))
         return scripts
 
     return make
@@ -265,7 +277,7 @@ def test_a_migration_that_rebuilds_parents_keeps_every_row(filled, next_scripts)
     before = dump(filled)
     migrate(filled, scripts=next_scripts())
     after = dump(filled)
-    assert after["alembic_version"] == [("0002",)]
+    assert after["alembic_version"] == [("0003",)]
     assert [row[:-1] for row in after["run"]] == before["run"]
     assert [row[:-1] for row in after["invocation"]] == before["invocation"]
     for name in before.keys() - {"alembic_version", "run", "invocation"}:
@@ -297,16 +309,66 @@ def test_a_migration_that_fails_changes_nothing(filled, next_scripts, extra, err
 def test_upgrade_makes_a_backup_first(filled, next_scripts, monkeypatch):
     scripts = next_scripts()
     before = dump(filled)
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", "0003")
     monkeypatch.setattr("perfctl.store.migration.MIGRATIONS", scripts)
-    with pytest.raises(SchemaMismatch, match="0001"):
+    with pytest.raises(SchemaMismatch, match="0002"):
         open_store(filled)
     done = upgrade(filled)
-    assert (done.before, done.after) == ("0001", "0002")
+    assert (done.before, done.after) == ("0002", "0003")
     assert done.backup is not None
     assert dump(done.backup) == before
-    assert dump(filled)["alembic_version"] == [("0002",)]
+    assert dump(filled)["alembic_version"] == [("0003",)]
     assert upgrade(filled).backup is None
+
+
+@pytest.fixture
+def of_0001(tmp_path):
+    """A database as the first schema's perfctl left it: three blocks, a failure, facts, an event, a lease."""
+    path: Path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    connection.executescript((DATA / "0001.sql").read_text())
+    connection.close()
+    return path
+
+
+def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
+    before = dump(of_0001)
+    assert {
+        name: len(rows) for name, rows in before.items() if name in ("invocation", "sample", "series")
+    } == {
+        "invocation": 8,
+        "sample": 6,
+        "series": 1,
+    }
+    assert all(before.values()), "every table of the old file has rows"
+    with pytest.raises(SchemaMismatch, match="0001") as refused:
+        open_store(of_0001, read_only=True)
+    assert "perfctl db upgrade" in (refused.value.hint or "")
+    done = upgrade(of_0001)
+    assert (done.before, done.after) == ("0001", schema.REVISION)
+    assert done.backup is not None and dump(done.backup) == before
+    after = dump(of_0001)
+    assert after.pop("alembic_version") == [(schema.REVISION,)]
+    assert after.pop("invocation_artifact") == []
+    assert after.pop("invocation") == [(*row, None) for row in before.pop("invocation")]
+    assert after.pop("metric") == [(*row, 0) for row in before.pop("metric")]
+    before.pop("alembic_version")
+    assert after == before
+
+
+def test_an_upgraded_database_is_one_like_any_other(of_0001, tmp_path):
+    upgrade(of_0001)
+    assert problems(of_0001) == {}
+    created = tmp_path / "created.db"
+    open_store(created, create=True).close()
+    assert structure(of_0001) == structure(created)
+    with open_store(of_0001) as store:
+        assert [item.value for item in store.observations("latest")][:3] == [90.0, 100.0, 101.0]
+        assert {item.accelerator for item in store.observations("latest")} == {None}
+        block_id = store.begin_block(store.run_id("latest"), cases.block(index=5), 1)
+        guest = cases.record(block_id, accelerator="tcg", artifacts={"console": b"perfctl: ssh\n"})
+        store.record_invocation(guest, cases.METRICS, cases.samples(1.0))
+    assert problems(of_0001) == {}
 
 
 def test_upgrade_refuses_a_newer_database(filled):

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, UnknownName, UsageError
-from perfctl.model import Fact, FactState, Fingerprint, Reason, Sample, Status, Target
+from perfctl.model import (
+    Environment,
+    Fact,
+    FactState,
+    Fingerprint,
+    Reason,
+    Sample,
+    Status,
+    Target,
+    content_hash,
+)
 from perfctl.store import Count, InvocationState, Store, open_store
 from tests.unit import store_cases as cases
 
@@ -83,6 +95,95 @@ def test_raw_output_comes_back_and_equal_output_is_kept_once(store, path):
     assert store.artifact(digests[0][1]) == b"warning: \xff\n"
     assert rows(path, "SELECT count(*) FROM artifact") == [(4,)]
     assert rows(path, "SELECT count(*) FROM artifact WHERE length(content) > size_bytes + 32") == [(0,)]
+
+
+CONSOLE = b"[    0.0] Linux\r\nperfctl: ssh\n\x1b[0m\xff\n" * 50
+
+
+def test_a_guests_accelerator_and_what_was_kept_of_it_come_back(store, path):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    kept = {"console": CONSOLE, "domain_xml": b"<domain/>", "host_view": b""}
+    done = cases.record(
+        block_id,
+        "container",
+        status=Status.FAILED,
+        reason=Reason.GUEST_PANICKED,
+        stdout=b"",
+        accelerator="tcg",
+        artifacts=kept,
+    )
+    store.record_invocation(done, cases.METRICS, [])
+    detail = store.invocation("latest", done.id)
+    assert (detail.invocation_id, detail.run_id, detail.accelerator) == (done.id, run_id, "tcg")
+    assert (detail.status, detail.reason, detail.duration_s) == (Status.FAILED, Reason.GUEST_PANICKED, 2.5)
+    assert (detail.argv, detail.block, detail.attempt) == (("sysbench", "cpu", "run"), 0, 1)
+    sizes = {item.name: item.size_bytes for item in detail.artifacts}
+    assert sizes == {
+        "console": len(CONSOLE),
+        "domain_xml": 9,
+        "host_view": 0,
+        "counters_before": 11,
+        "counters_after": 11,
+    }
+    digests = {item.name: item.sha256 for item in detail.artifacts}
+    assert store.artifact(str(digests["console"])) == CONSOLE
+    assert digests["host_view"] is None
+    assert store.run(run_id).failures[0].kept == tuple(sizes)
+    assert rows(path, "SELECT count(*) FROM v_artifact WHERE run_id <> ''") == [(5,)]
+
+
+def test_a_console_like_another_is_kept_once(store, path):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    for replicate in (1, 2):
+        done = cases.record(block_id, replicate=replicate, accelerator="kvm", artifacts={"console": CONSOLE})
+        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    assert rows(path, "SELECT count(*), count(DISTINCT sha256) FROM invocation_artifact") == [(2, 1)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"accelerator": "xen"}, {"artifacts": {"stdout": b"another"}}, {"artifacts": {"counters_after": b""}}],
+)
+def test_an_unknown_accelerator_or_a_taken_name_is_refused_and_nothing_is_kept(store, path, changes):
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(DataError, match="CHECK"):
+        store.record_invocation(cases.record(block_id, **changes), cases.METRICS, cases.samples(1.0))
+    assert rows(path, "SELECT (SELECT count(*) FROM invocation), count(*) FROM artifact") == [(0, 0)]
+
+
+def test_an_invocation_is_found_by_beginning_or_end_within_its_run(store):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    for replicate, key in ((1, "aa11"), (2, "aa22")):
+        store.record_invocation(cases.record(block_id, replicate=replicate, id=key), (), [])
+    other = cases.begin_run(store)
+    assert store.invocation(run_id, "aa1").replicate == 1
+    assert store.invocation(run_id, "22").replicate == 2
+    with pytest.raises(UnknownName, match="2 invocations are called 'aa': aa11, aa22"):
+        store.invocation(run_id, "aa")
+    for run, wrong in ((run_id, "x"), (run_id, ""), (other, "aa11")):
+        with pytest.raises(UnknownName, match="no invocation"):
+            store.invocation(run, wrong)
+
+
+def test_how_a_metric_is_told_is_what_the_newest_program_says(store):
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    store.record_invocation(cases.record(block_id), (cases.SPEED,), cases.samples(1.0))
+    told = replace(cases.SPEED, show_difference=True)
+    store.record_invocation(cases.record(block_id, replicate=2), (told,), cases.samples(2.0))
+    store.end_block(block_id, "complete")
+    assert [item.metric for item in store.observations(run_id)] == [told, told]
+
+
+def test_an_environments_key_is_the_hash_of_its_stored_fields(store, path):
+    guest = Environment("guest", "vm", "a description", vcpus=2)
+    inside = replace(cases.CONTAINER, name="inside", within=guest, server=cases.NATIVE)
+    cases.begin_run(store, replace(cases.PLAN, environments=(cases.NATIVE, guest, inside)))
+    stored = rows(path, "SELECT environment_id, fields_json FROM environment")
+    assert {key for key, _ in stored} == {cases.NATIVE.key, guest.key, inside.key}
+    assert [content_hash(json.loads(str(fields))) for _, fields in stored] == [key for key, _ in stored]
 
 
 def test_the_derived_row_is_the_median_without_warmup_and_count_and_sum_of_all(store, path):

@@ -1,5 +1,7 @@
 -- Every invocation that did not end well, and why; the newest first.
-SELECT started, run_id, benchmark, target, environment, block, attempt, status, reason, exit_code, detail
+SELECT
+    started, run_id, benchmark, target, environment, accelerator, block, attempt, status, reason, exit_code, detail,
+    invocation_id
 FROM v_invocation
 WHERE status <> 'ok'
 ORDER BY started DESC, invocation_id

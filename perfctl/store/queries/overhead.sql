@@ -1,5 +1,5 @@
--- Median over blocks of environment / baseline (A1), per run, benchmark, target and metric. A first look:
--- `perfctl compare` says how sure that is.
+-- Median over blocks of environment / baseline (A1), per run, benchmark, target, metric and accelerator.
+-- What is emulated (tcg) is no overhead figure. A first look: `perfctl compare` says how sure that is.
 SELECT
     run.run_id,
     run.suite,
@@ -9,6 +9,11 @@ SELECT
     leg.unit,
     leg.direction,
     leg.environment,
+    coalesce(leg.accelerator, base.accelerator) AS accelerator,
+    CASE
+        WHEN 'tcg' IN (coalesce(leg.accelerator, ''), coalesce(base.accelerator, ''))
+        THEN 'emulated: not an overhead figure'
+    END AS remark,
     count(*) AS blocks,
     median(base.value) AS baseline_value,
     median(leg.value) AS value,
@@ -29,5 +34,8 @@ WHERE base.status = 'ok'
     AND base.block_status = 'complete'
     AND base.value > 0
     AND leg.environment <> run.baseline
-GROUP BY run.run_id, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment
-ORDER BY run.started, leg.benchmark, leg.target, leg.metric, leg.environment
+    AND coalesce(leg.accelerator = base.accelerator, 1)
+GROUP BY
+    run.run_id, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment,
+    leg.accelerator, base.accelerator
+ORDER BY run.started, leg.benchmark, leg.target, leg.metric, leg.environment, leg.accelerator, base.accelerator

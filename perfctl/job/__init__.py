@@ -12,8 +12,8 @@ shell      JobShell: slots, lost connections, cancelling, collecting
 
 from __future__ import annotations
 
-from perfctl.job.protocol import JobLost, JobTimeout, SpoolFull
+from perfctl.job.protocol import JobLost, JobTimeout, Look, SpoolFull
 from perfctl.job.script import reap
 from perfctl.job.shell import JobShell
 
-__all__ = ["JobLost", "JobShell", "JobTimeout", "SpoolFull", "reap"]
+__all__ = ["JobLost", "JobShell", "JobTimeout", "Look", "SpoolFull", "reap"]

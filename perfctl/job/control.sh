@@ -7,7 +7,7 @@ send() {
   printf '%s\n' "$2"
   job=$jobs/$1
   cat "$job.out" "$spool/mark" "$job.err" "$spool/mark" "$job.before" "$spool/mark" "$job.after" \
-    "$spool/mark" 2>/dev/null
+    "$spool/mark" "$job.view" "$spool/mark" 2>/dev/null
 }
 
 # await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.
@@ -55,7 +55,7 @@ answer() {
     run)
       if [ ! -e "$job.cmd" ] && ! printf '%s\n' "$3" 2>/dev/null >"$job.cmd"; then
         rm -f "$job.cmd"
-        printf '0 0 0 unstarted\n%s%s%s%s' "$mark" "$mark" "$mark" "$mark"
+        printf '0 0 0 unstarted\n%s%s%s%s%s' "$mark" "$mark" "$mark" "$mark" "$mark"
         return
       fi
       [ -s "$job.run" ] || printf '%s\n' "$id" >&5
@@ -181,12 +181,13 @@ start() {
   make_spool "$1" "$4" || return 1
   in_spool "$spool"
   if server_pid; then
-    end_leftovers
-    if list | grep -q ' running '; then
+    if list | grep -v '^auto-' | grep -q ' running '; then
+      # It may need commands without a name, such as a connection into a guest: they are ended after it.
       echo "$spool"
       list
       return
     fi
+    end_leftovers
     # Its lifetime was counted for an earlier controller.
     hang_up
     stop_server
@@ -216,7 +217,7 @@ end_leftovers() {
 # What an earlier server left besides results.
 clean_up() {
   rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool"/wakes.* "$spool"/deadline.* \
-    "$spool/requests" "$spool/probe" "$spool/reserve"
+    "$spool"/times.* "$spool/requests" "$spool/probe" "$spool/reserve"
 }
 
 launch() {

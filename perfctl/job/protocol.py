@@ -13,8 +13,20 @@ from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
 from perfctl.shell import Completed
 from perfctl.shell.command import checked
 
-PARTS = 4
-"""Standard output, standard error, counters before and after."""
+PARTS = 5
+"""Standard output, standard error, counters before and after, the host's view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the host's processes while a job runs: before its start, once on the way, after its end.
+
+    `processes` says which of them are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own.
+    """
+
+    processes: str
+    after_s: float
+    """When to look on the way, counted from the start."""
 
 
 class JobTimeout(CommandTimeout):
@@ -58,17 +70,25 @@ class Request:
     argv: tuple[str, ...]
     timeout_s: float = 0.0
     stdin_path: str | None = None
+    look: Look | None = None
 
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
         stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
-        settings = f"slot={slot} timeout_ms={math.ceil(self.timeout_s * 1000)} stdin={stdin}"
+        settings = f"slot={slot} timeout_ms={math.ceil(self.timeout_s * 1000)} stdin={stdin}{self._look()}"
         return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
+
+    def _look(self) -> str:
+        if self.look is None:
+            return " look_ms=0"
+        # Before the first millisecond the command is hardly there.
+        look_ms = max(1, round(self.look.after_s * 1000))
+        return f" look_ms={look_ms} watched={quote([self.look.processes])}"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a job ended: its first line and the four parts of its output."""
+    """How a job ended: its first line and the parts of its output."""
 
     exit_code: int
     started_ns: int
@@ -86,7 +106,7 @@ class Result:
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return what the command left behind, whatever ended it."""
-        stdout, stderr, before, after = self.parts
+        stdout, stderr, before, after, view = self.parts
         return Completed(
             argv=tuple(argv),
             exit_code=self.exit_code,
@@ -96,6 +116,7 @@ class Result:
             ended_ns=self.ended_ns or None,
             counters_before=before,
             counters_after=after,
+            host_view=view,
         )
 
     def value(self, argv: Sequence[str], where: str) -> Completed:

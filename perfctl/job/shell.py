@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
-from perfctl.job.protocol import JobLost, JobTimeout, Request, Result, SpoolFull
+from perfctl.job.protocol import JobLost, JobTimeout, Look, Request, Result, SpoolFull
 from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
 from perfctl.job.slot import Slot
 from perfctl.shell import Completed, Process, Transport
@@ -49,6 +49,9 @@ class JobShell:
         self._idle: list[Slot] = []
         # A job of an earlier controller that still runs keeps its slot: nothing must queue behind it.
         self._used = {state.slot for state in started.jobs.values() if state.state == "running"}
+        self._has_found_running = any(
+            state.state == "running" and not _is_unnamed(job_id) for job_id, state in started.jobs.items()
+        )
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
         self._stored: list[str] = []
@@ -59,9 +62,10 @@ class JobShell:
     ) -> JobShell:
         """Start the run's job server on the host and arm a channel to it.
 
-        One that runs already is an earlier controller's: its servers and unnamed commands are ended; a named
-        job that runs goes on, and `collect` waits for it. After `lifetime_s` the server and all its jobs end
-        by themselves. Raises CommandFailed, SpoolFull, HostUnreachable.
+        One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
+        while a named job still runs: then it is `collect_outcomes` that ends them, after that job. After
+        `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
+        HostUnreachable.
         """
         shell = cls(
             transport,
@@ -88,14 +92,22 @@ class JobShell:
         finally:
             self.acknowledge(job_id)
 
-    def run_job(self, job_id: str, argv: Sequence[str], timeout_s: float, stdin: bytes = b"") -> Completed:
+    def run_job(
+        self,
+        job_id: str,
+        argv: Sequence[str],
+        timeout_s: float,
+        stdin: bytes = b"",
+        *,
+        look: Look | None = None,
+    ) -> Completed:
         """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
 
-        A job of that id that is there already is not run again: its result is returned. Raises JobTimeout
-        (after everything it started is gone), SpoolFull, Interrupted (after `cancel`), HostUnreachable (the
-        job goes on).
+        A job of that id that is there already is not run again: its result is returned. With `look` the
+        host's view is part of it. Raises JobTimeout (after everything it started is gone), SpoolFull,
+        Interrupted (after `cancel`), HostUnreachable (the job goes on).
         """
-        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin))
+        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), look)
         with self._lock:
             self._running.add(job_id)
         try:
@@ -146,37 +158,28 @@ class JobShell:
         with self._lock:
             self._stored.append(job_id)
 
-    def collect(self, *, wait: bool = True) -> Mapping[str, Completed]:
-        """Return the results of jobs that an earlier controller left and that ended by themselves.
-
-        Those that still run are waited for, up to their timeouts, unless `wait` is False.
-        """
-        outcomes = self.collect_outcomes(wait=wait)
-        return {job_id: outcome for job_id, outcome in outcomes.items() if isinstance(outcome, Completed)}
-
-    def collect_outcomes(self, *, wait: bool = True) -> Mapping[str, Completed | PerfctlError]:
+    def collect_outcomes(self) -> Mapping[str, Completed | PerfctlError]:
         """Return what became of each job an earlier controller left: its result, or its error as a value.
 
-        The errors are JobTimeout, SpoolFull and JobLost.
+        Those that still run are waited for, up to their timeouts. The errors are JobTimeout, SpoolFull and
+        JobLost.
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
-        has_waited = False
         listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
         for job_id, state in sorted(parse_list(listed.text).items()):
-            is_running = state.state == "running"
-            if job_id.startswith("auto-") or (is_running and not wait):
+            if _is_unnamed(job_id):
                 continue
             if state.state == "lost":
                 outcomes[job_id] = JobLost(where=self.name)
             else:
-                has_waited = has_waited or is_running
                 # A running job answers on its own slot only.
                 slot = Slot(self._transport, self._spool, state.slot) if state.slot is not None else None
                 outcomes[job_id] = self._with_slot(
                     functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), slot
                 )
-        if has_waited:
-            # The server's lifetime was the earlier controller's; now that nothing runs, it starts anew.
+        if self._has_found_running:
+            # Now that nothing runs, what has no name is ended, and the server's lifetime starts anew.
+            self._has_found_running = False
             self._drop_idle()
             self._start()
         return outcomes
@@ -298,6 +301,10 @@ class JobShell:
             return result.value(argv, self.name)
         except (JobTimeout, SpoolFull, JobLost) as error:
             return error
+
+
+def _is_unnamed(job_id: str) -> bool:
+    return job_id.startswith("auto-")
 
 
 class _BackgroundJob:

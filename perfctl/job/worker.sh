@@ -29,6 +29,7 @@ uptime_ns() {
 }
 
 choose_counters() {
+  has_awk=$(command -v awk)
   counters=
   for file in /proc/stat /proc/loadavg /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/vmstat; do
     tail -n +1 "$file" >/dev/null 2>&1 && counters="$counters $file"
@@ -91,14 +92,17 @@ run_job() {
   [ -s "$job.run" ] && return 1
   why=exited
   . "$job.cmd"
+  view_before
   # shellcheck disable=SC2086 # a list of files
   if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >"$job.before"; } 2>/dev/null &&
     ! has_room; then
     result="0 0 0 unstarted"
     rm -f "$job.before"
+    [ -z "$looker" ] || kill "$looker"
     { echo "$result" >"$job.end"; } 2>/dev/null
     return 0
   fi
+  [ -n "$looker" ] && processor_time && used_before=$used
   clock
   started=$now
   PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- &
@@ -110,6 +114,7 @@ run_job() {
   code=$?
   clock
   ended_at=$now
+  [ -n "$looker" ] && processor_time
   # shellcheck disable=SC2086
   tail -n +1 $counters >"$job.after" 2>/dev/null || has_room || why=full
   printf '' >"$spool/deadline.$mine"
@@ -120,6 +125,7 @@ run_job() {
     why=timeout
   fi
   kill -0 "-$child" 2>/dev/null && end_job "$id"
+  view_after
   result="$code $started $ended_at $why"
   printf '%s\n' "$result" >"$job.end" || result="$code $started $ended_at full"
 }

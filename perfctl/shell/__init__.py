@@ -23,7 +23,8 @@ class Completed:
     """What a command left behind.
 
     A job shell also fills in the host's CLOCK_MONOTONIC at start and end (ns) and the text of the counters
-    it read just before and just after; other shells leave them None and empty.
+    it read just before and just after, and the host's view when it was asked for one (docs/telemetry.md);
+    other shells leave them None and empty.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +35,7 @@ class Completed:
     ended_ns: int | None = None
     counters_before: bytes = b""
     counters_after: bytes = b""
+    host_view: bytes = b""
 
     @property
     def text(self) -> str:

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
-from perfctl.job import JobLost, JobShell, JobTimeout, SpoolFull, reap
+from perfctl.job import JobLost, JobShell, JobTimeout, Look, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
 from perfctl.shell import Completed, Stream, Transport
@@ -78,6 +79,15 @@ def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
 def spool_files(jobs: JobShell) -> list[str]:
     """Return the names of the job files in the spool."""
     return sorted(path.name for path in (Path(jobs.spool) / "jobs").iterdir())
+
+
+def completed_of(jobs: JobShell) -> dict[str, Completed]:
+    """Return the results of an earlier controller's jobs, of which none may have gone wrong."""
+    found = {}
+    for job_id, outcome in jobs.collect_outcomes().items():
+        assert isinstance(outcome, Completed), outcome
+        found[job_id] = outcome
+    return found
 
 
 def servers(jobs: JobShell) -> list[int]:
@@ -180,6 +190,79 @@ def test_a_spool_of_somebody_else_is_not_used(tmp_path: Path) -> None:
         JobShell.start(LocalShell("box"), "run-1", lifetime_s=60, spool_root=str(root))
 
 
+# ---- the host's view ---------------------------------------------------------------------------------------
+
+BUSY = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+
+
+def sections(view: bytes) -> dict[str, list[dict[str, str]]]:
+    """Return the tables of a view by their titles' first words."""
+    tables: dict[str, list[dict[str, str]]] = {}
+    for part in view.decode().split("==> ")[1:]:
+        title, _, table = part.partition(" <==\n")
+        head, *rows = [line.split("\t") for line in table.splitlines()] or [[]]
+        tables[title.partition(",")[0]] = [dict(zip(head, row, strict=True)) for row in rows]
+    return tables
+
+
+def test_a_view_shows_the_commands_own_processes_while_they_run(jobs: JobShell) -> None:
+    done = jobs.run_job("inv-1", [sys.executable, "-c", BUSY], 30, look=Look("", 1.0))
+    jobs.acknowledge("inv-1")
+    seen = sections(done.host_view)
+    assert list(seen) == ["half way", "after its end", "in all"]
+    (own,) = [row for row in seen["half way"] if row["own"] == "yes"]
+    assert own["name"].startswith("python")
+    assert float(own["user_s"]) > 0
+    assert own["pid"] not in {row["pid"] for row in seen["after its end"]}
+    totals = {row["of"]: float(row["user_s"]) + float(row["system_s"]) for row in seen["in all"]}
+    assert set(totals) == {"command", "environment"}
+    assert totals["command"] == totals["environment"] > 0
+
+
+def test_a_view_has_the_threads_of_a_process_that_is_named(jobs: JobShell, tmp_path: Path) -> None:
+    script = (
+        "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start(); spin()"
+    )
+    guest = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        (tmp_path / "pid").write_text(f"{guest.pid}\n")
+        done = jobs.run_job("inv-1", ["sleep", "1.5"], 30, look=Look(f"pidfile:{tmp_path}/pid", 1.0))
+    finally:
+        guest.kill()
+        guest.wait(timeout=30)
+    jobs.acknowledge("inv-1")
+    seen = sections(done.host_view)
+    for title in ("half way", "after its end"):
+        own = [row for row in seen[title] if row["own"] == "yes"]
+        assert {row["pid"] for row in own} == {str(guest.pid)}
+        whole = [float(row["user_s"]) for row in own if row["tid"] == "-"]
+        threads = [float(row["user_s"]) for row in own if row["tid"] != "-"]
+        assert len(whole) == 1
+        assert len(threads) == 2
+        assert sum(threads) == pytest.approx(whole[0], abs=0.2)
+    totals = {row["of"]: float(row["user_s"]) for row in seen["in all"]}
+    assert totals["environment"] > totals["command"]
+
+
+@pytest.mark.parametrize("processes", ["", "cgroup:no-such-group", "pidfile:/no/such file's"])
+def test_a_view_of_a_short_command_or_of_what_is_not_there_fails_nothing(
+    jobs: JobShell, processes: str
+) -> None:
+    done = jobs.run_job("inv-1", ["sh", "-c", "echo x; exit 3"], 30, look=Look(processes, 600))
+    jobs.acknowledge("inv-1")
+    assert (done.text, done.exit_code) == ("x\n", 3)
+    assert next(iter(sections(done.host_view))) == "half way: it had ended before"
+    assert jobs.run(["true"], timeout_s=30).host_view == b""
+
+
+def test_a_command_that_timed_out_was_seen_too(jobs: JobShell) -> None:
+    with pytest.raises(JobTimeout) as caught:
+        jobs.run_job("inv-1", ["sleep", "60"], 1.0, look=Look("", 0.3))
+    jobs.acknowledge("inv-1")
+    seen = sections(caught.value.completed.host_view)
+    assert [row["name"] for row in seen["half way"] if row["own"] == "yes"] == ["sleep"]
+
+
 # ---- timeouts ----------------------------------------------------------------------------------------------
 
 
@@ -219,7 +302,7 @@ def test_what_a_job_leaves_behind_in_its_group_ends_with_it(jobs: JobShell) -> N
 def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Transport, root: str) -> None:
     jobs.run_job("inv-1", ["sh", "-c", "echo one; echo two >&2; exit 5"], 30)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    found = later.collect()
+    found = completed_of(later)
     assert {name: (done.text, done.error_text, done.exit_code) for name, done in found.items()} == {
         "inv-1": ("one\n", "two", 5)
     }
@@ -228,7 +311,7 @@ def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Tran
     later.stop()
     assert "inv-1.end" in spool_files(jobs)
     again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    assert set(again.collect()) == {"inv-1"}
+    assert set(again.collect_outcomes()) == {"inv-1"}
     again.acknowledge("inv-1")
     again.stop()
     assert not Path(jobs.spool).exists()
@@ -400,12 +483,10 @@ def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str,
     controller.wait(timeout=30)
 
     jobs = JobShell.start(connect(host), "run-1", lifetime_s=600, spool_root=root)
-    finished = jobs.collect(wait=False)
-    assert {name: done.text for name, done in finished.items()} == {"inv-1": "finished before\n"}
     # The old job still has its slot; new commands are not queued behind it.
     assert jobs.run(["echo", "meanwhile"], timeout_s=30).text == "meanwhile\n"
     threading.Timer(0.3, gate.touch).start()
-    everything = jobs.collect()
+    everything = completed_of(jobs)
     assert {name: done.text for name, done in everything.items()} == {
         "inv-1": "finished before\n",
         "inv-2": "done\n",
@@ -427,13 +508,38 @@ def test_a_new_controller_ends_the_servers_of_a_killed_one(
     later.stop()
 
 
+def test_what_a_job_of_a_killed_controller_needs_lives_as_long_as_it(
+    jobs: JobShell, transport: Transport, root: str, tmp_path: Path
+) -> None:
+    """Such as the connection into a guest: a command without a name that the measured one stands on."""
+    seconds, gate = unique_seconds(), tmp_path / "gate"
+    jobs.spawn(["sleep", seconds])
+    wait_for_gate = ["sh", "-c", 'while [ ! -e "$1" ]; do sleep 0.05; done', "sh", str(gate)]
+
+    def measure() -> None:
+        # The new controller takes its channel away.
+        with suppress(HostError):
+            jobs.run_job("inv-1", wait_for_gate, 60)
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    wait_until(lambda: with_argument(str(gate)), "the job")
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert with_argument(seconds)
+    gate.touch()
+    assert set(completed_of(later)) == {"inv-1"}
+    assert with_argument(seconds) == []
+    later.acknowledge("inv-1")
+    later.stop()
+    thread.join(timeout=60)
+
+
 def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: str) -> None:
     transport = connect(sshd.host())
     jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
     with pytest.raises(JobTimeout):
         jobs.run_job("inv-1", ["sleep", "60"], 0.3)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    assert later.collect() == {}
     outcome = later.collect_outcomes()["inv-1"]
     assert isinstance(outcome, JobTimeout) and isinstance(outcome, CommandTimeout)
     later.acknowledge("inv-1")
@@ -498,6 +604,8 @@ def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
             jobs.run(["touch", str(tiny_disk / "ran")], timeout_s=30)
         with pytest.raises(SpoolFull, match="was not started"):
             jobs.run(["cat"], timeout_s=30, stdin=b"x" * 500_000)
+        with pytest.raises(SpoolFull, match="was not started"):
+            jobs.run_job("inv-1", ["touch", str(tiny_disk / "ran")], 30, look=Look("", 0.1))
         assert not (tiny_disk / "ran").exists()
     finally:
         jobs.stop()
@@ -526,8 +634,9 @@ def _switches(pids: Sequence[int]) -> dict[int, str]:
     }
 
 
+@pytest.mark.parametrize("look", [None, Look("", 80)])
 def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_runs(
-    ssh_jobs: JobShell, sshd: Sshd
+    ssh_jobs: JobShell, sshd: Sshd, look: Look | None
 ) -> None:
     transport = ssh_jobs._transport
     assert isinstance(transport, SshShell)
@@ -535,7 +644,7 @@ def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_run
 
     def measure() -> None:
         with pytest.raises(Interrupted):
-            ssh_jobs.run(["sleep", seconds], timeout_s=90)
+            ssh_jobs.run_job("inv-1", ["sleep", seconds], 90, look=look)
 
     thread = threading.Thread(target=measure)
     thread.start()

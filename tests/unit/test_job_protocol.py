@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import HostUnreachable, OutputError, UsageError
-from perfctl.job import JobLost, JobTimeout, SpoolFull
+from perfctl.job import JobLost, JobTimeout, Look, SpoolFull
 from perfctl.job.protocol import Request, Result, quote, unquote
 from perfctl.job.script import JobState, parse_list
 from perfctl.model import Reason
 
-_PARTS = (b"out", b"err", b"before", b"after")
+_PARTS = (b"out", b"err", b"before", b"after", b"view")
 _WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 _AWKWARD = st.text("'\"$nl\n\\ `;", max_size=12)
 
@@ -37,8 +37,8 @@ def test_a_shell_reads_the_words_as_they_were(shell: list[str]) -> None:
 
 def test_a_request_says_slot_time_and_input_first() -> None:
     line = Request("inv-1", ("true",), 36.0005, "/spool/jobs/inv-1.in").line("run", 3)
-    assert line == b"run inv-1 slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in; set -- 'true'\n"
-    assert b"stdin=/dev/null;" in Request("inv-1", ("true",)).line("spawn", 0)
+    assert line == b"run inv-1 slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in look_ms=0; set -- 'true'\n"
+    assert b"stdin=/dev/null " in Request("inv-1", ("true",)).line("spawn", 0)
 
 
 def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:
@@ -46,10 +46,16 @@ def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:
         Request("job", ("a\0b",)).line("run", 0)
 
 
+def test_a_request_to_look_says_when_and_at_what() -> None:
+    line = Request("inv-1", ("true",), 1, look=Look("pidfile:/a b/pid", 2.0004)).line("run", 3)
+    assert b" look_ms=2000 watched='pidfile:/a b/pid'; set -- " in line
+    assert b" look_ms=1 watched=''; set -- " in Request("i", ("true",), 1, look=Look("", 0)).line("run", 3)
+
+
 def test_a_result_carries_the_hosts_times_and_all_parts() -> None:
     done = Result.parse(b"3 1000 2500 exited\n", _PARTS, "h1").value(("x", "y"), "h1")
     assert (done.argv, done.exit_code, done.started_ns, done.ended_ns) == (("x", "y"), 3, 1000, 2500)
-    assert (done.stdout, done.stderr, done.counters_before, done.counters_after) == _PARTS
+    assert (done.stdout, done.stderr, done.counters_before, done.counters_after, done.host_view) == _PARTS
 
 
 def test_a_timeout_is_an_error_with_what_was_said() -> None:

@@ -63,8 +63,10 @@ def comparison_table(report: ComparisonReport, *, for_people: bool) -> Table:
 
 _FIELDS = (
     *("benchmark", "target", "host", "peer", "metric", "unit", "direction", "headline"),
-    *("environment", "baseline", "is_aa", "baseline_value", "value"),
-    *("ratio", "low", "high", "confidence", "p", "blocks", "left_out", "words", "note", "confounded"),
+    *("environment", "baseline", "is_aa", "accelerator", "baseline_accelerator", "emulated"),
+    *("baseline_value", "value", "ratio", "low", "high", "confidence", "p"),
+    *("difference", "difference_low", "difference_high"),
+    *("blocks", "left_out", "words", "note", "confounded"),
 )
 
 
@@ -79,6 +81,7 @@ def _row(item: Comparison) -> dict[str, Any]:
         "unit": item.metric.unit,
         "direction": item.metric.direction,
         "headline": item.metric.headline,
+        "emulated": item.is_emulated,
         "words": words(item),
     }
     return {name: values[name] if name in values else getattr(item, name) for name in _FIELDS}
@@ -107,13 +110,25 @@ def _row_for_people(item: Comparison) -> dict[str, Any]:
         "benchmark": item.benchmark,
         "target": str(item.target),
         "metric": item.metric.name,
-        "environment": f"{item.environment} A2 (A/A)" if item.is_aa else item.environment,
+        "environment": _environment_for_people(item),
         "baseline_value": item.baseline_value,
         "value": item.value,
         "unit": item.metric.unit,
         "words": words(item),
         "note": "; ".join(filter(None, notes)),
     }
+
+
+def _environment_for_people(item: Comparison) -> str:
+    """Return the environment with its accelerator, so that two lines of one environment can be told apart."""
+    parts = [item.environment]
+    if item.accelerator:
+        parts.append(f"({item.accelerator})")
+    elif item.baseline_accelerator:
+        parts.append(f"(against {item.baseline_accelerator})")
+    if item.is_aa:
+        parts.append("A2 (A/A)")
+    return " ".join(parts)
 
 
 def _notes(report: ComparisonReport) -> list[str]:
@@ -133,6 +148,11 @@ def _notes(report: ComparisonReport) -> list[str]:
         notes.append(
             f"A/A: {below} of {len(report.aa_tests)} comparisons of the baseline with itself have p <= 0.05"
             " (1 in 20 is expected by chance)"
+        )
+    if report.emulated:
+        notes.append(
+            f"emulated: {', '.join(report.emulated)} ran under tcg, which imitates a processor in software:"
+            " such figures show what works there, not what a virtual machine costs"
         )
     notes += [f"confounded: {text}" for text in report.confounded]
     if report.other_metrics:

@@ -4,6 +4,6 @@ Observation ...  --compare()-->  Comparison ...  --words()-->  '1.34x faster (-2
 """
 
 from perfctl.compare.pairing import compare
-from perfctl.compare.wording import describe, words
+from perfctl.compare.wording import EMULATED, describe, words
 
-__all__ = ["compare", "describe", "words"]
+__all__ = ["EMULATED", "compare", "describe", "words"]

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
+from perfctl.compare.accelerators import Match, matches
+from perfctl.compare.wording import interval_text
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, Metric, Observation, Target
 from perfctl.model.quantity import number
@@ -31,7 +33,17 @@ _LOG_DECIMALS = 12
 """Differences of logarithms are rounded here, so that equal ratios are ties whatever their last bit says."""
 
 _Leg = tuple[str, int]
-_Cells = dict[_Leg, dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What one leg measured, by block, and in what kind of guest where it was one."""
+
+    values: dict[int, float] = field(default_factory=dict)
+    guests: dict[int, str] = field(default_factory=dict)
+
+
+_Cells = dict[_Leg, _Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +58,25 @@ class _Question:
     values: tuple[float, ...]
     base_values: tuple[float, ...]
     left_out: int
+    match: Match
 
     @property
     def has_ratio(self) -> bool:
-        """Whether all values are positive: a ratio of anything else means nothing."""
-        return min(self.values) > 0 and min(self.base_values) > 0
+        """Whether there are values and all are positive: a ratio of anything else means nothing."""
+        return bool(self.values) and min(self.values) > 0 and min(self.base_values) > 0
 
-    def differences(self) -> list[float]:
-        """Return d_b: of logarithms where there is a ratio, else of the values themselves."""
-        pairs = zip(self.values, self.base_values, strict=True)
+    def log_ratios(self) -> list[float]:
+        """Return d_b, the differences of logarithms; nothing where there is no ratio."""
         if not self.has_ratio:
-            return [x - y for x, y in pairs]
+            return []
+        pairs = zip(self.values, self.base_values, strict=True)
         return [round(math.log(x) - math.log(y), _LOG_DECIMALS) for x, y in pairs]
+
+    def shifts(self) -> list[float]:
+        """Return the plain differences where they are told: for want of a ratio, or beside it."""
+        if self.has_ratio and not self.metric.show_difference:
+            return []
+        return [x - y for x, y in zip(self.values, self.base_values, strict=True)]
 
 
 def compare(
@@ -70,7 +89,9 @@ def compare(
 ) -> list[Comparison]:
     """Return every environment against `baseline`, per benchmark, metric and target, then the A/A tests.
 
-    Hosts are never pooled. `environments` names those that were planned: one without any value still has its
+    Hosts are never pooled, and guests of different accelerators never compared: an environment that ran under
+    kvm and under tcg has a line for each, of the blocks in which the baseline can be set against it.
+    `environments` names those that were planned: one without any value still has its
     line. `digests` are the sha256 of the programs as seen inside each environment, `programs` those that a
     benchmark uses (all, where it is not named); a program that differs marks the comparison as confounded.
 
@@ -83,9 +104,10 @@ def compare(
     if seen and baseline not in names:
         raise UnknownName(f"no environment {baseline!r} in this run", hint=f"it has: {', '.join(names)}")
     questions = _questions(seen, baseline, [name for name in names if name != baseline])
-    results = _results(questions)
+    ratios = _results([question.log_ratios() for question in questions])
+    shifts = _results([question.shifts() for question in questions])
     confounders = _Confounders(digests or {}, programs or {})
-    return [_comparison(q, r, confounders) for q, r in zip(questions, results, strict=True)]
+    return [_comparison(*found, confounders) for found in zip(questions, ratios, shifts, strict=True)]
 
 
 def _questions(seen: Sequence[Observation], baseline: str, others: Sequence[str]) -> list[_Question]:
@@ -94,22 +116,24 @@ def _questions(seen: Sequence[Observation], baseline: str, others: Sequence[str]
     for (benchmark, target, metric), cells in groups.items():
         pairs = [((name, 1), (baseline, 1)) for name in others]
         pairs += [(leg, (leg[0], 1)) for leg in cells if leg[1] == 2]
-        known = blocks[benchmark, target]
+        known = len(blocks[benchmark, target])
         for leg, base in pairs:
-            values, base_values = cells.get(leg, {}), cells.get(base, {})
-            both = sorted(values.keys() & base_values.keys())
-            questions.append(
-                _Question(
-                    benchmark,
-                    metric,
-                    target,
-                    leg,
-                    base,
-                    tuple(values[block] for block in both),
-                    tuple(base_values[block] for block in both),
-                    len(known) - len(both),
+            column, base_column = cells.get(leg, _Column()), cells.get(base, _Column())
+            values, base_values = column.values, base_column.values
+            for match in matches(values.keys(), base_values.keys(), column.guests, base_column.guests):
+                questions.append(
+                    _Question(
+                        benchmark,
+                        metric,
+                        target,
+                        leg,
+                        base,
+                        tuple(values[block] for block in match.blocks),
+                        tuple(base_values[block] for block in match.blocks),
+                        known - len(match.blocks),
+                        match,
+                    )
                 )
-            )
     return questions
 
 
@@ -120,43 +144,49 @@ def _gather(
     groups: dict[tuple[str, Target, Metric], _Cells] = {}
     blocks: dict[tuple[str, Target], set[int]] = defaultdict(set)
     # Hashing a Metric is slow, and the same few objects come again and again (`seen` keeps them alive).
-    quick: dict[tuple[str, str, str | None, int], tuple[_Cells, set[int]]] = {}
+    quick: dict[tuple[str, str, str | None, int, str, int], tuple[_Column, set[int]]] = {}
     for item in seen:
-        key = (item.benchmark, item.target.host, item.target.peer, id(item.metric))
+        target, block = item.target, item.block
+        leg = (item.environment, item.replicate)
+        key = (item.benchmark, target.host, target.peer, id(item.metric), *leg)
         places = quick.get(key)
         if places is None:
-            cells = groups.setdefault((item.benchmark, item.target, item.metric), {})
-            places = quick[key] = (cells, blocks[item.benchmark, item.target])
-        places[1].add(item.block)
+            cells = groups.setdefault((item.benchmark, target, item.metric), {})
+            places = quick[key] = (cells.setdefault(leg, _Column()), blocks[item.benchmark, target])
+        column, known = places
+        known.add(block)
         if not math.isfinite(item.value):
             continue
-        column = places[0].setdefault((item.environment, item.replicate), {})
-        if item.block in column:
+        if block in column.values:
             raise DataError(
-                f"two values of {item.metric.name} for {item.environment} in block {item.block}",
-                where=f"{item.benchmark} on {item.target}",
+                f"two values of {item.metric.name} for {item.environment} in block {block}",
+                where=f"{item.benchmark} on {target}",
                 hint="`perfctl db check` looks for what is wrong with the database",
             )
-        column[item.block] = item.value
+        column.values[block] = item.value
+        if item.accelerator is not None:
+            column.guests[block] = item.accelerator
     return groups, blocks
 
 
-def _results(questions: Sequence[_Question]) -> list[PairedResult | None]:
-    """Return the statistics of every question, None without a complete block; equal n are done together."""
-    results: list[PairedResult | None] = [None] * len(questions)
-    order = sorted((len(q.values), i) for i, q in enumerate(questions) if q.values)
+def _results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]:
+    """Return the statistics of every row of differences, None for an empty one; equal n are done together."""
+    results: list[PairedResult | None] = [None] * len(differences)
+    order = sorted((len(row), i) for i, row in enumerate(differences) if row)
     for _, group in groupby(order, key=lambda entry: entry[0]):
         places = [i for _, i in group]
-        rows = np.array([questions[i].differences() for i in places])
+        rows = np.array([differences[i] for i in places])
         for i, result in zip(places, paired_rows(rows), strict=True):
             results[i] = result
     return results
 
 
-def _comparison(question: _Question, result: PairedResult | None, confounders: _Confounders) -> Comparison:
+def _comparison(
+    question: _Question, ratio: PairedResult | None, shift: PairedResult | None, confounders: _Confounders
+) -> Comparison:
     environment, base = question.leg[0], question.base[0]
     is_aa = environment == base
-    has_ratio = result is not None and question.has_ratio
+    tested = ratio or shift
     return Comparison(
         benchmark=question.benchmark,
         metric=question.metric,
@@ -165,16 +195,21 @@ def _comparison(question: _Question, result: PairedResult | None, confounders: _
         baseline=base,
         baseline_value=_median(question.base_values),
         value=_median(question.values),
-        ratio=_exp(result.estimate) if result and has_ratio else None,
-        low=_exp(result.low) if result and has_ratio else None,
-        high=_exp(result.high) if result and has_ratio else None,
-        confidence=result.confidence if result else None,
-        p=result.p if result else None,
+        ratio=_exp(ratio.estimate) if ratio else None,
+        low=_exp(ratio.low) if ratio else None,
+        high=_exp(ratio.high) if ratio else None,
+        confidence=tested.confidence if tested else None,
+        p=tested.p if tested else None,
         blocks=len(question.values),
         left_out=question.left_out,
-        note=_note(question, result),
+        note=_note(question, shift),
         is_aa=is_aa,
         confounded="" if is_aa else confounders.between(question, environment, base),
+        accelerator=question.match.accelerator,
+        baseline_accelerator=question.match.baseline_accelerator,
+        difference=shift.estimate if shift else None,
+        difference_low=shift.low if shift else None,
+        difference_high=shift.high if shift else None,
     )
 
 
@@ -190,18 +225,20 @@ def _exp(value: float | None) -> float | None:
     return None if value is None else math.exp(value)
 
 
-def _note(question: _Question, result: PairedResult | None) -> str:
-    if result is None:
-        return f"no block has a value of both {question.leg[0]} and {question.base[0]}"
+def _note(question: _Question, shift: PairedResult | None) -> str:
+    crossed = question.match.crossed_text
+    if not question.values:
+        return crossed or f"no block has a value of both {question.leg[0]} and {question.base[0]}"
     notes = []
-    if not question.has_ratio:
-        unit = question.metric.unit
-        span = ""
-        if result.low is not None and result.high is not None:
-            span = f" [{number(result.low)} to {number(result.high)}]"
-        notes.append(f"difference {number(result.estimate)}{span} {unit}: not all values are positive")
-    if result.n < FEWEST_BLOCKS:
+    if shift and not question.has_ratio:
+        span = interval_text(shift.low, shift.high)
+        notes.append(
+            f"difference {number(shift.estimate)}{span} {question.metric.unit}: not all values are positive"
+        )
+    if len(question.values) < FEWEST_BLOCKS:
         notes.append(f"n < {FEWEST_BLOCKS} cannot be significant")
+    if crossed:
+        notes.append(crossed)
     return "; ".join(notes)
 
 

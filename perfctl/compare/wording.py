@@ -7,6 +7,9 @@ import math
 from perfctl.model import Comparison, Direction
 from perfctl.model.quantity import number
 
+EMULATED = "emulated: not an overhead figure"
+"""What every figure of a guest under tcg is headed with: it says what works, not what a guest costs."""
+
 _TIME_UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s"})
 _MOST_DECIMALS = 5
 
@@ -14,15 +17,20 @@ _MOST_DECIMALS = 5
 def words(comparison: Comparison) -> str:
     """Return e.g. '1.34x faster (-25%) [1.31-1.37x] p=0.002 n=10 blocks'.
 
-    A time also has its absolute cost: '1.34x slower (+34%, +3.40 ms) ...'. The interval is that of the factor
-    in front; below 1x it reaches into the other direction. What does not exist is left out; without a ratio
-    the note stands in.
+    A time also has its absolute cost: '1.34x slower (+34%, +3.40 ms) ...', a metric that asks for its
+    difference that with its interval: '(+34%, +340 ms [+310 to +370 ms])'. The interval after the brackets is
+    that of the factor in front; below 1x it reaches into the other direction. What does not exist is left
+    out; without a ratio the note stands in. Emulated figures are headed as such.
     """
-    if comparison.ratio is None:
-        return comparison.note
-    parts = [describe(comparison.ratio, comparison.metric.direction, absolute=_absolute_cost(comparison))]
+    text = comparison.note if comparison.ratio is None else _verdict(comparison, comparison.ratio)
+    return f"{EMULATED}; {text}" if comparison.is_emulated else text
+
+
+def _verdict(comparison: Comparison, ratio: float) -> str:
+    absolute = _difference(comparison) or _share_of_baseline(comparison, ratio)
+    parts = [describe(ratio, comparison.metric.direction, absolute=absolute)]
     if comparison.low is not None and comparison.high is not None:
-        parts.append(_interval(comparison.ratio, comparison.low, comparison.high))
+        parts.append(_interval(ratio, comparison.low, comparison.high))
     if comparison.p is not None:
         parts.append(p_text(comparison.p))
     # The place of what comes later: q=... after p, "x H hosts" after the blocks, the verdict in front of all.
@@ -37,7 +45,7 @@ def describe(ratio: float, direction: Direction, *, absolute: str = "") -> str:
     is put beside it. A neutral metric is higher or lower, never faster or slower.
     """
     if ratio == 1:
-        return "no change"
+        return f"no change ({absolute})" if absolute else "no change"
     factor = max(ratio, 1 / ratio)
     word = _word(ratio, direction)
     change = ", ".join(filter(None, (_percent(ratio), absolute)))
@@ -45,6 +53,14 @@ def describe(ratio: float, direction: Direction, *, absolute: str = "") -> str:
     if text == "1.00":
         return f"{word} by less than 0.5% ({change})"
     return f"{text}x {word} ({change})"
+
+
+def interval_text(low: float | None, high: float | None, unit: str = "", *, signed: bool = False) -> str:
+    """Return ' [1.20 to 3.40 ms]', or nothing where there is no interval."""
+    if low is None or high is None:
+        return ""
+    ends = [_signed(end) if signed else number(end) for end in (low, high)]
+    return f" [{ends[0]} to {ends[1]}{' ' if unit else ''}{unit}]"
 
 
 def p_text(p: float) -> str:
@@ -89,16 +105,33 @@ def _interval(ratio: float, low: float, high: float) -> str:
     return f"[{_factor(low, decimals)}-{_factor(high, decimals)}x]"
 
 
-def _absolute_cost(comparison: Comparison) -> str:
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number(value, 3)}"
+
+
+def _difference(comparison: Comparison) -> str:
+    """Return e.g. '+340 ms [+310 to +370 ms]' for a metric that shows it; seconds are told in ms."""
+    if not comparison.metric.show_difference or comparison.difference is None:
+        return ""
+    unit, scale = comparison.metric.unit, 1.0
+    if unit == "s":
+        unit, scale = "ms", 1000.0
+    low, high = (
+        None if end is None else end * scale
+        for end in (comparison.difference_low, comparison.difference_high)
+    )
+    return f"{_signed(comparison.difference * scale)} {unit}{interval_text(low, high, unit, signed=True)}"
+
+
+def _share_of_baseline(comparison: Comparison, ratio: float) -> str:
     """Return e.g. '+3.40 ms' for a time that is better when lower; '' for anything else.
 
     It is the ratio's share of the baseline's median: the difference of the two medians is unpaired, and may
     even have the other sign.
     """
     metric = comparison.metric
-    if metric.unit not in _TIME_UNITS or metric.direction is not Direction.LOWER:
+    if metric.unit not in _TIME_UNITS or metric.direction is not Direction.LOWER or ratio == 1:
         return ""
-    if comparison.ratio is None or comparison.baseline_value is None:
+    if comparison.baseline_value is None:
         return ""
-    cost = (comparison.ratio - 1) * comparison.baseline_value
-    return f"{'+' if cost > 0 else ''}{number(cost, 3)} {metric.unit}"
+    return f"{_signed((ratio - 1) * comparison.baseline_value)} {metric.unit}"

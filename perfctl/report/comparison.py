@@ -41,6 +41,13 @@ class ComparisonReport:
         return tuple(item for item in self.comparisons if item.is_aa and item.p is not None)
 
     @property
+    def emulated(self) -> tuple[str, ...]:
+        """The environments that ran under tcg, each once: their figures are no overhead."""
+        found = [item.environment for item in self.comparisons if item.accelerator == "tcg"]
+        found += [item.baseline for item in self.comparisons if item.baseline_accelerator == "tcg"]
+        return tuple(dict.fromkeys(found))
+
+    @property
     def confounded(self) -> tuple[str, ...]:
         """What else differs between legs that were compared, each once."""
         return tuple(dict.fromkeys(item.confounded for item in self.comparisons if item.confounded))

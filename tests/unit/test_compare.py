@@ -26,11 +26,13 @@ def observed(
     metric: Metric = TIME,
     target: Target = H1,
     benchmark: str = "b",
+    accelerators: Sequence[str | None] = (),
 ) -> list[Observation]:
-    """One value a block; None where the invocation failed."""
+    """One value a block; None where the invocation failed. `accelerators` has one a block, or is empty."""
+    guests = accelerators or [None] * len(values)
     return [
-        Observation(benchmark, metric, target, block, environment, replicate, value)
-        for block, value in enumerate(values)
+        Observation(benchmark, metric, target, block, environment, replicate, value, accelerator)
+        for block, (value, accelerator) in enumerate(zip(values, guests, strict=True))
         if value is not None
     ]
 
@@ -231,3 +233,52 @@ def test_the_servers_host_counts_too() -> None:
     pair = Target("h2", "h1")
     seen = observed("native", [1.0], target=pair) + observed("container", [1.0], target=pair)
     assert "sysbench on h1" in only(compare(seen, baseline="native", digests=DIGESTS)).confounded
+
+
+READY = Metric("ready", "s", Direction.LOWER, show_difference=True)
+
+
+def test_a_metric_that_asks_for_it_has_its_difference_with_an_interval() -> None:
+    """A start costs milliseconds: the shift is estimated from the plain differences of the blocks."""
+    native = [0.10, 0.14, 0.11, 0.12, 0.10, 0.13, 0.11, 0.12]
+    cost = [0.51, 0.50, 0.49, 0.52, 0.50, 0.50, 0.48, 0.51]
+    container = [n + c for n, c in zip(native, cost, strict=True)]
+    seen = observed("native", native, metric=READY) + observed("container", container, metric=READY)
+    found = only(compare(seen, baseline="native"))
+    expected = paired([c - n for c, n in zip(container, native, strict=True)])
+    assert found.difference == expected.estimate == pytest.approx(0.50125, abs=0.004)
+    assert (found.difference_low, found.difference_high) == (expected.low, expected.high)
+    assert found.confidence == expected.confidence
+    of_logs = paired([math.log(c / n) for c, n in zip(container, native, strict=True)])
+    assert found.ratio == pytest.approx(math.exp(of_logs.estimate), rel=1e-11)
+    assert found.p == of_logs.p
+    back = only(compare(seen, baseline="container"))
+    assert (back.difference, back.difference_low) == (-found.difference, -(found.difference_high or 0))
+
+
+def test_the_difference_is_that_of_a_known_cost() -> None:
+    """A cost of 300 ms, noise of the same size as the baseline's own: 95 % of the intervals hold it."""
+    generator = random.Random(300)
+    held = 0
+    for _ in range(400):
+        native = [generator.lognormvariate(-2, 0.2) for _ in range(10)]
+        container = [0.3 + generator.lognormvariate(-2, 0.2) for _ in range(10)]
+        seen = observed("native", native, metric=READY) + observed("container", container, metric=READY)
+        found = only(compare(seen, baseline="native"))
+        assert found.difference_low is not None and found.difference_high is not None
+        held += found.difference_low <= 0.3 <= found.difference_high
+    assert held >= 0.93 * 400
+
+
+def test_other_metrics_have_a_difference_only_for_want_of_a_ratio() -> None:
+    plain = only(compare(observed("native", NATIVE) + observed("container", CONTAINER), baseline="native"))
+    assert (plain.difference, plain.difference_low, plain.difference_high) == (None, None, None)
+    zero = only(compare(observed("native", [0.0] * 7) + observed("container", [2.5] * 7), baseline="native"))
+    assert (zero.ratio, zero.difference, zero.difference_low, zero.difference_high) == (None, 2.5, 2.5, 2.5)
+
+
+def test_few_blocks_have_a_difference_without_an_interval() -> None:
+    seen = observed("native", [0.1], metric=READY) + observed("container", [0.6], metric=READY)
+    found = only(compare(seen, baseline="native"))
+    assert (found.difference, found.difference_low, found.difference_high) == (0.5, None, None)
+    assert words(found) == "6.00x slower (+500%, +500 ms) n=1 block"

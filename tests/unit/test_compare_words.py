@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.compare import describe, words
+from perfctl.compare import EMULATED, describe, words
 from perfctl.compare.wording import p_text
 from perfctl.model import Comparison, Direction, Metric, Target
 
@@ -101,6 +101,59 @@ def test_a_time_has_its_absolute_cost() -> None:
     assert words(slower) == "1.34x slower (+34%, +3.40 ms) [1.31-1.37x] p=0.002 n=10 blocks"
     faster = dataclasses.replace(slower, ratio=0.8, low=0.78, high=0.82)
     assert words(faster).startswith("1.25x faster (-20%, -2.00 ms)")
+
+
+START = dataclasses.replace(
+    BASE,
+    metric=Metric("ready", "s", Direction.LOWER, show_difference=True),
+    baseline_value=1.0,
+    value=1.34,
+    difference=0.3412,
+    difference_low=0.31,
+    difference_high=0.37,
+)
+
+
+def test_a_start_has_its_absolute_cost_in_ms_with_its_interval() -> None:
+    cost = "+341 ms [+310 to +370 ms]"
+    assert words(START) == f"1.34x slower (+34%, {cost}) [1.31-1.37x] p=0.002 n=10 blocks"
+
+
+@pytest.mark.parametrize(
+    ("unit", "difference", "low", "high", "expected"),
+    [
+        ("s", -0.02, -0.05, 0.01, "-20 ms [-50 to +10 ms]"),
+        ("s", 19.5, 18.0, 21.25, "+19,500 ms [+18,000 to +21,250 ms]"),
+        ("ms", 3.4, 3.0, 4.0, "+3.40 ms [+3 to +4 ms]"),
+        ("s", 0.5, None, None, "+500 ms)"),
+        ("MiB", 12.0, 11.0, 13.0, "+12 MiB [+11 to +13 MiB]"),
+        ("s", 0.0, -0.001, 0.001, "0 ms [-1 to +1 ms]"),
+    ],
+)
+def test_differences_are_told_in_the_metrics_unit_and_seconds_in_ms(
+    unit: str, difference: float, low: float | None, high: float | None, expected: str
+) -> None:
+    metric = dataclasses.replace(START.metric, unit=unit)
+    changed = dataclasses.replace(
+        START, metric=metric, difference=difference, difference_low=low, difference_high=high
+    )
+    assert expected in words(changed)
+
+
+def test_no_change_of_the_ratio_still_has_the_difference() -> None:
+    assert words(dataclasses.replace(START, ratio=1.0, low=1.0, high=1.0)).startswith(
+        "no change (+341 ms [+310 to +370 ms])"
+    )
+    alike = dataclasses.replace(BASE, metric=Metric("t", "ms", Direction.LOWER), ratio=1.0)
+    assert words(alike).startswith("no change [")
+
+
+def test_emulated_figures_are_headed_as_such() -> None:
+    guest = dataclasses.replace(BASE, accelerator="tcg")
+    baseline = dataclasses.replace(BASE, baseline_accelerator="tcg")
+    assert words(guest) == words(baseline) == f"{EMULATED}; {words(BASE)}"
+    assert words(dataclasses.replace(BASE, accelerator="kvm", baseline_accelerator="kvm")) == words(BASE)
+    assert EMULATED == "emulated: not an overhead figure"
 
 
 def test_what_does_not_exist_is_left_out() -> None:

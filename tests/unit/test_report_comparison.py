@@ -14,7 +14,22 @@ from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
 from perfctl.errors import UnknownName
-from perfctl.model import Block, Fact, FactState, Fingerprint, Reason, Round, Status, Target, Track, new_id
+from perfctl.model import (
+    Block,
+    Direction,
+    Environment,
+    Fact,
+    FactState,
+    Fingerprint,
+    Metric,
+    PlannedInvocation,
+    Reason,
+    Round,
+    Status,
+    Target,
+    Track,
+    new_id,
+)
 from perfctl.report import comparison_report
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
@@ -146,6 +161,114 @@ def test_json_is_the_same_to_the_byte(database: Path) -> None:
     assert row["low"] < row["ratio"] < row["high"]
     assert row["words"].startswith("1.25x slower")
     assert row["peer"] is None
+
+
+MARK = "emulated: not an overhead figure"
+
+
+@pytest.fixture
+def with_guests(tmp_path: Path) -> Path:
+    """Ten blocks of a native baseline and a guest: under kvm for seven, then resumed under tcg."""
+    path = tmp_path / "guests.db"
+    vm = Environment("vm", "vm")
+    order = (
+        PlannedInvocation("vm", 1, 0),
+        PlannedInvocation("native", 1, 1),
+        PlannedInvocation("native", 2, 2),
+    )
+    blocks = tuple(Block("cpu-1", Target("h1"), index, order) for index in range(10))
+    plan = dataclasses.replace(cases.PLAN, environments=(cases.NATIVE, vm), rounds=(Round((Track(blocks),)),))
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, plan)
+        for block in blocks:
+            block_id = store.begin_block(run_id, block, 1)
+            under = "kvm" if block.index < 7 else "tcg"
+            for planned in order:
+                is_guest = planned.environment == "vm"
+                speed = {"kvm": 950.0, "tcg": 40.0}[under] if is_guest else 1000.0
+                done = cases.record(
+                    block_id,
+                    planned.environment,
+                    planned.replicate,
+                    position=planned.position,
+                    accelerator=under if is_guest else None,
+                )
+                store.record_invocation(done, cases.METRICS, cases.samples(speed + block.index))
+            store.end_block(block_id, "complete")
+        store.end_run(run_id, "complete")
+    return path
+
+
+def test_a_run_that_was_resumed_under_tcg_has_two_lines_and_one_is_marked(with_guests: Path) -> None:
+    lines = perfctl(with_guests, "latest").stdout.splitlines()
+    kvm, tcg, aa = lines[2:5]
+    assert "  vm (kvm) " in kvm and "n=7 blocks" in kvm and "3 left out" in kvm and MARK not in kvm
+    assert "  vm (tcg) " in tcg and f"  {MARK}; 21.0x slower" in tcg and "n=3 blocks" in tcg
+    assert "native A2 (A/A)" in aa and MARK not in aa
+    assert [line.count(MARK) for line in lines[2:5]] == [0, 1, 0]
+    assert "emulated: vm ran under tcg" in "\n".join(lines[5:])
+
+
+@pytest.mark.parametrize("baseline", ["native", "vm"])
+@pytest.mark.parametrize("fmt", ["table", "md", "csv", "json"])
+def test_no_form_says_slower_or_faster_of_an_emulated_guest_without_the_mark(
+    with_guests: Path, fmt: str, baseline: str
+) -> None:
+    text = perfctl(with_guests, "latest", "--baseline", baseline, "--format", fmt).stdout
+    about_tcg = [line for line in text.splitlines() if "21.0x slower" in line or "21.0x faster" in line]
+    assert about_tcg
+    assert [line for line in about_tcg if MARK not in line or "tcg" not in line] == []
+    assert text.count(MARK) == len(about_tcg)
+
+
+def test_a_guest_as_the_baseline(with_guests: Path) -> None:
+    rows = json.loads(perfctl(with_guests, "latest", "--baseline", "vm", "--format", "json").stdout)["rows"]
+    found = [
+        (row["environment"], row["accelerator"], row["baseline_accelerator"], row["emulated"], row["blocks"])
+        for row in rows
+    ]
+    assert found == [
+        ("native", None, "kvm", False, 7),
+        ("native", None, "tcg", True, 3),
+        ("native", None, None, False, 10),
+    ]
+    page = perfctl(with_guests, "latest", "--baseline", "vm").stdout
+    assert "native (against kvm)" in page and "native (against tcg)" in page
+
+
+def test_machines_get_the_mark_as_a_field(with_guests: Path) -> None:
+    rows = json.loads(perfctl(with_guests, "latest", "--format", "json").stdout)["rows"]
+    assert [(row["accelerator"], row["emulated"]) for row in rows] == [
+        ("kvm", False),
+        ("tcg", True),
+        (None, False),
+    ]
+    read = csv.DictReader(io.StringIO(perfctl(with_guests, "latest", "--format", "csv").stdout))
+    assert [(row["accelerator"], row["emulated"]) for row in read] == [
+        ("kvm", "false"),
+        ("tcg", "true"),
+        ("", "false"),
+    ]
+
+
+def test_the_difference_of_a_start_comes_from_the_database(tmp_path: Path) -> None:
+    ready = Metric("ready", "s", Direction.LOWER, headline=True, show_difference=True)
+    path = tmp_path / "start.db"
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, PLAN)
+        for block in BLOCKS[:10]:
+            block_id = store.begin_block(run_id, block, 1)
+            for planned in block.invocations:
+                taken_s = (0.1 if planned.environment == "native" else 0.4) + block.index / 1000
+                done = cases.record(block_id, planned.environment, planned.replicate)
+                store.record_invocation(done, (ready,), cases.samples(taken_s, metric=ready))
+            store.end_block(block_id, "complete")
+    row = json.loads(perfctl(path, "latest", "--format", "json").stdout)["rows"][0]
+    assert (row["unit"], row["metric"]) == ("s", "ready")
+    assert [row[name] for name in ("difference", "difference_low", "difference_high")] == [
+        pytest.approx(0.3)
+    ] * 3
+    assert ", +300 ms [+300 to +300 ms]) [" in perfctl(path, "latest").stdout
 
 
 def test_csv_and_markdown(database: Path) -> None:

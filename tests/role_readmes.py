@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 ROLES_DIR = Path(__file__).resolve().parents[1] / "roles"
-ROLES = ("perf_tools", "perf_engine", "perf_bridge", "perf_docker", "perf_image")
+ROLES = ("perf_tools", "perf_engine", "perf_bridge", "perf_docker", "perf_image", "perf_vm_host")
 
 
 def readme(role: str) -> str:
@@ -56,6 +56,7 @@ def _entry_points(folder: Path) -> str:
         "main": "makes it so",
         "preflight": "refuses before anything is changed",
         "verify": "reads it back",
+        "undo": "takes it back",
     }
     there = [
         f"`{name}` {text}" for name, text in points.items() if (folder / "tasks" / f"{name}.yml").exists()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
+from perfctl.errors import UsageError
 from perfctl.output import Column, Format, Table, emit, format_option
 
 _COLUMNS = (
@@ -23,7 +26,7 @@ _COLUMNS = (
     "--tags",
     multiple=True,
     metavar="TAG",
-    help="Only this part: tools, engine, bridge, docker, image; repeat for more.",
+    help="Only this part: tools, engine, bridge, docker, image, vm; repeat for more.",
 )
 @click.option(
     "-e",
@@ -35,6 +38,8 @@ _COLUMNS = (
 @click.option("--check", is_flag=True, help="Change nothing; say what would be changed.")
 @click.option("--diff", is_flag=True, help="Show how files are changed.")
 @click.option("--force", is_flag=True, help="Also where the stamp says that nothing has changed.")
+@click.option("--undo", is_flag=True, help="Take back what was made for virtual machines (so far only that).")
+@click.option("--purge-packages", is_flag=True, help="With --undo: remove also the packages it installed.")
 @format_option
 @click.argument("ansible_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -46,10 +51,16 @@ def provision(
     check: bool,
     diff: bool,
     force: bool,
+    undo: bool,
+    purge_packages: bool,
     fmt: Format,
     ansible_arguments: tuple[str, ...],
 ) -> None:
     """Bring the hosts into the state that runs need: tools, engine, bridge, docker, the perf-tools image.
+
+    Hosts that say so (perf_vm_host) also get what virtual machines need, which --undo takes back: guests of
+    perfctl, their images, disks and keys, the use of the bridge, libvirt's services, and the rule that lets
+    their frames pass. The other parts cannot be undone yet.
 
     Safe to repeat. A NIC that carries the ssh session, a foreign bridge or conflicting docker settings are
     refused (exit code 7) before anything is changed. What comes after -- goes to ansible-playbook.
@@ -57,7 +68,13 @@ def provision(
     from perfctl.model import Event, Note
     from perfctl.output import progress
     from perfctl.provision import provision as run_provision
+    from perfctl.provision import undo as run_undo
 
+    if purge_packages and not undo:
+        raise UsageError("--purge-packages goes with --undo only")
+    if undo and force:
+        raise UsageError("--undo always looks at every host", hint="leave out --force")
+    work = partial(run_undo, purge_packages=purge_packages) if undo else partial(run_provision, force=force)
     with progress() as listener:
 
         def heard(event: Event) -> None:
@@ -66,14 +83,13 @@ def provision(
             else:
                 listener(event)
 
-        report = run_provision(
+        report = work(
             settings.inventory,
             limit=limit,
             tags=tags,
             extra_vars=read_variables(extra_vars),
             check=check,
             diff=diff,
-            force=force,
             passthrough=ansible_arguments,
             listener=without_idle_tasks(heard),
         )

@@ -20,6 +20,8 @@ class HostState(StrEnum):
     """Its stamp says that nothing has changed since the last time: left alone."""
     CHECKED = "checked"
     """Only looked at (--check)."""
+    UNDONE = "undone"
+    """What can be undone has been."""
     FAILED = "failed"
     REFUSED = "refused"
     """It must not be done here; nothing was changed."""

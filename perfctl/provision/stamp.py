@@ -21,7 +21,15 @@ from perfctl.model import Host, content_hash
 from perfctl.ssh import connect
 
 STAMP_PATH = "/var/lib/perfctl/stamp.json"
-_ROLES = ("perf_tools", "perf_engine", "perf_bridge", "perf_docker", "perf_image")
+_ROLES = (
+    "perf_tools",
+    "perf_engine",
+    "perf_bridge",
+    "perf_docker",
+    "perf_image",
+    "perf_vm_host",
+    "perf_vm_image",
+)
 _ASK_AT_ONCE = 32
 _TIMEOUT_S = 20.0
 _READ = f"cat /proc/sys/kernel/random/boot_id; cat {STAMP_PATH} 2>/dev/null || true"

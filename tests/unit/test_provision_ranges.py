@@ -1,4 +1,4 @@
-"""Containers of two hosts must never get one address."""
+"""Containers and virtual machines, of one host or of two, must never get one address."""
 
 from __future__ import annotations
 
@@ -31,8 +31,48 @@ NAMES = ("h1", "h2")
 def test_ranges_side_by_side_are_fine_and_overlapping_ones_are_refused() -> None:
     check_ranges(FLEET, {}, NAMES)  # raises nothing
     fleet = [FLEET[0], _host("h2", "10.77.0.12/16", "10.77.101.128/25")]
-    with pytest.raises(Refused, match=r"h1 \(10.77.101.0/24\) and of h2 \(10.77.101.128/25\) overlap"):
+    with pytest.raises(
+        Refused, match=r"cidr of h1 \(10.77.101.0/24\) and .* of h2 \(10.77.101.128/25\) over"
+    ):
         check_ranges(fleet, {}, NAMES)
+
+
+def _guests(one: str, other: str) -> list[Host]:
+    return [
+        _host("h1", "10.77.0.11/16", "10.77.101.0/25", perf_bridge_guest_range=one),
+        _host("h2", "10.77.0.12/16", "10.77.102.0/25", perf_bridge_guest_range=other),
+    ]
+
+
+def test_ranges_of_guests_keep_out_of_all_others() -> None:
+    check_ranges(_guests("10.77.101.128/25", "10.77.102.128/25"), {}, NAMES)  # raises nothing
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (
+            "10.77.201.0/24",
+            "10.77.201.128/25",
+            "guest_range of h1 .* and perf_bridge_guest_range of h2 .* overl",
+        ),
+        (
+            "10.77.101.0/24",
+            "10.77.202.0/24",
+            "fixed_cidr of h1 .* and perf_bridge_guest_range of h1 .* overlap",
+        ),
+        (
+            "10.77.102.0/28",
+            "10.77.202.0/24",
+            "guest_range of h1 .* and perf_bridge_fixed_cidr of h2 .* overlap",
+        ),
+        ("10.78.1.0/24", "10.77.202.0/24", r"guest_range 10\.78\.1\.0/24 lies outside the test network"),
+        ("10.77.0.0/28", "10.77.202.0/24", "holds the test address of h1, h2"),
+    ],
+)
+def test_ranges_of_guests_that_do_not_fit_are_refused(one: str, other: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        check_ranges(_guests(one, other), {}, NAMES)
 
 
 def test_a_range_outside_the_test_network_is_refused() -> None:
@@ -51,6 +91,15 @@ def test_extra_variables_count_only_for_the_hosts_they_are_given_for() -> None:
     check_ranges(FLEET, extra, ("h2",))  # its own range
     with pytest.raises(Refused, match="overlap"):
         check_ranges(FLEET, extra, ("h1",))
+
+
+def test_a_range_of_guests_counts_also_without_one_of_containers() -> None:
+    with pytest.raises(Refused, match="overlap"):
+        check_ranges(
+            [_host("h1", "10.77.0.11/16", "", perf_bridge_guest_range="10.77.102.0/25"), FLEET[1]], {}, NAMES
+        )
+    with pytest.raises(UsageError, match="perf_bridge_guest_range is wrong"):
+        check_ranges([_host("h1", "10.77.0.11/16", "", perf_bridge_guest_range="10.77.102")], {}, NAMES)
 
 
 @pytest.mark.parametrize(("address", "cidr"), [("ten", "10.77.1.0/24"), ("10.77.0.1/16", "10.77.1.5/24")])

@@ -4,7 +4,10 @@
 #   bridge.sh inspect   say why it must not be done ("refused: ..." lines), or who owns the NIC ("owner: ...")
 #   bridge.sh plan      print what `up` would change; change nothing
 #   bridge.sh up        make it so and print what was changed; nothing when all is as it must be
+#   bridge.sh boot      as `up`, but what was undone stays undone
 #   bridge.sh verify    print what is not as it must be ("drift: ..." lines); change nothing
+#   bridge.sh undo-forwarding, plan-undo-forwarding
+#                       take our rule out of the firewall and print that, or only print it
 #
 # Given by the environment: BRIDGE INTERFACE ADDRESS (with prefix length) MTU ALLOW_MANAGEMENT (yes or no) STATE_DIR.
 set -eu
@@ -132,7 +135,7 @@ inspect() {
 change() {
     printf '%s\n' "$1"
     shift
-    [ "$MODE" = plan ] || "$@"
+    case $MODE in plan*) ;; *) "$@" ;; esac
 }
 
 write_state() { printf '%s\n' "$2" > "$STATE_DIR/$1.new" && mv "$STATE_DIR/$1.new" "$STATE_DIR/$1"; }
@@ -160,9 +163,25 @@ pin_mtu() {
     write_state mtu-pinned "$(this_bridge) $MTU"
 }
 
-# Docker sets the policy of FORWARD to DROP, and br_netfilter sends bridged frames through it.
-accepts_forwarding() { iptables -w 10 -C FORWARD -i "$BRIDGE" -o "$BRIDGE" -m comment --comment perfctl -j ACCEPT; }
-accept_forwarding() { iptables -w 10 -I FORWARD -i "$BRIDGE" -o "$BRIDGE" -m comment --comment perfctl -j ACCEPT; }
+# Docker sets the policy of FORWARD to DROP, and br_netfilter sends bridged frames through it. Guests and containers are
+# all ports of the bridge, so one rule lets pass what they send each other and other hosts, and what comes back. It is
+# noted: a boot sets it only where it was not undone.
+forward_rule() { iptables -w 10 "$1" FORWARD -i "$BRIDGE" -o "$BRIDGE" -m comment --comment perfctl -j ACCEPT; }
+accepts_forwarding() { forward_rule -C 2> /dev/null; }
+forwarding_is_noted() { [ -e "$STATE_DIR/forward-accept" ]; }
+accept_forwarding() {
+    accepts_forwarding || forward_rule -I
+    write_state forward-accept "iptables FORWARD -i $BRIDGE -o $BRIDGE -m comment --comment perfctl -j ACCEPT"
+}
+stop_accepting_forwarding() {
+    while accepts_forwarding; do forward_rule -D; done
+    rm -f "$STATE_DIR/forward-accept"
+}
+undo_forwarding() {
+    if forwarding_is_noted; then
+        change "no longer let frames pass that are forwarded within $BRIDGE" stop_accepting_forwarding
+    fi
+}
 
 create() {
     mkdir -p "$STATE_DIR"
@@ -192,8 +211,9 @@ up() {
     holds is_up "$BRIDGE" || change "bring $BRIDGE up" ip link set dev "$BRIDGE" up
     holds address_is_right || change "move $ADDRESS from $INTERFACE to $BRIDGE" move_address
     holds mtu_is_right || change "pin the MTU of $BRIDGE to $MTU" pin_mtu
-    if command -v iptables > /dev/null; then
-        accepts_forwarding 2> /dev/null || change "let frames pass that are forwarded within $BRIDGE" accept_forwarding
+    if [ "$MODE" = boot ] && ! forwarding_is_noted; then return; fi
+    if command -v iptables > /dev/null && ! { accepts_forwarding && forwarding_is_noted; }; then
+        change "let frames pass that are forwarded within $BRIDGE" accept_forwarding
     fi
 }
 
@@ -218,7 +238,7 @@ verify() {
         [ "$(mtu_of "$port")" -ge "$MTU" ] || drift "the port $port of $BRIDGE has MTU $(mtu_of "$port")"
     done
     if command -v iptables > /dev/null; then
-        accepts_forwarding 2> /dev/null || drift "frames that are forwarded within $BRIDGE are not let through"
+        accepts_forwarding || drift "frames that are forwarded within $BRIDGE are not let through"
     fi
     systemctl -q is-enabled perfctl-bridge.service 2> /dev/null || drift "$BRIDGE will not be there after a reboot"
 }
@@ -233,7 +253,8 @@ case $MODE in
     inspect) inspect ;;
     plan) up ;;
     verify) verify ;;
-    up)
+    undo-forwarding | plan-undo-forwarding) undo_forwarding ;;
+    up | boot)
         wait_for_interface
         refusals=$(inspect | grep '^refused: ' || true)
         if [ -n "$refusals" ]; then printf '%s\n' "$refusals" >&2; exit 7; fi

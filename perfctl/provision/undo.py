@@ -1,0 +1,90 @@
+"""Running playbooks/undo.yml: taking back what provisioning made of the hosts, as far as that can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from perfctl.assets import default_inventory
+from perfctl.errors import UsageError
+from perfctl.model import Event, Listener, Note, ignore
+from perfctl.playbook import PlaybookResult, run_playbook
+from perfctl.provision.report import HostReport, HostState, ProvisionReport, failed_host
+
+UNDOABLE = ("vm",)
+"""The tags of provisioning that can be undone."""
+_TIMEOUT_S = 1800.0
+_KEPT = "kept: "
+
+
+def undo(
+    inventory: Sequence[str] = (),
+    *,
+    limit: str | None = None,
+    tags: Sequence[str] = (),
+    purge_packages: bool = False,
+    extra_vars: Mapping[str, Any] | None = None,
+    check: bool = False,
+    diff: bool = False,
+    passthrough: Sequence[str] = (),
+    listener: Listener = ignore,
+) -> ProvisionReport:
+    """Take back what provisioning made of the hosts of `inventory`; return what became of each.
+
+    So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
+    left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
+    with `purge_packages`. Raises UsageError for tags that cannot be undone, NoHostMatched, CommandTimeout and
+    PlaybookFailed (the playbook could not start).
+    """
+    _check_tags(tags)
+    kept: dict[str, list[str]] = {}
+
+    def heard(event: Event) -> None:
+        if isinstance(event, Note) and _KEPT in event.text:
+            kept.setdefault(event.where, []).extend(_kept_lines(event.text))
+        listener(event)
+
+    result = run_playbook(
+        "undo",
+        inventory=tuple(inventory) or (str(default_inventory()),),
+        limit=limit,
+        tags=tags or UNDOABLE,
+        extra_vars={**(extra_vars or {}), "perf_vm_host_purge_packages": purge_packages},
+        check=check,
+        diff=diff,
+        passthrough=passthrough,
+        listener=heard,
+        timeout_s=_TIMEOUT_S,
+    )
+    return ProvisionReport(tuple(_reports(result, kept, HostState.CHECKED if check else HostState.UNDONE)))
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    wanted = [name for tag in tags for name in tag.split(",")]
+    others = [name for name in wanted if name not in UNDOABLE]
+    if others:
+        raise UsageError(
+            f"cannot be undone yet: {', '.join(others)}",
+            where="--tags",
+            hint=f"so far --undo takes back what was made for virtual machines: --tags {UNDOABLE[0]}",
+        )
+
+
+def _kept_lines(text: str) -> list[str]:
+    return [line.removeprefix(_KEPT) for line in text.splitlines() if line.startswith(_KEPT)]
+
+
+def _reports(
+    result: PlaybookResult, kept: Mapping[str, Sequence[str]], success: HostState
+) -> list[HostReport]:
+    failures = {failure.host: failure for failure in result.failures}
+    reports = []
+    for name, stats in result.hosts.items():
+        report = HostReport(name, success, stats.changed)
+        if name in failures:
+            report = failed_host(failures[name], stats.changed)
+        elif name in kept:
+            report = replace(report, message="kept " + "; kept ".join(kept[name]))
+        reports.append(report)
+    return reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +13,96 @@ from perfctl.output import Column, Format, Table, duration, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
-    from perfctl.store import RunDetail
+    from perfctl.store import InvocationDetail, RunDetail, Store
 
 
 @click.command()
 @click.argument("run")
+@click.option("--invocation", metavar="ID", help="Show this execution of the run, and what is kept of it.")
+@click.option(
+    "--artifact",
+    metavar="NAME",
+    help="Write something kept of the invocation to stdout, byte for byte: stdout, stderr, console, ...",
+)
 @format_option
 @click.pass_obj
-def show(settings: Settings, run: str, fmt: Format) -> None:
+def show(settings: Settings, run: str, invocation: str | None, artifact: str | None, fmt: Format) -> None:
     """Show one run: its plan, its hosts, how its invocations ended, what failed and why.
 
-    RUN is a run's id, its unique beginning or end, or 'latest'. CSV has only the run's own line, JSON all.
+    RUN is a run's id, its unique beginning or end, or 'latest'; so is ID that of an invocation. CSV has only
+    the run's own line, JSON all.
     """
+    from perfctl.errors import UsageError
     from perfctl.store import open_store
 
+    if artifact is not None and invocation is None:
+        raise UsageError("--artifact needs --invocation", hint=f"perfctl show {run} names what failed")
     with open_store(settings.database_url, read_only=True) as store:
-        detail = store.run(run)
-    if fmt in ("json", "csv"):
-        emit(_table_for_machines(detail), fmt)
-        return
-    for number, table in enumerate(_tables_for_people(detail)):
+        if invocation is None:
+            detail = store.run(run)
+            tables = [_table_for_machines(detail)] if fmt in ("json", "csv") else _tables_for_people(detail)
+        else:
+            found = store.invocation(run, invocation)
+            if artifact is not None:
+                sys.stdout.buffer.write(_bytes_of(store, found, artifact))
+                sys.stdout.flush()
+                return
+            tables = [_invocation_for_machines(found)] if fmt in ("json", "csv") else _invocation(found)
+    for number, table in enumerate(tables):
         if number:
             click.echo()
         emit(table, fmt)
+
+
+def _bytes_of(store: Store, invocation: InvocationDetail, name: str) -> bytes:
+    """Return what is kept under that name, which may be nothing. Raises UnknownName."""
+    from perfctl.errors import UnknownName
+
+    kept = {item.name: item.sha256 for item in invocation.artifacts}
+    if name not in kept:
+        raise UnknownName(
+            f"no {name!r} is kept of the invocation {invocation.invocation_id}",
+            hint=f"it has: {', '.join(kept) or 'nothing'}",
+        )
+    sha256 = kept[name]
+    return b"" if sha256 is None else store.artifact(sha256)
+
+
+def _invocation_for_machines(item: InvocationDetail) -> Table:
+    from dataclasses import asdict
+
+    row = asdict(item)
+    return Table("invocation", [Column(name) for name in row], [row])
+
+
+def _invocation(item: InvocationDetail) -> list[Table]:
+    facts = {
+        "invocation": item.invocation_id,
+        "run": item.run_id,
+        "benchmark": item.benchmark,
+        "target": item.target,
+        "environment": item.environment,
+        "accelerator": item.accelerator,
+        "block": f"{item.block}, attempt {item.attempt}, replicate {item.replicate}",
+        "status": item.status if item.reason is None else f"{item.status} ({item.reason})",
+        "detail": item.detail,
+        "exit code": item.exit_code,
+        "started": item.started,
+        "took": duration(item.duration_s),
+        "command": shlex.join(item.argv),
+        "fingerprint": item.fingerprint_id,
+    }
+    columns = [Column("name"), Column("size_bytes", "bytes", align="right"), Column("sha256")]
+    rows = [(kept.name, kept.size_bytes, kept.sha256) for kept in item.artifacts]
+    note = f"read one: perfctl show {item.run_id} --invocation {item.invocation_id} --artifact NAME"
+    return [
+        Table("invocation", [Column("what"), Column("value")], list(facts.items())),
+        Table("artifacts", columns, rows, [note] if rows else []),
+    ]
+
+
+_SHORT_ID = 12
+"""Ids of invocations are hashes: so many characters name one in a run."""
 
 
 def _table_for_machines(detail: RunDetail) -> Table:
@@ -113,12 +181,25 @@ def _failures(detail: RunDetail) -> Table:
         "reason",
         "exit_code",
         "detail",
+        "invocation",
+        "kept",
     )
-    rows = [{name: getattr(item, name) for name in names} for item in detail.failures]
-    for row in rows:
-        row["target"] = str(row["target"])
-    note = f"run what failed again: perfctl resume {detail.summary.run_id}"
-    return Table("failures", [Column(name) for name in names], rows, [note])
+    rows = []
+    for item in detail.failures:
+        # The counters are kept of every invocation and say nothing of a failure.
+        kept = [name for name in item.kept if not name.startswith("counters_")]
+        own = {
+            "target": str(item.target),
+            "invocation": item.invocation_id[:_SHORT_ID],
+            "kept": ", ".join(kept),
+        }
+        rows.append({name: own[name] if name in own else getattr(item, name) for name in names})
+    run_id = detail.summary.run_id
+    notes = [
+        f"run what failed again: perfctl resume {run_id}",
+        f"read what was kept: perfctl show {run_id} --invocation ID --artifact NAME",
+    ]
+    return Table("failures", [Column(name) for name in names], rows, notes)
 
 
 def _events(detail: RunDetail) -> Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from perfctl.__main__ import main
 from perfctl.model import Reason, Status
 from perfctl.store import open_store
 from tests.unit import store_cases as cases
+
+CONSOLE = b"[    0.0] Linux\r\nperfctl: kernel\n\x1b[31m\xff\x00end"
 
 
 @pytest.fixture
@@ -30,7 +34,16 @@ def run_id(path) -> str:
         cases.measure_block(store, run_id, cases.block(), values)
         block_id = store.begin_block(run_id, cases.block(index=1), 1)
         failed = cases.record(
-            block_id, "container", status=Status.FAILED, reason=Reason.TIMEOUT, detail="no end in 60 s"
+            block_id,
+            "container",
+            id="c0ffee000000c0ffee000000c0ffee00",
+            status=Status.FAILED,
+            reason=Reason.TIMEOUT,
+            detail="no end in 60 s",
+            exit_code=None,
+            stdout=b"",
+            accelerator="tcg",
+            artifacts={"console": CONSOLE, "host_view": b""},
         )
         store.record_invocation(failed, cases.METRICS, [])
         store.end_block(block_id, "failed")
@@ -101,6 +114,80 @@ def test_show_as_json_has_everything_and_as_csv_one_line(perfctl, run_id):
     assert (row["failures"][0]["target"], row["failures"][0]["detail"]) == ("h1", "no end in 60 s")
     lines = list(csv.DictReader(perfctl("show", run_id, "--format", "csv")[1].splitlines()))
     assert [line["run_id"] for line in lines] == [run_id]
+
+
+def test_a_failed_invocations_line_names_it_and_what_is_kept(perfctl, run_id):
+    out = perfctl("show", "latest")[1]
+    (line,) = [line for line in out.splitlines() if "no end in 60 s" in line]
+    assert line.split("  ")[-2:] == ["c0ffee000000", "console, host_view"]
+    assert f"perfctl show {run_id} --invocation ID --artifact NAME" in out
+    (row,) = rows_of(perfctl("show", run_id, "--format", "json")[1])
+    assert row["failures"][0]["invocation_id"] == "c0ffee000000c0ffee000000c0ffee00"
+    assert row["failures"][0]["kept"] == ["console", "host_view", "counters_after", "counters_before"]
+
+
+def test_show_of_an_invocation_tells_all_of_it(perfctl, run_id):
+    code, out, _ = perfctl("show", "latest", "--invocation", "c0ffee000000")
+    assert code == 0
+    told = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in out.splitlines() if line}
+    wanted = {
+        "accelerator": "tcg",
+        "block": "1, attempt 1, replicate 1",
+        "status": "failed (timeout)",
+        "detail": "no end in 60 s",
+        "exit code": "—",
+        "took": "2.5 s",
+        "command": "sysbench cpu run",
+        "host_view": "—",
+    }
+    assert {name: told[name] for name in wanted} == wanted
+    assert "--artifact NAME" in out
+    (row,) = rows_of(perfctl("show", run_id, "--invocation", "c0ffee", "--format", "json")[1])
+    assert (row["run_id"], row["environment"], row["reason"]) == (run_id, "container", "timeout")
+    assert row["argv"] == ["sysbench", "cpu", "run"]
+    sizes = {item["name"]: item["size_bytes"] for item in row["artifacts"]}
+    assert sizes == {"console": len(CONSOLE), "host_view": 0, "counters_after": 11, "counters_before": 11}
+    (line,) = csv.DictReader(
+        perfctl("show", run_id, "--invocation", "c0ffee", "--format", "csv")[1].splitlines()
+    )
+    assert (line["invocation_id"][:6], line["exit_code"]) == ("c0ffee", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("console", CONSOLE), ("host_view", b""), ("counters_after", b"cpu  2 3 4\n")]
+)
+def test_an_artifact_comes_out_byte_for_byte(path, run_id, name, content):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "perfctl",
+            "--db",
+            str(path),
+            "show",
+            run_id,
+            "--invocation=c0ffee",
+            f"--artifact={name}",
+        ],
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, content, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--artifact", "console"], "needs --invocation"),
+        (["--invocation", "c0ffee", "--artifact", "video"], "it has: console, host_view, counters_after"),
+        (["--invocation", "nothing"], "no invocation 'nothing'"),
+        (["--invocation", ""], "no invocation ''"),
+    ],
+)
+def test_what_was_not_kept_is_a_usage_error(perfctl, run_id, arguments, words):
+    code, out, err = perfctl("show", "latest", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
 
 
 def test_show_of_an_unknown_run_says_where_to_look(perfctl, run_id):

@@ -28,7 +28,7 @@ _PROGRAMS = (
         "stat",
         "true",
     ),
-    *("awk", "grep", "sed", "getconf", "df", "dmesg", "seq"),
+    *("awk", "grep", "sed", "getconf", "df", "dmesg", "seq", "nproc", "tail", "timeout", "wc"),
 )
 TAG = f"perfctl-test/tiny:{hashlib.sha256(' '.join(_PROGRAMS).encode()).hexdigest()[:12]}"
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\n"

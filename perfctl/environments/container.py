@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from perfctl.environments import docker
+from perfctl.environments.limits import OutOfMemory, oom_kills
+from perfctl.environments.naming import name_stem, new_name
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -52,6 +53,7 @@ _SPAWN = 'echo $$ >"$0"; exec "$@"'
 # All processes but the main one and the caller: what a command that timed out has left running.
 _END_ALL = "kill -KILL -1"
 
+_SIGKILLED = 128 + 9
 _ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
 
 
@@ -108,6 +110,7 @@ class ContainerShell:
         self._container = container
         self._host_address = host_address
         self._address: str | None = None
+        self._oom_kills = 0
         self._pid_files = (f"/dev/shm/perfctl-{number}.pid" for number in itertools.count())
 
     @property
@@ -183,7 +186,10 @@ class ContainerShell:
             raise
         if docker.is_gone(completed):
             raise EnvironmentDied(f"the container ended: {self.last_words()}", where=self.name)
-        return docker.as_native(completed, argv)
+        own = docker.as_native(completed, argv)
+        if own.exit_code and self._has_run_out_of_memory(own.exit_code):
+            raise OutOfMemory(self._environment, own, where=self.name)
+        return own
 
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` inside, in the background."""
@@ -198,6 +204,17 @@ class ContainerShell:
     def get(self, remote: str) -> bytes:
         """Return a file of the container. Raises CommandFailed."""
         return get_file(self, remote)
+
+    def _has_run_out_of_memory(self, exit_code: int) -> bool:
+        if self._environment.memory_mib is None and exit_code != _SIGKILLED:
+            return False
+        counted = self._docker(docker.exec_argv(self._container, docker.OOM_ARGV))
+        if not docker.is_gone(counted):
+            before, self._oom_kills = self._oom_kills, oom_kills(counted.text)
+            return self._oom_kills > before
+        return (
+            self._docker(docker.inspect_argv("{{.State.OOMKilled}}", self._container)).text.strip() == "true"
+        )
 
     def _end_all(self) -> None:
         # Ending the docker client on the host has left the command running inside.
@@ -232,9 +249,7 @@ class ContainerDriver:
     ) -> None:
         self._environment = replace(environment, image=image) if image else environment
         self._labels = {docker.RUN_LABEL: run_id, docker.INVOCATION_LABEL: invocation_id}
-        # The tail of a UUIDv7: its head is a clock that the invocations of a minute share. `_new_name` adds
-        # what keeps client and server of one invocation apart where both hosts use the same engine.
-        self._stem = f"perfctl-{_tail(run_id)}-{_tail(invocation_id)}"
+        self._stem = name_stem(run_id, invocation_id)
         self._host_address = host_address
 
     def check(self, host: Shell) -> None:
@@ -248,6 +263,7 @@ class ContainerDriver:
             raise
         if completed.exit_code:
             raise self._unavailable(host, completed)
+        self._refuse_lost_limits(host, completed)
 
     def describe(self, host: Shell) -> dict[str, str]:
         """Return engine, image, network and container options as docker reports them; '' unknown.
@@ -278,6 +294,7 @@ class ContainerDriver:
             made = host.run(argv, timeout_s=CALL_TIMEOUT_S)
             if made.exit_code:
                 raise self._unavailable(host, made)
+            self._refuse_lost_limits(host, made)
             yield made
         except BaseException as error:
             # Also for Ctrl-C and for a start that failed half way: docker may have made it all the same.
@@ -291,6 +308,19 @@ class ContainerDriver:
         except PerfctlError as failure:
             error.add_note(str(failure))
 
+    def _refuse_lost_limits(self, host: Shell, made: Completed) -> None:
+        """Docker goes on without a limit that the kernel cannot hold, and only warns."""
+        lost = docker.lost_limit(self._environment, made)
+        if lost is None:
+            return
+        if docker.is_about_swap(lost) and not _has_swap(host):
+            return
+        raise EnvironmentUnavailable(
+            f"a limit would not hold: {lost}",
+            where=f"{host.name}/{self._environment.name}",
+            hint="boot the host with cgroup_enable=memory swapaccount=1, or leave it out with --env",
+        )
+
     def _unavailable(self, host: Shell, completed: Completed) -> EnvironmentUnavailable:
         message, hint = docker.why_unavailable(self._environment, completed)
         return EnvironmentUnavailable(message, where=f"{host.name}/{self._environment.name}", hint=hint)
@@ -299,11 +329,12 @@ class ContainerDriver:
         return [] if self._environment.network == "host" else ["bridge"]
 
     def _new_name(self) -> str:
-        return f"{self._stem}-{os.urandom(2).hex()}"
+        return new_name(self._stem)
 
 
-def _tail(identity: str) -> str:
-    return identity.replace("-", "")[-8:]
+def _has_swap(host: Shell) -> bool:
+    # The first line is a heading.
+    return len(host.run(["cat", "/proc/swaps"], timeout_s=CALL_TIMEOUT_S).text.splitlines()) != 1
 
 
 def _remove(host: Shell, *names: str) -> None:

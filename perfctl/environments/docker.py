@@ -33,7 +33,45 @@ def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> 
         options += ["--cap-add", value]
     if environment.privileged:
         options.append("--privileged")
+    return [*options, *_limits(environment)]
+
+
+def _limits(environment: Environment) -> list[str]:
+    options = []
+    if environment.cpuset_cpus:
+        options += ["--cpuset-cpus", environment.cpuset_cpus]
+    if environment.cpuset_mems:
+        options += ["--cpuset-mems", environment.cpuset_mems]
+    if environment.cpu_quota is not None:
+        options += ["--cpus", f"{environment.cpu_quota:.2f}"]
+    if environment.memory_mib is not None:
+        # By itself --memory allows as much swap again: the program would get slow where it should end.
+        size = f"{environment.memory_mib}m"
+        options += ["--memory", size, "--memory-swap", size]
     return options
+
+
+OOM_ARGV = (
+    "sh",
+    "-c",
+    "cat /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events 2>/dev/null",
+)
+"""Prints, inside, how often the kernel has killed for lack of memory: control groups of version 1 or 2."""
+
+
+def lost_limit(environment: Environment, completed: Completed) -> str | None:
+    """Return docker's warning that a limit of the environment was dropped, None when there is none."""
+    if not (environment.cpuset_cpus or environment.cpuset_mems or environment.memory_mib):
+        return None
+    for line in completed.error_text.splitlines():
+        if "discarded" in line or is_about_swap(line):
+            return line.removeprefix("WARNING: ")
+    return None
+
+
+def is_about_swap(warning: str) -> bool:
+    """Return whether the warning says that swap is not counted: harmless where there is none."""
+    return "limited without swap" in warning
 
 
 def _command(environment: Environment) -> list[str]:

@@ -1,11 +1,39 @@
-"""What an environment may use of its host: how CPUs are written, and what counts as a limit. Pure."""
+"""What an environment may use of its host, natively: which words make a limit, and whether it is one. Pure.
+
+    CPUs, NUMA nodes     taskset or numactl in front of the command: affinity, inherited by what it starts
+    CPU time, memory     a systemd scope that all commands of the environment join (`scope`)
+
+A container's limits are options of `docker run` (`docker`); a guest's are its size.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from perfctl.errors import EnvironmentDied
+from perfctl.model import Environment
+from perfctl.shell import Completed
 
 _MAX_CPU = 8191
 """The highest number that Linux can be built for."""
+
+
+class OutOfMemory(EnvironmentDied):
+    """A command was killed for lack of memory; `completed` is what it left behind."""
+
+    default_reason = "out_of_memory"
+
+    def __init__(self, environment: Environment, completed: Completed, *, where: str) -> None:
+        limit = (
+            f"the limit of {environment.memory_mib} MiB" if environment.memory_mib else "the host's memory"
+        )
+        super().__init__(
+            f"the kernel killed processes of it for lack of memory: {limit} is reached",
+            where=where,
+            hint="give it a larger memory_mib" if environment.memory_mib else None,
+        )
+        self.completed = completed
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
@@ -28,3 +56,82 @@ def parse_cpulist(text: str) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError("names something twice")
     return tuple(found)
+
+
+def needs_scope(environment: Environment) -> bool:
+    """Return whether a native environment has limits that only a control group can hold."""
+    return environment.cpu_quota is not None or environment.memory_mib is not None
+
+
+def is_limited(environment: Environment) -> bool:
+    """Return whether a native environment has any limit."""
+    return needs_scope(environment) or bool(environment.cpuset_cpus or environment.cpuset_mems)
+
+
+def affinity_argv(environment: Environment) -> list[str]:
+    """Return the words that go in front of a command to bind it to CPUs and NUMA nodes; [] for none."""
+    if environment.cpuset_mems:
+        cpus = [f"--physcpubind={environment.cpuset_cpus}"] if environment.cpuset_cpus else []
+        # numactl itself has no exit code of its own for a program that is not there.
+        return ["numactl", *cpus, f"--membind={environment.cpuset_mems}", "sh", "-c", 'exec "$@"', "sh"]
+    return ["taskset", "-c", environment.cpuset_cpus] if environment.cpuset_cpus else []
+
+
+def scope_properties(environment: Environment) -> list[str]:
+    """Return the settings of the systemd scope that holds CPU time and memory."""
+    # Only a delegated scope may be joined later, and it goes on when one of its processes ran out of memory.
+    properties = ["Delegate=yes", "TimeoutStopSec=10", "CollectMode=inactive-or-failed"]
+    if environment.cpu_quota is not None:
+        properties.append(f"CPUQuota={round(environment.cpu_quota * 100)}%")
+    if environment.memory_mib is not None:
+        # Without swap, as in a container: a limit that can be passed by swapping is none.
+        properties += [f"MemoryMax={memory_bytes(environment)}", "MemorySwapMax=0"]
+    return properties
+
+
+def memory_bytes(environment: Environment) -> int:
+    """Return the memory limit in bytes, 0 for none."""
+    return (environment.memory_mib or 0) << 20
+
+
+def not_in_force(environment: Environment, found: Mapping[str, str]) -> str | None:
+    """Return what of the limits does not hold, None when all do.
+
+    `found` is what a command saw that ran under them: `cpus`, `nodes`, `online` (number of CPUs), `quota` (us
+    per us, as in cpu.max), `memory` (bytes) and `swap` ('capped' where swap adds nothing).
+    """
+    if environment.cpuset_cpus and _numbers(found.get("cpus")) != set(parse_cpulist(environment.cpuset_cpus)):
+        return f"of the CPUs {environment.cpuset_cpus} only {found.get('cpus') or 'none'} can be had"
+    if environment.cpuset_mems and _numbers(found.get("nodes")) != set(
+        parse_cpulist(environment.cpuset_mems)
+    ):
+        return f"of the NUMA nodes {environment.cpuset_mems} only {found.get('nodes') or 'none'} can be had"
+    if environment.cpu_quota is not None:
+        if environment.cpu_quota > float(found.get("online") or 0):
+            return f"a quota of {environment.cpu_quota:g} CPUs is no limit: there are {found.get('online')}"
+        if _quota(found.get("quota", "")) != round(environment.cpu_quota, 2):
+            return f"the quota of {environment.cpu_quota:g} CPUs is not in force"
+    if environment.memory_mib is not None:
+        if found.get("memory") != str(memory_bytes(environment)):
+            return f"the limit of {environment.memory_mib} MiB is not in force"
+        if found.get("swap") != "capped":
+            return "the memory limit does not count swap, and the host has some"
+    return None
+
+
+def _numbers(cpulist: str | None) -> set[int]:
+    try:
+        return set(parse_cpulist(cpulist or ""))
+    except ValueError:
+        return set()
+
+
+def _quota(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+) (\d+)", text)
+    return round(int(match[1]) / int(match[2]), 2) if match and int(match[2]) else None
+
+
+def oom_kills(text: str) -> int:
+    """Return how often the kernel killed for lack of memory, from memory.events or memory.oom_control."""
+    match = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else 0

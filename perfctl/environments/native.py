@@ -1,25 +1,48 @@
-"""The native environment: the host itself. What everything else is compared with."""
+"""The native environment, which others are compared with: the host itself, within limits if it has any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from perfctl.environments import limits, scope
+from perfctl.environments.naming import name_stem, new_name
+from perfctl.environments.scope import Scope, key_values
+from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
+from perfctl.shell.command import checked
+
+# Run under the limits. `getconf` counts the CPUs of the host, not those it may use.
+_LOOK = """
+while read -r key value; do
+  [ "$key" = Cpus_allowed_list: ] && echo "cpus=$value"
+done </proc/self/status
+echo "online=$(getconf _NPROCESSORS_ONLN)"
+[ "$0" = nodes ] || exit 0
+numactl --show | while read -r key value; do
+  [ "$key" = membind: ] && echo "nodes=$value"
+done
+exit 0
+"""
 
 
 class NativeShell:
-    """The host's own shell, seen as an environment that cannot die by itself."""
+    """The host's own shell, seen as an environment; without limits it cannot die by itself."""
 
-    def __init__(self, host: Shell, address: str) -> None:
+    def __init__(self, host: Shell, environment: Environment, address: str, held: Scope | None) -> None:
         self._host = host
+        self._environment = environment
         self._address = address
+        self._scope = held
 
     @property
     def name(self) -> str:
-        """The host's name."""
-        return self._host.name
+        """The host's name, and the environment's where it has limits."""
+        limited = limits.is_limited(self._environment)
+        return f"{self._host.name}/{self._environment.name}" if limited else self._host.name
 
     @property
     def address(self) -> str:
@@ -27,12 +50,12 @@ class NativeShell:
         return self._address
 
     def is_alive(self) -> bool:
-        """Return True: a host that has gone is HostUnreachable, not a dead environment."""
-        return True
+        """Return whether its limits are still held; a host that has gone is HostUnreachable."""
+        return self._scope is None or self._scope.is_active()
 
     def last_words(self) -> str:
-        """Return nothing."""
-        return ""
+        """Return what systemd said of its limits, nothing without any."""
+        return self._scope.last_words() if self._scope else ""
 
     @property
     def accelerator(self) -> None:
@@ -46,20 +69,31 @@ class NativeShell:
 
     @property
     def host_processes(self) -> str:
-        """Only those of the command."""
-        return ""
+        """Those of its scope, or only those of the command."""
+        return f"cgroup:{self._scope.unit}" if self._scope else ""
 
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing."""
         return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` on the host."""
-        return self._host.run(argv, timeout_s=timeout_s, stdin=stdin)
+        """Run `argv` on the host within the limits.
+
+        Raises OutOfMemory when the kernel killed for the memory limit, EnvironmentDied when no limit holds.
+        """
+        completed = self._host.run(self._limited(argv), timeout_s=timeout_s, stdin=stdin)
+        if not limits.is_limited(self._environment):
+            return completed
+        if self._scope and completed.exit_code == 125 and scope.NOT_JOINED in completed.error_text:
+            raise EnvironmentDied(f"its limits are gone: {completed.error_text}", where=self.name)
+        own = replace(completed, argv=tuple(argv))
+        if own.exit_code and self._scope and self._scope.has_run_out_of_memory():
+            raise limits.OutOfMemory(self._environment, own, where=self.name)
+        return own
 
     def spawn(self, argv: Sequence[str]) -> Process:
-        """Start `argv` on the host in the background."""
-        return self._host.spawn(argv)
+        """Start `argv` on the host in the background, within the limits."""
+        return self._host.spawn(self._limited(argv))
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
         """Copy a file to the host."""
@@ -69,21 +103,67 @@ class NativeShell:
         """Return a file of the host."""
         return self._host.get(remote)
 
+    def _limited(self, argv: Sequence[str]) -> Sequence[str]:
+        if not limits.is_limited(self._environment):
+            return argv
+        bound = [*limits.affinity_argv(self._environment), *checked(argv)]
+        return self._scope.argv(bound) if self._scope else bound
+
 
 class NativeDriver:
-    """Opens the host itself: nothing to make, nothing to remove."""
+    """Opens the host itself. Without limits there is nothing to make and nothing to remove."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(
+        self, environment: Environment, *, run_id: str, invocation_id: str, host_address: str
+    ) -> None:
+        self._environment = environment
+        self._stem = name_stem(run_id, invocation_id)
+        self._address = host_address
 
     def check(self, host: Shell) -> None:
-        """Do nothing: a host that can be reached can run native commands."""
+        """Try the limits. Raises EnvironmentUnavailable where one would not hold."""
+        with self.open(host):
+            pass
 
     def describe(self, host: Shell) -> dict[str, str]:
-        """Return nothing beyond the host's own facts."""
-        return {}
+        """Return the limits as a command under them sees them; nothing without any."""
+        with ExitStack() as stack:
+            return {f"limits.{key}": value for key, value in self._enter(host, stack)[1].items()}
 
     @contextmanager
     def open(self, host: Shell) -> Iterator[NativeShell]:
-        """Give the host's shell."""
-        yield NativeShell(host, self._address)
+        """Give the host's shell, within the limits. Raises EnvironmentUnavailable where one does not hold."""
+        with ExitStack() as stack:
+            yield self._enter(host, stack)[0]
+
+    def _enter(self, host: Shell, stack: ExitStack) -> tuple[NativeShell, dict[str, str]]:
+        environment = self._environment
+        if not limits.is_limited(environment):
+            return NativeShell(host, environment, self._address, None), {}
+        held = None
+        found = {}
+        if limits.needs_scope(environment):
+            held = stack.enter_context(scope.opened(host, environment, new_name(self._stem)))
+            found = held.read(environment)
+        shell = NativeShell(host, environment, self._address, held)
+        found |= _look(shell, environment)
+        wrong = limits.not_in_force(environment, found)
+        if wrong:
+            raise EnvironmentUnavailable(wrong, where=shell.name, hint="leave it out with --env")
+        return shell, found
+
+
+def _look(shell: NativeShell, environment: Environment) -> dict[str, str]:
+    """Return what a command sees that runs under the limits. Raises EnvironmentUnavailable when none can."""
+    nodes = "nodes" if environment.cpuset_mems else "no nodes"
+    done = shell.run(["sh", "-c", _LOOK, nodes], timeout_s=scope.CALL_TIMEOUT_S)
+    if done.exit_code == 0:
+        # numactl has blanks between nodes.
+        return {key: ",".join(value.split()) for key, value in key_values(done.text).items()}
+    said = (done.error_text.splitlines() or [f"exit code {done.exit_code}"])[0]
+    missing = done.exit_code == 127
+    raise EnvironmentUnavailable(
+        f"it cannot be bound to its CPUs and NUMA nodes: {said}",
+        where=shell.name,
+        hint="install what is missing: perfctl provision" if missing else "leave it out with --env",
+    )

@@ -8,12 +8,15 @@ over a local shell or inside a VM is the same code.
 
 from __future__ import annotations
 
-from perfctl.environments import docker
+from perfctl.environments import container, docker, vm
 from perfctl.environments.catalogue import CATALOGUE, environment
-from perfctl.environments.container import ContainerDriver, remove_all
+from perfctl.environments.container import ContainerDriver
 from perfctl.environments.native import NativeDriver
 from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
+from perfctl.environments.vm import PathCheck, VmDriver, check_path, left_behind
+from perfctl.environments.within import WithinDriver
 from perfctl.model import Environment
+from perfctl.shell import Shell
 
 
 def driver_for(
@@ -24,26 +27,63 @@ def driver_for(
     `host_address` is the host's address on the test network: the environment's own address wherever it shares
     the host's network. `image` replaces the image that the environment names.
     """
-    if environment.kind == "native":
-        return NativeDriver(
-            environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address
+
+    def alone(host_address: str) -> EnvironmentDriver:
+        if environment.kind == "native":
+            return NativeDriver(
+                environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address
+            )
+        if environment.kind == "vm":
+            return VmDriver(environment, run_id=run_id, invocation_id=invocation_id)
+        return ContainerDriver(
+            environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address, image=image
         )
-    return ContainerDriver(
-        environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address, image=image
+
+    if environment.within is None:
+        return alone(host_address)
+    outer = VmDriver(
+        environment.within,
+        run_id=run_id,
+        invocation_id=invocation_id,
+        with_engine=environment.kind == "container",
     )
+    return WithinDriver(outer, alone)
 
 
 def start_argv(environment: Environment) -> list[str]:
-    """Return the command that makes the environment on a host (labels left out), [] for the host itself."""
-    return [] if environment.kind == "native" else docker.run_argv(environment, "NAME", {})
+    """Return the command that makes the environment (labels left out), [] for the host itself.
+
+    For a container within a guest it is the guest's command.
+    """
+    if environment.kind == "native":
+        return []
+    if environment.kind == "vm":
+        return ["virsh", "create", f"{vm.FOLDER}/guests/NAME/domain.xml"]
+    return docker.run_argv(environment, "NAME", {})
+
+
+def remove_all(host: Shell, run_id: str) -> list[str]:
+    """Remove every container and guest of a run on this host, running or not; return their names.
+
+    A host without docker or without libvirt has none of them. Raises CommandFailed.
+    """
+    # The guests go also when the engine refuses.
+    try:
+        containers = container.remove_all(host, run_id)
+    finally:
+        guests = vm.remove_all(host, run_id)
+    return [*containers, *guests]
 
 
 __all__ = [
     "CATALOGUE",
     "EnvironmentDriver",
     "EnvironmentShell",
+    "PathCheck",
+    "check_path",
     "driver_for",
     "environment",
+    "left_behind",
     "remove_all",
     "start_argv",
 ]

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from perfctl.environments import driver_for, environment
+from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import Host, new_id
 from perfctl.shell import Shell, Transport
 from perfctl.ssh import connect
+from tests.conftest import LabAtHand
 from tests.sshd import Sshd, running_sshd
 from tests.tiny_image import tiny_image
 
-Maker = Callable[[Sshd, Path], AbstractContextManager[Shell]]
+Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Shell]]
+TransportMaker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Transport]]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +30,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 @contextmanager
-def local_shell(sshd: Sshd, folder: Path) -> Iterator[Transport]:
+def local_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
     """This machine itself."""
     transport = connect(Host("here", "localhost", connection="local"))
     yield transport
@@ -35,20 +38,32 @@ def local_shell(sshd: Sshd, folder: Path) -> Iterator[Transport]:
 
 
 @contextmanager
-def ssh_shell(sshd: Sshd, folder: Path) -> Iterator[Transport]:
+def ssh_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
     """This machine through ssh."""
+    sshd: Sshd = request.getfixturevalue("sshd")
     transport = connect(sshd.host())
     yield transport
     transport.close()
 
 
-def jobs_over(transport_maker: Callable[[Sshd, Path], AbstractContextManager[Transport]]) -> Maker:
+@contextmanager
+def lab_ssh_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
+    """A host of the lab, which has what guests need."""
+    lab: LabAtHand = request.getfixturevalue("provisioned_lab")
+    (host,) = load_hosts([str(lab.inventory)], limit=lab.hosts[0])
+    transport = connect(host)
+    yield transport
+    transport.close()
+
+
+def jobs_over(transport_maker: TransportMaker, *, on_this_machine: bool = True) -> Maker:
     """Return the maker of a job shell over a transport."""
 
     @contextmanager
-    def make(sshd: Sshd, folder: Path) -> Iterator[Shell]:
-        with transport_maker(sshd, folder) as transport:
-            jobs = JobShell.start(transport, "contract", lifetime_s=600, spool_root=str(folder / "spool"))
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
+        spool_root = str(folder / "spool") if on_this_machine else None
+        with transport_maker(request, folder) as transport:
+            jobs = JobShell.start(transport, f"contract-{new_id()}", lifetime_s=1800, spool_root=spool_root)
             yield jobs
             jobs.stop()
 
@@ -59,20 +74,36 @@ def container_over(host_maker: Maker) -> Maker:
     """Return the maker of a shell inside a container, made through a host's shell."""
 
     @contextmanager
-    def make(sshd: Sshd, folder: Path) -> Iterator[Shell]:
-        driver = driver_for(
-            environment("container"),
-            run_id=new_id(),
-            invocation_id=new_id(),
-            host_address="127.0.0.1",
-            image=tiny_image(),
-        )
-        with host_maker(sshd, folder) as host, driver.open(host) as inside:
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
+        request.getfixturevalue("engine")
+        with host_maker(request, folder) as host, opened(host, "container", tiny_image()) as inside:
             yield inside
 
     return make
 
 
+def guest_over(host_maker: Maker, name: str) -> Maker:
+    """Return the maker of a shell inside a guest of a lab host, or inside a container in that guest."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
+        with host_maker(request, folder) as host, opened(host, name) as inside:
+            yield inside
+
+    return make
+
+
+@contextmanager
+def opened(host: Shell, name: str, image: str | None = None) -> Iterator[Shell]:
+    """Open a built-in environment on a host."""
+    driver = driver_for(
+        environment(name), run_id=new_id(), invocation_id=new_id(), host_address="127.0.0.1", image=image
+    )
+    with driver.open(host) as inside:
+        yield inside
+
+
+LAB_HOST = jobs_over(lab_ssh_shell, on_this_machine=False)
 SHELLS: dict[str, Maker] = {
     "local": local_shell,
     "ssh": ssh_shell,
@@ -80,18 +111,17 @@ SHELLS: dict[str, Maker] = {
     "jobs over ssh": jobs_over(ssh_shell),
     "container over local": container_over(local_shell),
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
+    "vm over jobs over ssh": guest_over(LAB_HOST, "vm"),
+    "container in vm": guest_over(LAB_HOST, "container-in-vm"),
 }
+_OF_THE_LAB = ("container", "vm")
 _PARAMETERS = [
-    pytest.param(name, marks=pytest.mark.lab) if name.startswith("container") else name for name in SHELLS
+    pytest.param(name, marks=pytest.mark.lab) if name.startswith(_OF_THE_LAB) else name for name in SHELLS
 ]
 
 
 @pytest.fixture(scope="module", params=_PARAMETERS)
-def shell(
-    request: pytest.FixtureRequest, sshd: Sshd, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shell]:
-    """Return each kind of shell in turn."""
-    if request.param.startswith("container"):
-        request.getfixturevalue("engine")
-    with SHELLS[request.param](sshd, tmp_path_factory.mktemp("shell")) as made:
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Return each kind of shell in turn; a guest boots once for all tests of a file."""
+    with SHELLS[request.param](request, tmp_path_factory.mktemp("shell")) as made:
         yield made

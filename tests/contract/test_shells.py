@@ -10,10 +10,20 @@ import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
 from perfctl.shell import Shell
-from tests.processes import unique_seconds, wait_until, with_argument
+from tests.processes import unique_seconds, wait_until
 
 _MIB = 1 << 20
 _EACH = 'for a in "$@"; do printf "%s\\0" "$a"; done'
+_FIND = "grep -lzxFf - /proc/[0-9]*/cmdline 2>/dev/null"
+
+
+def with_argument(shell: Shell, text: str) -> list[str]:
+    """Return the ids of processes where the shell's commands run that have exactly this argument.
+
+    Asked there, for a guest's processes are seen nowhere else; the text is on no command line of the asker.
+    """
+    found = shell.run(["sh", "-c", _FIND], timeout_s=30, stdin=text.encode())
+    return [path.split("/")[2] for path in found.text.split()]
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 124, 255])
@@ -110,7 +120,7 @@ def test_a_timeout_ends_the_command_and_its_children(shell: Shell) -> None:
         shell.run(["sh", "-c", script], timeout_s=0.5)
     assert caught.value.exit_code == 124
     assert caught.value.where == shell.name
-    assert with_argument(seconds) == []
+    assert with_argument(shell, seconds) == []
 
 
 def test_after_a_timeout_the_shell_goes_on(shell: Shell) -> None:
@@ -123,8 +133,7 @@ def test_a_child_that_holds_the_output_open_is_not_waited_for(shell: Shell) -> N
     seconds = unique_seconds()
     done = shell.run(["sh", "-c", f"sleep {seconds} & echo done"], timeout_s=30)
     assert (done.exit_code, done.text) == (0, "done\n")
-    for pid in with_argument(seconds):
-        os.kill(pid, 9)
+    shell.run(["sh", "-c", 'kill -9 "$@"', "sh", *with_argument(shell, seconds)], timeout_s=30)
 
 
 def test_a_background_command_runs_until_it_is_stopped(shell: Shell) -> None:
@@ -132,12 +141,12 @@ def test_a_background_command_runs_until_it_is_stopped(shell: Shell) -> None:
     process = shell.spawn(["sh", "-c", f"echo ready; echo warning >&2; sleep {seconds} & sleep {seconds}"])
     try:
         wait_until(lambda: "ready" in process.output() and "warning" in process.output(), "its words")
-        wait_until(lambda: len(with_argument(seconds)) == 2, "both sleepers")
+        wait_until(lambda: len(with_argument(shell, seconds)) == 2, "both sleepers")
         assert process.is_running()
     finally:
         process.stop()
     assert not process.is_running()
-    assert with_argument(seconds) == []
+    assert with_argument(shell, seconds) == []
     process.stop()
     assert "ready" in process.output()
 

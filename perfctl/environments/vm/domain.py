@@ -1,0 +1,118 @@
+"""A guest as libvirt's XML. Pure: the parts of a domain in, its text out."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from perfctl.environments.vm.pinning import Pinning, cpulist
+from perfctl.model.environment import Accelerator, DiskCache, DiskIo
+
+if TYPE_CHECKING:
+    import jinja2
+
+MACHINE = "q35"
+METADATA = "urn:perfctl:domain"
+"""The XML namespace of what perfctl says of a domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A virtio disk: an image file on the host."""
+
+    target: str
+    path: str
+    format: Literal["qcow2", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A virtio NIC on a bridge of the host."""
+
+    bridge: str
+    tap: str
+    mac: str
+    mtu_bytes: int
+    has_vhost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Everything that a guest's XML says."""
+
+    name: str
+    uuid: str
+    run_id: str
+    accelerator: Accelerator
+    memory_mib: int
+    pinning: Pinning
+    kernel: str
+    initramfs: str
+    command_line: str
+    console: str
+    disks: tuple[Disk, ...] = ()
+    nic: Nic | None = None
+    hugepages: bool = False
+    disk_cache: DiskCache | None = None
+    disk_io: DiskIo | None = None
+    machine: str = field(default=MACHINE, init=False)
+
+    @property
+    def cpu_mode(self) -> str:
+        """Return libvirt's CPU mode: the host's own CPU, or all that the emulation can do."""
+        return "host-passthrough" if self.accelerator == "kvm" else "maximum"
+
+    @property
+    def type(self) -> str:
+        """Return libvirt's domain type."""
+        return "kvm" if self.accelerator == "kvm" else "qemu"
+
+    def xml(self) -> str:
+        """Return the domain as libvirt's XML."""
+        return _template().render(domain=self, cpulist=cpulist, namespace=METADATA)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    import jinja2  # only those who make guests pay for it
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(Path(__file__).with_name("domain.xml.j2").read_text(encoding="utf-8"))
+
+
+def tap_name(domain: str) -> str:
+    """Return the name of a domain's tap device: it fits into the kernel's 15 characters."""
+    return f"pfc{hashlib.sha256(domain.encode()).hexdigest()[:10]}"
+
+
+def mac_address(address: str) -> str:
+    """Return the MAC of an IPv4 address: the same one always, locally administered, no group address."""
+    return ":".join(f"{byte:02x}" for byte in (0x52, 0x50, *ipaddress.IPv4Address(address).packed))
+
+
+def command_line(*, address: str, prefix_length: int, mtu_bytes: int, engine_range: str | None) -> str:
+    """Return the kernel's command line that the guest's init reads."""
+    words = [
+        *_QUIET_BOOT,
+        f"perfctl.address={address}/{prefix_length}",
+        f"perfctl.mtu={mtu_bytes}",
+        "perfctl.hostname=guest",
+    ]
+    if engine_range:
+        words.append(f"perfctl.engine={engine_range}")
+    return " ".join(words)
+
+
+def probe_command_line() -> str:
+    """Return the kernel's command line of a guest that has to begin only."""
+    return " ".join(_QUIET_BOOT)
+
+
+# An emulated timer may be late under load, which the kernel takes for a broken one.
+_QUIET_BOOT = ("console=ttyS0", "panic=1", "no_timer_check", "quiet")

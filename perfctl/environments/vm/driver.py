@@ -1,0 +1,293 @@
+"""A guest, booted afresh each time it is opened and always removed.
+
+    survey    what the host has                                     1 call
+    claim     its folder and its address                            1 call
+    start     overlays, domain, boot, connection, all on the host   1 call
+    run       ssh from the host                                     1 call; its cost is around the command
+    close     domain, tap, overlays, address                        1 call, checked
+
+Everything goes through the host's shell; docs/virtual-machines.md draws it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Literal
+
+from perfctl.environments.catalogue import VM_MEMORY_MIB
+from perfctl.environments.naming import name_stem, new_name
+from perfctl.environments.vm import refusal
+from perfctl.environments.vm.accelerator import PROBE_TIMEOUT_S, Choice, choose
+from perfctl.environments.vm.domain import (
+    Disk,
+    Domain,
+    Nic,
+    command_line,
+    mac_address,
+    probe_command_line,
+    tap_name,
+)
+from perfctl.environments.vm.pinning import Pinning, plan
+from perfctl.environments.vm.script import CALL_TIMEOUT_S, Guest, host_argv, link_argv
+from perfctl.environments.vm.shell import GuestShell, Opened
+from perfctl.environments.vm.survey import State, Survey
+from perfctl.errors import CommandFailed, EnvironmentFailure, PerfctlError
+from perfctl.model import Environment
+from perfctl.shell import Shell
+
+BOOT_TIMEOUT_S = 120
+"""How long a guest may take until it answers. Emulated on a loaded host it takes many times its own."""
+
+_SCRATCH_SIZE = "16G"
+"""Of the empty disk; it takes no more of the host than is written to it."""
+
+_ADDRESSES_PER_GUEST = 8
+"""A guest has the second address of eight; the upper four are for containers in it."""
+_ENGINE_OFFSET, _ENGINE_PREFIX_LENGTH = 3, 30
+
+_ANY_ADDRESS = "0.0.0.0"
+"""What a description says instead of an address."""
+
+
+class VmDriver:
+    """Makes guests of one environment, named and marked after one invocation of one run."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        run_id: str,
+        invocation_id: str,
+        with_engine: bool = False,
+        boot_timeout_s: int = BOOT_TIMEOUT_S,
+    ) -> None:
+        """Make guests of `environment`; `with_engine`: with a Docker engine for containers within."""
+        self._environment = environment
+        self._run_id = run_id
+        self._stem = name_stem(run_id, invocation_id)
+        self._with_engine = with_engine
+        self._boot_timeout_s = boot_timeout_s
+
+    def check(self, host: Shell) -> None:
+        """Boot a guest as far as its first program. Raises EnvironmentUnavailable, EnvironmentDied."""
+        with self._naming(host):
+            survey = self._survey(host)
+            choice = self._choose(host, survey)
+            failure = self._probe(host, survey, choice, self._boot_timeout_s)
+            if failure is not None:
+                raise failure
+
+    def describe(self, host: Shell) -> dict[str, str]:
+        """Return accelerator, versions, kernel, image, pinning and the domain as libvirt is given it.
+
+        What changes from guest to guest is left out. Raises EnvironmentUnavailable.
+        """
+        with self._naming(host):
+            survey = self._survey(host)
+            choice = self._choose(host, survey)
+        stable = self._domain(survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
+        manifest = survey.manifest
+        return {
+            "accelerator": choice.accelerator,
+            "accelerator.reason": choice.why,
+            "qemu.version": survey.versions.get("hypervisor", ""),
+            "libvirt.version": survey.versions.get("daemon", ""),
+            "kernel.release": str(manifest.get("kernel_release", "")),
+            "kernel.source": str(manifest.get("kernel_source", "")),
+            "image.id": str(manifest.get("image_id", "")),
+            "image.recipe": str(manifest.get("recipe_version", "")),
+            "image.sha256": survey.image.rpartition("/")[2],
+            "machine.type": stable.machine,
+            "cpu.mode": stable.cpu_mode,
+            "vhost": "yes" if stable.nic and stable.nic.has_vhost else "no",
+            **stable.pinning.described(),
+            "domain.xml": replace(stable, run_id="RUN").xml(),
+        }
+
+    @contextmanager
+    def open(self, host: Shell) -> Iterator[GuestShell]:
+        """Boot a guest, give its shell, remove it.
+
+        Raises EnvironmentUnavailable when the host cannot have it, EnvironmentDied when it did not come up
+        (both with the reason, and with the console if there is one), CommandFailed that names what could not
+        be removed; if the body has failed already, that failure goes on, with a note about what is left.
+        """
+        with self._naming(host):
+            survey = self._survey(host)
+            choice = self._choose(host, survey)
+        guest = self._new_guest()
+        with self._removed(host, guest):
+            with self._naming(host):
+                opened = self._start(host, survey, choice, guest)
+            yield GuestShell(host, self._environment, guest, opened)
+
+    # ---- the host ----
+
+    def _survey(self, host: Shell) -> Survey:
+        found = Survey.parse(host.run(host_argv("survey"), timeout_s=CALL_TIMEOUT_S).text)
+        found.check(with_engine=self._with_engine)
+        found.check_memory(self._memory_mib, hugepages=self._environment.hugepages)
+        self._pinning(found)
+        return found
+
+    def _choose(self, host: Shell, survey: Survey) -> Choice:
+        def probe() -> str | None:
+            failure = self._probe(host, survey, Choice("kvm", ""), PROBE_TIMEOUT_S)
+            return failure.message if failure else None
+
+        return choose(host, survey, self._environment.accelerator, probe)
+
+    def _probe(
+        self, host: Shell, survey: Survey, choice: Choice, timeout_s: int
+    ) -> EnvironmentFailure | None:
+        """Boot a guest without disks and address as far as its first program; return why it did not."""
+        guest = self._new_guest()
+        with self._removed(host, guest):
+            try:
+                self._claim(host, guest, step=0)
+                domain = self._domain(survey, choice, guest, _ANY_ADDRESS)
+                tiny = replace(domain, disks=(), command_line=probe_command_line())
+                self._boot(host, guest, tiny, "kernel", timeout_s)
+            except EnvironmentFailure as failure:
+                return failure
+        return None
+
+    # ---- one guest ----
+
+    def _start(self, host: Shell, survey: Survey, choice: Choice, guest: Guest) -> Opened:
+        address = self._claim(host, guest, step=_ADDRESSES_PER_GUEST)
+        domain = self._domain(survey, choice, guest, address)
+        goal: Literal["engine", "ssh"] = "engine" if self._with_engine else "ssh"
+        disks = [f"root.qcow2={survey.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
+        if self._with_engine:
+            disks.append(f"engine.qcow2={survey.image}/engine.ext4")
+        opening_s = self._boot(
+            host, guest, domain, goal, self._boot_timeout_s, *disks, "--", *link_argv(guest, address)
+        )
+        return Opened(address, survey.network.mtu_bytes, choice.accelerator, opening_s, domain.xml())
+
+    def _claim(self, host: Shell, guest: Guest, *, step: int) -> str:
+        asked = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
+        claimed = host.run(asked, timeout_s=CALL_TIMEOUT_S)
+        if claimed.exit_code != 0:
+            raise refusal.of_claim(guest, claimed)
+        return claimed.text.strip()
+
+    def _boot(
+        self, host: Shell, guest: Guest, domain: Domain, goal: str, timeout_s: int, *rest: str
+    ) -> dict[str, float]:
+        asked = host_argv("start", guest.name, guest.uuid, goal, str(timeout_s), *(rest or ("--",)))
+        started = host.run(asked, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
+        if started.exit_code != 0:
+            state = State.parse(
+                host.run(host_argv("state", guest.name, guest.uuid), timeout_s=CALL_TIMEOUT_S).text
+            )
+            raise refusal.of_start(guest, started, state, timeout_s)
+        steps = (line.split() for line in started.text.splitlines())
+        return {name: float(seconds) for name, seconds in steps}
+
+    def _domain(self, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
+        network = survey.network
+        engine_range = f"{IPv4Address(address) + _ENGINE_OFFSET}/{_ENGINE_PREFIX_LENGTH}"
+        disks = [
+            Disk("vda", f"{guest.folder}/root.qcow2", "qcow2"),
+            Disk("vdb", f"{guest.folder}/scratch.img", "raw"),
+        ]
+        if self._with_engine:
+            disks.append(Disk("vdc", f"{guest.folder}/engine.qcow2", "qcow2"))
+        return Domain(
+            name=guest.name,
+            uuid=guest.uuid,
+            run_id=self._run_id,
+            accelerator=choice.accelerator,
+            memory_mib=self._memory_mib,
+            pinning=self._pinning(survey),
+            kernel=f"{survey.image}/vmlinuz",
+            initramfs=f"{survey.image}/initramfs",
+            command_line=command_line(
+                address=address,
+                prefix_length=network.prefix_length,
+                mtu_bytes=network.mtu_bytes,
+                engine_range=engine_range if self._with_engine else None,
+            ),
+            console=guest.console,
+            disks=tuple(disks),
+            nic=Nic(
+                bridge=network.bridge,
+                tap=tap_name(guest.name),
+                mac=mac_address(address),
+                mtu_bytes=network.mtu_bytes,
+                # The host's kernel moves frames only for guests that the processor runs itself.
+                has_vhost=choice.accelerator == "kvm" and "vhost-net" in survey.devices,
+            ),
+            hugepages=self._environment.hugepages,
+            disk_cache=self._environment.disk_cache,
+            disk_io=self._environment.disk_io,
+        )
+
+    @property
+    def _memory_mib(self) -> int:
+        return self._environment.memory_mib or VM_MEMORY_MIB
+
+    def _pinning(self, survey: Survey) -> Pinning:
+        return plan(survey.topology, self._environment)
+
+    def _new_guest(self) -> Guest:
+        return Guest(new_name(self._stem), str(uuid.uuid4()))
+
+    # ---- errors and removal ----
+
+    @contextmanager
+    def _naming(self, host: Shell) -> Iterator[None]:
+        """Say where an environment failed."""
+        try:
+            yield
+        except EnvironmentFailure as failure:
+            failure.where = failure.where or f"{host.name}/{self._environment.name}"
+            raise
+
+    @contextmanager
+    def _removed(self, host: Shell, guest: Guest) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # Also for Ctrl-C and for a start that failed half way: the host may have made it all the same.
+            try:
+                _close(host, guest)
+            except PerfctlError as failure:
+                error.add_note(str(failure))
+            raise
+        _close(host, guest)
+
+
+def _close(host: Shell, guest: Guest) -> None:
+    closed = host.run(host_argv("close", guest.name, guest.uuid), timeout_s=CALL_TIMEOUT_S)
+    if closed.exit_code != 0:
+        left = closed.text.strip() or closed.error_text
+        raise CommandFailed(
+            f"the guest {guest.name} was not removed: {left} is left",
+            where=host.name,
+            hint=f"end it by hand: virsh destroy {guest.name}; rm -r {guest.folder}",
+        )
+
+
+def remove_all(host: Shell, run_id: str) -> list[str]:
+    """End every guest of a run on this host with its tap, overlays and address; return their names.
+
+    Only what has such a name and carries the run's mark; a host without libvirt has none. Raises
+    CommandFailed that names what is left.
+    """
+    reaped = host.run(host_argv("reap", name_stem(run_id, ""), run_id), timeout_s=CALL_TIMEOUT_S)
+    if reaped.exit_code != 0:
+        raise CommandFailed(f"guests were not removed: {reaped.error_text}", where=host.name)
+    return reaped.text.split()
+
+
+def left_behind(host: Shell, run_id: str | None = None) -> list[str]:
+    """Return what stands on a host of a run's guests (None: of any run's), such as 'tap pfc0123456789'."""
+    asked = host_argv("left", name_stem(run_id, "") if run_id else "perfctl-", run_id or "")
+    return host.run(asked, timeout_s=CALL_TIMEOUT_S).text.splitlines()

@@ -1,0 +1,296 @@
+"""A guest as a Shell: each command is one command of its host, OpenSSH's client."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from perfctl.environments.limits import OutOfMemory, oom_kills
+from perfctl.environments.vm.script import (
+    CALL_TIMEOUT_S,
+    Guest,
+    end_argv,
+    host_argv,
+    run_argv,
+    spawn_argv,
+)
+from perfctl.environments.vm.survey import State, console_artifact
+from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
+from perfctl.job import JobTimeout
+from perfctl.model import Environment
+from perfctl.model.environment import Accelerator
+from perfctl.shell import Completed, Process, Shell
+from perfctl.shell.command import MARK, checked, unwrap
+from perfctl.shell.files import get_file, put_file
+from perfctl.shell.session import END_TIMEOUT_S
+
+_ANSWER_TIMEOUT_S = 30.0
+"""How long a guest that may be dead is given to answer."""
+_START_TIMEOUT_S = 15.0
+_END_MARK = f"{MARK}\n".encode()
+_NO_SPACE = b"No space left on device"
+_SIGKILLED = 128 + 9
+_MARK_LINE = re.compile(rf"{MARK}(?: \d+)?\n")
+
+
+class DiskFull(EnvironmentDied):
+    """A command failed because the guest's disk is full; `completed` is what it left behind."""
+
+    default_reason = "disk_full"
+
+    def __init__(self, failure: EnvironmentDied, completed: Completed) -> None:
+        super().__init__(failure.message, artifacts=failure.artifacts, where=failure.where)
+        self.completed = completed
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is known of a guest that has just been opened."""
+
+    address: str
+    mtu_bytes: int
+    accelerator: Accelerator
+    opening_s: Mapping[str, float]
+    xml: str
+
+
+class GuestProcess:
+    """A server inside a guest: the ssh client on the host, and the real process inside."""
+
+    def __init__(self, shell: GuestShell, client: Process, token: str) -> None:
+        self._shell = shell
+        self._client = client
+        self._token = token
+        self._is_stopped = False
+
+    def is_running(self) -> bool:
+        """Return whether it still runs: the client ends with it."""
+        return self._client.is_running()
+
+    def stop(self) -> None:
+        """End it and its children inside, then the client. Raises CommandFailed when it survives."""
+        if self._is_stopped:
+            return
+        try:
+            self._await_start()
+            # With its guest it is gone too.
+            with suppress(EnvironmentDied):
+                self._shell.end(self._token)
+        finally:
+            self._client.stop()
+        self._is_stopped = True
+
+    def output(self) -> str:
+        """Return what it has written so far."""
+        return _MARK_LINE.sub("", self._client.output())
+
+    def _await_start(self) -> None:
+        # Ended before the guest has begun with it, it would begin all the same.
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while f"{MARK} " not in self._client.output() and self._client.is_running():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+
+
+class GuestShell:
+    """A Shell inside a running guest."""
+
+    def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: Opened) -> None:
+        self._host = host
+        self._environment = environment
+        self._guest = guest
+        self._opened = opened
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    @property
+    def name(self) -> str:
+        """The host's name and the environment's."""
+        return f"{self._host.name}/{self._environment.name}"
+
+    @property
+    def domain(self) -> str:
+        """The guest's name in libvirt."""
+        return self._guest.name
+
+    @property
+    def address(self) -> str:
+        """The guest's own address on the test network."""
+        return self._opened.address
+
+    @property
+    def mtu_bytes(self) -> int:
+        """The MTU of the test network, which is the guest's too."""
+        return self._opened.mtu_bytes
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What it runs with: 'kvm' or 'tcg'."""
+        return self._opened.accelerator
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """How long it took from the start to the kernel's first program, and to the connection by ssh."""
+        return self._opened.opening_s
+
+    @property
+    def host_processes(self) -> str:
+        """The threads of the guest's qemu."""
+        return f"pidfile:/run/libvirt/qemu/{self._guest.name}.pid"
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return the console and the domain's XML."""
+        with suppress(CommandFailed):
+            return {"console": self._host.get(self._guest.console), "domain_xml": self._opened.xml.encode()}
+        return {"domain_xml": self._opened.xml.encode()}
+
+    # ---- is it there? ----
+
+    def failure(self) -> EnvironmentDied | None:
+        """Return what is wrong with the guest itself, with its console; None when nothing is.
+
+        A guest that is dead, that stands still, that does not answer, or whose disk is full.
+        """
+        state = self._state()
+        death = state.death() or self._silence(state)
+        if death is not None:
+            death.where = self.name
+        return death
+
+    def is_alive(self) -> bool:
+        """Return whether the guest runs, answers and has room on its disks."""
+        return self.failure() is None
+
+    def last_words(self) -> str:
+        """Return what is wrong with it, or the last line of its console."""
+        failure = self.failure()
+        return failure.message if failure else f"the guest runs; console: {self._state().last_line}"
+
+    def _state(self) -> State:
+        asked = host_argv("state", self._guest.name, self._guest.uuid)
+        return State.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+
+    def _silence(self, state: State) -> EnvironmentDied | None:
+        """Ask the running guest for the room on its disks."""
+        kept = console_artifact(state.console)
+        said = self._peek(["df", "-Pk", "/", "/scratch"])
+        if said is None:
+            return EnvironmentDied(
+                "the guest runs but does not answer", reason="guest_silent", artifacts=kept
+            )
+        rows = [line.split() for line in said.splitlines()[1:]]
+        full = sorted({row[5] for row in rows if len(row) == 6 and row[3] == "0"})
+        if full:
+            return EnvironmentDied(
+                f"the guest's disk is full: {' and '.join(full)}", reason="disk_full", artifacts=kept
+            )
+        return None
+
+    def _peek(self, argv: Sequence[str]) -> str | None:
+        """Return what a short command inside prints, None when the guest does not answer."""
+        asked = spawn_argv(self._guest, self.address, self._new_token(), argv)
+        with suppress(CommandTimeout):
+            said = self._host.run(asked, timeout_s=_ANSWER_TIMEOUT_S)
+            own = unwrap(said.stdout, said.stderr)
+            return None if own.pid is None else own.stdout.decode("utf-8", "backslashreplace")
+        return None
+
+    # ---- commands ----
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` inside. Raises EnvironmentDied when the guest was gone, or went under the command.
+
+        Raises DiskFull and OutOfMemory when that is why it failed. After a CommandTimeout nothing that the
+        command started runs inside any more.
+        """
+        token = self._new_token()
+        command = run_argv(self._guest, self.address, token, checked(argv))
+        try:
+            completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
+        except CommandTimeout as error:
+            self._ended_late(error, token, argv, timeout_s)
+            raise
+        own = unwrap(completed.stdout, completed.stderr)
+        if own.pid is None or not own.stderr.endswith(_END_MARK):
+            raise self._lost(own.stderr)
+        stderr = own.stderr.removesuffix(_END_MARK)
+        inside = replace(completed, argv=tuple(argv), stdout=own.stdout, stderr=stderr)
+        if inside.exit_code:
+            self._refuse_want(inside)
+        return inside
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` inside, in the background."""
+        token = self._new_token()
+        client = self._host.spawn(spawn_argv(self._guest, self.address, token, checked(argv)))
+        return GuestProcess(self, client, token)
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file into the guest. Raises CommandFailed, or UsageError when `local` cannot be read."""
+        put_file(self, local, remote, mode=mode)
+
+    def get(self, remote: str) -> bytes:
+        """Return a file of the guest. Raises CommandFailed."""
+        return get_file(self, remote)
+
+    def end(self, token: str) -> Completed:
+        """End a command with everything it started; return what it has said.
+
+        Raises CommandFailed when something survives, EnvironmentDied, CommandTimeout.
+        """
+        asked = end_argv(self._guest, self.address, token)
+        completed = self._host.run(asked, timeout_s=END_TIMEOUT_S + _ANSWER_TIMEOUT_S)
+        own = unwrap(completed.stdout, completed.stderr)
+        if own.pid is None:
+            raise self._lost(own.stderr)
+        if completed.exit_code != 0:
+            raise CommandFailed("a command in the guest survives SIGKILL", where=self.name)
+        return replace(completed, stdout=own.stdout, stderr=own.stderr)
+
+    def _new_token(self) -> str:
+        # A count, unlike a generator, may be asked by several threads at once.
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    def _refuse_want(self, failed: Completed) -> None:
+        """Raise DiskFull or OutOfMemory when a command failed for want of the one or the other."""
+        if _NO_SPACE in failed.stderr or _NO_SPACE in failed.stdout:
+            failure = self.failure()
+            if failure is not None and failure.reason == DiskFull.default_reason:
+                raise DiskFull(failure, failed)
+        if failed.exit_code == _SIGKILLED and oom_kills(self._peek(["cat", "/proc/vmstat"]) or ""):
+            raise OutOfMemory(self._environment, failed, where=self.name)
+
+    def _ended_late(self, error: CommandTimeout, token: str, argv: Sequence[str], timeout_s: float) -> None:
+        """Make the host's timeout the guest's. Raises EnvironmentDied when that is why it took so long."""
+        try:
+            said = self.end(token)
+        except CommandTimeout:
+            raise self._lost(b"") from error
+        except PerfctlError as failure:
+            error.add_note(str(failure))
+            said = Completed((), 0, b"", b"")
+        error.message = f"{argv[0]} did not end within {timeout_s:g} s"
+        error.where = self.name
+        if isinstance(error, JobTimeout):
+            error.completed = replace(
+                error.completed, argv=tuple(argv), stdout=said.stdout, stderr=said.stderr
+            )
+
+    def _lost(self, said: bytes) -> EnvironmentDied:
+        failure = self.failure()
+        if failure is not None:
+            return failure
+        words = said.decode("utf-8", "backslashreplace").strip()
+        return EnvironmentDied(
+            f"the connection to the guest broke{': ' + words if words else ''}",
+            reason="guest_silent",
+            artifacts=self.artifacts(),
+            where=self.name,
+        )

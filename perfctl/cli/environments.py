@@ -42,6 +42,10 @@ def _all() -> Table:
             "description": each.description,
             "engine": each.engine,
             "image": each.image,
+            "vcpus": each.vcpus,
+            "memory_mib": each.memory_mib,
+            "within": each.within.name if each.within else None,
+            "server": each.server.name if each.server else None,
             "key": each.key,
         }
         for each in CATALOGUE.values()
@@ -59,22 +63,40 @@ def _relaxations(environment: Environment) -> list[str]:
 
 
 def _one(environment: Environment) -> Table:
+    rows = [{"field": field, "value": value} for field, value in _values(environment).items()]
+    legs = " ".join(f"--env {name}" for name in dict.fromkeys(["native", environment.name]))
+    suite = "net" if environment.server else "cpu"
+    notes = [f"Try it: perfctl run --suite {suite} {legs}"]
+    return Table("environment", [Column("field"), Column("value")], rows, notes)
+
+
+def _values(environment: Environment) -> dict[str, str | int | float | None]:
+    """Return every field of it, and the command that makes each layer and the server's side."""
+    values = {
+        name: _shown(getattr(environment, name))
+        for name in environment.__dataclass_fields__
+        if name not in ("name", "within", "server")
+    }
+    values["made by"] = _made_by(environment)
+    if environment.within:
+        values["within"] = environment.within.name
+        values["within made by"] = _made_by(environment.within)
+    if environment.server:
+        values["server"] = environment.server.name
+        values["server made by"] = _made_by(environment.server)
+    values["key"] = environment.key
+    return values
+
+
+def _shown(value: object) -> str | int | float | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return value if isinstance(value, (str, int, float)) else None
+
+
+def _made_by(environment: Environment) -> str:
     from perfctl.environments import start_argv
 
-    command = shlex.join(start_argv(environment))
-    values = {
-        "description": environment.description,
-        "kind": environment.kind,
-        "engine": environment.engine,
-        "image": environment.image,
-        "network": environment.network,
-        "security_opt": " ".join(environment.security_opt),
-        "cap_add": " ".join(environment.cap_add),
-        "privileged": "yes" if environment.privileged else "no",
-        "made by": command or "nothing: commands run on the host itself",
-        "key": environment.key,
-    }
-    rows = [{"field": field, "value": value} for field, value in values.items()]
-    legs = " ".join(f"--env {name}" for name in dict.fromkeys(["native", environment.name]))
-    notes = [f"Try it: perfctl run --suite cpu {legs}"]
-    return Table("environment", [Column("field"), Column("value")], rows, notes)
+    return shlex.join(start_argv(environment)) or "nothing: commands run on the host itself"

@@ -47,6 +47,47 @@ def test_native_is_made_by_nothing():
     assert shown["image"] is None
 
 
+def shown(name: str) -> dict[str, object]:
+    rows = document(name)["rows"]
+    assert isinstance(rows, list)
+    return {row["field"]: row["value"] for row in rows}
+
+
+def test_a_container_in_a_guest_shows_both_layers():
+    fields = shown("container-in-vm")
+    assert fields["within"] == "vm"
+    assert str(fields["made by"]).startswith("docker run -d")
+    assert str(fields["within made by"]).startswith("virsh create")
+    assert "server" not in fields
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "made_by"),
+    [
+        ("vm-to-container", "container", "docker run -d"),
+        ("vm-to-native", "native", "nothing: commands run"),
+        ("container-to-native", "native", "nothing: commands run"),
+    ],
+)
+def test_a_client_shows_where_its_server_runs(name, server, made_by):
+    fields = shown(name)
+    assert fields["server"] == server
+    assert str(fields["server made by"]).startswith(made_by)
+
+
+def test_a_guest_shows_its_size():
+    fields = shown("vm")
+    assert (fields["vcpus"], fields["memory_mib"], fields["hugepages"]) == (2, 2048, "no")
+    assert fields["cpu_quota"] is None
+
+
+def test_every_environment_can_be_shown_in_words():
+    for name in CATALOGUE:
+        result = CliRunner().invoke(main_group, ["environments", name])
+        assert result.exit_code == 0, result.output
+        assert CATALOGUE[name].key in result.stdout
+
+
 def test_a_wrong_name_names_what_comes_close():
     result = CliRunner().invoke(main_group, ["environments", "contaner"])
     assert isinstance(result.exception, UnknownName)

@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from perfctl.errors import UnknownName
 from perfctl.workloads.netperf import Netperf
 from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
-from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec, Workload
+from perfctl.workloads.protocol import OpeningWorkload, Parameters, ParameterSpec, ServerSpec, Workload
+from perfctl.workloads.startup import Startup
 from perfctl.workloads.sysbench import Sysbench
 
-_ALL: tuple[Workload, ...] = (Sysbench(), Netperf())
+_ALL: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup())
 
 WORKLOADS: Mapping[str, Workload] = {item.name: item for item in _ALL}
 """Every workload by its name, in the order of the documentation."""
@@ -34,6 +35,7 @@ def workload(name: str) -> Workload:
 
 __all__ = [
     "WORKLOADS",
+    "OpeningWorkload",
     "ParameterSpec",
     "Parameters",
     "ServerSpec",

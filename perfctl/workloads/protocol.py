@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from perfctl.model import Metric, Parameter, Sample, Scope
 
@@ -70,7 +70,10 @@ class Workload(Protocol):
         ...
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """The metrics that an invocation with these parameters must report; exactly one is the headline."""
+        """The metrics that an invocation with these parameters must report; exactly one is the headline.
+
+        One that an environment cannot have may be left out there: the headline never.
+        """
         ...
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
@@ -95,4 +98,13 @@ class Workload(Protocol):
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read the output. Raises OutputError (with its reason) on rubbish or a missing metric."""
+        ...
+
+
+@runtime_checkable
+class OpeningWorkload(Workload, Protocol):
+    """A workload that measures how its environment was opened; perfctl writes what its `parse` reads."""
+
+    def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
+        """Return the report: `opening_s` of the environment's shell, and how long the command took."""
         ...

@@ -49,8 +49,7 @@ def test_every_default_passes_its_own_check() -> None:
     for tool in WORKLOADS.values():
         for spec in tool.parameter_specs:
             assert parameter_from_text(spec, str(spec.default)) == spec.default
-        (choices,) = (spec.choices for spec in tool.parameter_specs if spec.name == "test")
-        for test in choices:
+        for test in (item for spec in tool.parameter_specs if spec.name == "test" for item in spec.choices):
             assert resolve_parameters(tool, {"test": test})["test"] == test
 
 

@@ -1,0 +1,109 @@
+"""startup: how long it takes until the first command in a new environment has ended.
+
+The measured command is `true`. What it prints is nothing; perfctl writes the report itself, from the times of
+its jobs on the host's own clock: what the controller and the network take between them does not count.
+
+    steps: kernel ssh
+    kernel: 2.041000000 s          from the start of opening, as the environment tells it
+    ssh: 4.377000000 s
+    first command: 0.093000000 s   by itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from perfctl.errors import OutputError
+from perfctl.model import Direction, Metric, Reason, Sample, Scope
+from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+
+
+def _seconds(name: str, description: str, *, headline: bool = False) -> Metric:
+    return Metric(name, "s", Direction.LOWER, description, headline=headline, show_difference=True)
+
+
+_READY = _seconds("ready", "from the start of opening until the first command has ended", headline=True)
+_STEPS = (
+    _seconds("kernel", "until the guest's kernel has started its first program (vm)"),
+    _seconds("ssh", "until the guest has answered by ssh (vm)"),
+    _seconds("made", "until the engine has started the container (container)"),
+)
+_HEAD, _COMMAND = "steps", "first command"
+
+
+class Startup:
+    """What making an environment costs."""
+
+    name = "startup"
+    scope: Scope = "host"
+    programs = ("true",)
+    version_argv = ("true", "--version")
+    parameter_specs: tuple[ParameterSpec, ...] = ()
+
+    def check(self, parameters: Parameters) -> None:
+        """There is nothing to go wrong."""
+
+    def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
+        """Return all; those of steps that an environment does not have are not reported there."""
+        return (_READY, *_STEPS)
+
+    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
+        """Return the first command."""
+        return ["true"]
+
+    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return nothing: it would be the first command."""
+        return ()
+
+    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return nothing to remove."""
+        return ()
+
+    def server(self, parameters: Parameters) -> ServerSpec | None:
+        """Return None: no second host."""
+        return None
+
+    def expected_s(self, parameters: Parameters) -> float:
+        """Return what the command itself takes; the opening is not part of it."""
+        return 0.1
+
+    def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
+        """Return what `parse` reads: the steps of the opening and the first command, in seconds."""
+        lines = [f"{_HEAD}: {' '.join(opening_s)}".rstrip()]
+        lines += [f"{step}: {seconds:.9f} s" for step, seconds in opening_s.items()]
+        return "\n".join([*lines, f"{_COMMAND}: {command_s:.9f} s", ""])
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read the report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
+        require_output(stdout)
+        lines = _read_lines(stdout)
+        steps = lines.pop(_HEAD).split()
+        times_s = {step: _time_s(lines, step) for step in [*steps, _COMMAND]}
+        # Each step is counted from the start of opening, and the command comes after the last.
+        ready_s = max((times_s[step] for step in steps), default=0.0) + times_s[_COMMAND]
+        seen = [to_sample(metric, times_s[metric.name]) for metric in _STEPS if metric.name in steps]
+        return [to_sample(_READY, ready_s), *seen]
+
+
+def _read_lines(stdout: str) -> dict[str, str]:
+    """Return NAME: VALUE lines as a mapping; a last line that was cut off does not count."""
+    lines: dict[str, str] = {}
+    for line in stdout.splitlines(keepends=True):
+        name, colon, value = line.partition(":")
+        if not colon or not line.endswith("\n"):
+            continue
+        if name in lines:
+            raise OutputError(f"{name} is there twice", reason=Reason.UNPARSABLE)
+        lines[name] = value.strip()
+    if _HEAD not in lines:
+        raise unparsable("a report of an opening", stdout)
+    return lines
+
+
+def _time_s(lines: Mapping[str, str], name: str) -> float:
+    if name not in lines:
+        raise missing(name, f"no line {name}:")
+    number, _, unit = lines[name].partition(" ")
+    require_unit(name, unit, "s")
+    return to_sample(_READY, number).value

@@ -42,6 +42,7 @@ def make_plan(
     seed: str,
     blocks: int | None = None,
     max_parallel_pairs: int | None = None,
+    host_view: bool = True,
 ) -> Plan:
     """Return the plan of `suite` on `hosts` (in their order); `blocks` replaces the suite's number.
 
@@ -65,7 +66,9 @@ def make_plan(
                 for group in groups
             )
             rounds.append(Round(tracks))
-    return Plan(suite.name, seed, suite.baseline, suite.environments, suite.benchmarks, tuple(rounds))
+    return Plan(
+        suite.name, seed, suite.baseline, suite.environments, suite.benchmarks, tuple(rounds), host_view
+    )
 
 
 def make_block(suite: Suite, benchmark: Benchmark, target: Target, index: int, *, seed: str) -> Block:
@@ -93,20 +96,32 @@ def order_seed(seed: str, target: Target, benchmark: str, block: int) -> int:
 def estimate_s(plan: Plan, *, overhead_s: Mapping[str, float]) -> float:
     """Return how long the plan takes when all is well: the longest track of each round, summed.
 
-    `overhead_s` is the time around one invocation by kind of environment (native, container); a kind of the
-    plan that is missing there raises KeyError.
+    `overhead_s` is the time around one invocation by kind of environment (native, container, vm); a kind of
+    the plan that is missing there raises KeyError. An environment within another takes the time of both;
+    those of client and server are made at the same time.
     """
     expected_s = {benchmark.name: benchmark.expected_s for benchmark in plan.benchmarks}
-    around_s = {environment.name: overhead_s[environment.kind] for environment in plan.environments}
+    paired = {benchmark.name for benchmark in plan.benchmarks if benchmark.scope == "pair"}
+    alone_s = {item.name: _around_s(item, overhead_s) for item in plan.environments}
+    served_s = {
+        item.name: max(alone_s[item.name], _around_s(item.of_server, overhead_s))
+        for item in plan.environments
+    }
 
     def track_s(track: Track) -> float:
         return sum(
-            expected_s[block.benchmark] + around_s[invocation.environment]
+            expected_s[block.benchmark]
+            + (served_s if block.benchmark in paired else alone_s)[invocation.environment]
             for block in track.blocks
             for invocation in block.invocations
         )
 
     return sum(max((track_s(track) for track in round_.tracks), default=0.0) for round_ in plan.rounds)
+
+
+def _around_s(environment: Environment, overhead_s: Mapping[str, float]) -> float:
+    within_s = _around_s(environment.within, overhead_s) if environment.within else 0.0
+    return overhead_s[environment.kind] + within_s
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -131,6 +146,7 @@ def plan_from_json(text: str) -> Plan:
             environments=tuple(map(_environment, plan["environments"])),
             benchmarks=tuple(Benchmark(**item) for item in plan["benchmarks"]),
             rounds=tuple(Round(tuple(map(_track, round_["tracks"]))) for round_ in plan["rounds"]),
+            host_view=plan.get("host_view", True),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"this is no stored plan: {type(error).__name__}: {error}") from error

@@ -42,6 +42,13 @@ def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Pairs measuring at a time."
 )
+@click.option(
+    "--no-host-view",
+    "host_view",
+    flag_value=False,
+    default=True,
+    help="Do not look at the host's processes half way through each benchmark.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @click.pass_obj
 def run(
@@ -53,6 +60,7 @@ def run(
     limit: str | None,
     seed: str | None,
     max_parallel_pairs: int | None,
+    host_view: bool,
     dry_run: bool,
 ) -> None:
     """Measure a suite on the hosts of the inventory and store every sample.
@@ -73,6 +81,7 @@ def run(
         blocks=blocks,
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
+        host_view=host_view,
         project_dir=settings.project_dir,
     )
     if dry_run:

@@ -97,7 +97,7 @@ def record(
     benchmark = conduct.benchmark(block.benchmark)
     metrics = workload(benchmark.workload).metrics(benchmark.parameters)
     done = outcome.completed or Completed((), -1, b"", b"")
-    surveyed = conduct.survey.get((block.target.host, planned.environment))
+    surveyed = conduct.survey.get((block.target.host, conduct.environment(planned.environment).key))
     identity = invocation_id(block_id, planned)
     _commit(
         conduct.store,
@@ -120,6 +120,8 @@ def record(
             counters_before=done.counters_before,
             counters_after=done.counters_after,
             fingerprint_id=surveyed.fingerprint_id if surveyed else None,
+            accelerator=outcome.accelerator,
+            artifacts=_artifacts(outcome, done),
         ),
         metrics,
         outcome.samples,
@@ -131,6 +133,11 @@ def record(
             block, planned, outcome.status, outcome.reason, outcome.detail, outcome.headline(metrics)
         )
     )
+
+
+def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:
+    kept = {**outcome.artifacts, "host_view": done.host_view}
+    return {name: content for name, content in kept.items() if content}
 
 
 def _commit(
@@ -166,12 +173,13 @@ def _run_one(conduct: Conduct, block: Block, block_id: str, planned: PlannedInvo
 def _known_beforehand(
     conduct: Conduct, block: Block, planned: PlannedInvocation, tool: Workload
 ) -> Outcome | None:
-    for name in (block.target.host, block.target.peer):
+    environment = conduct.environment(planned.environment)
+    for name, own in ((block.target.host, environment), (block.target.peer, environment.of_server)):
         if name is None:
             continue
         if name in conduct.fleet.lost:
             return outcome_of(conduct.fleet.lost[name])
-        surveyed = conduct.survey.get((name, planned.environment))
+        surveyed = conduct.survey.get((name, own.key))
         verdict = surveyed.verdict_for(tool.programs) if surveyed else None
         if verdict is not None:
             return verdict
@@ -196,6 +204,8 @@ def _measure(
         workload=tool,
         client=client,
         server=server,
+        host_view=conduct.plan.host_view,
+        stop=conduct.stop,
     )
     try:
         return measure(assignment)

@@ -17,8 +17,12 @@ from perfctl.model import Block, Event, Host, Listener, Note, Plan, Round, RunEn
 from perfctl.plan import estimate_s
 from perfctl.store import Store
 
-OVERHEAD_S = {"native": 0.1, "container": 1.5}
-"""Time around one invocation by kind of environment, for the estimate; measured on a small machine."""
+OVERHEAD_S = {"native": 0.1, "container": 1.5, "vm": 8.0}
+"""Time around one invocation by kind of environment, for the estimate; measured on a small machine, where
+guests are emulated."""
+
+FEWEST_BOOTS = 3
+"""What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
 
 BlockKey = tuple[str, str, int]
 """Benchmark, target as text, index: names a block of a plan."""
@@ -87,6 +91,8 @@ def _conduct_leased(
             remaining = _remaining(work.plan, done)
             left_s = estimate_s(remaining, overhead_s=OVERHEAD_S)
             listener(RunStarted(work.run_id, work.plan, len(done) * members, left_s))
+            for note in (*_lost_hosts(fleet), *few_boots(work.plan)):
+                listener(note)
             try:
                 take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
                 conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
@@ -108,9 +114,33 @@ def _conduct_leased(
 
 
 def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
-    """Remove the containers of this run that are still on a host."""
-    if any(environment.kind == "container" for environment in plan.environments):
+    """Remove the containers and guests of this run that are still on a host."""
+    kinds = {each.kind for item in plan.environments for each in (item, item.of_server)}
+    if kinds != {"native"}:
         remove_all(connected.jobs, run_id)
+
+
+def _lost_hosts(fleet: Fleet) -> Iterator[Note]:
+    for name, error in fleet.lost.items():
+        hint = f" ({error.hint})" if error.hint else ""
+        yield Note("warning", name, f"nothing is measured there: {error.message}{hint}")
+
+
+def few_boots(plan: Plan) -> Iterator[Note]:
+    """Yield a warning when guests are booted too seldom to see how one boot differs from another."""
+    boots = len({block.index for block in plan.blocks()})
+    guests = [
+        item.name
+        for item in plan.environments
+        if "vm" in (item.outermost.kind, item.of_server.outermost.kind)
+    ]
+    if guests and boots < FEWEST_BOOTS:
+        yield Note(
+            "warning",
+            ", ".join(guests),
+            f"each guest is booted {boots}x, and one boot differs from another: to see by how much takes"
+            f" {FEWEST_BOOTS} (--blocks {FEWEST_BOOTS})",
+        )
 
 
 def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
-from perfctl.environments import EnvironmentShell, driver_for
+from perfctl.environments import EnvironmentShell
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
-    EnvironmentDied,
+    EnvironmentFailure,
     EnvironmentUnavailable,
     HostError,
     Interrupted,
@@ -19,12 +19,13 @@ from perfctl.errors import (
     PerfctlError,
 )
 from perfctl.execute.fleet import ConnectedHost
+from perfctl.execute.place import Opened, Place, name_artifacts, open_places
 from perfctl.execute.server import ServerNotReady, serving
-from perfctl.job import JobShell, JobTimeout, SpoolFull
+from perfctl.job import Look
 from perfctl.model import Benchmark, Environment, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
-from perfctl.shell import Completed, Process
-from perfctl.workloads import Workload
+from perfctl.shell import Completed
+from perfctl.workloads import OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
@@ -32,8 +33,6 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
     (Interrupted, Status.INTERRUPTED, Reason.INTERRUPTED),
     (CommandTimeout, Status.FAILED, Reason.TIMEOUT),
-    (EnvironmentDied, Status.FAILED, Reason.ENVIRONMENT_DIED),
-    (EnvironmentUnavailable, Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE),
     (ServerNotReady, Status.FAILED, Reason.SERVER_NOT_READY),
     (HostError, Status.FAILED, Reason.UNREACHABLE),
     (CommandFailed, Status.FAILED, Reason.SETUP_FAILED),
@@ -50,6 +49,10 @@ class Outcome:
     detail: str = ""
     completed: Completed | None = None
     samples: tuple[Sample, ...] = ()
+    accelerator: str | None = None
+    """'kvm' or 'tcg' when a guest took part."""
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    """What is kept of its environments, by name."""
 
     def headline(self, metrics: Sequence[Metric]) -> str:
         """Return the leading metric's value with its unit, or ''."""
@@ -58,48 +61,6 @@ class Outcome:
             if metric.headline and values:
                 return quantity(values[0], metric.unit)
         return ""
-
-
-class InvocationShell:
-    """A host's job shell as one invocation sees it.
-
-    After `measure_next()` one command runs under the invocation's own id, so that a later controller finds
-    its result in the host's spool. Only one: whatever the environment has to ask the host around it (is the
-    container alive, end what is left in it) is a job of its own.
-    """
-
-    def __init__(self, jobs: JobShell, invocation_id: str) -> None:
-        self._jobs = jobs
-        self._invocation_id = invocation_id
-        self._is_next_measured = False
-
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        return self._jobs.name
-
-    def measure_next(self) -> None:
-        """Give the next command the invocation's id."""
-        self._is_next_measured = True
-
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` as a detached job."""
-        if self._is_next_measured:
-            self._is_next_measured = False
-            return self._jobs.run_job(self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin)
-        return self._jobs.run(argv, timeout_s=timeout_s, stdin=stdin)
-
-    def spawn(self, argv: Sequence[str]) -> Process:
-        """Start `argv` in the background."""
-        return self._jobs.spawn(argv)
-
-    def put(self, local: Path, remote: str, *, mode: int) -> None:
-        """Copy a file there."""
-        self._jobs.put(local, remote, mode=mode)
-
-    def get(self, remote: str) -> bytes:
-        """Return a file's bytes."""
-        return self._jobs.get(remote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +74,38 @@ class Assignment:
     workload: Workload
     client: ConnectedHost
     server: ConnectedHost | None
+    host_view: bool
+    """Whether the host is looked at while the benchmark runs."""
+    stop: threading.Event
+    """Set when the user wants to end: what is not measured by then will not be."""
 
 
 def measure(assignment: Assignment) -> Outcome:
     """Carry out one invocation. Every failure of it is a value; only a lost host or database is raised."""
+    outcome: Outcome | None = None
     try:
         with ExitStack() as stack:
-            return _measure_inside(assignment, stack)
+            outcome = _measure_in_places(assignment, stack)
     except HostError:
         raise
     except PerfctlError as error:
-        return outcome_of(error)
+        failed = outcome_of(error)
+        if outcome is None:
+            return failed
+        # It was measured, and then could not be cleared away.
+        return replace(outcome, status=failed.status, reason=failed.reason, detail=failed.detail, samples=())
+    return outcome
 
 
 def outcome_of(error: PerfctlError) -> Outcome:
     """Return how an invocation that ended in this error is recorded; raises it when it is not its own."""
-    completed = error.completed if isinstance(error, (JobTimeout, SpoolFull)) else None
+    completed = getattr(error, "completed", None)
     if isinstance(error, OutputError):
         return Outcome(Status.FAILED, Reason(error.reason), str(error), completed)
+    if isinstance(error, EnvironmentFailure):
+        is_impossible = isinstance(error, EnvironmentUnavailable)
+        status = Status.SKIPPED if is_impossible else Status.FAILED
+        return Outcome(status, Reason(error.reason), str(error), completed, artifacts=error.artifacts)
     for kind, status, reason in _ENDINGS:
         if isinstance(error, kind):
             return Outcome(status, reason, str(error), completed)
@@ -158,42 +133,90 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
     return Outcome(Status.OK, completed=completed, samples=samples)
 
 
-def _measure_inside(assignment: Assignment, stack: ExitStack) -> Outcome:
+def _measure_in_places(assignment: Assignment, stack: ExitStack) -> Outcome:
+    """Open client and server, measure, and ask them what is to be kept while they still stand."""
+    places = [Place(assignment.client, assignment.environment)]
+    if assignment.server is not None:
+        places.append(Place(assignment.server, assignment.environment.of_server, "server_"))
+    opened = open_places(
+        places, run_id=assignment.run_id, invocation_id=assignment.invocation_id, stack=stack
+    )
+    try:
+        outcome = _measure_between(assignment, *opened)
+    except HostError:
+        raise
+    except PerfctlError as error:
+        outcome = outcome_of(error)
+    kept = {name: content for each in opened for name, content in each.artifacts().items()}
+    accelerators = [each.shell.accelerator for each in opened if each.shell.accelerator]
+    return replace(
+        outcome,
+        accelerator=next(iter(accelerators), None),
+        artifacts={**kept, **outcome.artifacts},
+    )
+
+
+def _measure_between(assignment: Assignment, client: Opened, server: Opened | None = None) -> Outcome:
+    workload, parameters = assignment.workload, assignment.benchmark.parameters
+    spec = workload.server(parameters)
+    if spec is None or server is None:
+        return _measure_inside(assignment, client, None)
+    try:
+        with serving(server.shell, spec):
+            outcome = _measure_inside(assignment, client, server.shell.address)
+            if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
+                detail = f"its server's: {server.shell.last_words()}"
+                return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=detail)
+            return outcome
+    except EnvironmentFailure as error:
+        # What the client's environment ends in has become an outcome.
+        name_artifacts(server.place, error)
+        raise
+
+
+def _measure_inside(assignment: Assignment, client: Opened, server_address: str | None) -> Outcome:
+    try:
+        return _run_inside(assignment, client, server_address)
+    except HostError:
+        raise
+    except PerfctlError as error:
+        return outcome_of(error)
+
+
+def _run_inside(assignment: Assignment, client: Opened, server_address: str | None) -> Outcome:
     workload, benchmark = assignment.workload, assignment.benchmark
     parameters = benchmark.parameters
-    server_address = None
-    spec = workload.server(parameters)
-    if spec is not None and assignment.server is not None:
-        _, server = _open(assignment, assignment.server, stack)
-        stack.enter_context(serving(server, spec))
-        server_address = server.address
-    host_shell, client = _open(assignment, assignment.client, stack)
     for argv in workload.setup_argvs(parameters):
-        _prepare(client, argv)
+        _prepare(client.shell, argv)
     try:
         argv = workload.argv(parameters, server_address=server_address)
-        host_shell.measure_next()
-        completed = client.run(argv, timeout_s=benchmark.timeout_s)
+        if assignment.stop.is_set():
+            raise Interrupted("stopped before it began", where=client.shell.name)
+        client.host.measure_next(_look(assignment, client.shell))
+        completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
+        if isinstance(workload, OpeningWorkload):
+            completed = _with_report(workload, client.shell, completed)
         outcome = read_outcome(workload, benchmark, completed)
-        if outcome.reason is Reason.EXIT_NONZERO and not client.is_alive():
-            return Outcome(Status.FAILED, Reason.ENVIRONMENT_DIED, client.last_words(), completed)
+        if outcome.reason is Reason.EXIT_NONZERO and not client.shell.is_alive():
+            return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.last_words())
         return outcome
     finally:
         for argv in workload.cleanup_argvs(parameters):
-            client.run(argv, timeout_s=_SETUP_TIMEOUT_S)
+            client.shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
 
 
-def _open(
-    assignment: Assignment, connected: ConnectedHost, stack: ExitStack
-) -> tuple[InvocationShell, EnvironmentShell]:
-    host_shell = InvocationShell(connected.jobs, assignment.invocation_id)
-    driver = driver_for(
-        assignment.environment,
-        run_id=assignment.run_id,
-        invocation_id=assignment.invocation_id,
-        host_address=connected.host.network_address,
-    )
-    return host_shell, stack.enter_context(driver.open(host_shell))
+def _look(assignment: Assignment, shell: EnvironmentShell) -> Look | None:
+    # A look during the first command would be a part of what a start costs.
+    if not assignment.host_view or isinstance(assignment.workload, OpeningWorkload):
+        return None
+    return Look(shell.host_processes, after_s=assignment.benchmark.expected_s / 2)
+
+
+def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: Completed) -> Completed:
+    if completed.exit_code != 0 or completed.started_ns is None or completed.ended_ns is None:
+        return completed
+    took_s = (completed.ended_ns - completed.started_ns) / 1e9
+    return replace(completed, stdout=workload.opening_report(shell.opening_s, took_s).encode())
 
 
 def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:

@@ -9,13 +9,13 @@ from perfctl.errors import NoHostMatched, PerfctlError, UsageError
 from perfctl.execute.block import Conduct, block_status, invocation_id, record
 from perfctl.execute.conduct import BlockKey, RunOutcome, Work, block_key, conduct_run, sweep
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import outcome_of, read_outcome
+from perfctl.execute.measure import Outcome, outcome_of, read_outcome
 from perfctl.inventory import load_hosts
-from perfctl.model import Block, Host, Listener, Plan
+from perfctl.model import Benchmark, Block, Environment, Host, Listener, Plan, Reason, Status
 from perfctl.plan import plan_from_json
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
-from perfctl.workloads import workload
+from perfctl.workloads import OpeningWorkload, workload
 
 
 def resume_run(
@@ -70,9 +70,12 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
     blocks = {block_key(block): block for block in conduct.plan.blocks()}
     open_states = [state for state in states if state.status == "running"]
     collected: dict[str, Completed | PerfctlError] = {}
+    by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
 
     def collect(connected: ConnectedHost) -> None:
-        collected.update(connected.jobs.collect_outcomes())
+        found = connected.jobs.collect_outcomes()
+        collected.update(found)
+        by_host.append((connected, tuple(found)))
         sweep(connected, conduct.run_id, conduct.plan)
 
     conduct.fleet.each(collect)
@@ -81,6 +84,10 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
         block = blocks[state.benchmark, str(state.target), state.index]
         if _close_orphaned(conduct, block, state, collected):
             completed_now.add(block_key(block))
+    for connected, job_ids in by_host:
+        # Also those that were stored just before their controller died: nobody asks for any of them again.
+        for job_id in job_ids:
+            connected.jobs.acknowledge(job_id)
     return frozenset(completed_now)
 
 
@@ -88,20 +95,31 @@ def _close_orphaned(
     conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed | PerfctlError]
 ) -> bool:
     benchmark = conduct.benchmark(block.benchmark)
-    tool = workload(benchmark.workload)
     known = {(item.environment, item.replicate): item.status for item in state.invocations}
     for planned in block.invocations:
         leg = (planned.environment, planned.replicate)
         identity = invocation_id(state.block_id, planned)
         if leg not in known and identity in collected:
-            found = collected[identity]
-            if isinstance(found, PerfctlError):
-                outcome = outcome_of(found)
-            else:
-                outcome = read_outcome(tool, benchmark, found)
+            outcome = outcome_of_orphan(
+                conduct.environment(planned.environment), benchmark, collected[identity]
+            )
             # When it started is known by the host's own clock only; this is when it was collected.
             record(conduct, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status
     whole = len(known) == len(block.invocations)
     conduct.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
     return whole and block_status(known.values()) == "complete"
+
+
+def outcome_of_orphan(
+    environment: Environment, benchmark: Benchmark, found: Completed | PerfctlError
+) -> Outcome:
+    """Return what a job came to whose controller died; its block is run again when that cannot be known."""
+    if isinstance(found, PerfctlError):
+        return outcome_of(found)
+    tool = workload(benchmark.workload)
+    guests = "vm" in (environment.outermost.kind, environment.of_server.outermost.kind)
+    if guests or isinstance(tool, OpeningWorkload):
+        detail = "its controller died, and with it what it knew of the environment's opening"
+        return Outcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)
+    return read_outcome(tool, benchmark, found)

@@ -28,6 +28,8 @@ class RunRequest:
     blocks: int | None = None
     seed: str | None = None
     max_parallel_pairs: int | None = None
+    host_view: bool = True
+    """Whether the host is looked at while a benchmark runs."""
     project_dir: Path | None = None
     """Its suites/*.toml can be named too."""
 
@@ -54,7 +56,13 @@ def prepare(request: RunRequest) -> Prepared:
     hosts = tuple(load_hosts(request.inventory, limit=request.limit))
     run_id = new_id()
     seed = request.seed if request.seed is not None else run_id
-    plan = make_plan(suite, hosts, seed=seed, max_parallel_pairs=request.max_parallel_pairs)
+    plan = make_plan(
+        suite,
+        hosts,
+        seed=seed,
+        max_parallel_pairs=request.max_parallel_pairs,
+        host_view=request.host_view,
+    )
     return Prepared(run_id, plan, hosts, estimate_s(plan, overhead_s=OVERHEAD_S))
 
 

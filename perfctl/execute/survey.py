@@ -6,15 +6,17 @@ learn it block after block; the invocations concerned are recorded with that rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Literal
 
 from perfctl import facts
 from perfctl.environments import driver_for
-from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable, OutputError
+from perfctl.errors import CommandTimeout, EnvironmentFailure, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Outcome, outcome_of
+from perfctl.execute.path import Path, described, probe_paths
 from perfctl.model import (
     Environment,
     FactState,
@@ -40,8 +42,10 @@ class Surveyed:
     fingerprint_id: str | None
     unavailable: Outcome | None = None
     missing_programs: frozenset[str] = frozenset()
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
     """What the user should hear about it."""
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    """The way from inside to each peer."""
 
     def verdict_for(self, programs: Sequence[str]) -> Outcome | None:
         """Return the outcome known beforehand for a benchmark that needs `programs`, or None: it can run."""
@@ -55,7 +59,7 @@ class Surveyed:
 
 
 Survey = dict[tuple[str, str], Surveyed]
-"""(host, environment) -> what was found."""
+"""(host, key of the environment) -> what was found."""
 
 
 def programs_of(plan: Plan) -> tuple[str, ...]:
@@ -69,12 +73,23 @@ def versions_of(plan: Plan) -> tuple[tuple[str, ...], ...]:
     return tuple(dict.fromkeys(workload(item.workload).version_argv for item in plan.benchmarks))
 
 
-def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> list[str]:
-    """Return the addresses that `host` talks to in the plan: the routes to them are facts of the host."""
+def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> dict[str, str]:
+    """Return the addresses, by name, that `host` talks to in the plan: the routes are facts of the host."""
     targets = {block.target for block in plan.blocks()}
     names = {target.peer for target in targets if target.host == host.name}
     names |= {target.host for target in targets if target.peer == host.name}
-    return [item.network_address for item in hosts if item.name in names]
+    return {item.name: item.network_address for item in hosts if item.name in names}
+
+
+def environments_on(plan: Plan, host: Host) -> list[Environment]:
+    """Return what will be opened on `host`: the plan's environments, and those of servers if it is a peer."""
+    targets = {block.target for block in plan.blocks()}
+    found: list[Environment] = []
+    if any(target.host == host.name for target in targets):
+        found += plan.environments
+    if any(target.peer == host.name for target in targets):
+        found += [environment.of_server for environment in plan.environments]
+    return list({environment.key: environment for environment in found}.values())
 
 
 def take_host_facts(
@@ -84,7 +99,7 @@ def take_host_facts(
     programs, versions = programs_of(plan), versions_of(plan)
 
     def take(connected: ConnectedHost) -> None:
-        peers = peers_of(plan, connected.host, fleet.hosts)
+        peers = list(peers_of(plan, connected.host, fleet.hosts).values())
         argv = facts.host_argv(programs, version_argvs=versions, peers=peers)
         done = connected.transport.run(argv, timeout_s=_FACTS_TIMEOUT_S)
         try:
@@ -98,29 +113,41 @@ def take_host_facts(
 
 
 def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener) -> Survey:
-    """Open every environment of the plan once on every host, and store what was true inside."""
+    """Open what the plan needs on every host once, and store what was true inside."""
     survey: Survey = {}
 
     def take(connected: ConnectedHost) -> None:
-        for environment in plan.environments:
-            found = _survey_one(connected, environment, store, run_id, plan)
-            survey[connected.host.name, environment.name] = found
-            if found.remark:
-                listener(Note("warning", f"{connected.host.name}/{environment.name}", found.remark))
+        host = connected.host
+        peers = peers_of(plan, host, fleet.hosts)
+        paths: dict[str, Mapping[str, Path]] = {}
+        for environment in environments_on(plan, host):
+            found = _survey_one(connected, environment, store, run_id, plan, peers)
+            survey[host.name, environment.key] = found
+            paths[environment.name] = found.paths
+            for remark in found.remarks:
+                listener(Note("warning", f"{host.name}/{environment.name}", remark))
+        for remark in _unequal_mtus(paths):
+            listener(Note("warning", host.name, remark))
 
     fleet.each(take)
     return survey
 
 
 def _survey_one(
-    connected: ConnectedHost, environment: Environment, store: Store, run_id: str, plan: Plan
+    connected: ConnectedHost,
+    environment: Environment,
+    store: Store,
+    run_id: str,
+    plan: Plan,
+    peers: Mapping[str, str],
 ) -> Surveyed:
     host = connected.host
     programs = programs_of(plan)
+    paths: Mapping[str, Path] = {}
     driver = driver_for(
         environment,
         run_id=run_id,
-        invocation_id=content_hash([run_id, host.name, environment.name, "survey"])[:32],
+        invocation_id=content_hash([run_id, host.name, environment.key, "survey"])[:32],
         host_address=host.network_address,
     )
     try:
@@ -130,15 +157,31 @@ def _survey_one(
             argv = facts.inside_argv(programs, version_argvs=versions_of(plan))
             done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
             fingerprint = facts.parse(done.text)
-    except (EnvironmentUnavailable, EnvironmentDied) as error:
-        return Surveyed(None, unavailable=outcome_of(error), remark=f"not available: {error}")
+            with suppress(CommandTimeout):
+                paths = probe_paths(inside, peers)
+    except EnvironmentFailure as error:
+        return Surveyed(None, unavailable=outcome_of(error), remarks=(f"not available: {error}",))
     except (OutputError, CommandTimeout) as error:
         # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
-        return Surveyed(None, remark=f"facts could not be read: {error}")
-    key = store.record_environment_snapshot(run_id, host.name, environment.name, fingerprint, description)
+        return Surveyed(None, remarks=(f"facts could not be read: {error}",))
     missing = _missing(fingerprint, programs)
-    remark = f"not installed: {', '.join(sorted(missing))}" if missing else ""
-    return Surveyed(key, missing_programs=missing, remark=remark)
+    remarks = [f"not installed: {', '.join(sorted(missing))}"] if missing else []
+    remarks += [f"to {name}: {path.remark}" for name, path in paths.items() if path.remark]
+    key = None
+    if environment.key in {item.key for item in plan.environments}:
+        # What only servers run in has no place of its own in a run's facts.
+        whole = {**description, **described(paths)}
+        key = store.record_environment_snapshot(run_id, host.name, environment.name, fingerprint, whole)
+    return Surveyed(key, missing_programs=missing, remarks=tuple(remarks), paths=paths)
+
+
+def _unequal_mtus(paths: Mapping[str, Mapping[str, Path]]) -> Iterator[str]:
+    """Yield what to say of each peer that environments send packets of different size to."""
+    for peer in dict.fromkeys(name for found in paths.values() for name in found):
+        sizes = {name: found[peer].mtu_bytes for name, found in paths.items() if peer in found}
+        if len(set(sizes.values())) > 1:
+            each = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            yield f"the largest packet to {peer} differs: {each} bytes"
 
 
 def _missing(fingerprint: Fingerprint, programs: Sequence[str]) -> frozenset[str]:

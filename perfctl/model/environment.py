@@ -74,6 +74,11 @@ class Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
         return self if self.within is None else self.within.outermost
 
+    @property
+    def of_server(self) -> Environment:
+        """Where the server of a network workload runs: `server`, or an environment like this one."""
+        return self.server or self
+
     def identity(self) -> dict[str, Any]:
         """Return the fields that make it this environment: what `key` is the hash of, ready for JSON."""
         fields = {name: getattr(self, name) for name in _ALWAYS_KEYED}

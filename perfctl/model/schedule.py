@@ -62,6 +62,8 @@ class Plan:
     environments: tuple[Environment, ...]
     benchmarks: tuple[Benchmark, ...]
     rounds: tuple[Round, ...]
+    host_view: bool = True
+    """Whether the host is looked at while a benchmark runs (docs/telemetry.md)."""
 
     def blocks(self) -> Iterator[Block]:
         """Yield every block, in the order of rounds and tracks."""

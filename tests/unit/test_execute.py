@@ -6,9 +6,15 @@ import pytest
 
 from perfctl import errors
 from perfctl.execute.block import block_status, invocation_id
+from perfctl.execute.conduct import few_boots
 from perfctl.execute.measure import outcome_of, read_outcome
+from perfctl.execute.path import described, parse_paths
+from perfctl.execute.resume import outcome_of_orphan
 from perfctl.execute.server import ServerNotReady, listens
-from perfctl.model import Benchmark, PlannedInvocation, Reason, Status
+from perfctl.execute.survey import environments_on, peers_of
+from perfctl.job import JobLost, JobTimeout
+from perfctl.model import Benchmark, Environment, Host, Plan, PlannedInvocation, Reason, Status, Suite
+from perfctl.plan import make_plan
 from perfctl.shell import Completed
 from perfctl.workloads import workload
 
@@ -37,7 +43,9 @@ def test_another_port_and_no_text_are_no_listener() -> None:
     [
         (errors.CommandTimeout("too long"), Status.FAILED, Reason.TIMEOUT),
         (errors.EnvironmentUnavailable("no engine"), Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE),
+        (errors.EnvironmentUnavailable("ours?", reason="name_taken"), Status.SKIPPED, Reason.NAME_TAKEN),
         (errors.EnvironmentDied("exit 1"), Status.FAILED, Reason.ENVIRONMENT_DIED),
+        (errors.EnvironmentDied("Oops", reason="guest_panicked"), Status.FAILED, Reason.GUEST_PANICKED),
         (errors.Interrupted("stop"), Status.INTERRUPTED, Reason.INTERRUPTED),
         (errors.HostUnreachable("gone"), Status.FAILED, Reason.UNREACHABLE),
         (errors.OutputError("full", reason="spool_full"), Status.FAILED, Reason.SPOOL_FULL),
@@ -49,6 +57,13 @@ def test_every_failure_has_its_reason(error: errors.PerfctlError, status: Status
     outcome = outcome_of(error)
     assert (outcome.status, outcome.reason) == (status, reason)
     assert error.message in outcome.detail
+
+
+def test_what_an_error_keeps_goes_into_the_outcome() -> None:
+    died = errors.EnvironmentDied("Oops", reason="guest_panicked", artifacts={"console": b"Kernel panic"})
+    assert outcome_of(died).artifacts == {"console": b"Kernel panic"}
+    ended = JobTimeout("too long", _completed(143, b"so far"), where="h1")
+    assert outcome_of(ended).completed is ended.completed
 
 
 def test_a_database_error_is_no_outcome_but_ends_the_run() -> None:
@@ -84,6 +99,91 @@ def test_a_block_is_complete_when_all_members_are_ok_or_cannot_exist() -> None:
     assert block_status([Status.OK, Status.OK, Status.OK]) == "complete"
     assert block_status([Status.OK, Status.OK, Status.SKIPPED]) == "complete"
     assert block_status([Status.OK, Status.FAILED, Status.OK]) == "failed"
+
+
+GUEST = Environment("vm", "vm")
+CONTAINER = Environment("container", "container")
+IN_GUEST = Environment("container-in-vm", "container", within=GUEST)
+TO_GUEST = Environment("native-to-vm", "native", server=GUEST)
+HOSTS = (Host("h1", "192.0.2.1"), Host("h2", "192.0.2.2"), Host("h3", "192.0.2.3"))
+STREAM = Benchmark("stream", "netperf", {}, expected_s=1.0, scope="pair")
+
+
+def _plan(*environments: Environment, blocks: int = 1, benchmark: Benchmark = CPU) -> Plan:
+    suite = Suite("s", "", "native", (Environment("native", "native"), *environments), (benchmark,), blocks)
+    return make_plan(suite, HOSTS, seed="1")
+
+
+@pytest.mark.parametrize("environment", [GUEST, IN_GUEST, TO_GUEST])
+@pytest.mark.parametrize(("blocks", "is_warned"), [(1, True), (2, True), (3, False), (10, False)])
+def test_too_few_boots_are_said_before_they_are_counted_on(
+    environment: Environment, blocks: int, is_warned: bool
+) -> None:
+    notes = list(few_boots(_plan(CONTAINER, environment, blocks=blocks)))
+    assert [(note.level, note.where) for note in notes] == [("warning", environment.name)] * is_warned
+    assert all("--blocks 3" in note.text for note in notes)
+
+
+def test_without_guests_nothing_is_said_of_boots() -> None:
+    assert list(few_boots(_plan(CONTAINER))) == []
+
+
+def test_only_peers_open_what_servers_run_in() -> None:
+    alone = _plan(TO_GUEST)
+    assert [item.name for item in environments_on(alone, HOSTS[0])] == ["native", "native-to-vm"]
+    pairs = _plan(TO_GUEST, benchmark=STREAM)
+    clients = {block.target.host for block in pairs.blocks()}
+    servers = {block.target.peer for block in pairs.blocks()}
+    for host in HOSTS:
+        wanted = {"native"}
+        wanted |= {"native-to-vm"} if host.name in clients else set()
+        wanted |= {"vm"} if host.name in servers else set()
+        assert {item.name for item in environments_on(pairs, host)} == wanted
+
+
+def test_a_host_has_the_addresses_of_those_it_talks_to() -> None:
+    assert peers_of(_plan(CONTAINER), HOSTS[0], HOSTS) == {}
+    pairs = _plan(CONTAINER, benchmark=STREAM)
+    assert peers_of(pairs, HOSTS[0], HOSTS) == {"h2": "192.0.2.2", "h3": "192.0.2.3"}
+
+
+def test_paths_are_told_by_peer_and_remarked_on_when_frames_do_not_arrive() -> None:
+    peers = {"h2": "192.0.2.2", "h3": "192.0.2.3", "h4": "192.0.2.4"}
+    paths = parse_paths("192.0.2.2 9000 ok\n192.0.2.3 1500 too_big\n192.0.2.4 9000 down\n", peers)
+    assert {name: path.remark.partition(" ")[0] for name, path in paths.items()} == {
+        "h2": "",
+        "h3": "packets",
+        "h4": "it",
+    }
+    assert "1500 bytes" in paths["h3"].remark
+    assert described(paths)["path.h3.mtu_ping"] == "too_big"
+    assert described(paths)["path.h2.mtu_bytes"] == "9000"
+
+
+def test_a_path_that_cannot_be_told_is_no_path() -> None:
+    assert parse_paths("", {"h2": "192.0.2.2"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "benchmark", "is_used"),
+    [
+        (CONTAINER, CPU, True),
+        # What its accelerator was, or how it was opened, went with the controller.
+        (GUEST, CPU, False),
+        (IN_GUEST, CPU, False),
+        (TO_GUEST, CPU, False),
+        (CONTAINER, Benchmark("first", "startup", {}, expected_s=0.1), False),
+    ],
+)
+def test_a_job_that_outlived_its_controller_is_used_if_it_tells_all(
+    environment: Environment, benchmark: Benchmark, is_used: bool
+) -> None:
+    outcome = outcome_of_orphan(environment, benchmark, _completed(1, stderr=b"FATAL"))
+    expected = (Status.FAILED, Reason.EXIT_NONZERO) if is_used else (Status.INTERRUPTED, Reason.INTERRUPTED)
+    assert (outcome.status, outcome.reason) == expected
+    assert outcome.completed is not None
+    lost = outcome_of_orphan(environment, benchmark, JobLost(where="h1"))
+    assert (lost.status, lost.reason) == (Status.FAILED, Reason.UNREACHABLE)
 
 
 def test_an_invocation_has_the_same_id_for_every_controller() -> None:

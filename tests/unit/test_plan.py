@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 
@@ -201,7 +204,7 @@ def test_no_host_at_all() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"blocks": 0}, {"blocks": -1}, {"max_parallel_pairs": 0}])
-def test_counts_below_one_are_refused(wrong: dict[str, int]) -> None:
+def test_counts_below_one_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         make_plan(suite(CPU), hosts(2), seed="1", **wrong)
 
@@ -215,10 +218,37 @@ def test_estimate_is_the_longest_track_of_each_round() -> None:
     assert estimate_s(plan, overhead_s={"native": 0.5, "container": 1.5}) == pytest.approx(cpu + stream)
 
 
+def test_estimate_counts_what_is_within_and_opens_client_and_server_at_once() -> None:
+    guest = Environment("vm", "vm")
+    inside = Environment("container-in-vm", "container", within=guest)
+    served = Environment("served", "native", server=guest)
+    overhead_s = {"native": 0.0, "container": 1.0, "vm": 8.0}
+
+    def around_s(benchmark: Benchmark, environment: Environment) -> float:
+        asked = replace(suite(benchmark, blocks=1), environments=(NATIVE, environment))
+        plan = make_plan(asked, hosts(2, h1="a", h2="a"), seed="1")
+        legs = sum(len(block.invocations) for block in plan.blocks())
+        whole_s = estimate_s(plan, overhead_s=overhead_s)
+        return (whole_s - legs * benchmark.expected_s) / len(list(plan.blocks()))
+
+    assert around_s(CPU, guest) == pytest.approx(8.0)
+    assert around_s(CPU, inside) == pytest.approx(9.0)
+    assert around_s(CPU, served) == pytest.approx(0.0)
+    assert around_s(STREAM, served) == pytest.approx(8.0)
+
+
 def test_estimate_refuses_to_take_a_missing_overhead_for_zero() -> None:
     plan = make_plan(suite(CPU), hosts(1), seed="1")
     with pytest.raises(KeyError, match="container"):
         estimate_s(plan, overhead_s={"native": 0.5})
+
+
+def test_a_plan_of_before_has_the_host_looked_at() -> None:
+    plan = make_plan(suite(CPU), hosts(1), seed="1", host_view=False)
+    assert plan_from_json(plan_to_json(plan)).host_view is False
+    content = json.loads(plan_to_json(plan))
+    del content["plan"]["host_view"]
+    assert plan_from_json(json.dumps(content)).host_view is True
 
 
 def test_plan_survives_json_exactly() -> None:

@@ -1,0 +1,137 @@
+"""Where an invocation happens: environments on connected hosts, opened side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfctl.environments import EnvironmentShell, driver_for
+from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
+from perfctl.execute.fleet import ConnectedHost
+from perfctl.job import JobShell, Look
+from perfctl.model import Environment
+from perfctl.shell import Completed, Process
+
+
+class InvocationShell:
+    """A host's job shell as one invocation sees it.
+
+    After `measure_next()` one command runs under the invocation's own id, so that a later controller finds
+    its result in the host's spool. Only one: whatever the environment has to ask the host around it (is the
+    container alive, end what is left in it) is a job of its own.
+    """
+
+    def __init__(self, jobs: JobShell, invocation_id: str) -> None:
+        self._jobs = jobs
+        self._invocation_id = invocation_id
+        self._is_next_measured = False
+        self._look: Look | None = None
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self._jobs.name
+
+    def measure_next(self, look: Look | None) -> None:
+        """Give the next command the invocation's id, and have the host looked at while it runs."""
+        self._is_next_measured = True
+        self._look = look
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` as a detached job."""
+        if self._is_next_measured:
+            self._is_next_measured = False
+            return self._jobs.run_job(
+                self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin, look=self._look
+            )
+        return self._jobs.run(argv, timeout_s=timeout_s, stdin=stdin)
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` in the background."""
+        return self._jobs.spawn(argv)
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file there."""
+        self._jobs.put(local, remote, mode=mode)
+
+    def get(self, remote: str) -> bytes:
+        """Return a file's bytes."""
+        return self._jobs.get(remote)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An environment on a host; `artifact_prefix` goes before the names of what is kept of it."""
+
+    connected: ConnectedHost
+    environment: Environment
+    artifact_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A place that has been opened: the host's shell under it, and the environment's own."""
+
+    place: Place
+    host: InvocationShell
+    shell: EnvironmentShell
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return what is kept of the environment; what cannot be read is left out."""
+        with suppress(PerfctlError):
+            return _prefixed(self.place, self.shell.artifacts())
+        return {}
+
+
+def open_places(
+    places: Sequence[Place], *, run_id: str, invocation_id: str, stack: ExitStack
+) -> list[Opened]:
+    """Open all places at the same time and have `stack` close them, the last one first.
+
+    When one cannot be opened the others are closed with the stack. Raises like `EnvironmentDriver.open`, of
+    several errors a lost host's first.
+    """
+    openings = [_opening(place, run_id, invocation_id) for place in places]
+    if len(openings) == 1:
+        return [stack.enter_context(openings[0])]
+    with ThreadPoolExecutor(max_workers=len(openings)) as pool:
+        futures = [pool.submit(opening.__enter__) for opening in openings]
+    opened: list[Opened] = []
+    errors: list[BaseException] = []
+    for place, opening, future in zip(places, openings, futures, strict=True):
+        error = future.exception()
+        if error is None:
+            stack.push(opening)
+            opened.append(future.result())
+        else:
+            name_artifacts(place, error)
+            errors.append(error)
+    if errors:
+        raise next((error for error in errors if isinstance(error, HostError)), errors[0])
+    return opened
+
+
+def name_artifacts(place: Place, error: BaseException) -> None:
+    """Give what an error of this place keeps the names that tell whose it is."""
+    if isinstance(error, EnvironmentFailure):
+        error.artifacts = _prefixed(place, error.artifacts)
+
+
+def _prefixed(place: Place, artifacts: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{place.artifact_prefix}{name}": content for name, content in artifacts.items()}
+
+
+@contextmanager
+def _opening(place: Place, run_id: str, invocation_id: str) -> Iterator[Opened]:
+    host = InvocationShell(place.connected.jobs, invocation_id)
+    driver = driver_for(
+        place.environment,
+        run_id=run_id,
+        invocation_id=invocation_id,
+        host_address=place.connected.host.network_address,
+    )
+    with driver.open(host) as shell:
+        yield Opened(place, host, shell)

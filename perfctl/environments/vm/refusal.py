@@ -68,9 +68,9 @@ def of_start(guest: Guest, started: Completed, state: State, timeout_s: int) -> 
     if word == "failed":
         return EnvironmentUnavailable(f"the guest came up without what it needs: {detail}", artifacts=kept)
     if word == "silent":
-        last = f"; it said last: {state.last_line}"
+        why_not = f": {detail}" if detail else f" within {timeout_s} s"
         return EnvironmentDied(
-            f"the guest did not answer within {timeout_s} s{': ' + detail if detail else ''}{last}",
+            f"the guest did not answer{why_not}; its console said last: {state.last_line}",
             reason="guest_silent",
             artifacts=kept,
         )

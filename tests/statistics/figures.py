@@ -1,0 +1,312 @@
+"""The figures that the statistics must reach, by simulation with known truth (docs/measurement.md).
+
+Each function simulates one of them and returns what was asked and what was found. `scale` multiplies the
+number of repetitions: 1 is the size of the test suite, `make bench-stats` takes more. Seeds are fixed. What
+is judged is the product's own path: the plan's order, `compare`, and the functions of perfctl.stats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfctl.compare import words
+from perfctl.stats import (
+    N_MAX,
+    PILOT_BLOCKS,
+    ChangeState,
+    PairedResult,
+    Position,
+    Threshold,
+    benjamini_hochberg,
+    change_points,
+    fleet,
+    log_margin,
+    p_values,
+    paired_rows,
+    position,
+    practical_threshold,
+    second_stage,
+    spread,
+    stratified,
+)
+from tests.statistics.world import (
+    DRIFTS,
+    LEGS,
+    NOISES,
+    SIGMA,
+    Floats,
+    compared,
+    drift,
+    noise,
+    one_after_another,
+    rate,
+    scheduled,
+)
+
+MOST_FALSE = 0.062
+"""2,000 comparisons at 5 % stay below it with a chance of 99 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. `found` is None for what was not to be judged."""
+
+    name: str
+    what: str
+    asked: str
+    found: str
+    ok: bool
+
+
+def _share(name: str, what: str, found: float, *, least: float = 0.0, most: float = 1.0) -> Figure:
+    if least > 0 and most < 1:
+        asked = f"{least:.1%} to {most:.1%}"
+    else:
+        asked = f"<= {most:.1%}" if most < 1 else f">= {least:.1%}"
+    return Figure(name, what, asked, f"{found:.2%}", least <= found <= most)
+
+
+def m1(scale: int = 1) -> Iterator[Figure]:
+    """A/A: the baseline against itself."""
+    for kind in NOISES:
+        for blocks in (10, 30) if scale > 1 else (10,):
+            values = noise(kind, np.random.default_rng(101), (2000 * scale, 2, blocks))
+            found = rate(compared(values), aa=True)
+            yield _share("M1", f"A/A false positives, {kind}, n={blocks}", found, most=MOST_FALSE)
+
+
+def m2(scale: int = 1) -> Iterator[Figure]:
+    """Drift: the order of the plan against that of one environment after the other."""
+    count, blocks = 2000 * scale, 10
+    moments = scheduled(count, blocks, "m2")
+    apart = one_after_another(count, blocks)
+    for kind in DRIFTS:
+        generator = np.random.default_rng(102)
+        path = drift(kind, generator, count, 3 * blocks)
+        own = SIGMA * generator.normal(size=path.shape) * (kind != "AR(1) .8")
+        # A value is what its moment gives: both orders have the same data, dealt to other legs.
+        values = (path + own)[:, None, :]
+        found = compared(np.take_along_axis(values, moments, axis=2))
+        what = f"false positives, {kind}, the plan's order"
+        yield _share("M2", what, rate(found, aa=False), most=MOST_FALSE)
+        yield _share("M2", f"the same, A1 against A2, {kind}", rate(found, aa=True), most=MOST_FALSE)
+        naive = compared(np.take_along_axis(values, apart, axis=2))
+        yield _share("M2", f"the same data ordered AA..BB, {kind}", rate(naive, aa=False), least=0.30)
+
+
+def _history(kind: str) -> Threshold:
+    """Return the practical threshold after 200 A/A comparisons of this noise."""
+    found = compared(noise(kind, np.random.default_rng(203), (200, 2, 10)))
+    return practical_threshold([math.log(item.ratio) for item in found if item.ratio])
+
+
+def m3(scale: int = 1) -> Iterator[Figure]:
+    """Reports of 20 comparisons without effect, with the four kinds of noise by turns."""
+    reports = 400 * scale
+    generator = np.random.default_rng(103)
+    margins = [log_margin(_history(NOISES[i % 4]).delta) for i in range(20)]
+    values = np.stack([noise(NOISES[i % 4], generator, (reports, 3, 10)) for i in range(20)], axis=1)
+    found = [item for item in compared(values.reshape(-1, 3, 10)) if not item.is_aa]
+    different = small = 0
+    for start in range(0, len(found), 20):
+        report = found[start : start + 20]
+        places = [
+            position(math.log(item.low), math.log(item.high), margin)
+            for item, margin in zip(report, margins, strict=True)
+            if item.low and item.high
+        ]
+        q_values = benjamini_hochberg([item.p for item in report])
+        called = [place for place, q in zip(places, q_values, strict=True) if q is not None and q <= 0.05]
+        different += Position.BEYOND in called
+        small += Position.CROSSING in called
+    yield _share("M3", "reports of 20 without effect with any 'different'", different / reports, most=0.01)
+    yield _share("M3", "the same with any 'different, small'", small / reports, most=0.05)
+
+
+def m4(scale: int = 1) -> Iterator[Figure]:
+    """Power: +2 % where the standard deviation of the block difference d_b is 1 %."""
+    count = 2000 * scale
+    generator = np.random.default_rng(104)
+    # Two legs with a deviation of 1 % / sqrt(2) each differ with one of 1 %.
+    values = SIGMA / math.sqrt(2) * generator.normal(size=(count, 3, 10))
+    values[:, 2] += math.log(1.02)
+    yield _share("M4", "+2 %, sigma of d_b 1 %, n=10: found", rate(compared(values), aa=False), least=0.97)
+
+    reports = 200 * scale
+    for changed, what in ((1, "one of them +2 %"), (20, "all +2 %")):
+        rows = SIGMA * generator.normal(size=(reports, 20, 5, 10))
+        rows[:, :changed] += math.log(1.02)
+        hosts = np.array(paired_rows(rows.reshape(-1, 10)), dtype=object).reshape(reports, 20, 5)
+        hits = 0
+        for report, data in zip(hosts, rows, strict=True):
+            p = [fleet(tuple(each), tuple(d)).claim.p for each, d in zip(report, data, strict=True)]
+            hits += sum(q is not None and q <= 0.05 for q in benjamini_hochberg(p)[:changed])
+        share = hits / (reports * changed)
+        yield _share("M4", f"20 comparisons after BH, 5 hosts x 10 blocks, {what}: found", share, least=0.93)
+
+
+def _covers(low: float | None, high: float | None, truth: float) -> bool:
+    return low is not None and high is not None and low <= truth <= high
+
+
+def m5(scale: int = 1) -> Iterator[Figure]:
+    """Coverage of the intervals of hosts and fleets."""
+    truth = 0.013
+    for blocks in (8, 10, 20, 30):
+        for kind in ("iid", "heavy-tailed"):
+            values = noise(kind, np.random.default_rng(105), (2000 * scale, 2, blocks))
+            rows = values[:, 0] - values[:, 1] + truth
+            share = sum(_covers(r.low, r.high, truth) for r in paired_rows(rows)) / len(rows)
+            yield _share("M5", f"coverage on a host, {kind}, n={blocks}", share, least=0.93, most=0.97)
+    for hosts, blocks in ((2, 10), (3, 8), (4, 30), (5, 8), (5, 30), (10, 10), (20, 20), (40, 8)):
+        yield _fleet_coverage(hosts, blocks, truth, 1200 * scale)
+    for hosts, blocks in ((2, 8), (2, 10), (3, 10), (4, 20)):
+        rows = SIGMA * np.random.default_rng(107).standard_t(3, size=(1000 * scale, hosts, blocks)) + truth
+        found = [stratified(tuple(row)) for row in rows]
+        share = sum(_covers(each.low, each.high, truth) for each in found) / len(rows)
+        what = f"coverage for these hosts only, H={hosts}, n={blocks}"
+        yield _share("M5", what, share, least=0.93, most=0.97)
+
+
+def _fleet_coverage(hosts: int, blocks: int, truth: float, count: int) -> Figure:
+    generator = np.random.default_rng(106)
+    rows = SIGMA * generator.normal(size=(count, hosts, blocks))
+    rows += truth + 0.005 * generator.normal(size=(count, hosts, 1))
+    results = paired_rows(rows.reshape(-1, blocks))
+    hits = 0
+    for number in range(count):
+        mine = results[number * hosts : (number + 1) * hosts]
+        mean = fleet(mine, tuple(rows[number])).mean
+        hits += _covers(mean.low, mean.high, truth)
+    what = f"coverage for hosts like these, H={hosts}, n={blocks}"
+    return _share("M5", what, hits / count, least=0.93, most=0.97)
+
+
+def m5_stopping(scale: int = 1) -> Iterator[Figure]:
+    """Coverage when the pilot decides how many blocks follow."""
+    truth, tau = 0.013, 0.01
+    for kind in ("iid", "heavy-tailed"):
+        for factor in (1.0, 1.5):
+            generator = np.random.default_rng(108)
+            values = noise(kind, generator, (2000 * scale, 2, N_MAX))
+            rows = factor * (values[:, 0] - values[:, 1]) + truth
+            planned = _planned(rows[:, None, :], tau)
+            results = _stopped(rows, planned)
+            share = sum(_covers(r.low, r.high, truth) for r in results) / len(rows)
+            what = f"coverage on a host under the stopping rule, {kind}, mean N={planned.mean():.0f}"
+            yield _share("M5", what, share, least=0.935)
+    for hosts in (3, 5, 10):
+        yield _fleet_stopping(hosts, truth, tau, 1000 * scale)
+
+
+def _fleet_stopping(hosts: int, truth: float, tau: float, count: int) -> Figure:
+    generator = np.random.default_rng(109)
+    rows = 1.2 * SIGMA * generator.normal(size=(count, hosts, N_MAX))
+    rows += truth + 0.005 * generator.normal(size=(count, hosts, 1))
+    planned = _planned(rows, tau)
+    results = _stopped(rows.reshape(-1, N_MAX), np.repeat(planned, hosts))
+    hits = 0
+    for number in range(count):
+        mine = results[number * hosts : (number + 1) * hosts]
+        mean = fleet(mine, tuple(rows[number, :, : planned[number]])).mean
+        hits += _covers(mean.low, mean.high, truth)
+    what = f"coverage for hosts like these under the stopping rule, H={hosts}, mean N={planned.mean():.0f}"
+    return _share("M5", what, hits / count, least=0.935)
+
+
+def _planned(rows: Floats, tau: float) -> np.ndarray:
+    """Return N of every benchmark, [benchmark, host, block]: the largest over its hosts."""
+    pilots = rows[:, :, :PILOT_BLOCKS]
+    return np.array(
+        [max(second_stage(spread(row) or 0.0, tau=tau).blocks for row in each) for each in pilots]
+    )
+
+
+def _stopped(rows: Floats, planned: np.ndarray) -> list[PairedResult]:
+    """Return the result of every row from its first N blocks."""
+    results: list[PairedResult | None] = [None] * len(rows)
+    for blocks in np.unique(planned):
+        places = np.flatnonzero(planned == blocks)
+        for place, result in zip(places, paired_rows(rows[places, :blocks]), strict=True):
+            results[place] = result
+    return [result for result in results if result is not None]
+
+
+def m7(scale: int = 1) -> Iterator[Figure]:
+    """Iterations of a process that have much in common: its value is one, not many."""
+    count, blocks, iterations = 2000 * scale, 10, 20
+    for shared in (0.5, 0.95):
+        generator = np.random.default_rng(110)
+        process = math.sqrt(shared) * generator.normal(size=(count, 2, blocks, 1))
+        each = math.sqrt(1 - shared) * generator.normal(size=(count, 2, blocks, iterations))
+        values = SIGMA * (process + each)
+        found = rate(compared(np.median(values, axis=3)), aa=True)
+        yield _share("M7", f"false positives, correlation {shared} within a process", found, most=MOST_FALSE)
+        part = values[:400]
+        pooled = (part[:, 1] - part[:, 0]).reshape(len(part), -1)
+        naive = float((p_values(pooled) <= 0.05).mean())
+        yield _share("M7", f"the same with iterations pooled, correlation {shared}", naive, least=0.10)
+
+
+def m8(scale: int = 1) -> Iterator[Figure]:
+    """Swap the environments: what was faster is slower, and nothing else changes."""
+    count = 500 * scale
+    generator = np.random.default_rng(111)
+    values = np.concatenate([noise(kind, generator, (count // 4, 3, 11)) for kind in NOISES])
+    values[:, 2] += 0.02 * generator.normal(size=(len(values), 1))
+    once = (LEGS[0], LEGS[2])
+    here = compared(values[:, [0, 2]], legs=once)
+    there = compared(values[:, [0, 2]], legs=once, baseline="container")
+    worst = 0.0
+    swapped = 0
+    for one, other in zip(here, there, strict=True):
+        assert one.ratio and other.ratio and one.low and one.high and other.low and other.high
+        products = (one.ratio * other.ratio, one.low * other.high, one.high * other.low)
+        worst = max(worst, *(abs(product - 1) for product in products))
+        mirror = {"faster": "slower", "slower": "faster", "no change": "no change"}
+        same_p = one.p == other.p and one.confidence == other.confidence
+        swapped += same_p and mirror[_word(words(one))] == _word(words(other))
+    yield Figure("M8", "largest |product of the two ratios - 1|", "<= 1e-12", f"{worst:.1e}", worst <= 1e-12)
+    share = swapped / len(here)
+    yield Figure("M8", "faster and slower swap, p stays", "all", f"{share:.2%}", swapped == len(here))
+
+
+def _word(text: str) -> str:
+    return next(word for word in ("faster", "slower", "no change") if word in text)
+
+
+def trend(scale: int = 1) -> Iterator[Figure]:
+    """Histories of 60 runs on hosts that drift: nothing changed, or one environment by 5 %."""
+    histories = 40 * scale
+    generator = np.random.default_rng(112)
+    runs, blocks = 60, 10
+    level = np.cumsum(0.01 * generator.normal(size=(histories, runs)), axis=1)
+    level += 0.03 * (np.arange(runs) >= generator.integers(10, 50, size=(histories, 1)))
+    raw = level + 0.003 * generator.normal(size=level.shape)
+    own = 0.003 * generator.normal(size=level.shape)[:, :, None]
+    ratios = own + SIGMA * generator.normal(size=(histories, runs, blocks))
+    changed = ratios + 0.05 * (np.arange(runs) >= 40)[:, None]
+
+    def alarms(rows: Floats) -> list[list[tuple[int, ChangeState]]]:
+        return [
+            [(c.index, c.state) for c in change_points(np.median(row, axis=1), seed="t", blocks=tuple(row))]
+            for row in rows
+        ]
+
+    false = sum(map(bool, alarms(ratios)))
+    what = f"alarms in {histories} drifting, unchanged histories, ratio"
+    yield Figure("trend", what, "0", str(false), false == 0)
+    naive = sum(bool(change_points(row, seed="t")) for row in raw) / histories
+    yield _share("trend", "the same with the raw values", naive, least=0.5)
+    found = sum(
+        any(abs(index - 40) <= 1 and state is ChangeState.CONFIRMED for index, state in each)
+        for each in alarms(changed)
+    )
+    yield _share("trend", "+5 % at run 40 of 60: confirmed there", found / histories, least=0.95)
+
+
+FIGURES: tuple[Callable[[int], Iterator[Figure]], ...] = (m1, m2, m3, m4, m5, m5_stopping, m7, m8, trend)

@@ -59,6 +59,8 @@ class Domain:
     hugepages: bool = False
     disk_cache: DiskCache | None = None
     disk_io: DiskIo | None = None
+    owner: str = ""
+    """The user and group that qemu runs as, '+UID:+GID'; its files are theirs already. '': libvirt chowns."""
     machine: str = field(default=MACHINE, init=False)
 
     @property

@@ -39,7 +39,7 @@ from perfctl.errors import CommandFailed, EnvironmentFailure, PerfctlError
 from perfctl.model import Environment
 from perfctl.shell import Shell
 
-BOOT_TIMEOUT_S = 120
+BOOT_TIMEOUT_S = 180
 """How long a guest may take until it answers. Emulated on a loaded host it takes many times its own."""
 
 _SCRATCH_SIZE = "16G"
@@ -180,7 +180,9 @@ class VmDriver:
     def _boot(
         self, host: Shell, guest: Guest, domain: Domain, goal: str, timeout_s: int, *rest: str
     ) -> dict[str, float]:
-        asked = host_argv("start", guest.name, guest.uuid, goal, str(timeout_s), *(rest or ("--",)))
+        asked = host_argv(
+            "start", guest.name, guest.uuid, goal, str(timeout_s), domain.owner, *(rest or ("--",))
+        )
         started = host.run(asked, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
         if started.exit_code != 0:
             state = State.parse(
@@ -227,6 +229,7 @@ class VmDriver:
             hugepages=self._environment.hugepages,
             disk_cache=self._environment.disk_cache,
             disk_io=self._environment.disk_io,
+            owner=survey.owner,
         )
 
     @property

@@ -53,6 +53,12 @@ section() {
   printf '== %s\n' "$1"
 }
 
+# qemu_owner: prints the user and group that libvirt runs qemu as, as +UID:+GID.
+qemu_owner() {
+  libvirt capabilities 2>/dev/null |
+    sed -n "/<model>dac</,/<\/secmodel>/s/.*<baselabel type='qemu'>\(.*\)<.*/\1/p"
+}
+
 survey() {
   section host
   cat "$vm/host.json" 2>/dev/null
@@ -70,6 +76,8 @@ survey() {
   done
   section libvirt
   if command -v virsh >/dev/null; then libvirt version --daemon 2>&1; fi
+  section owner
+  if command -v virsh >/dev/null; then qemu_owner; fi
   section topology
   lscpu -p=CPU,CORE,SOCKET,NODE 2>/dev/null
   section allowed
@@ -178,19 +186,24 @@ make_disk() {
   esac
 }
 
-# start NAME UUID UNTIL SECONDS DISK... -- SSH...: UNTIL is kernel, ssh or engine; the XML comes on stdin.
+# start NAME UUID UNTIL SECONDS OWNER DISK... -- SSH...: UNTIL is kernel, ssh or engine; the XML comes on stdin.
 start() {
   in_guest "$1" "$2"
-  goal=$3 seconds=$4
-  shift 4
+  goal=$3 seconds=$4 owner=$(echo "$5" | tr -d +)
+  shift 5
   uptime_cs
   began=$now deadline=$((now + seconds * 100))
   cat >"$guest/domain.xml" || return 12
+  : >"$guest/console.log"
   while [ "$1" != -- ]; do
     make_disk "$1" || return 12
     shift
   done
   shift
+  # libvirt is told to change no owner: the image is not one guest's alone.
+  for file in "$guest"/*.qcow2 "$guest"/*.img "$guest/console.log"; do
+    [ -z "$owner" ] || [ ! -e "$file" ] || chown "$owner" "$file" || return 12
+  done
   libvirt create "$guest/domain.xml" >/dev/null || return 14
   follow "$@" && return 0
   echo "why $why"
@@ -200,8 +213,7 @@ start() {
 # follow SSH...: the new guest on its way to the goal.
 follow() {
   why='' pending='' saw_kernel='' saw_ssh='' saw_engine=''
-  qemu_pid || { why=ended; [ -e "$guest/console.log" ] || return 1; }
-  [ -e "$guest/console.log" ] || { why="failed there is no console"; return 1; }
+  qemu_pid || why=ended
   echo "$qemu" >"$guest/qemu"
   exec 4<"$guest/console.log"
   until_seen kernel || return 1

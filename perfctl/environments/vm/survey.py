@@ -129,6 +129,11 @@ class Survey:
         return {name: match[1] for name, match in found.items() if match}
 
     @property
+    def owner(self) -> str:
+        """Return the user and group that libvirt runs qemu as, '+UID:+GID'; '' where it does not say."""
+        return self.sections["owner"]
+
+    @property
     def boot(self) -> str:
         """Return what a memory must carry to be of this boot of the host and of this qemu."""
         return f"{self.sections['boot']} {self.versions.get('hypervisor', '')}"

@@ -33,6 +33,10 @@ class Metric:
     headline: bool = False
     show_difference: bool = False
     """Whether a comparison tells the difference itself beside the ratio: a start costs milliseconds."""
+    resolution: float | None = field(default=None, compare=False)
+    """The tool's resolution as a share of the value, e.g. 0.018 for histogram bins."""
+    step: float | None = field(default=None, compare=False)
+    """The smallest step that the tool prints, in `unit`, e.g. 0.01 for milliseconds with two decimals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from perfctl.model.benchmark import Metric
 from perfctl.model.host import Target
+from perfctl.model.verdict import Alternative, Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,9 @@ class Observation:
     value: float
     accelerator: str | None = None
     """'kvm' or 'tcg' when it was measured in a guest."""
+    validity: str | None = None
+    """'valid', 'flagged' or 'invalid' by the counters around it; None where nobody judged. What is invalid is
+    left out of every comparison and counted, what is flagged is compared with and without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ class Comparison:
     """
     difference_low: float | None = None
     difference_high: float | None = None
+    judgement: Judgement | None = None
+    """The verdict. None for an A/A test, which is judged by its p alone."""
+    reasons: tuple[tuple[str, int], ...] = ()
+    """Why blocks are left out, and how many for each reason, e.g. ('container: failed (timeout)', 2)."""
+    flagged: tuple[int, ...] = ()
+    """Blocks with an outlier or a flagged invocation on either side. They are in the figures."""
+    without_flagged: Alternative | None = None
+    """What would come out without them."""
+    artefact: str = ""
+    """Why this is likely an artefact: better than native, or more than the hardware has; '' otherwise."""
 
     @property
     def is_emulated(self) -> bool:

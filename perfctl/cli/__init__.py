@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
     "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
     "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),
+    "reap": ("perfctl.cli.reap:reap", "End and remove what a killed run left on its hosts."),
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),

@@ -10,7 +10,19 @@ docs/runs.md tells the story.
 """
 
 from perfctl.execute.conduct import RunOutcome
+from perfctl.execute.reap import Reaping, Removed, reap_all, reap_run
 from perfctl.execute.resume import resume_run
 from perfctl.execute.run import Prepared, RunRequest, prepare, run_suite
 
-__all__ = ["Prepared", "RunOutcome", "RunRequest", "prepare", "resume_run", "run_suite"]
+__all__ = [
+    "Prepared",
+    "Reaping",
+    "Removed",
+    "RunOutcome",
+    "RunRequest",
+    "prepare",
+    "reap_all",
+    "reap_run",
+    "resume_run",
+    "run_suite",
+]

@@ -31,7 +31,7 @@ def resume_run(
         run_id = detail.summary.run_id
         plan = plan_from_json(store.plan_json(run_id))
         states = store.block_states(run_id)
-        hosts = _hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
+        hosts = hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
         done, attempts = _progress(states)
         if not [block for block in plan.blocks() if block_key(block) not in done]:
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
@@ -50,7 +50,8 @@ def _progress(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[B
     return frozenset(done), attempts
 
 
-def _hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
+def hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
+    """Return the inventory's hosts that the plan speaks of. Raises NoHostMatched when one is not there."""
     wanted = {name for block in plan.blocks() for name in (block.target.host, block.target.peer) if name}
     hosts = tuple(host for host in load_hosts(inventory) if host.name in wanted)
     missing = wanted - {host.name for host in hosts}

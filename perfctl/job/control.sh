@@ -139,6 +139,15 @@ stop() {
   rm -rf "$spool"
 }
 
+discard() {
+  for file in "$jobs"/*.end; do
+    id=${file##*/}
+    case $id in auto-*) continue ;; esac
+    [ -e "$file" ] && [ ! -e "${file%.end}.cancel" ] && echo "result ${id%.end}"
+  done
+  rm -rf "$spool"
+}
+
 hang_up() {
   for file in "$spool"/attach.*; do
     first_word "$file"
@@ -155,12 +164,14 @@ stop_server() {
   fi
 }
 
+# reap RUN KEEP|DISCARD [ROOT]: stop, for one run or (RUN is empty) all; DISCARD: results nobody wanted go too.
 reap() {
-  for root in $(spool_roots) "$2"; do
+  for root in $(spool_roots) "$3"; do
     for folder in "$root/"${1:-*}; do
       [ -d "$folder/jobs" ] || continue
       in_spool "$folder"
       stop
+      [ "$2" = discard ] && discard
     done
   done
   is_booted_by_systemd || return 0

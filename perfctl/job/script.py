@@ -79,13 +79,17 @@ def parse_list(text: str) -> dict[str, JobState]:
     return jobs
 
 
-def reap(transport: Transport, run_id: str | None = None, *, spool_root: str | None = None) -> list[str]:
+def reap(
+    transport: Transport, run_id: str | None = None, *, discard: bool = False, spool_root: str | None = None
+) -> list[str]:
     """End what belongs to a run on a host (None: any run); return what it was, as "job ID" or "server NAME".
 
-    Job servers, their units and jobs are ended; results that no controller has stored stay in the spool.
-    Containers are the environments' business. Raises CommandFailed, HostUnreachable.
+    Job servers, their units and jobs are ended. Results that no controller has stored stay in the spool, or
+    with `discard` go with it, told as "result ID". Containers and guests are the environments' business.
+    Raises CommandFailed, HostUnreachable.
     """
-    done = _boot(transport, ["reap", checked_name(run_id) if run_id else "", spool_root or ""])
+    name = checked_name(run_id) if run_id else ""
+    done = _boot(transport, ["reap", name, "discard" if discard else "keep", spool_root or ""])
     if done.exit_code != 0:
         raise CommandFailed(f"reaping failed: {done.error_text or done.exit_code}", where=transport.name)
     return done.text.splitlines()

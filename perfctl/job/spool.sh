@@ -4,7 +4,7 @@
 #   start RUN LIFETIME_S   make the spool and start the server, or find it with a job running
 #   serve                  the server itself: starts a worker per slot and background commands
 #   attach SLOT            what a controller talks to: takes requests on stdin, answers on stdout
-#   list | cancel ID... | stop [STORED_ID...] | reap [RUN]
+#   list | cancel ID... | stop [STORED_ID...] | reap RUN keep|discard
 #
 # A job is a few files: ID.cmd (the request), ID.in, ID.run (its processes), ID.out, ID.err, ID.before and
 # ID.after (counters), ID.seen, ID.half and ID.view (the host's view), ID.end (how it ended). They stay until a controller says that it has stored them.

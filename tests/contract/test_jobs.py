@@ -399,6 +399,17 @@ def test_reap_ends_what_another_controller_left_and_says_what(transport: Transpo
     other.stop()
 
 
+def test_reap_keeps_a_result_unless_it_may_discard_it(transport: Transport, root: str) -> None:
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    jobs.run_job("inv-1", ["echo", "kept"], 30)
+    assert "server perfctl-run-1" in reap(transport, "run-1", spool_root=root)
+    assert "inv-1.end" in spool_files(jobs)
+    assert reap(transport, "run-1", discard=True, spool_root=root) == ["result inv-1"]
+    assert not Path(jobs.spool).exists()
+    assert reap(transport, "run-1", discard=True, spool_root=root) == []
+    jobs.stop()
+
+
 @pytest.mark.parametrize("is_spool_gone", [False, True])
 def test_a_server_ends_by_itself_after_its_lifetime(
     transport: Transport, root: str, is_spool_gone: bool

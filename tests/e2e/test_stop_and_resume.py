@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -107,3 +108,83 @@ def test_a_second_run_on_a_leased_host_is_refused_and_harms_nothing(slow: Projec
     runs = slow.rows("SELECT run_id, status FROM v_run ORDER BY run_id")
     assert [row["status"] for row in runs] == ["complete", "interrupted"]
     assert runs[0]["run_id"] == first["run_id"]
+
+
+def _spool(run_id: str) -> Path:
+    return Path("/var/lib/perfctl/spool") / run_id
+
+
+def test_reap_ends_what_a_killed_run_left_and_resume_still_finishes(slow: Project) -> None:
+    process = _start_and_wait(slow, invocations=3)
+    process.kill()
+    process.communicate(timeout=30)
+    (run,) = slow.rows("SELECT run_id, status FROM v_run")
+    assert run["status"] == "running"
+
+    done = slow.perfctl("reap", run["run_id"][-12:], "--format", "json")
+    assert done.returncode == 0, done.stderr
+    removed = json.loads(done.stdout)["rows"]
+    assert {row["host"] for row in removed} == {"here"}
+    kinds = {row["kind"] for row in removed}
+    assert "server" in kinds
+    # What it was running, or what that came to if it ended meanwhile.
+    assert kinds & {"job", "result"}
+    assert processes_with(MARK) == []
+    assert not _spool(run["run_id"]).exists()
+    assert [row["status"] for row in slow.rows("SELECT status FROM v_run")] == ["interrupted"]
+    kept = slow.rows("SELECT invocation_id FROM v_invocation")
+
+    again = slow.perfctl("reap", "--all")
+    assert again.returncode == 0, again.stderr
+    assert "nothing was left" in again.stdout
+    assert slow.rows("SELECT invocation_id FROM v_invocation") == kept
+    assert slow.perfctl("resume", "latest").returncode == 0
+    _assert_whole(slow)
+
+
+def test_reap_leaves_a_run_alone_that_is_going_on(slow: Project) -> None:
+    process = _start_and_wait(slow, invocations=1)
+    (run,) = slow.rows("SELECT run_id FROM v_run")
+    refused = slow.perfctl("reap", run["run_id"])
+    assert refused.returncode == 6, refused.stderr
+    assert run["run_id"] in refused.stderr
+    others = slow.perfctl("reap", "--all", "--format", "json")
+    assert others.returncode == 0, others.stderr
+    answer = json.loads(others.stdout)
+    assert answer["rows"] == []
+    assert [run["run_id"] in note for note in answer["notes"]] == [True]
+    process.communicate(timeout=90)
+    assert process.returncode == 0
+
+
+def test_reap_says_which_host_it_could_not_reach(project: Project) -> None:
+    project.inventory_path.write_text(
+        "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
+        "    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: 1\n"
+    )
+    done = project.perfctl("run", "--suite", project.suite, "--blocks", "1")
+    assert done.returncode == 3, done.stderr
+    assert "gone: nothing is measured there" in done.stderr
+    reaped = project.perfctl("reap", "latest")
+    assert reaped.returncode == 3, reaped.stderr
+    assert "gone" in reaped.stderr
+    assert "here" not in reaped.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["latest", "--all"], ["nosuchrun"]])
+def test_reap_needs_to_know_what(project: Project, arguments: list[str]) -> None:
+    assert project.perfctl("run", "--suite", project.suite, "--blocks", "1").returncode == 0
+    assert project.perfctl("reap", *arguments).returncode == 2
+    assert project.perfctl("reap", "latest").returncode == 0
+
+
+def test_results_that_were_stored_before_their_controller_died_are_forgotten(slow: Project) -> None:
+    process = _start_and_wait(slow, invocations=3)
+    process.kill()
+    process.communicate(timeout=30)
+    (run,) = slow.rows("SELECT run_id FROM v_run")
+    stored = {row["invocation_id"] for row in slow.rows("SELECT invocation_id FROM v_invocation")}
+    in_spool = {path.stem for path in (_spool(run["run_id"]) / "jobs").glob("*.end")}
+    assert stored <= in_spool, "acknowledged with other requests, which never came"
+    assert slow.perfctl("resume", run["run_id"]).returncode == 0
+    assert not _spool(run["run_id"]).exists()

@@ -1,0 +1,109 @@
+"""End and remove what a run left on its hosts: for runs that were killed and will not be resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from perfctl.environments import remove_all
+from perfctl.errors import HostLeased, PerfctlError
+from perfctl.execute.fleet import Fleet
+from perfctl.execute.resume import hosts_of
+from perfctl.job import reap as reap_jobs
+from perfctl.model import Host
+from perfctl.plan import plan_from_json
+from perfctl.shell import Transport
+from perfctl.ssh import connect
+from perfctl.store import Store, open_store
+
+_LEASE_S = 600.0
+_ENDED = ("complete", "partial")
+# What an engine or a hypervisor was asked for just before its caller was ended may still come.
+_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Something of a run that was on a host: `kind` is job, server, result or environment."""
+
+    run_id: str
+    host: str
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class Reaping:
+    """What was removed, what could not be (run or host, and why), and which runs were left alone."""
+
+    removed: list[Removed] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    left_alone: list[str] = field(default_factory=list)
+
+
+def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
+    """End and remove what a run (an id, its beginning or end, 'latest') left on its hosts.
+
+    Its jobs and their server, results that no controller has collected, containers, and guests with their
+    taps and disks. What is in the database stays; a run that said it was going on becomes interrupted. Raises
+    HostLeased while a controller that is alive measures on one of the hosts, UnknownName, NoHostMatched.
+    """
+    reaping = Reaping()
+    with open_store(database_url) as store:
+        _reap(store, store.run_id(run), inventory, reaping)
+    return reaping
+
+
+def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
+    """Do the same for every run in the database that did not come to its end; leave alone what goes on."""
+    reaping = Reaping()
+    with open_store(database_url) as store:
+        for summary in store.runs():
+            if summary.status in _ENDED:
+                continue
+            try:
+                _reap(store, summary.run_id, inventory, reaping)
+            except HostLeased as error:
+                reaping.left_alone.append(f"run {summary.run_id} was left alone: {error}")
+            except PerfctlError as error:
+                reaping.failures.append((f"run {summary.run_id}", str(error)))
+    return reaping
+
+
+def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
+    detail = store.run(run_id)
+    hosts = hosts_of(plan_from_json(store.plan_json(run_id)), tuple(inventory) or detail.inventory)
+    # Nobody measures there meanwhile: not this run's own controller, and no other's.
+    lease_id = store.acquire_lease(run_id, hosts, _LEASE_S)
+    try:
+        Fleet.each_of(hosts, lambda host: _reap_host(host, run_id, reaping))
+        if detail.summary.status == "running":
+            store.end_run(run_id, "interrupted")
+    finally:
+        store.release_lease(lease_id)
+
+
+def _reap_host(host: Host, run_id: str, reaping: Reaping) -> None:
+    try:
+        transport = connect(host)
+        try:
+            for kind, name in _remove(transport, run_id):
+                reaping.removed.append(Removed(run_id, host.name, kind, name))
+        finally:
+            transport.close()
+    except PerfctlError as error:
+        reaping.failures.append((host.name, error.message))
+
+
+def _remove(transport: Transport, run_id: str) -> list[tuple[str, str]]:
+    """Return what was ended and removed on one host, as (kind, name)."""
+    removed = []
+    for line in reap_jobs(transport, run_id, discard=True):
+        kind, _, name = line.partition(" ")
+        removed.append((kind, name))
+    made = remove_all(transport, run_id)
+    if removed or made:
+        time.sleep(_PAUSE_S)
+        made += remove_all(transport, run_id)
+    return removed + [("environment", name) for name in made]

@@ -12,7 +12,15 @@ from typing import Any
 import yaml
 
 ROLES_DIR = Path(__file__).resolve().parents[1] / "roles"
-ROLES = ("perf_tools", "perf_engine", "perf_bridge", "perf_docker", "perf_image", "perf_vm_host")
+ROLES = (
+    "perf_tools",
+    "perf_engine",
+    "perf_bridge",
+    "perf_docker",
+    "perf_image",
+    "perf_vm_host",
+    "perf_vm_image",
+)
 
 
 def readme(role: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
 from perfctl.environments.scope import Scope, key_values
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
+from perfctl.job import JobTimeout
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import checked
@@ -81,9 +82,16 @@ class NativeShell:
 
         Raises OutOfMemory when the kernel killed for the memory limit, EnvironmentDied when no limit holds.
         """
-        completed = self._host.run(self._limited(argv), timeout_s=timeout_s, stdin=stdin)
         if not limits.is_limited(self._environment):
-            return completed
+            return self._host.run(argv, timeout_s=timeout_s, stdin=stdin)
+        try:
+            completed = self._host.run(self._limited(argv), timeout_s=timeout_s, stdin=stdin)
+        except CommandTimeout as error:
+            error.message = f"{argv[0]} did not end within {timeout_s:g} s"
+            error.where = self.name
+            if isinstance(error, JobTimeout):
+                error.completed = replace(error.completed, argv=tuple(argv))
+            raise
         if self._scope and completed.exit_code == 125 and scope.NOT_JOINED in completed.error_text:
             raise EnvironmentDied(f"its limits are gone: {completed.error_text}", where=self.name)
         own = replace(completed, argv=tuple(argv))

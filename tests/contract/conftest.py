@@ -11,7 +11,7 @@ import pytest
 from perfctl.environments import driver_for, environment
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
-from perfctl.model import Host, new_id
+from perfctl.model import Environment, Host, new_id
 from perfctl.shell import Shell, Transport
 from perfctl.ssh import connect
 from tests.conftest import LabAtHand
@@ -93,11 +93,29 @@ def guest_over(host_maker: Maker, name: str) -> Maker:
     return make
 
 
+def limited_over(host_maker: Maker) -> Maker:
+    """Return the maker of a host's shell within every limit that there is."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
+        every = Environment(
+            "limited", "native", cpuset_cpus="1", cpuset_mems="0", cpu_quota=1.0, memory_mib=512
+        )
+        with host_maker(request, folder) as host, opened(host, every) as inside:
+            yield inside
+
+    return make
+
+
 @contextmanager
-def opened(host: Shell, name: str, image: str | None = None) -> Iterator[Shell]:
-    """Open a built-in environment on a host."""
+def opened(host: Shell, what: str | Environment, image: str | None = None) -> Iterator[Shell]:
+    """Open an environment, a built-in one by its name, on a host."""
     driver = driver_for(
-        environment(name), run_id=new_id(), invocation_id=new_id(), host_address="127.0.0.1", image=image
+        environment(what) if isinstance(what, str) else what,
+        run_id=new_id(),
+        invocation_id=new_id(),
+        host_address="127.0.0.1",
+        image=image,
     )
     with driver.open(host) as inside:
         yield inside
@@ -111,10 +129,11 @@ SHELLS: dict[str, Maker] = {
     "jobs over ssh": jobs_over(ssh_shell),
     "container over local": container_over(local_shell),
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
+    "native with limits": limited_over(LAB_HOST),
     "vm over jobs over ssh": guest_over(LAB_HOST, "vm"),
     "container in vm": guest_over(LAB_HOST, "container-in-vm"),
 }
-_OF_THE_LAB = ("container", "vm")
+_OF_THE_LAB = ("container", "native with limits", "vm")
 _PARAMETERS = [
     pytest.param(name, marks=pytest.mark.lab) if name.startswith(_OF_THE_LAB) else name for name in SHELLS
 ]

@@ -204,8 +204,12 @@ def test_limits_leave_command_streams_and_exit_codes_alone(jobs, run_id):
 def test_a_timeout_ends_what_runs_in_the_scope(jobs, run_id):
     seconds = unique_seconds()
     with limited(run_id, "native", memory_mib=64).open(jobs) as shell:
-        with pytest.raises(JobTimeout):
-            shell.run(["sh", "-c", f"setsid sleep {seconds} & sleep {seconds}"], timeout_s=1)
+        script = f"echo half; setsid sleep {seconds} & sleep {seconds}"
+        with pytest.raises(JobTimeout) as caught:
+            shell.run(["sh", "-c", script], timeout_s=1)
+        assert str(caught.value) == f"{jobs.name}/limited: sh did not end within 1 s"
+        assert caught.value.completed.stdout == b"half\n"
+        assert caught.value.completed.argv == ("sh", "-c", script)
         assert processes(jobs, f"sleep {seconds}") == []
         assert shell.is_alive()
 

@@ -150,6 +150,7 @@ _CPUS = (
             ("epp", "energy_performance_preference"),
             ("min", "scaling_min_freq"),
             ("max", "scaling_max_freq"),
+            ("hardware_max", "cpuinfo_max_freq"),
             ("current", "scaling_cur_freq"),
         )
     ),

@@ -106,6 +106,11 @@ links() {
       master=${master%/brif/*}
       text="$text master=${master##*/}"
     done
+    lower=
+    for below in "$path"/lower_*; do
+      if [ -e "$below" ] && [ ! -d "$path/bridge" ]; then lower=$lower,${below##*/lower_}; fi
+    done
+    [ -z "$lower" ] || text="$text lower=${lower#,}"
     for uevent in "$path/uevent" "$path/device/uevent"; do
       [ -r "$uevent" ] || continue
       while IFS='=' read -r key value; do

@@ -217,6 +217,26 @@ def test_python_says_what_it_is(tmp_path):
     assert f"click=={importlib.metadata.version('click')}" in value(facts, "python.packages")
 
 
+def test_links_say_what_they_lie_on_but_bridges_whose_ports_come_and_go_do_not(tmp_path):
+    for link, below in (("eth0", ()), ("bond0", ("eth0", "eth1")), ("br0", ("eth0", "veth1")), ("lo", ())):
+        folder = tmp_path / link
+        folder.mkdir()
+        (folder / "mtu").write_text("1500\n")
+        for lower in below:
+            (folder / f"lower_{lower}").mkdir()
+    (tmp_path / "br0" / "bridge").mkdir()
+    functions = "".join((FACTS / name).read_text() for name in ("core.sh", "rows.sh"))
+    script = functions.replace("/sys/class/net", str(tmp_path)) + "links net.links\n"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines() == [
+        "=net.links present",
+        " bond0 mtu=1500 lower=eth0,eth1",
+        " br0 mtu=1500",
+        " eth0 mtu=1500",
+        " lo mtu=1500",
+    ]
+
+
 # --- gathering from many files ------------------------------------------------------------------------------
 
 

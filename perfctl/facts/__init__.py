@@ -4,6 +4,12 @@
 
 One POSIX sh script reads every row of `REGISTRY`; nothing is installed and nothing is cached on the host.
 docs/facts.md has the table and the format.
+
+    counters before, after  --judge_validity()-->  Validity     does this invocation count?
+    Fingerprint             --judge_host()------>  Preflight    is this host fit to be measured?
+    value, Bound            --judge_bound()----->  Finding      can this value be true?
+
+They judge by rules that are fixed beforehand; docs/validity.md has every rule and its limits.
 """
 
 from __future__ import annotations
@@ -12,10 +18,24 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from perfctl.facts.counters import CounterDelta, parse_counters
+from perfctl.facts.bounds import (
+    Bound,
+    claimed_bytes,
+    device_bytes,
+    judge_bound,
+    line_rate,
+    memory_bandwidth,
+    route_interface,
+    slowest,
+)
+from perfctl.facts.counters import CounterDelta, DiskDelta, LinkDelta, parse_counters
+from perfctl.facts.finding import Finding, Rule, Severity, Thresholds, Unjudged
+from perfctl.facts.preflight import PREFLIGHT, Preflight, judge_host, online_cpus
 from perfctl.facts.reading import FactChange, diff, parse
 from perfctl.facts.registry import REGISTRY, FactSpec
 from perfctl.facts.script import script
+from perfctl.facts.thresholds import VALIDITY, Expected
+from perfctl.facts.validity import Validity, Verdict, judge_validity
 
 _PLAIN = re.compile(r"[A-Za-z0-9@%_+=:,./-]+")
 
@@ -59,13 +79,37 @@ def _argv(
 
 
 __all__ = [
+    "PREFLIGHT",
     "REGISTRY",
+    "VALIDITY",
+    "Bound",
     "CounterDelta",
+    "DiskDelta",
+    "Expected",
     "FactChange",
     "FactSpec",
+    "Finding",
+    "LinkDelta",
+    "Preflight",
+    "Rule",
+    "Severity",
+    "Thresholds",
+    "Unjudged",
+    "Validity",
+    "Verdict",
+    "claimed_bytes",
+    "device_bytes",
     "diff",
     "host_argv",
     "inside_argv",
+    "judge_bound",
+    "judge_host",
+    "judge_validity",
+    "line_rate",
+    "memory_bandwidth",
+    "online_cpus",
     "parse",
     "parse_counters",
+    "route_interface",
+    "slowest",
 ]

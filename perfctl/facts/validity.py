@@ -8,7 +8,7 @@ limit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from perfctl.facts.captured import USER_HZ
@@ -110,16 +110,22 @@ def judge_validity(
     ended_ns: int | None,
     expected: Expected,
     thresholds: Thresholds = VALIDITY,
+    own_cpu_us: int | None = None,
 ) -> Validity:
     """Return the verdict on an invocation from the texts of the counters before and after it.
 
     `started_ns` and `ended_ns` are CLOCK_MONOTONIC of the host. Text that holds no counters is counters that
-    are missing; an invocation of which no rule could be judged is flagged, never valid.
+    are missing; an invocation of which no rule could be judged is flagged, never valid. `own_cpu_us` is the
+    CPU time of the benchmark's own tasks where it is known otherwise than by the control groups read.
     """
     duration_s = None
     if started_ns is not None and ended_ns is not None and ended_ns > started_ns:
         duration_s = (ended_ns - started_ns) / 1e9
-    judge = _Judge(parse_counters(before, after), expected, thresholds, duration_s)
+    delta = parse_counters(before, after)
+    if own_cpu_us is not None:
+        delta = replace(delta, own_cpu_us=own_cpu_us)
+        expected = replace(expected, is_own_cpu_read=True)
+    judge = _Judge(delta, expected, thresholds, duration_s)
     for rule in _RULES:
         rule(judge)
     if not judge.judged:

@@ -344,6 +344,20 @@ def test_a_container_whose_group_was_not_read_is_not_taken_for_others():
     assert "others_cpu" in {item.rule for item in validity.unjudged}
 
 
+@pytest.mark.parametrize(("own_s", "verdict"), [(200, Verdict.VALID), (100, Verdict.FLAGGED)])
+def test_own_time_that_is_known_otherwise_counts(own_s, verdict):
+    expected = replace(NETWORK, parallelism=2, is_own_cpu_read=False)
+    validity = judge_validity(
+        Reading().bytes(),
+        busy(100, own=False).bytes(),
+        started_ns=0,
+        ended_ns=10**10,
+        expected=expected,
+        own_cpu_us=own_s * 10**6,
+    )
+    assert validity.verdict is verdict
+
+
 def test_a_quota_of_the_environment_is_its_cost():
     after = later()
     CHANGES["quota"](50, after)

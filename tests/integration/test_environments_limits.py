@@ -32,6 +32,12 @@ TINY = "perfctl-test/tiny-of-limits:1"
 BURN = "timeout 2 sh -c 'while :; do :; done' & timeout 2 sh -c 'while :; do :; done'; wait; times"
 # Takes 200 MiB of memory and touches all of it: tail keeps what has no line end.
 HOG = "head -c 209715200 /dev/zero | tail -c 209715200 | wc -c"
+# Of its own control group: version 1 on a host, version 1 in a container, version 2.
+CPU_STAT = """
+group=$(sed -n 's/^[0-9]*:cpu\\(,cpuacct\\)\\{0,1\\}://p' /proc/self/cgroup)
+cat "/sys/fs/cgroup/cpu$group/cpu.stat" 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat 2>/dev/null ||
+  cat "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/cpu.stat"
+"""
 GROUPS = "cat /proc/self/cgroup"
 
 
@@ -125,14 +131,12 @@ def test_memory_comes_from_the_nodes_named(jobs, run_id, kind):
 def test_a_quota_bounds_the_cpu_time_of_all_processes_together(jobs, run_id, kind):
     with limited(run_id, kind, cpu_quota=0.25).open(jobs) as shell:
         used_s = cpu_seconds(said(shell, BURN))
+        throttled = re.search(r"^nr_throttled (\d+)$", said(shell, CPU_STAT), re.MULTILINE)
     # 2 s at a quarter of a CPU, and what the last period of 0.1 s may add on each CPU.
     assert 0 < used_s < 0.75
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_without_a_quota_the_same_work_has_more_cpu_time(jobs, run_id, kind):
-    with limited(run_id, kind, cpuset_cpus="0,1").open(jobs) as shell:
-        assert cpu_seconds(said(shell, BURN)) > 0.75
+    # On a busy machine it might have had no more anyway: the kernel says that it held it back.
+    assert throttled is not None
+    assert int(throttled[1]) > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -122,8 +122,10 @@ BEGIN {
 read_view() {
   step=$1
   shift
-  leader=
-  case $watched in pidfile:*) first_word "${watched#pidfile:}" && leader=$word ;; esac
+  word=
+  # Such a file may lack the end of its line.
+  case $watched in pidfile:*) first_word "${watched#pidfile:}" ;; esac
+  leader=$word
   # shellcheck disable=SC2086 # a list of files
   awk -v "step=$step" -v "what=$watched" -v "leader=$leader" -v "seen=$job.seen" -v "half=$job.half" -v "job=$child" \
     "$@" "$view" /proc/[0-9]*/stat ${leader:+/proc/$leader/task/[0-9]*/stat} 2>/dev/null

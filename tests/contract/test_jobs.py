@@ -225,7 +225,8 @@ def test_a_view_has_the_threads_of_a_process_that_is_named(jobs: JobShell, tmp_p
     )
     guest = subprocess.Popen([sys.executable, "-c", script])
     try:
-        (tmp_path / "pid").write_text(f"{guest.pid}\n")
+        # As libvirt writes it: without the end of the line.
+        (tmp_path / "pid").write_text(str(guest.pid))
         done = jobs.run_job("inv-1", ["sleep", "1.5"], 30, look=Look(f"pidfile:{tmp_path}/pid", 1.0))
     finally:
         guest.kill()

@@ -50,8 +50,8 @@ class Judgement:
     mde: float | None = None
     """The smallest effect, as a share, that so many units find with a chance of 80 %; inconclusive only."""
     needed: int | None = None
-    """Blocks (of a fleet: hosts) after which the interval's half-width is half the threshold, so that it cannot
-    be inconclusive by itself. For inconclusive ones only; None where more of them would not help."""
+    """Blocks (of a fleet: hosts) after which the interval's half-width is half the threshold: then it is not
+    inconclusive by itself. For inconclusive ones only; None where more of them would not help."""
 
 
 @dataclass(frozen=True, slots=True)

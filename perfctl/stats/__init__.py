@@ -9,7 +9,9 @@ one host        paired, paired_rows     Hodges-Lehmann estimate, exact signed-ra
                 median_interval         order statistics
 a fleet         fleet                   the rule: t over hosts, or these hosts only; I^2; the range
                 over_hosts, stratified, heterogeneity, bca      its parts
+                fleet_of_pairs, over_pairs      the same for network work, clustered by host
 a suite         geometric_mean          aligned directions; refused when the sets differ
+two runs        two_sample, rank_sum_p  unpaired: Hodges-Lehmann shift, exact rank-sum interval and p
 many            benjamini_hochberg, holm
 how large       position, log_margin, practical_threshold       against the practical threshold
 how many        second_stage            Stein's second stage after the pilot
@@ -37,6 +39,7 @@ from perfctl.stats.order import (
     practical_threshold,
 )
 from perfctl.stats.paired import PairedResult, paired, paired_rows
+from perfctl.stats.pairs import fleet_of_pairs, over_pairs
 from perfctl.stats.precision import (
     N_MAX,
     PILOT_BLOCKS,
@@ -49,6 +52,7 @@ from perfctl.stats.precision import (
 )
 from perfctl.stats.signed_rank import EXACT_UP_TO, p_value, p_values
 from perfctl.stats.stratified import stratified
+from perfctl.stats.two_sample import rank_sum_p, two_sample
 
 __all__ = [
     "EXACT_UP_TO",
@@ -77,6 +81,7 @@ __all__ = [
     "e_divisive",
     "estimates",
     "fleet",
+    "fleet_of_pairs",
     "geometric_mean",
     "heterogeneity",
     "holm",
@@ -88,15 +93,18 @@ __all__ = [
     "minimum_detectable_effect_over_hosts",
     "outliers",
     "over_hosts",
+    "over_pairs",
     "p_value",
     "p_values",
     "paired",
     "paired_rows",
     "position",
     "practical_threshold",
+    "rank_sum_p",
     "second_stage",
     "spread",
     "standard_error",
     "stratified",
+    "two_sample",
     "variance_components",
 ]

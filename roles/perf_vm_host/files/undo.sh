@@ -25,7 +25,7 @@ virsh_quietly() { timeout 60 virsh -q -c "$URI" "$@"; }
 
 qemu_processes() {
     for process in /proc/[0-9]*; do
-        if tr '\0' ' ' < "$process/cmdline" 2> /dev/null | grep -q 'qemu.* -name guest=perfctl-'; then
+        if tr '\0' ' ' < "$process/cmdline" 2> /dev/null | grep -q '^[^ ]*qemu[^ ]* -name guest=perfctl-'; then
             echo "${process#/proc/}"
         fi
     done
@@ -104,6 +104,19 @@ remove_storage() {
     done
     [ ! -L "$FOLDER" ] || rm "$FOLDER"
     rm "$STATE_DIR/storage"
+}
+# The image that the guests' disk was made from lies in the host's engine; it carries a label of ours.
+guest_images() {
+    command -v docker > /dev/null || return 0
+    timeout 60 docker image ls --filter label=perfctl.vm-image --format '{{.Repository}}:{{.Tag}}' 2> /dev/null \
+        | grep -v '<none>' || true
+}
+remove_guest_image() {
+    docker rm -f perfctl-vm-image > /dev/null 2>&1 || true
+    docker image rm "$1" > /dev/null
+}
+undo_guest_images() {
+    for name in $(guest_images); do change "remove the image $name" remove_guest_image "$name"; done
 }
 undo_storage() {
     is_noted storage || return 0
@@ -212,6 +225,7 @@ end_guests
 remove_taps
 undo_bridge_conf
 undo_storage
+undo_guest_images
 undo_folders
 undo_units
 undo_packages

@@ -4,7 +4,8 @@
 #   vm-host.sh inspect    say why it must not be done ("refused: ..." lines), or what there is: "missing: PACKAGE",
 #                         "systemd", "enabled", "answers"
 #   vm-host.sh note       keep what undo has to know and can only be seen now; print what was kept
-#   vm-host.sh noted      after packages were installed: keep which ones are new
+#   vm-host.sh before     before packages are installed: keep which ones there are
+#   vm-host.sh after      after packages were installed: keep which ones are new
 #   vm-host.sh plan       print what `up` would change; change nothing
 #   vm-host.sh up         make it so and print what was changed; nothing when all is as it must be
 #   vm-host.sh verify     print what is not as it must be ("drift: ..." lines); change nothing
@@ -154,13 +155,15 @@ note() {
         mv "$STATE_DIR/units.new" "$STATE_DIR/units"
         echo "noted which services of libvirt run and start at boot"
     fi
-    # An older list would be of a run that was cut short; what came in since may be somebody else's.
-    if [ -n "$(missing_packages)" ]; then
-        installed_packages > "$STATE_DIR/packages.before"
-    fi
 }
 
-noted() {
+# An older list would be of a run that was cut short; what came in since may be somebody else's.
+before() {
+    mkdir -p "$STATE_DIR"
+    installed_packages > "$STATE_DIR/packages.before"
+}
+
+after() {
     installed_packages > "$STATE_DIR/packages.after"
     comm -13 "$STATE_DIR/packages.before" "$STATE_DIR/packages.after" >> "$STATE_DIR/packages"
     rm "$STATE_DIR/packages.before" "$STATE_DIR/packages.after"
@@ -276,7 +279,8 @@ verify() {
 case $MODE in
     inspect) inspect ;;
     note) note ;;
-    noted) noted ;;
+    before) before ;;
+    after) after ;;
     plan | up) up ;;
     verify) verify ;;
     *) echo "vm-host.sh: unknown mode $MODE" >&2; exit 2 ;;

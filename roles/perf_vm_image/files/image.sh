@@ -36,6 +36,8 @@ fail() {
 . "$FILES/initramfs.sh"
 # shellcheck source=engine.sh
 . "$FILES/engine.sh"
+# shellcheck source=old.sh
+. "$FILES/old.sh"
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------
 
@@ -266,26 +268,6 @@ use_image() {
 }
 
 # -- old ones ----------------------------------------------------------------------------------------------------------
-
-# used_by_guests KEY: a guest's disks name what lies under them in their first bytes. One that names no image is a guest
-# of some image: then none is removed.
-used_by_guests() {
-    for disk in "$VM_DIR"/guests/*/root.qcow2; do
-        if [ ! -e "$disk" ]; then continue; fi
-        below=$(head -c 4096 "$disk" | grep -aoE 'images/[0-9a-f]{64}' | head -n 1)
-        case ${below#images/} in "$1" | '') return 0 ;; esac
-    done
-    return 1
-}
-
-# The newest KEEP stay, the one in use, and those of guests.
-old_images() {
-    # shellcheck disable=SC2012  # the names are ours, without blanks
-    ls -t "$images"/*/manifest.json 2> /dev/null | tail -n "+$((KEEP + 1))" | while read -r manifest; do
-        old=$(basename "$(dirname "$manifest")")
-        if [ "$old" != "$key" ] && ! used_by_guests "$old"; then echo "$old"; fi
-    done
-}
 
 remove_old() {
     for old in $(old_images); do

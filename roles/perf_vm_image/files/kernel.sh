@@ -53,7 +53,8 @@ download_kernel() {
 }
 
 # Download and unpack into FOLDER; the rename at the end makes it count. It is kept until KERNEL_PACKAGE changes or
-# somebody removes it, so that the guest's kernel changes only when somebody wants that.
+# somebody removes it, so that the guest's kernel changes only when somebody wants that. (No "||" after the subshell:
+# it would make the shell go on after errors within.)
 fetch_kernel() {
     folder=$1
     if [ -d "$folder" ]; then return; fi
@@ -62,14 +63,14 @@ fetch_kernel() {
     rm -rf "$folder.new"
     mkdir -p "$folder.new"
     (
-        cd "$folder.new"
+        cd "$folder.new" || exit
         download_kernel || fail "no kernel for guests: $kernel_reason; and $KERNEL_PACKAGE cannot be downloaded:" \
             "$(grep -E '^(E|W|Err):? ' apt.log 2> /dev/null | tail -n 2 | xargs)"
         dpkg-deb -x ./*.deb .
         rm -f ./*.deb apt.log
         [ -n "$(ls lib/modules 2> /dev/null)" ] || fail "$KERNEL_PACKAGE holds no kernel"
         depmod -b . "$(ls lib/modules)"
-    ) || exit
+    )
     mv "$folder.new" "$folder"
     echo "unpacked the kernel of $KERNEL_PACKAGE"
 }

@@ -32,8 +32,8 @@ from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import checked
 from perfctl.shell.files import get_file, put_file
 
-CALL_TIMEOUT_S = 60.0
-"""For docker's own work (start, inspect, remove) on a loaded host."""
+CALL_TIMEOUT_S = 240.0
+"""For docker's own work (start, inspect, remove) on a loaded host, or in a guest that is emulated on one."""
 
 # $0 is the file with the process id. `docker exec` gives the command a process group of its own: it and its
 # children. The container's main process reaps dead orphans, so that the group does come to an end.

@@ -28,12 +28,58 @@ uptime_ns() {
   now=${now%.*}${now#*.}0000000
 }
 
+# Read just before and just after each command, all by one process. docs/validity.md says which rule needs what.
 choose_counters() {
   has_awk=$(command -v awk)
   counters=
-  for file in /proc/stat /proc/loadavg /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/vmstat; do
-    tail -n +1 "$file" >/dev/null 2>&1 && counters="$counters $file"
+  # Of some the kernel says only when they are read that it does not have them.
+  for file in /proc/stat /proc/loadavg /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/vmstat \
+    /proc/net/snmp /proc/net/dev /proc/diskstats /sys/kernel/warn_count /sys/kernel/oops_count \
+    /proc/sys/kernel/hung_task_detect_count; do
+    [ -r "$file" ] && tail -n +1 "$file" >/dev/null 2>&1 && counters="$counters $file"
   done
+  for file in /sys/class/net/*/carrier_changes \
+    /sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count \
+    /sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_total_time_ms; do
+    # A container's end of a link is gone tomorrow, and has no cable.
+    case $file in */veth* | */lo/*) continue ;; esac
+    [ -r "$file" ] && counters="$counters $file"
+  done
+  has_own_time=
+  own_group_counters
+}
+
+# own_group_counters: add those of the control group that this server and its jobs are in.
+#
+# In version 1 each controller has a tree of its own, and a job may be in our unit in one and in the whole
+# machine's group in another. A group is only ours by its name, and so is the processor time that it counts;
+# how often a quota stopped it is said by any but the root, which has none.
+own_group_counters() {
+  while IFS=: read -r number controllers group; do
+    [ "${group:-/}" != / ] || continue
+    is_own=
+    case ${group##*/} in "$unit".* | session-*.scope) is_own=1 ;; esac
+    case $number:,$controllers, in
+      0:,,)
+        [ -n "$is_own" ] || continue
+        for file in "/sys/fs/cgroup$group/cpu.stat" "/sys/fs/cgroup/unified$group/cpu.stat"; do
+          add_counter "$file" && has_own_time=1
+        done
+        ;;
+      *,cpu,*) add_counter "/sys/fs/cgroup/$controllers$group/cpu.stat" ;;
+    esac
+    case ,$controllers, in
+      *,cpuacct,*)
+        [ -n "$is_own" ] && add_counter "/sys/fs/cgroup/$controllers$group/cpuacct.usage" && has_own_time=1
+        ;;
+    esac
+  done </proc/self/cgroup
+}
+
+add_counter() {
+  # The list is words.
+  case $1 in *[!A-Za-z0-9/_.,@:-]*) return 1 ;; esac
+  [ -r "$1" ] && counters="$counters $1"
 }
 
 # ---- running ----------------------------------------------------------------------------------------------
@@ -137,6 +183,8 @@ worker() {
   read -r me _ </proc/self/stat
   exec 3<>"$spool/req.$mine" 4<>"$spool/rep.$mine"
   echo "$me" >"$spool/worker.$mine"
+  # Where no group counts the jobs' time, this process does, which waits for them.
+  [ -n "$has_own_time" ] || counters="$counters /proc/$me/stat"
   cd "$spool/work" || exit
   while read -r id <&3; do
     # Asked for twice after a lost connection, it still runs once.

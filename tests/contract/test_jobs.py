@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
+from perfctl.facts import parse_counters
 from perfctl.job import JobLost, JobShell, JobTimeout, Look, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
@@ -117,6 +119,23 @@ def test_counters_are_read_before_and_after(jobs: JobShell) -> None:
             assert (f"==> /proc/pressure/{name} <==".encode() in counters) == Path(
                 f"/proc/pressure/{name}"
             ).exists()
+        for path in (
+            *("/proc/net/snmp", "/proc/net/dev", "/proc/diskstats"),
+            *("/sys/kernel/warn_count", "/sys/kernel/oops_count"),
+            "/proc/sys/kernel/hung_task_detect_count",
+            *map(str, Path("/sys/class/net").glob("eth*/carrier_changes")),
+        ):
+            assert (f"==> {path} <==".encode() in counters) == Path(path).exists(), path
+
+
+def test_the_jobs_own_processor_time_is_among_the_counters(jobs: JobShell) -> None:
+    burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; times"
+    done = jobs.run(["sh", "-c", burn], timeout_s=60)
+    found = re.findall(r"(\d+)m([\d.]+)s", done.text.splitlines()[0])
+    burnt_us = sum(60e6 * int(minutes) + 1e6 * float(seconds) for minutes, seconds in found)
+    delta = parse_counters(done.counters_before, done.counters_after)
+    # /proc/PID/stat counts in hundredths of a second, four figures of them.
+    assert delta.own_cpu_us is not None and delta.own_cpu_us >= burnt_us - 40_000 > 0
 
 
 def test_jobs_share_a_work_folder_that_goes_with_the_run(jobs: JobShell) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from perfctl.facts import parse_counters
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell, JobTimeout, reap
 from perfctl.model import new_id
@@ -63,6 +65,24 @@ def test_a_run_is_one_transient_unit(jobs: JobShell, transport: Transport) -> No
     gone = transport.run(["systemctl", "is-active", unit], timeout_s=30)
     assert gone.text.strip() == "inactive"
     assert transport.run(["ls", jobs.spool], timeout_s=30).exit_code != 0
+
+
+def test_the_units_own_processor_time_and_quota_are_among_the_counters(
+    jobs: JobShell, transport: Transport
+) -> None:
+    burn = ["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; times"]
+    free = jobs.run(burn, timeout_s=60)
+    delta = parse_counters(free.counters_before, free.counters_after)
+    used = re.match(r"(\d+)m([\d.]+)s", free.text)
+    assert used and delta.own_cpu_us is not None
+    assert delta.own_cpu_us >= 1e6 * (60 * int(used[1]) + float(used[2])) - 10_000
+    assert delta.quota_stopped_us == 0
+    unit = f"perfctl-{run_id(jobs)}.service"
+    limit = ["systemctl", "set-property", "--runtime", unit, "CPUQuota=10%"]
+    assert transport.run(limit, timeout_s=30).exit_code == 0
+    held = jobs.run(burn, timeout_s=60)
+    stopped_us = parse_counters(held.counters_before, held.counters_after).quota_stopped_us
+    assert stopped_us is not None and stopped_us > 0
 
 
 def test_what_hides_from_session_and_environment_ends_with_the_unit(

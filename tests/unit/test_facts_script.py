@@ -170,6 +170,14 @@ def test_a_command_that_hangs_is_ended_and_the_rest_is_read(tmp_path):
     assert state(facts, "tool.cat.sha256") is FactState.PRESENT
 
 
+def test_a_half_that_is_slow_is_waited_for(tmp_path):
+    slow = [f"slow{number}" for number in range(5)]
+    for name in slow:
+        program(tmp_path, name, "sleep 1.5; echo 1.0")
+    facts = read(inside_argv([], version_argvs=[[name] for name in slow]), in_front(tmp_path))
+    assert [value(facts, f"tool.{name}.version") for name in slow] == ["1.0"] * 5
+
+
 def test_a_virtualization_answer_counts_whatever_its_exit_code(tmp_path):
     program(tmp_path, "systemd-detect-virt", "echo none; exit 1")
     assert value(read(host_argv(), in_front(tmp_path)), "vm.virtualization") == "none"

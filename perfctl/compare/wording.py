@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from perfctl.model import Comparison, Direction
+from perfctl.model import Comparison, Direction, Judgement, Verdict
 from perfctl.model.quantity import number
 
 EMULATED = "emulated: not an overhead figure"
@@ -15,27 +15,62 @@ _MOST_DECIMALS = 5
 
 
 def words(comparison: Comparison) -> str:
-    """Return e.g. '1.34x faster (-25%) [1.31-1.37x] p=0.002 n=10 blocks'.
+    """Return e.g. 'different: 1.34x faster (-25%) [1.31-1.37x] p=0.002 q=0.01 n=10 blocks'.
 
-    A time also has its absolute cost: '1.34x slower (+34%, +3.40 ms) ...', a metric that asks for its
-    difference that with its interval: '(+34%, +340 ms [+310 to +370 ms])'. The interval after the brackets is
-    that of the factor in front; below 1x it reaches into the other direction. What does not exist is left
-    out; without a ratio the note stands in. Emulated figures are headed as such.
+    The verdict stands in front where there is one; an inconclusive line ends with what it could have found
+    and what it would need. A time also has its absolute cost: '1.34x slower (+34%, +3.40 ms) ...', a metric
+    that asks for its difference that with its interval: '(+34%, +340 ms [+310 to +370 ms])'. The interval
+    after the brackets is that of the factor in front; below 1x it reaches into the other direction. What
+    does not exist is left out; without a ratio the note stands in. Emulated figures are headed as such.
     """
-    text = comparison.note if comparison.ratio is None else _verdict(comparison, comparison.ratio)
-    return f"{EMULATED}; {text}" if comparison.is_emulated else text
+    text = comparison.note if comparison.ratio is None else _figures(comparison, comparison.ratio)
+    return headed(text, comparison.judgement, is_emulated=comparison.is_emulated, units="blocks")
 
 
-def _verdict(comparison: Comparison, ratio: float) -> str:
+def headed(text: str, judgement: Judgement | None, *, is_emulated: bool, units: str) -> str:
+    """Return the text with the verdict in front and, if inconclusive, what it would need behind.
+
+    `units` is what more of would help, e.g. 'blocks'.
+    """
+    if judgement is not None:
+        text = f"{judgement.verdict}: {text}" if text else str(judgement.verdict)
+        needs = needs_text(judgement, units)
+        text = f"{text}; {needs}" if needs else text
+    return f"{EMULATED}; {text}" if is_emulated else text
+
+
+def needs_text(judgement: Judgement, units: str) -> str:
+    """Return e.g. 'would find 3.1% or more, needs 74 blocks for ±1%', or ''."""
+    if judgement.verdict is not Verdict.INCONCLUSIVE:
+        return ""
+    parts = [] if judgement.mde is None else [f"would find {share_text(judgement.mde)} or more"]
+    if judgement.needed is not None:
+        goal = "" if judgement.delta is None else f" for ±{share_text(judgement.delta)}"
+        parts.append(f"needs {judgement.needed:,} {units}{goal}")
+    return ", ".join(parts)
+
+
+def share_text(share: float) -> str:
+    """Return e.g. '3.1%' or '140%'."""
+    return f"{100 * share:.2g}%" if 100 * share < 99.5 else f"{100 * share:,.0f}%"
+
+
+def _figures(comparison: Comparison, ratio: float) -> str:
     absolute = _difference(comparison) or _share_of_baseline(comparison, ratio)
-    parts = [describe(ratio, comparison.metric.direction, absolute=absolute)]
-    if comparison.low is not None and comparison.high is not None:
-        parts.append(_interval(ratio, comparison.low, comparison.high))
-    if comparison.p is not None:
-        parts.append(p_text(comparison.p))
-    # The place of what comes later: q=... after p, "x H hosts" after the blocks, the verdict in front of all.
-    parts.append(f"n={comparison.blocks} block" + ("" if comparison.blocks == 1 else "s"))
-    return " ".join(parts)
+    q = comparison.judgement.q if comparison.judgement else None
+    parts = [
+        describe(ratio, comparison.metric.direction, absolute=absolute),
+        factor_interval(ratio, comparison.low, comparison.high),
+        p_text(comparison.p),
+        p_text(q, "q"),
+        f"n={counted(comparison.blocks, 'block')}",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def counted(count: int, what: str) -> str:
+    """Return e.g. '1 block', '10 blocks'."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def describe(ratio: float, direction: Direction, *, absolute: str = "") -> str:
@@ -63,12 +98,14 @@ def interval_text(low: float | None, high: float | None, unit: str = "", *, sign
     return f" [{ends[0]} to {ends[1]}{' ' if unit else ''}{unit}]"
 
 
-def p_text(p: float) -> str:
-    """Return 'p=0.002', 'p<0.001', or one more digit where rounding would hide the side of 0.05."""
+def p_text(p: float | None, name: str = "p") -> str:
+    """Return 'p=0.002', 'p<0.001', one more digit where rounding would hide the side of 0.05, '' of None."""
+    if p is None:
+        return ""
     if p < 0.0005:
-        return "p<0.001"
+        return f"{name}<0.001"
     text = f"{p:.3f}"
-    return f"p={p:.4f}" if text == "0.050" else f"p={text}"
+    return f"{name}={p:.4f}" if text == "0.050" else f"{name}={text}"
 
 
 def _word(ratio: float, direction: Direction) -> str:
@@ -93,11 +130,13 @@ def _factor(factor: float, decimals: int) -> str:
     return f"{factor:.{decimals}f}"
 
 
-def _interval(ratio: float, low: float, high: float) -> str:
-    """Return '[1.31-1.37x]' in the sense of the factor.
+def factor_interval(ratio: float, low: float | None, high: float | None) -> str:
+    """Return '[1.31-1.37x]' in the sense of the factor, '' where there is no interval.
 
     It has as many decimals as tell the ends apart, and as show on which side of 1 they are.
     """
+    if low is None or high is None:
+        return ""
     if ratio < 1:
         low, high = 1 / high, 1 / low
     gaps = [gap for gap in (high - low, 2 * abs(low - 1), 2 * abs(high - 1)) if gap > 0]

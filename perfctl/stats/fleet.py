@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from perfctl.stats.estimate import Estimate
 from perfctl.stats.hosts import Heterogeneity, heterogeneity, over_hosts, standard_error
-from perfctl.stats.laws import t_quantile
+from perfctl.stats.laws import t_quantile, t_two_sided_p
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
 
@@ -115,7 +115,7 @@ def geometric_mean(
     `hosts` has per host a result per benchmark, `higher_is_better` the direction of every benchmark that
     the mean is to cover. A rate's logarithm changes its sign, so that above 0 is always worse. Five hosts
     or more: the t interval over per-host means. Fewer: the errors of all cells combined, se^2 = sum se_hb^2
-    / (H B)^2, with Satterthwaite's degrees of freedom, for these hosts only; there is no p then.
+    / (H B)^2, with Satterthwaite's degrees of freedom, for these hosts only.
 
     Hosts or benchmarks that are missing anywhere make the sets differ: refused, no estimate, with the reason
     (means over different sets cannot be compared). Raises ValueError without a benchmark.
@@ -163,5 +163,7 @@ def _of_cells(cells: np.ndarray, results: Sequence[PairedResult]) -> Estimate:
         return Estimate(count, mean, None, None, None, None, "no benchmark has any spread")
     parts = zip(variances, results, strict=True)
     degrees = total**2 / math.fsum(variance**2 / (result.n - 1) for variance, result in parts)
-    half = t_quantile(0.975, degrees) * math.sqrt(total) / cells.size
-    return Estimate(count, mean, mean - half, mean + half, 0.95, None)
+    error = math.sqrt(total) / cells.size
+    half = t_quantile(0.975, degrees) * error
+    p = t_two_sided_p(mean / error, degrees)
+    return Estimate(count, mean, mean - half, mean + half, 0.95, p)

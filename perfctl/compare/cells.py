@@ -1,0 +1,140 @@
+"""The values of a run, sorted: benchmark, target and metric, then the leg, then the block."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from perfctl.errors import DataError
+from perfctl.model import Metric, Observation, Target
+from perfctl.stats import outliers
+
+Leg = tuple[str, int]
+"""(environment, replicate)"""
+
+Place = tuple[str, Target, str, int, int]
+"""(benchmark, target, environment, replicate, block)"""
+
+INVALID = "invalid by the counters around it"
+
+
+@dataclass(slots=True)
+class Column:
+    """What one leg measured of one metric, by block, and in what kind of guest where it was one."""
+
+    values: dict[int, float] = field(default_factory=dict)
+    guests: dict[int, str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    """Block -> why its value is not used."""
+    flagged: set[int] = field(default_factory=set)
+    """Blocks whose value is an outlier, or whose invocation was flagged."""
+
+    def flag_outliers(self, metric: Metric) -> None:
+        """Flag the values that are far from the others of this leg. None is dropped."""
+        blocks = list(self.values)
+        row = np.array([self.values[block] for block in blocks])
+        step = metric.step or 0.0
+        if metric.resolution and len(row):
+            step = max(step, metric.resolution * abs(float(np.median(row))))
+        self.flagged.update(
+            blocks[place] for place in np.flatnonzero(outliers(row, resolution=step)).tolist()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All legs of one benchmark, target and metric, and every block that the benchmark has on the target."""
+
+    benchmark: str
+    target: Target
+    metric: Metric
+    legs: Mapping[Leg, Column]
+    blocks: frozenset[int]
+
+
+def gather(
+    seen: Sequence[Observation],
+    *,
+    declared: Mapping[tuple[str, str], Metric],
+    omissions: Mapping[Place, str],
+) -> list[Group]:
+    """Return the values in the order in which benchmarks, targets and metrics first appear.
+
+    `declared` are the metrics of (benchmark, name) as the program knows them, with their resolution;
+    `omissions` the invocations without a value, and why. Raises DataError when one invocation has two values
+    for a metric.
+    """
+    cells: dict[tuple[str, Target, Metric], dict[Leg, Column]] = {}
+    blocks: dict[tuple[str, Target], set[int]] = defaultdict(set)
+    # Hashing a Metric is slow, and the same few objects come again and again (`seen` keeps them alive).
+    quick: dict[tuple[str, str, str | None, int, str, int], tuple[Column, set[int]]] = {}
+    for item in seen:
+        target = item.target
+        leg = (item.environment, item.replicate)
+        key = (item.benchmark, target.host, target.peer, id(item.metric), *leg)
+        places = quick.get(key)
+        if places is None:
+            legs = cells.setdefault((item.benchmark, target, item.metric), {})
+            places = quick[key] = (legs.setdefault(leg, Column()), blocks[item.benchmark, target])
+        _put(item, *places)
+    for benchmark, target, _, _, block in omissions:
+        blocks[benchmark, target].add(block)
+    groups = []
+    for (benchmark, target, metric), legs in cells.items():
+        told = _told(metric, declared.get((benchmark, metric.name)))
+        for column in legs.values():
+            column.flag_outliers(told)
+        groups.append(Group(benchmark, target, told, legs, frozenset(blocks[benchmark, target])))
+    return groups
+
+
+def _put(item: Observation, column: Column, known: set[int]) -> None:
+    block = item.block
+    known.add(block)
+    if item.validity == "invalid":
+        column.refused[block] = INVALID
+        return
+    if not math.isfinite(item.value):
+        column.refused[block] = "no finite number"
+        return
+    if block in column.values:
+        raise DataError(
+            f"two values of {item.metric.name} for {item.environment} in block {block}",
+            where=f"{item.benchmark} on {item.target}",
+            hint="`perfctl db check` looks for what is wrong with the database",
+        )
+    column.values[block] = item.value
+    if item.accelerator is not None:
+        column.guests[block] = item.accelerator
+    if item.validity == "flagged":
+        column.flagged.add(block)
+
+
+def _told(metric: Metric, declared: Metric | None) -> Metric:
+    if declared is None:
+        return metric
+    return replace(metric, resolution=declared.resolution, step=declared.step)
+
+
+def left_out(
+    group: Group, leg: Leg, base: Leg, missing: Iterable[int], omissions: Mapping[Place, str]
+) -> tuple[tuple[str, int], ...]:
+    """Return why these blocks are in no comparison of the two legs, and how many for each reason."""
+    found: Counter[str] = Counter()
+    for block in missing:
+        for name, replicate in (leg, base):
+            column = group.legs.get((name, replicate))
+            if column is not None and block in column.values:
+                continue
+            key = (group.benchmark, group.target, name, replicate, block)
+            refused = column.refused.get(block) if column is not None else None
+            reason = refused or omissions.get(key) or "no value"
+            found[f"{name}{' A2' if replicate == 2 else ''}: {reason}"] += 1
+            break
+        else:
+            found["another accelerator"] += 1
+    return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))

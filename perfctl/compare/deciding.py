@@ -1,0 +1,207 @@
+"""From figures to a verdict: one interval, one q, one threshold (docs/comparison.md has the rules)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from perfctl.compare.pairing import FEWEST_BLOCKS, Line, exp, results
+from perfctl.model import Alternative, Comparison, Judgement, Metric, Verdict
+from perfctl.stats import (
+    N_MAX,
+    PILOT_BLOCKS,
+    Position,
+    Threshold,
+    benjamini_hochberg,
+    log_margin,
+    minimum_detectable_effect,
+    position,
+    practical_threshold,
+    second_stage,
+    spread,
+)
+
+LEVEL = 0.05
+"""Largest q of what is called different."""
+
+Thresholds = Mapping[tuple[str, str], Threshold]
+"""(benchmark, metric) -> the practical threshold; where there is none it is the least, 1 %."""
+
+_LEAST = practical_threshold()
+_UNKNOWN = "none: a median is zero"
+NEITHER = "the interval holds both no change and the threshold"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The practical threshold of one comparison, and the same on the scale of its differences."""
+
+    delta: float | None
+    source: str
+    margin: float
+
+    def share(self, effect: float | None, *, logarithm: bool) -> float | None:
+        """Return an effect on the scale of the differences as a share; None where that means nothing."""
+        if effect is None or self.delta is None:
+            return None
+        return math.expm1(effect) if logarithm else effect * self.delta / self.margin
+
+
+def limit_of(
+    metric: Metric, values: tuple[float | None, float | None], threshold: Threshold | None, *, is_ratio: bool
+) -> Limit:
+    """Return the threshold for two medians: that of the benchmark's metric, or the tool's step.
+
+    It is the same whichever of the two is the baseline. Without a ratio the margin is a share of the smaller
+    median, or the tool's step where that is zero.
+    """
+    found = threshold or _LEAST
+    smaller = min((abs(value) for value in values if value is not None), default=0.0)
+    step = metric.step or 0.0
+    if smaller and step / smaller > found.delta:
+        found = Threshold(step / smaller, f"the tool's step, {step:g} {metric.unit}")
+    if is_ratio:
+        return Limit(found.delta, found.source, log_margin(found.delta))
+    if smaller:
+        return Limit(found.delta, found.source, found.delta * smaller)
+    return Limit(None, _UNKNOWN, step)
+
+
+def verdict_of(low: float | None, high: float | None, q: float | None, margin: float) -> Verdict:
+    """Return the verdict of an interval and a q, all on one scale; without an interval it is inconclusive."""
+    place = position(low, high, margin)
+    if place is Position.INSIDE:
+        return Verdict.EQUIVALENT
+    if q is None or q > LEVEL or place is Position.UNKNOWN:
+        return Verdict.INCONCLUSIVE
+    return Verdict.DIFFERENT if place is Position.BEYOND else Verdict.DIFFERENT_SMALL
+
+
+def judge(lines: Sequence[Line], thresholds: Thresholds) -> list[Comparison]:
+    """Return the comparisons with their verdicts; A/A tests are no comparisons, and have none.
+
+    q is over all lines of the report that can have a verdict. Where blocks are flagged, the same is done
+    once more without the flagged blocks of any line, q included.
+    """
+    judged = _judgements(lines, thresholds)
+    trimmed = _without_flagged(lines)
+    if all(line is other for line, other in zip(lines, trimmed, strict=True)):
+        return [replace(line.comparison, judgement=found) for line, found in zip(lines, judged, strict=True)]
+    again = _judgements(trimmed, thresholds)
+    return [
+        replace(
+            line.comparison,
+            judgement=found,
+            without_flagged=None if line is other or second is None else _alternative(other, second),
+        )
+        for line, found, other, second in zip(lines, judged, trimmed, again, strict=True)
+    ]
+
+
+def _judgements(lines: Sequence[Line], thresholds: Thresholds) -> list[Judgement | None]:
+    # What cannot be called different whatever its p is no test, and must not make room for others.
+    tested = [None if line.comparison.is_aa or _obstacle(line) else line.comparison.p for line in lines]
+    q_values = benjamini_hochberg(tested)
+    tests = sum(p is not None for p in tested)
+    return [
+        None if line.comparison.is_aa else judge_line(line, q, tests, thresholds)
+        for line, q in zip(lines, q_values, strict=True)
+    ]
+
+
+def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
+    """Return the verdict on one host's comparison. `tests` is how many the report has."""
+    item = line.comparison
+    is_ratio = item.ratio is not None
+    threshold = thresholds.get((item.benchmark, item.metric.name))
+    limit = limit_of(item.metric, (item.value, item.baseline_value), threshold, is_ratio=is_ratio)
+    obstacle = _obstacle(line)
+    low, high = (line.result.low, line.result.high) if line.result else (None, None)
+    verdict = Verdict.INCONCLUSIVE if obstacle else verdict_of(low, high, q, limit.margin)
+    base = Judgement(verdict, "", q, limit.delta, limit.source)
+    if verdict is not Verdict.INCONCLUSIVE:
+        return base
+    why = obstacle or doubt(low, high, q, item.p, limit.margin, tests)
+    deviation = spread(line.differences) if line.differences else None
+    if not deviation or (obstacle and item.blocks >= FEWEST_BLOCKS):
+        return replace(base, why=why, needed=FEWEST_BLOCKS if item.blocks < FEWEST_BLOCKS else None)
+    return replace(
+        base,
+        why=why,
+        mde=limit.share(minimum_detectable_effect(item.blocks, deviation), logarithm=is_ratio),
+        needed=units_needed(deviation, limit.margin, item.blocks, why=why),
+    )
+
+
+def doubt(
+    low: float | None, high: float | None, q: float | None, p: float | None, margin: float, tests: int
+) -> str:
+    """Return why an interval that exists decides nothing."""
+    if p is not None and p <= LEVEL and q is not None and q > LEVEL:
+        return f"p <= {LEVEL}, but not among {tests} comparisons (q)"
+    if position(low, high, margin) is Position.BEYOND:
+        return f"p > {LEVEL}"
+    return NEITHER
+
+
+def units_needed(deviation: float, margin: float, have: int, *, why: str) -> int | None:
+    """Return how many blocks (or hosts) make the half-width half the margin: N = (t s / (margin / 2))^2.
+
+    An interval so narrow lies inside the margins or does not hold 0, wherever its middle is. None where
+    more would not help for sure: only other comparisons stand in the way, or there is no margin.
+    """
+    if margin <= 0 or (why != NEITHER and have >= FEWEST_BLOCKS):
+        return None
+    pilot = max(PILOT_BLOCKS, have)
+    wanted = second_stage(deviation, tau=margin / 2, pilot=pilot, n_max=max(N_MAX, pilot)).wanted
+    return max(wanted, have + 1, FEWEST_BLOCKS)
+
+
+def _obstacle(line: Line) -> str:
+    """Return why no verdict is possible whatever the interval says, '' where one is."""
+    item = line.comparison
+    if line.result is None:
+        return item.note or "no value"
+    if item.blocks == 1:
+        return "one block has no p and no interval"
+    if item.blocks < FEWEST_BLOCKS:
+        return f"n < {FEWEST_BLOCKS} cannot be significant"
+    if min(line.differences) == max(line.differences):
+        return "zero variance: every block gave the same difference"
+    if len({abs(difference) for difference in line.differences}) == 1:
+        return "all differences are ties: they have one size, as a tool's step has"
+    return ""
+
+
+def _without_flagged(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines without their flagged blocks; those that have none are the same objects."""
+    kept: dict[int, tuple[list[int], list[float]]] = {}
+    for place, line in enumerate(lines):
+        if line.comparison.flagged and not line.comparison.is_aa:
+            flagged = set(line.comparison.flagged)
+            pairs = zip(line.blocks, line.differences, strict=True)
+            rest = [(block, difference) for block, difference in pairs if block not in flagged]
+            kept[place] = [block for block, _ in rest], [difference for _, difference in rest]
+    found = list(lines)
+    rows = [differences for _, differences in kept.values()]
+    for (place, (blocks, differences)), result in zip(kept.items(), results(rows), strict=True):
+        item = lines[place].comparison
+        is_ratio = item.ratio is not None and result is not None
+        comparison = replace(
+            item,
+            ratio=math.exp(result.estimate) if is_ratio and result else None,
+            low=exp(result.low) if is_ratio and result else None,
+            high=exp(result.high) if is_ratio and result else None,
+            confidence=result.confidence if result else None,
+            p=result.p if result else None,
+            blocks=len(blocks),
+            note=item.note if result else "every block is flagged",
+        )
+        found[place] = Line(comparison, tuple(blocks), tuple(differences), result)
+    return found
+
+
+def _alternative(line: Line, judgement: Judgement) -> Alternative:
+    item = line.comparison
+    return Alternative(item.blocks, item.ratio, item.low, item.high, item.p, judgement)

@@ -1,0 +1,114 @@
+"""One number for a suite: the geometric mean of the benchmarks' headline ratios, directions aligned."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from perfctl.compare.deciding import doubt, verdict_of
+from perfctl.compare.fleets import REACH
+from perfctl.compare.pairing import Line, exp
+from perfctl.model import Direction, Judgement, Reach, SuiteComparison, Target, Verdict
+from perfctl.stats import (
+    Estimate,
+    PairedResult,
+    Threshold,
+    benjamini_hochberg,
+    geometric_mean,
+    log_margin,
+    over_pairs,
+)
+
+_Results = dict[Target, dict[str, PairedResult]]
+
+
+def suites(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]:
+    """Return the means over two benchmarks or more, per environment; those of pairs apart from others.
+
+    Refused, with the reason, where a host lacks a benchmark that another has. `threshold` is that of the
+    whole: the largest of its benchmarks'. q is over all of them.
+    """
+    found = []
+    blank = Judgement(Verdict.INCONCLUSIVE, delta=threshold.delta, delta_source=threshold.source)
+    for (environment, baseline, accelerator, base_accelerator, scope), members in _questions(lines).items():
+        directions = {_name(line): line.comparison.metric.direction is Direction.HIGHER for line in members}
+        if len({line.comparison.benchmark for line in members}) < 2:
+            continue
+        targets: _Results = {line.comparison.target: {} for line in members}
+        for line in members:
+            if line.result is not None and line.comparison.ratio is not None:
+                targets[line.comparison.target][_name(line)] = line.result
+        claim, reach = _claim(targets, directions)
+        found.append(
+            SuiteComparison(
+                environment=environment,
+                baseline=baseline,
+                scope=scope,
+                benchmarks=tuple(directions),
+                targets=tuple(targets),
+                reach=reach,
+                ratio=exp(claim.estimate),
+                low=exp(claim.low),
+                high=exp(claim.high),
+                confidence=claim.confidence,
+                p=claim.p,
+                judgement=blank,
+                note=claim.reason,
+                accelerator=accelerator,
+                baseline_accelerator=base_accelerator,
+            )
+        )
+    q_values = benjamini_hochberg([item.p for item in found])
+    tests = sum(item.p is not None for item in found)
+    return [_judged(item, q, tests) for item, q in zip(found, q_values, strict=True)]
+
+
+def _questions(
+    lines: Sequence[Line],
+) -> dict[tuple[str, str, str | None, str | None, str], list[Line]]:
+    found: dict[tuple[str, str, str | None, str | None, str], list[Line]] = defaultdict(list)
+    for line in lines:
+        item = line.comparison
+        if item.is_aa or not item.metric.headline or item.metric.direction is Direction.NEUTRAL:
+            continue
+        scope = "pair" if item.target.peer else "host"
+        guests = (item.accelerator, item.baseline_accelerator)
+        found[item.environment, item.baseline, *guests, scope].append(line)
+    return found
+
+
+def _name(line: Line) -> str:
+    return f"{line.comparison.benchmark} {line.comparison.metric.name}"
+
+
+def _claim(targets: _Results, higher: Mapping[str, bool]) -> tuple[Estimate, Reach]:
+    """Return the mean logarithm; above 0 is worse."""
+    cells = list(targets.values())
+    found = geometric_mean(cells, higher_is_better=higher)
+    reach = REACH[found.reach]
+    pairs = [(target.host, target.peer) for target in targets if target.peer is not None]
+    if len(pairs) < 2 or found.claim.estimate is None:
+        return found.claim, reach
+    signs = {name: -1.0 if is_higher else 1.0 for name, is_higher in higher.items()}
+    means = [
+        math.fsum(sign * results[name].estimate for name, sign in signs.items()) / len(signs)
+        for results in cells
+    ]
+    clustered = over_pairs(means, pairs)
+    if clustered.low is not None:
+        return clustered, Reach.FLEET
+    if reach is Reach.FLEET:  # Five pairs or more of fewer hosts: they are not independent.
+        return clustered, Reach.THESE_HOSTS
+    return found.claim, reach
+
+
+def _judged(item: SuiteComparison, q: float | None, tests: int) -> SuiteComparison:
+    if item.low is None or item.high is None or item.judgement.delta is None:
+        return replace(item, judgement=replace(item.judgement, why=item.note))
+    margin = log_margin(item.judgement.delta)
+    low, high = math.log(item.low), math.log(item.high)
+    verdict = verdict_of(low, high, q, margin)
+    why = doubt(low, high, q, item.p, margin, tests) if verdict is Verdict.INCONCLUSIVE else ""
+    return replace(item, judgement=replace(item.judgement, verdict=verdict, why=why, q=q))

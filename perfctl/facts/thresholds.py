@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from perfctl.facts.finding import Rule, Thresholds
+from perfctl.model import Resource
 from perfctl.model.environment import Environment
-
-Resource = Literal["cpu", "memory", "network", "storage"]
-
 
 _CPU, _TIME = "% of all CPU time", "% of the time"
 

@@ -1,6 +1,6 @@
 """The words of the product as frozen values. No I/O, no clock (but for new keys)."""
 
-from perfctl.model.benchmark import Benchmark, Direction, Metric, Parameter, Sample, Scope, Suite
+from perfctl.model.benchmark import Benchmark, Direction, Metric, Parameter, Resource, Sample, Scope, Suite
 from perfctl.model.comparison import Comparison, Observation
 from perfctl.model.environment import Environment
 from perfctl.model.event import (
@@ -57,6 +57,7 @@ __all__ = [
     "PlannedInvocation",
     "Reach",
     "Reason",
+    "Resource",
     "Round",
     "RunComparison",
     "RunEnded",

@@ -12,6 +12,8 @@ from perfctl.model.identity import content_hash
 
 Parameter = str | int | float | bool
 Scope = Literal["host", "pair"]
+Resource = Literal["cpu", "memory", "network", "storage"]
+"""What a benchmark loads on purpose."""
 
 
 class Direction(StrEnum):

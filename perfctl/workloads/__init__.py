@@ -14,7 +14,15 @@ from difflib import get_close_matches
 from perfctl.errors import UnknownName
 from perfctl.workloads.netperf import Netperf
 from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
-from perfctl.workloads.protocol import OpeningWorkload, Parameters, ParameterSpec, ServerSpec, Workload
+from perfctl.workloads.protocol import (
+    Crossing,
+    Load,
+    OpeningWorkload,
+    Parameters,
+    ParameterSpec,
+    ServerSpec,
+    Workload,
+)
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.sysbench import Sysbench
 
@@ -35,6 +43,8 @@ def workload(name: str) -> Workload:
 
 __all__ = [
     "WORKLOADS",
+    "Crossing",
+    "Load",
     "OpeningWorkload",
     "ParameterSpec",
     "Parameters",

@@ -9,10 +9,11 @@ around every invocation record anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.protocol import Crossing, Load, Parameters, ParameterSpec, ServerSpec
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
@@ -140,6 +141,13 @@ class Netperf:
         """Return `time_s` and a moment to connect; TCP_CRR ends 4 s late."""
         pad_s = _PAD_S if parameters["test"] == "TCP_CRR" else 0.0
         return float(parameters["time_s"]) + 0.1 + pad_s
+
+    def load(self, parameters: Parameters) -> Load:
+        """Return one process, and which way the bulk of the data goes."""
+        bulk = parameters["test"] not in _REQUESTS
+        way: Literal["sent", "received"] = "received" if parameters["test"] == "TCP_MAERTS" else "sent"
+        crossings = (Crossing(_THROUGHPUT.name, _ELAPSED.name, way),) if bulk else ()
+        return Load(1, frozenset({"cpu", "network"}), crossings)
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read NAME=VALUE lines.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from perfctl.model import Metric, Parameter, Sample, Scope
+from perfctl.model import Metric, Parameter, Resource, Sample, Scope
 
 Parameters = Mapping[str, Parameter]
 
@@ -35,6 +35,28 @@ class ServerSpec:
     argv: tuple[str, ...]
     tcp_port: int
     """It is ready when this TCP port is in state LISTEN in the environment's /proc/net/tcp or tcp6."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A rate of data that must have crossed the client's interface, and for how long it is told."""
+
+    rate: str
+    """The metric: payload per second that arrived."""
+    time: str
+    """The metric, in seconds, of the time that the rate is the mean of."""
+    direction: Literal["sent", "received"]
+    """As the client sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the measured command does to its host on purpose: it must not be taken for a disturbance."""
+
+    threads: int | None
+    """How many CPUs it can keep busy at once; None: not known."""
+    uses: frozenset[Resource]
+    crossings: tuple[Crossing, ...] = ()
 
 
 class Workload(Protocol):
@@ -94,6 +116,10 @@ class Workload(Protocol):
 
     def expected_s(self, parameters: Parameters) -> float:
         """How long the measured command takes when all is well."""
+        ...
+
+    def load(self, parameters: Parameters) -> Load:
+        """What it does to its host on purpose."""
         ...
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from perfctl.errors import OutputError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.protocol import Load, Parameters, ParameterSpec, ServerSpec
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 
@@ -67,6 +67,10 @@ class Startup:
     def expected_s(self, parameters: Parameters) -> float:
         """Return what the command itself takes; the opening is not part of it."""
         return 0.1
+
+    def load(self, parameters: Parameters) -> Load:
+        """Return that it is not known what the start of a program in an environment takes."""
+        return Load(None, frozenset({"cpu", "storage"}))
 
     def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
         """Return what `parse` reads: the steps of the opening and the first command, in seconds."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.errors import OutputError, UsageError
-from perfctl.model import Direction, Metric, Parameter, Reason, Sample, Scope
-from perfctl.workloads.protocol import Parameters, ParameterSpec, ServerSpec
+from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample, Scope
+from perfctl.workloads.protocol import Load, Parameters, ParameterSpec, ServerSpec
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -157,6 +157,12 @@ class Sysbench:
             loops = int(parameters["mutex_locks"]) * (int(parameters["mutex_loops"]) + 50)
             return 0.1 + loops * int(parameters["threads"]) * 0.5e-9
         return float(parameters["time_s"]) + 0.1
+
+    def load(self, parameters: Parameters) -> Load:
+        """Return its threads, and what the test is of."""
+        used: dict[str, Resource] = {"memory": "memory", "fileio": "storage"}
+        uses = frozenset[Resource]({"cpu", used.get(str(parameters["test"]), "cpu")})
+        return Load(int(parameters["threads"]), uses)
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read a report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""

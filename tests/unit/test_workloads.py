@@ -69,6 +69,16 @@ def test_every_metric_says_what_it_is(case: Case) -> None:
         assert metric.unit, metric.name
 
 
+def test_what_crosses_the_interface_is_told_by_metrics_that_are_there(case: Case) -> None:
+    load = case.workload.load(case.parameters)
+    units = {metric.name: metric.unit for metric in case.workload.metrics(case.parameters)}
+    assert [(units[item.rate], units[item.time]) for item in load.crossings] in ([], [("Mbit/s", "s")])
+    assert bool(load.crossings) == (case.parameters.get("test") in ("TCP_STREAM", "TCP_MAERTS", "UDP_STREAM"))
+    assert ("network" in load.uses) == (case.workload.scope == "pair")
+    assert ("storage" in load.uses) == (case.parameters.get("test", "startup") in ("fileio", "startup"))
+    assert load.threads == (None if case.workload.name == "startup" else case.parameters.get("threads", 1))
+
+
 def test_windows_line_ends_change_nothing(case: Case) -> None:
     samples = case.workload.parse(case.stdout.replace("\n", "\r\n"), case.parameters)
     assert {sample.metric: sample.value for sample in samples} == {

@@ -6,6 +6,7 @@
 
     store.py         the door: Store, open_store
     recording.py     what is written      reading.py   what is read      lease.py   who holds which host
+    history.py       over many runs      evidence.py     what a value was read from
     series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
     connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
     schema.py        the revision; schema.sql and views.sql              tables.py  the schema as typed tables
@@ -19,6 +20,8 @@ docs/database.md describes the tables, the views and the rules.
 
 from __future__ import annotations
 
+from perfctl.store.evidence import Evidence
+from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
 from perfctl.store.query import NamedQuery, named_queries, named_query, query
 from perfctl.store.records import (
     BlockState,
@@ -43,7 +46,10 @@ __all__ = [
     "Check",
     "Count",
     "DatabaseInfo",
+    "Evidence",
     "Failure",
+    "HistoryCell",
+    "HistoryRun",
     "InvocationDetail",
     "InvocationState",
     "NamedQuery",
@@ -51,6 +57,7 @@ __all__ = [
     "Rows",
     "RunDetail",
     "RunSummary",
+    "Snapshot",
     "Store",
     "StoredArtifact",
     "StoredBenchmark",

@@ -270,7 +270,7 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
 
     Ordered by the plan's benchmarks, target, block, position in the block, and metric (the headline first).
     """
-    metrics = _metrics(connection)
+    metrics = metrics_by_number(connection)
     environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
     # Names and order come from small tables: joining and sorting them in SQL takes three times as long.
     values: dict[str, list[tuple[int, int, str, int, float, str | None]]] = defaultdict(list)
@@ -298,7 +298,7 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
     return found
 
 
-def _metrics(connection: sqlite3.Connection) -> dict[int, Metric]:
+def metrics_by_number(connection: sqlite3.Connection) -> dict[int, Metric]:
     """Return every metric by its number, the headlines first."""
     return {
         pk: Metric(name, unit, Direction(direction), description, bool(headline), bool(difference))

@@ -22,9 +22,19 @@ from perfctl.model import (
     Plan,
     Sample,
 )
-from perfctl.store import artifact, derived, lease, reading, recording, schema, series
+from perfctl.store import artifact, derived, evidence, history, lease, reading, recording, schema, series
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
-from perfctl.store.records import BlockState, Count, InvocationDetail, Reparsed, RunDetail, RunSummary
+from perfctl.store.evidence import Evidence
+from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
+from perfctl.store.records import (
+    BlockState,
+    Count,
+    InvocationDetail,
+    Reparsed,
+    RunDetail,
+    RunSummary,
+    StoredBenchmark,
+)
 from perfctl.store.writer import Writer
 
 T = TypeVar("T")
@@ -247,10 +257,52 @@ class Store:
             found = reading.find_invocation(connection, run_id, invocation)
             return reading.invocation_detail(connection, found)
 
+    def evidence(self, run: str, metric: str) -> list[Evidence]:
+        """Return every execution of a run, whatever became of it, and its value of `metric` if it has one."""
+        with self._reading() as connection:
+            return evidence.evidence(connection, reading.find_run(connection, run), metric)
+
+    def values_of(self, invocation_id: str, metric: str) -> tuple[float, ...]:
+        """Return all samples of `metric` of one execution, in order, warm-up included."""
+        with self._reading() as connection:
+            return evidence.values_of(connection, invocation_id, metric)
+
     def artifact(self, sha256: str) -> bytes:
         """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""
         with self._reading() as connection:
             return artifact.read(connection, sha256)
+
+    # Reading over many runs, the oldest first
+
+    def history_runs(self) -> list[HistoryRun]:
+        """Return every run, without the counts that `runs` has."""
+        with self._reading() as connection:
+            return history.history_runs(connection)
+
+    def benchmarks(self) -> dict[str, StoredBenchmark]:
+        """Return every benchmark of every run by its key (workload and parameters)."""
+        with self._reading() as connection:
+            return history.benchmarks(connection)
+
+    def benchmark_cells(self, benchmark: str) -> list[HistoryCell]:
+        """Return the values of one benchmark (its name) in all runs, all metrics and legs."""
+        with self._reading() as connection:
+            return history.benchmark_cells(connection, benchmark)
+
+    def baseline_cells(self) -> list[HistoryCell]:
+        """Return the headline values of both replicates of the baseline in all runs, for the A/A rate."""
+        with self._reading() as connection:
+            return history.baseline_cells(connection)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return which fingerprint each host and environment had in each run."""
+        with self._reading() as connection:
+            return history.snapshots(connection)
+
+    def facts(self, run_id: str, host: str, environment: str | None = None) -> Fingerprint:
+        """Return the facts of a host before a run, or inside an environment there; none if none were read."""
+        with self._reading() as connection:
+            return history.facts(connection, run_id, host, environment)
 
 
 def _check_word(what: str, word: str, allowed: Sequence[str]) -> None:

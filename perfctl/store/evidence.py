@@ -1,0 +1,97 @@
+"""What stands behind one value: the executions of a run, their order, what became of them, their samples."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from perfctl.model import Reason, Status, Target
+from perfctl.store.series import unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One execution and its value of one metric. `started_at` is in Unix seconds, `position` its place in the
+    block's order, from 0."""
+
+    invocation_id: str
+    benchmark: str
+    target: Target
+    block: int
+    attempt: int
+    counts: bool
+    """Whether it belongs to the attempt that comparisons rest on."""
+    environment: str
+    replicate: int
+    position: int
+    accelerator: str | None
+    status: Status
+    reason: Reason | None
+    detail: str
+    started_at: float
+    duration_s: float | None
+    """By the host's clock."""
+    value: float | None
+    """Median of the samples that are no warm-up; None when it has none of this metric."""
+    unit: str | None
+    samples: int
+    stdout_sha256: str | None
+
+
+_EVIDENCE = """
+WITH attempts AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY benchmark, target, block_index
+        ORDER BY status = 'running', status = 'complete' DESC, attempt DESC
+    ) AS place
+    FROM block WHERE run_id = ?1
+)
+SELECT
+    invocation_id, attempts.benchmark, host.name, peer.name, block_index, attempt,
+    place = 1 AND attempts.status <> 'running', environment.name, replicate, invocation.position, accelerator,
+    invocation.status, reason, detail, invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
+    value, unit, coalesce(sample_count, 0), stdout_sha256
+FROM attempts
+JOIN invocation USING (block_id)
+JOIN environment USING (environment_id)
+JOIN host ON host.host_id = attempts.host_id
+LEFT JOIN host AS peer ON peer.host_id = attempts.peer_id
+JOIN run_benchmark ON run_benchmark.run_id = ?1 AND run_benchmark.name = attempts.benchmark
+LEFT JOIN invocation_metric AS found
+    ON found.invocation_pk = invocation.invocation_pk
+    AND found.metric_pk IN (SELECT metric_pk FROM metric WHERE metric.name = ?2)
+LEFT JOIN metric USING (metric_pk)
+ORDER BY run_benchmark.position, target, block_index, attempt, invocation.position, replicate
+"""
+
+
+def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[Evidence]:
+    """Return every execution of a run in the order of its plan, with its value of `metric` if it has one."""
+    found = []
+    for row in connection.execute(_EVIDENCE, (run_id, metric)):
+        key, benchmark, host, peer, block, attempt, counts, *leg = row
+        environment, replicate, position, accelerator, status, reason, *rest = leg
+        found.append(
+            Evidence(
+                *(key, benchmark, Target(host, peer), block, attempt, bool(counts)),
+                *(environment, replicate, position, accelerator),
+                *(Status(status), Reason(reason) if reason else None, *rest),
+            )
+        )
+    return found
+
+
+def values_of(connection: sqlite3.Connection, invocation_id: str, metric: str) -> tuple[float, ...]:
+    """Return the samples of one metric of one execution, in order, whether kept as rows or packed."""
+    key = (invocation_id, metric)
+    rows = connection.execute(
+        "SELECT sample.value FROM sample JOIN invocation USING (invocation_pk) JOIN metric USING (metric_pk)"
+        " WHERE invocation_id = ? AND metric.name = ? ORDER BY sample_index",
+        key,
+    ).fetchall()
+    packed = connection.execute(
+        "SELECT packed FROM series JOIN invocation USING (invocation_pk) JOIN metric USING (metric_pk)"
+        " WHERE invocation_id = ? AND metric.name = ?",
+        key,
+    ).fetchall()
+    return (*(value for (value,) in rows), *(value for (blob,) in packed for value in unpack(blob)))

@@ -1,0 +1,180 @@
+"""What is read over many runs: the values behind trends and the rolling A/A rate, and the facts behind them.
+
+Each comes in one statement over all blocks: a few hundred runs are a matter of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from perfctl.model import Fact, FactState, Fingerprint, Metric, Target
+from perfctl.store.reading import metrics_by_number
+from perfctl.store.records import StoredBenchmark
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRun:
+    """One run among others. `started_at` is in Unix seconds."""
+
+    run_id: str
+    suite: str
+    status: str
+    started_at: float
+    baseline: str
+    perfctl_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCell:
+    """What one leg measured in one run: one value for every block that has one.
+
+    `benchmark_key` and `environment_key` are the content hashes of what the names stood for in that run.
+    """
+
+    run_id: str
+    benchmark: str
+    benchmark_key: str
+    metric: Metric
+    target: Target
+    environment: str
+    environment_key: str
+    replicate: int
+    accelerator: str | None
+    values: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Which fingerprint was read in a run: of a host before it, or inside an environment there (the last)."""
+
+    run_id: str
+    host: str
+    environment: str | None
+    """None: the host itself."""
+    fingerprint_id: str
+
+
+_CELLS = """
+SELECT
+    run_id, benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate, accelerator,
+    block_index, value
+FROM block
+JOIN invocation USING (block_id)
+JOIN invocation_metric USING (invocation_pk)
+WHERE {which} AND block.status <> 'running' AND invocation.status = 'ok' AND value IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM block AS other
+        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
+            AND other.target = block.target AND other.block_index = block.block_index
+            AND other.status <> 'running'
+            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
+    )
+"""
+
+_OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
+    AND (run_id, environment_id) IN (
+        SELECT run.run_id, environment_id FROM run
+        JOIN run_environment ON run_environment.run_id = run.run_id AND name = baseline
+    )"""
+
+
+def benchmark_cells(connection: sqlite3.Connection, benchmark: str) -> list[HistoryCell]:
+    """Return the cells of one benchmark in all runs, oldest first; what counts is as in `observations`."""
+    return _cells(connection, _CELLS.format(which="benchmark = ?"), (benchmark,))
+
+
+def baseline_cells(connection: sqlite3.Connection) -> list[HistoryCell]:
+    """Return the cells of the baseline's replicates in all runs, headline metrics only, the oldest first."""
+    return _cells(connection, _CELLS.format(which=_OF_BASELINES), ())
+
+
+def _cells(connection: sqlite3.Connection, sql: str, arguments: tuple[str, ...]) -> list[HistoryCell]:
+    metrics = metrics_by_number(connection)
+    hosts = dict(connection.execute("SELECT host_id, name FROM host"))
+    environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
+    values: dict[tuple[Any, ...], dict[int, float]] = {}
+    for *key, block, value in connection.execute(sql, arguments):
+        values.setdefault(tuple(key), {})[block] = value
+    found = []
+    for key, blocks in values.items():
+        run_id, benchmark, benchmark_key, metric, host, peer, environment, replicate, accelerator = key
+        target = Target(hosts[host], hosts[peer] if peer else None)
+        leg = (environments[environment], environment, replicate, accelerator)
+        in_order = dict(sorted(blocks.items()))
+        found.append(HistoryCell(run_id, benchmark, benchmark_key, metrics[metric], target, *leg, in_order))
+    places = {run.run_id: place for place, run in enumerate(history_runs(connection))}
+    return sorted(
+        found,
+        key=lambda cell: (
+            *(places[cell.run_id], cell.benchmark, cell.benchmark_key, str(cell.target)),
+            *(not cell.metric.headline, cell.metric.name, cell.metric.unit),
+            *(cell.environment, cell.replicate, cell.accelerator or ""),
+        ),
+    )
+
+
+def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:
+    """Return every run, the oldest first."""
+    rows = connection.execute(
+        "SELECT run_id, suite, status, started_at, baseline, perfctl_version FROM run"
+        " ORDER BY started_at, run_id"
+    )
+    return [HistoryRun(*row) for row in rows]
+
+
+def benchmarks(connection: sqlite3.Connection) -> dict[str, StoredBenchmark]:
+    """Return every benchmark that a run's plan has by its key; the name is the newest run's."""
+    rows = connection.execute(
+        "SELECT name, workload, parameters_json, benchmark_id FROM run_benchmark"
+        " JOIN benchmark USING (benchmark_id) JOIN run USING (run_id) ORDER BY started_at, run_id, position"
+    )
+    return {
+        key: StoredBenchmark(name, workload, json.loads(parameters), key)
+        for name, workload, parameters, key in rows
+    }
+
+
+def snapshots(connection: sqlite3.Connection) -> list[Snapshot]:
+    """Return the last fingerprint of every host before a run, and of every environment there."""
+    rows = connection.execute(
+        "SELECT run_id, host.name, NULL, fingerprint_id, taken_at, host_snapshot_id FROM host_snapshot"
+        " JOIN host USING (host_id) WHERE phase = 'before'"
+        " UNION ALL"
+        " SELECT run_id, host.name, environment.name, fingerprint_id, taken_at, environment_snapshot_id"
+        " FROM environment_snapshot JOIN host USING (host_id) JOIN environment USING (environment_id)"
+        " ORDER BY 5, 6"
+    )
+    last = {(run_id, host, environment): key for run_id, host, environment, key, *_ in rows}
+    return [Snapshot(*place, key) for place, key in last.items()]
+
+
+def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: str | None) -> Fingerprint:
+    """Return what the last snapshot holds, its dynamic facts included; no facts where there is none."""
+    if environment is None:
+        row = connection.execute(
+            "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
+            " JOIN host USING (host_id) WHERE run_id = ? AND host.name = ? AND phase = 'before'"
+            " ORDER BY taken_at DESC, host_snapshot_id DESC",
+            (run_id, host),
+        ).fetchone()
+    else:
+        row = connection.execute(
+            "SELECT facts_json, dynamic_json FROM environment_snapshot"
+            " JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id)"
+            " JOIN environment USING (environment_id)"
+            " WHERE run_id = ? AND host.name = ? AND environment.name = ?"
+            " ORDER BY taken_at DESC, environment_snapshot_id DESC",
+            (run_id, host, environment),
+        ).fetchone()
+    static, dynamic = row or ("[]", "[]")
+    return Fingerprint(
+        tuple(
+            Fact(name, FactState(state), value, is_static)
+            for text, is_static in ((static, True), (dynamic, False))
+            for name, state, value in json.loads(text)
+        )
+    )

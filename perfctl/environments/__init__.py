@@ -13,7 +13,7 @@ from perfctl.environments.catalogue import CATALOGUE, environment
 from perfctl.environments.container import ContainerDriver
 from perfctl.environments.native import NativeDriver
 from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
-from perfctl.environments.vm import PathCheck, VmDriver, check_path, left_behind
+from perfctl.environments.vm import VmDriver, left_behind
 from perfctl.environments.within import WithinDriver
 from perfctl.model import Environment
 from perfctl.shell import Shell
@@ -79,8 +79,6 @@ __all__ = [
     "CATALOGUE",
     "EnvironmentDriver",
     "EnvironmentShell",
-    "PathCheck",
-    "check_path",
     "driver_for",
     "environment",
     "left_behind",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
@@ -80,6 +80,7 @@ class WithinDriver:
         """`inner` returns the inner driver for the address that its host, the outer environment, has."""
         self._outer = outer
         self._inner = inner
+        self._standing: EnvironmentShell | None = None
 
     def check(self, host: Shell) -> None:
         """Try both; the inner one can only be tried inside. Raises EnvironmentFailure."""
@@ -87,9 +88,12 @@ class WithinDriver:
             self._inner(outer.address).check(outer)
 
     def describe(self, host: Shell) -> dict[str, str]:
-        """Return the inner environment's description, and the outer one's under 'within.'."""
+        """Return the inner environment's description, and the outer one's under 'within.'.
+
+        The outer one is made for it, but while `open` has one standing.
+        """
         outer_words = self._outer.describe(host)
-        with self._outer.open(host) as outer:
+        with nullcontext(self._standing) if self._standing else self._outer.open(host) as outer:
             inner_words = self._inner(outer.address).describe(outer)
         return {**inner_words, **{f"within.{name}": words for name, words in outer_words.items()}}
 
@@ -97,4 +101,8 @@ class WithinDriver:
     def open(self, host: Shell) -> Iterator[WithinShell]:
         """Make both, give the inner one's shell, remove both. Raises like the drivers themselves."""
         with self._outer.open(host) as outer, self._inner(outer.address).open(outer) as inner:
-            yield WithinShell(outer, inner)
+            self._standing = outer
+            try:
+                yield WithinShell(outer, inner)
+            finally:
+                self._standing = None

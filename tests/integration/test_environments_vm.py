@@ -13,12 +13,13 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.environments import check_path, driver_for, environment, left_behind, remove_all
+from perfctl.environments import driver_for, environment, left_behind, remove_all
 from perfctl.environments.vm import GuestShell, VmDriver
 from perfctl.environments.vm.domain import Domain
 from perfctl.environments.vm.script import FOLDER, Guest
 from perfctl.environments.vm.shell import DiskFull
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.execute.path import Path, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell, JobTimeout
 from perfctl.model import Environment, Host, new_id
@@ -163,11 +164,11 @@ def test_a_description_is_the_same_each_time(host):
 
 def test_large_frames_get_through_uncut(host, guest):
     bridge = on_host(host, "sh", "-c", "ip -4 -o address show dev br1 | awk '{print $4}'").partition("/")[0]
-    found = check_path(guest, bridge, guest.mtu_bytes)
-    assert (found.state, found.size_bytes) == ("ok", guest.mtu_bytes - 28)
-    assert check_path(guest, bridge, guest.mtu_bytes + 100).state == "mtu"
     nobody = str(ipaddress.ip_interface(f"{guest.address}/29").network[6])
-    assert check_path(guest, nobody, guest.mtu_bytes).state == "down"
+    assert probe_paths(guest, {"host": bridge, "nobody": nobody}) == {
+        "host": Path(guest.mtu_bytes, "ok"),
+        "nobody": Path(guest.mtu_bytes, "down"),
+    }
 
 
 # --- a guest that does not ----------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def test_large_frames_get_through_uncut(host, guest):
 def test_two_at_once_have_their_own_addresses_and_one_may_panic(host, guest):
     with pytest.raises(EnvironmentDied) as caught, driver().open(host) as other:
         assert other.address != guest.address
-        assert check_path(guest, other.address, guest.mtu_bytes).state == "ok"
+        assert probe_paths(guest, {"other": other.address})["other"] == Path(guest.mtu_bytes, "ok")
         other.run(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"], timeout_s=120)
     assert caught.value.reason == "guest_panicked"
     assert caught.value.where == guest.name
@@ -326,6 +327,7 @@ def test_kvm_counts_only_when_a_guest_has_booted_with_it(host):
 _OPEN_AND_STAY = """
 import sys, time
 from perfctl.environments import driver_for, environment
+from perfctl.execute.path import Path, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import new_id
@@ -382,6 +384,6 @@ def test_a_container_in_a_guest_is_reached_like_any_other(host, provisioned_lab)
         assert shell.opening_s["made"] > shell.opening_s["ssh"]
         assert shell.host_processes.startswith("pidfile:")
         assert shell.is_alive()
-        assert check_path(far, shell.address, 9000).state == "ok"
+        assert probe_paths(far, {"inside": shell.address})["inside"].state == "ok"
         assert b"perfctl: engine" in shell.artifacts()["console"]
         assert shell.run(["hostname"], timeout_s=60).text != "guest\n"

@@ -393,6 +393,20 @@ def test_a_container_in_a_guest_is_opened_in_the_guest_and_both_are_removed():
     assert host.verbs()[-1] == "close"
 
 
+def test_describing_a_container_in_a_guest_that_stands_boots_no_other():
+    host = ScriptedHost(start=said(stdout="ssh 4.00\n"), ssh=inside())
+    made = driver_for(
+        environment("container-in-vm"), run_id=RUN_ID, invocation_id=INVOCATION_ID, host_address="10.0.0.1"
+    )
+    with made.open(host):
+        described = made.describe(host)
+    assert host.verbs().count("start") == 1
+    assert described["within.accelerator"] == "tcg"
+    assert "engine.version" in described
+    made.describe(host)
+    assert host.verbs().count("start") == 2
+
+
 def test_the_words_of_a_composed_environment_are_those_of_the_one_that_died():
     host = ScriptedHost(state=said(stdout=state_text(GONE, PANIC)), ssh=inside())
     made = driver_for(

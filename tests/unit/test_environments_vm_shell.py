@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from perfctl.environments.vm import check_path
 from perfctl.errors import CommandTimeout, EnvironmentDied, UsageError
 from perfctl.job import JobTimeout
 from perfctl.shell import Completed
@@ -125,21 +124,3 @@ def test_last_words_of_the_living_and_the_dead():
     with driver().open(ScriptedHost(state=said(stdout=state_text(GONE, PANIC)))) as guest:
         assert not guest.is_alive()
         assert "Unable to mount root fs" in guest.last_words()
-
-
-# --- the path -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("codes", "wanted"), [((0, 0), "ok"), ((0, 1), "mtu"), ((1,), "down")], ids=["ok", "mtu", "down"]
-)
-def test_a_path_that_is_down_is_told_from_a_wrong_mtu(codes, wanted):
-    answers = iter(codes)
-    words = "3 packets transmitted, 0 received\n"
-    host = ScriptedHost(ping=lambda argv, stdin: said(next(answers), words))
-    found = check_path(host, "10.0.0.9", 9000)
-    assert (found.state, found.size_bytes) == (wanted, 8972)
-    assert found.detail == words.strip()
-    sizes = [argv[argv.index("-s") + 1] for argv, _ in host.asked]
-    assert sizes == ["56", "8972"][: len(codes)]
-    assert all(argv[argv.index("-M") + 1] == "do" for argv, _ in host.asked)

@@ -1,8 +1,7 @@
 """Guests: transient libvirt domains, booted for one invocation and thrown away."""
 
 from perfctl.environments.vm.driver import VmDriver, left_behind, remove_all
-from perfctl.environments.vm.path import PathCheck, check_path
 from perfctl.environments.vm.script import FOLDER
 from perfctl.environments.vm.shell import GuestShell
 
-__all__ = ["FOLDER", "GuestShell", "PathCheck", "VmDriver", "check_path", "left_behind", "remove_all"]
+__all__ = ["FOLDER", "GuestShell", "VmDriver", "left_behind", "remove_all"]

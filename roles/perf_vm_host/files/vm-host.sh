@@ -186,6 +186,8 @@ guest_key() { echo "$ALIAS $(cut -d ' ' -f 1,2 "$FOLDER/guest_host_key.pub" 2> /
 # same_text FILE TEXT
 same_text() { [ -e "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 has_mode() { [ "$(stat -L -c '%a %U' "$1" 2> /dev/null)" = "$2 root" ]; }
+# A job that ran here before has made the folder above for root alone.
+lets_others_pass() { case $(stat -L -c %a "$1" 2> /dev/null) in *[1357]) ;; *) return 1 ;; esac; }
 may_use_bridge() { grep -Eqs "^[[:space:]]*allow[[:space:]]+($BRIDGE|all)[[:space:]]*$" "$BRIDGE_CONF"; }
 
 # write_file FILE MODE TEXT
@@ -236,6 +238,7 @@ allow_bridge() {
 
 up() {
     storage_is_right || change "make $STORAGE for guests" make_storage
+    lets_others_pass "${FOLDER%/*}" || change "let qemu pass through ${FOLDER%/*}" chmod o+x "${FOLDER%/*}"
     has_mode "$FOLDER" 711 || change "let qemu pass through $FOLDER" chmod 0711 "$FOLDER"
     for name in images guests addresses; do
         [ -d "$FOLDER/$name" ] || change "make $FOLDER/$name" mkdir -m 0711 "$FOLDER/$name"
@@ -263,6 +266,7 @@ verify() {
     fi
     [ -e "/sys/class/net/$BRIDGE" ] || drift "there is no bridge $BRIDGE for virtual machines to sit on"
     if ! storage_is_right; then drift "$FOLDER does not lead to $STORAGE"; return; fi
+    lets_others_pass "${FOLDER%/*}" || drift "qemu cannot pass through ${FOLDER%/*}"
     has_mode "$FOLDER" 711 || drift "$FOLDER has the mode and owner $(stat -L -c '%a %U' "$FOLDER"), not 711 root"
     for name in id_ed25519 guest_host_key; do
         if ! has_key "$FOLDER/$name"; then

@@ -130,7 +130,9 @@ def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) 
         base,
         why=why,
         mde=limit.share(minimum_detectable_effect(item.blocks, deviation), logarithm=is_ratio),
-        needed=units_needed(deviation, limit.margin, item.blocks, why=why),
+        needed=units_needed(
+            deviation, limit.margin, item.blocks, estimate=line.result.estimate if line.result else 0, why=why
+        ),
     )
 
 
@@ -145,17 +147,21 @@ def doubt(
     return NEITHER
 
 
-def units_needed(deviation: float, margin: float, have: int, *, why: str) -> int | None:
-    """Return how many blocks (or hosts) make the half-width half the margin: N = (t s / (margin / 2))^2.
+def units_needed(
+    deviation: float, margin: float, have: int, *, estimate: float, why: str, least: int = FEWEST_BLOCKS
+) -> int | None:
+    """Return how many blocks (or hosts) make the interval narrow enough: N = (t s / tau)^2.
 
-    An interval so narrow lies inside the margins or does not hold 0, wherever its middle is. None where
-    more would not help for sure: only other comparisons stand in the way, or there is no margin.
+    tau, its half-width, is half the margin: an interval so narrow lies inside the margins or does not hold 0,
+    wherever its middle is. Where the estimate is far beyond the margin, reaching the margin is enough. None
+    where more would not help for sure: only other comparisons stand in the way, or there is no margin.
     """
-    if margin <= 0 or (why != NEITHER and have >= FEWEST_BLOCKS):
+    if margin <= 0 or (why != NEITHER and have >= least):
         return None
     pilot = max(PILOT_BLOCKS, have)
-    wanted = second_stage(deviation, tau=margin / 2, pilot=pilot, n_max=max(N_MAX, pilot)).wanted
-    return max(wanted, have + 1, FEWEST_BLOCKS)
+    tau = max(margin / 2, abs(estimate) - margin)
+    wanted = second_stage(deviation, tau=tau, pilot=pilot, n_max=max(N_MAX, pilot)).wanted
+    return max(wanted, have + 1, least)
 
 
 def _obstacle(line: Line) -> str:

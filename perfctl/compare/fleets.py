@@ -180,13 +180,14 @@ def _judgement(claim: _Claim, q: float | None, tests: int, limit: Limit) -> Judg
 def _power(claim: _Claim, limit: Limit, why: str) -> tuple[float | None, int | None]:
     """Return what is detectable, and how many hosts (few hosts: blocks on each) it would need."""
     found = claim.found
+    middle = found.claim.estimate or 0.0
     if REACH[found.reach] is Reach.FLEET:
         mean = found.mean
         if mean.low is None or mean.high is None or mean.confidence is None:
             return None, None
         deviation = standard_error(mean.low, mean.high, mean.confidence) * math.sqrt(mean.n)
         effect = minimum_detectable_effect_over_hosts(mean.n, deviation)
-        needed = units_needed(deviation, limit.margin, mean.n, why=why)
+        needed = units_needed(deviation, limit.margin, mean.n, estimate=middle, why=why, least=2)
         return limit.share(effect, logarithm=True), needed
     variances = [(spread(line.differences) or 0.0) ** 2 for line in claim.lines]
     deviation = math.sqrt(math.fsum(variances) / len(variances))
@@ -194,7 +195,7 @@ def _power(claim: _Claim, limit: Limit, why: str) -> tuple[float | None, int | N
         return None, None
     blocks = sum(line.comparison.blocks for line in claim.lines)
     effect = minimum_detectable_effect(blocks, deviation)
-    total = units_needed(deviation, limit.margin, blocks, why=why)
+    total = units_needed(deviation, limit.margin, blocks, estimate=middle, why=why)
     needed = None if total is None else math.ceil(total / len(claim.lines))
     return limit.share(effect, logarithm=True), needed
 

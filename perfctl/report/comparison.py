@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import compare
+from perfctl.compare import Analysis, Setting, analyse
 from perfctl.errors import UnknownName
-from perfctl.model import Comparison, Observation, Status
-from perfctl.store import Count, RunDetail, RunSummary, Store
+from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
+from perfctl.report.health import Health, health
+from perfctl.report.left_out import LeftOut, left_out
+from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
 
 ALL_METRICS = "all"
@@ -23,6 +26,14 @@ class ComparisonReport:
     database: str
     """The path of the database the figures came from."""
     comparisons: tuple[Comparison, ...]
+    """One per host (or pair), the A/A tests among them."""
+    fleets: tuple[FleetComparison, ...]
+    """One per benchmark, metric and environment that has two hosts or more."""
+    suites: tuple[SuiteComparison, ...]
+    """One per environment that has two benchmarks or more."""
+    health: Health
+    """The rolling A/A rate over the database up to this run."""
+    left_out: tuple[LeftOut, ...]
     counts: tuple[Count, ...]
     blocks: int
     """Blocks with at least one value, over all benchmarks and targets."""
@@ -73,25 +84,66 @@ def comparison_report(
             hint=f"it has: {', '.join(environments)}",
         )
     wanted, others = _chosen_metrics(seen, metrics)
+    omissions = store.omissions(run_id)
+    found = _analysis(store, detail, chosen, wanted, omissions)
     return ComparisonReport(
         run=detail.summary,
         baseline=chosen,
         database=str(store.path),
-        comparisons=tuple(
-            compare(
-                wanted,
-                baseline=chosen,
-                environments=environments,
-                digests=store.digests(run_id),
-                programs=_programs(detail),
-            )
-        ),
+        comparisons=found.comparisons,
+        fleets=found.fleets,
+        suites=found.suites,
+        health=health(store, until=run_id),
+        left_out=left_out(omissions, found.comparisons, detail.summary.hosts),
         counts=detail.counts,
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.
         planned_blocks=detail.summary.planned // (len(environments) + 1),
         other_metrics=others,
     )
+
+
+def _analysis(
+    store: Store,
+    detail: RunDetail,
+    baseline: str,
+    wanted: Sequence[Observation],
+    omissions: Sequence[Omission],
+) -> Analysis:
+    run_id = detail.summary.run_id
+    declared = declared_metrics(detail)
+    return analyse(
+        wanted,
+        Setting(
+            baseline=baseline,
+            environments=[item.name for item in detail.environments],
+            kinds={item.name: item.kind for item in detail.environments},
+            digests=store.digests(run_id),
+            programs=programs(detail),
+            declared=declared,
+            thresholds=practical_thresholds(detail, declared, history_before(store, detail, wanted)),
+            omissions={
+                (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
+                for item in omissions
+            },
+        ),
+    )
+
+
+def history_before(store: Store, detail: RunDetail, wanted: Sequence[Observation]) -> list[HistoryCell]:
+    """Return the values of both replicates of the baseline in the runs before this one.
+
+    Headlines come from one query; a benchmark of which other metrics are wanted is read whole.
+    """
+    ids = [run.run_id for run in store.history_runs()]
+    earlier = frozenset(ids[: ids.index(detail.summary.run_id)])
+    if not earlier:
+        return []
+    others = {item.benchmark for item in wanted if not item.metric.headline}
+    cells = [cell for cell in store.baseline_cells() if cell.benchmark not in others]
+    for benchmark in sorted(others):
+        cells += store.benchmark_cells(benchmark)
+    return [cell for cell in cells if cell.run_id in earlier]
 
 
 def _chosen_metrics(
@@ -110,7 +162,7 @@ def _chosen_metrics(
     return chosen, tuple(sorted(names - {item.metric.name for item in chosen}))
 
 
-def _programs(detail: RunDetail) -> dict[str, tuple[str, ...]]:
+def programs(detail: RunDetail) -> dict[str, tuple[str, ...]]:
     """Return the programs that each benchmark uses; one of a workload that is gone may use any."""
     return {
         item.name: WORKLOADS[item.workload].programs

@@ -26,6 +26,7 @@ from perfctl.store import artifact, derived, evidence, history, lease, reading, 
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
+from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
     BlockState,
     Count,
@@ -244,6 +245,11 @@ class Store:
         """Return how many invocations ended in which way."""
         with self._reading() as connection:
             return reading.counts(connection, reading.find_run(connection, run))
+
+    def omissions(self, run: str) -> list[Omission]:
+        """Return the executions without a value, of the attempts that count, and why."""
+        with self._reading() as connection:
+            return omissions(connection, reading.find_run(connection, run))
 
     def digests(self, run: str) -> dict[tuple[str, str], dict[str, str]]:
         """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""

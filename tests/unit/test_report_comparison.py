@@ -135,7 +135,7 @@ def test_the_table(database: Path) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split()[:6] == ["benchmark", "target", "metric", "environment", "native", "value"]
-    assert "1.25x slower (-20%) [" in lines[2] and "p=0.002 n=10 blocks" in lines[2]
+    assert "different: 1.25x slower (-20%) [" in lines[2] and "p=0.002 q=0.004 n=10 blocks" in lines[2]
     assert "native A2 (A/A)" in lines[3]
     assert "n=7 blocks" in lines[4] and lines[4].endswith("3 left out")
     notes = "\n".join(lines[6:])
@@ -150,7 +150,7 @@ def test_json_is_the_same_to_the_byte(database: Path) -> None:
     first, second = (perfctl(database, "latest", "--all-metrics", "--format", "json") for _ in range(2))
     assert first.stdout_bytes == second.stdout_bytes
     document = json.loads(first.stdout)
-    assert (document["schema_version"], document["kind"], len(document["rows"])) == (1, "comparison", 8)
+    assert (document["schema_version"], document["kind"], len(document["rows"])) == (1, "comparison", 10)
     row = document["rows"][0]
     assert (row["benchmark"], row["metric"], row["unit"], row["direction"]) == (
         "cpu-1",
@@ -159,7 +159,7 @@ def test_json_is_the_same_to_the_byte(database: Path) -> None:
         "higher",
     )
     assert row["low"] < row["ratio"] < row["high"]
-    assert row["words"].startswith("1.25x slower")
+    assert row["words"].startswith("different: 1.25x slower")
     assert row["peer"] is None
 
 
@@ -203,7 +203,7 @@ def test_a_run_that_was_resumed_under_tcg_has_two_lines_and_one_is_marked(with_g
     lines = perfctl(with_guests, "latest").stdout.splitlines()
     kvm, tcg, aa = lines[2:5]
     assert "  vm (kvm) " in kvm and "n=7 blocks" in kvm and "3 left out" in kvm and MARK not in kvm
-    assert "  vm (tcg) " in tcg and f"  {MARK}; 21.0x slower" in tcg and "n=3 blocks" in tcg
+    assert "  vm (tcg) " in tcg and f"  {MARK}; inconclusive: 21.0x slower" in tcg and "n=3 blocks" in tcg
     assert "native A2 (A/A)" in aa and MARK not in aa
     assert [line.count(MARK) for line in lines[2:5]] == [0, 1, 0]
     assert "emulated: vm ran under tcg" in "\n".join(lines[5:])
@@ -273,7 +273,8 @@ def test_the_difference_of_a_start_comes_from_the_database(tmp_path: Path) -> No
 
 def test_csv_and_markdown(database: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(perfctl(database, "latest", "--format", "csv").stdout)))
-    assert [row["blocks"] for row in rows] == ["10", "10", "7", "10"]
+    assert [row["level"] for row in rows] == ["host"] * 4 + ["fleet"]
+    assert [row["blocks"] for row in rows] == ["10", "10", "7", "10", "17"]
     assert float(rows[0]["ratio"]) == pytest.approx(0.8, abs=0.01)
     page = perfctl(database, "latest", "--format", "md").stdout
     assert page.startswith("| benchmark | target |")

@@ -1,0 +1,82 @@
+"""From what size on an effect matters: what the tool can resolve, and how far the baseline is off itself."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+import numpy as np
+
+from perfctl.errors import PerfctlError
+from perfctl.model import Metric
+from perfctl.stats import Threshold, estimates, practical_threshold
+from perfctl.store import HistoryCell, RunDetail
+from perfctl.workloads import WORKLOADS
+
+Key = tuple[str, str]
+"""(benchmark, metric)"""
+
+
+def declared_metrics(detail: RunDetail) -> dict[Key, Metric]:
+    """Return the metrics of a run's benchmarks as this version of the program declares them.
+
+    Those of a workload that is gone, or that refuses its parameters today, are left out.
+    """
+    found: dict[Key, Metric] = {}
+    for item in detail.benchmarks:
+        if item.workload not in WORKLOADS:
+            continue
+        try:
+            metrics = WORKLOADS[item.workload].metrics(item.parameters)
+        except (PerfctlError, KeyError):  # Parameters of another version: nothing is known of its metrics.
+            continue
+        found |= {(item.name, metric.name): metric for metric in metrics}
+    return found
+
+
+def practical_thresholds(
+    detail: RunDetail, declared: Mapping[Key, Metric], history: Iterable[HistoryCell]
+) -> dict[Key, Threshold]:
+    """Return the threshold of every benchmark and metric, from A/A tests of runs before this one.
+
+    `history` are cells of the baselines; those of other benchmarks, and of this run and later ones, must be
+    left out by the caller, so that a verdict does not depend on what was measured after it.
+    """
+    names = {item.key: item.name for item in detail.benchmarks}
+    found: dict[Key, list[float]] = defaultdict(list)
+    for (benchmark_key, metric), sizes in _aa_sizes(history).items():
+        if benchmark_key in names:
+            found[names[benchmark_key], metric] += sizes
+    keys = [*declared, *(key for key in found if key not in declared)]
+    return {
+        key: practical_threshold(
+            found.get(key, ()), resolution=(declared[key].resolution or 0.0) if key in declared else 0.0
+        )
+        for key in keys
+    }
+
+
+def _aa_sizes(history: Iterable[HistoryCell]) -> dict[Key, list[float]]:
+    """Return ln(A2/A1) of every earlier A/A comparison (Hodges-Lehmann), by benchmark key and metric."""
+    first: dict[tuple[object, ...], HistoryCell] = {}
+    rows: list[tuple[int, Key, list[float]]] = []
+    for cell in history:
+        place = (cell.run_id, cell.benchmark, cell.target, cell.environment, cell.accelerator)
+        key = (*place, cell.metric.name, cell.metric.unit)
+        if cell.replicate == 1:
+            first[key] = cell
+        elif key in first:
+            one = first[key].values
+            pairs = [(one[block], value) for block, value in cell.values.items() if block in one]
+            if pairs and all(x > 0 and y > 0 for x, y in pairs):
+                differences = [math.log(y) - math.log(x) for x, y in pairs]
+                rows.append((len(pairs), (cell.benchmark_key, cell.metric.name), differences))
+    found: dict[Key, list[float]] = defaultdict(list)
+    for _, same in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
+        entries = list(same)
+        sizes = estimates(np.array([differences for _, _, differences in entries])).tolist()
+        for (_, asked, _), size in zip(entries, sizes, strict=True):
+            found[asked].append(size)
+    return found

@@ -1,0 +1,68 @@
+"""Which executions of a run gave no value, and why: what a comparison leaves out it must name."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass
+
+from perfctl.model import Target
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """One leg of a block without a value. `reason` is e.g. 'failed (timeout)' or 'not run'."""
+
+    benchmark: str
+    target: Target
+    block: int
+    environment: str
+    replicate: int
+    reason: str
+
+
+_BLOCKS = """
+SELECT block_id, block.benchmark, host.name, peer.name, block_index, order_json
+FROM block
+JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
+WHERE block.run_id = ? AND block.status <> 'running'
+    AND NOT EXISTS (
+        SELECT 1 FROM block AS other
+        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
+            AND other.target = block.target AND other.block_index = block.block_index
+            AND other.status <> 'running'
+            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
+    )
+ORDER BY run_benchmark.position, block.target, block_index
+"""
+
+_INVOCATIONS = """
+SELECT block_id, environment.name, replicate, invocation.status, invocation.reason
+FROM block
+JOIN invocation USING (block_id)
+JOIN environment USING (environment_id)
+WHERE run_id = ?
+"""
+
+
+def omissions(connection: sqlite3.Connection, run_id: str) -> list[Omission]:
+    """Return the executions without a value in the attempts that count (those of `observations`).
+
+    Planned legs of a block that has ended without them are 'not run'; blocks that never began are not here.
+    """
+    done: dict[str, dict[tuple[str, int], str]] = defaultdict(dict)
+    for block_id, environment, replicate, status, reason in connection.execute(_INVOCATIONS, (run_id,)):
+        done[block_id][environment, replicate] = "" if status == "ok" else f"{status} ({reason})"
+    found = []
+    for block_id, benchmark, host, peer, index, order in connection.execute(_BLOCKS, (run_id,)):
+        legs = done[block_id]
+        for environment, replicate in json.loads(order):
+            reason = legs.get((environment, replicate), NOT_RUN)
+            if reason:
+                found.append(Omission(benchmark, Target(host, peer), index, environment, replicate, reason))
+    return found

@@ -6,8 +6,10 @@
 send() {
   printf '%s\n' "$2"
   job=$jobs/$1
+  view=
+  [ -e "$job.view" ] && view=$job.view
   cat "$job.out" "$spool/mark" "$job.err" "$spool/mark" "$job.before" "$spool/mark" "$job.after" \
-    "$spool/mark" "$job.view" "$spool/mark" 2>/dev/null
+    "$spool/mark" ${view:+"$view"} "$spool/mark" 2>/dev/null
 }
 
 # await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.

@@ -91,6 +91,31 @@ def bench_quiet(shell: SshShell, jobs: JobShell) -> None:
     )
 
 
+READINGS = 100
+# Reads as the job server does half way through a job; `times` says what this shell's commands have used.
+LOOK = f"""
+watched= job=$2/bench child=$$
+read_view before >"$job.seen"
+n=0
+while [ $n -lt {READINGS} ]; do n=$((n + 1)); read_view half -v at_ms=0 >"$job.half"; done
+times
+set -- /proc/[0-9]*
+echo "$#"
+"""
+
+
+def bench_look(shell: SshShell, jobs: JobShell) -> None:
+    """What the look at the host's processes half way through a job costs of one processor."""
+    argv = ["sh", "-c", f'. "$1" list "$2" >/dev/null; {LOOK}', "sh", f"{jobs.spool}/server.sh", jobs.spool]
+    lines = shell.run(argv, timeout_s=120).text.split("\n")
+    minutes_and_seconds = [word.rstrip("s").split("m") for line in lines[:2] for word in line.split()]
+    used_s = sum(60 * float(minutes) + float(seconds) for minutes, seconds in minutes_and_seconds)
+    print(
+        f"a look at the host's processes half way: {used_s / READINGS * 1e3:.1f} ms of one processor, "
+        f"with {lines[2]} processes (target 10 ms)"
+    )
+
+
 def main() -> None:
     """Print the figures for one host of an inventory."""
     inventory, *names = sys.argv[1:]
@@ -102,6 +127,7 @@ def main() -> None:
         jobs.run(["true"], timeout_s=30)
         bench_overhead(shell, jobs)
         bench_quiet(shell, jobs)
+        bench_look(shell, jobs)
     finally:
         jobs.stop()
         shell.close()

@@ -1,6 +1,7 @@
 """From a suite, hosts and a seed to the ordered list of what will run where. Pure: no I/O, no clock.
 
     suite x hosts x seed  --make_plan()-->  Plan  --plan_to_json()-->  text  --plan_from_json()-->  Plan
+                                            Plan  --grown()-->  Plan with a benchmark's second stage
 
 A benchmark on hosts is one round: all hosts side by side, but hosts that share a declared resource one
 after another in one track, block by block in turn. A benchmark on pairs is a round-robin tournament: every
@@ -15,12 +16,14 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perfctl.errors import DataError, NoHostMatched, UsageError
 from perfctl.model import (
     Benchmark,
     Block,
+    Decision,
     Environment,
     Host,
     Plan,
@@ -31,6 +34,7 @@ from perfctl.model import (
     Track,
     canonical_json,
 )
+from perfctl.stats import PILOT_BLOCKS
 
 PLAN_SCHEMA_VERSION = 1
 
@@ -40,17 +44,19 @@ def make_plan(
     hosts: Sequence[Host],
     *,
     seed: str,
-    blocks: int | None = None,
     max_parallel_pairs: int | None = None,
     host_view: bool = True,
 ) -> Plan:
-    """Return the plan of `suite` on `hosts` (in their order); `blocks` replaces the suite's number.
+    """Return the plan of `suite` on `hosts` (in their order).
+
+    Where the suite has no number of blocks, benchmarks get their pilot; `grown` adds what that shows to be
+    needed.
 
     At most `max_parallel_pairs` pairs measure at the same time (None: as many as are disjoint).
     Raises NoHostMatched without hosts, UsageError when a pair benchmark meets a single host or a count is
     below 1.
     """
-    count = suite.blocks if blocks is None else blocks
+    count = PILOT_BLOCKS if suite.blocks is None else suite.blocks
     _check(suite, hosts, count, max_parallel_pairs)
     rounds: list[Round] = []
     for benchmark in suite.benchmarks:
@@ -71,7 +77,34 @@ def make_plan(
     )
 
 
-def make_block(suite: Suite, benchmark: Benchmark, target: Target, index: int, *, seed: str) -> Block:
+def grown(plan: Plan, decision: Decision) -> Plan:
+    """Return the plan with a benchmark's second stage at its end, in rounds and tracks as its pilot's.
+
+    The order inside the added blocks comes from the plan's seed as if they had been there from the start.
+    """
+    benchmark = next(item for item in plan.benchmarks if item.name == decision.benchmark)
+    added = []
+    for round_ in plan.rounds:
+        tracks = tuple(_continued(plan, benchmark, track, decision.blocks) for track in round_.tracks)
+        if any(track.blocks for track in tracks):
+            added.append(Round(tuple(track for track in tracks if track.blocks)))
+    return replace(plan, rounds=(*plan.rounds, *added), decisions=(*plan.decisions, decision))
+
+
+def _continued(plan: Plan, benchmark: Benchmark, track: Track, blocks: int) -> Track:
+    own = [block for block in track.blocks if block.benchmark == benchmark.name]
+    begun = max((block.index + 1 for block in own), default=blocks)
+    targets = dict.fromkeys(block.target for block in own)
+    return Track(
+        tuple(
+            make_block(plan, benchmark, target, index, seed=plan.seed)
+            for index in range(begun, blocks)
+            for target in targets
+        )
+    )
+
+
+def make_block(suite: Suite | Plan, benchmark: Benchmark, target: Target, index: int, *, seed: str) -> Block:
     """Return one block: every environment once and the baseline twice, in the order that the seed gives.
 
     The two replicates of the baseline are placed like any other leg, so their labels carry no order.
@@ -147,6 +180,7 @@ def plan_from_json(text: str) -> Plan:
             benchmarks=tuple(Benchmark(**item) for item in plan["benchmarks"]),
             rounds=tuple(Round(tuple(map(_track, round_["tracks"]))) for round_ in plan["rounds"]),
             host_view=plan.get("host_view", True),
+            decisions=tuple(Decision(**item) for item in plan.get("decisions", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"this is no stored plan: {type(error).__name__}: {error}") from error

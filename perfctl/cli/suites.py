@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from perfctl.cli.settings import Settings
-from perfctl.output import Column, Format, Table, emit, format_option
+from perfctl.output import Column, Format, Table, emit, format_option, percent
+
+if TYPE_CHECKING:
+    from perfctl.model import Suite
 
 
 @click.command()
@@ -28,6 +33,7 @@ def _all(settings: Settings) -> Table:
         Column("benchmarks", align="right"),
         Column("environments"),
         Column("blocks", align="right"),
+        Column("precision", align="right"),
         Column("description"),
     ]
     rows = [
@@ -36,6 +42,7 @@ def _all(settings: Settings) -> Table:
             "benchmarks": len(suite.benchmarks),
             "environments": ", ".join(environment.name for environment in suite.environments),
             "blocks": suite.blocks,
+            "precision": _precision(suite) or None,
             "description": suite.description,
             "baseline": suite.baseline,
             "source": suite.source,
@@ -45,6 +52,12 @@ def _all(settings: Settings) -> Table:
     return Table(
         "suites", columns, rows, ["Show one: perfctl suites NAME. Run one: perfctl run --suite NAME."]
     )
+
+
+def _precision(suite: Suite) -> str:
+    """Return e.g. '±1 %', all that benchmarks ask for; '' when the number of blocks is fixed."""
+    asked = sorted({item.precision for item in suite.benchmarks if item.precision is not None})
+    return ", ".join(f"±{percent(share)}" for share in asked)
 
 
 def _one(settings: Settings, name: str) -> Table:
@@ -58,6 +71,7 @@ def _one(settings: Settings, name: str) -> Table:
         Column("settings", "parameters (defaults left out)"),
         Column("headline"),
         Column("expected_s", "one takes", "s", "right"),
+        Column("precision_percent", "precision ±", "%", "right"),
     ]
     rows = []
     for benchmark in suite.benchmarks:
@@ -76,14 +90,16 @@ def _one(settings: Settings, name: str) -> Table:
                 "settings": " ".join(shown),
                 "headline": f"{headline.name} ({headline.unit})",
                 "expected_s": benchmark.expected_s,
+                "precision_percent": None if benchmark.precision is None else 100 * benchmark.precision,
                 "scope": benchmark.scope,
                 "parameters": dict(benchmark.parameters),
                 "key": benchmark.key,
             }
         )
     environments = ", ".join(environment.name for environment in suite.environments)
+    blocks = "as many as the precision needs" if suite.blocks is None else suite.blocks
     notes = [
         f"{suite.description} ({suite.source})",
-        f"environments: {environments}; baseline: {suite.baseline}; blocks: {suite.blocks}",
+        f"environments: {environments}; baseline: {suite.baseline}; blocks: {blocks}",
     ]
     return Table("suite", columns, rows, notes)

@@ -12,13 +12,14 @@ from perfctl.model.event import (
     RunEnded,
     RunStarted,
     TaskEnded,
+    WorkAdded,
     ignore,
 )
 from perfctl.model.fingerprint import Fact, FactState, Fingerprint
 from perfctl.model.host import Host, Target
 from perfctl.model.identity import canonical_json, content_hash, new_id
 from perfctl.model.invocation import InvocationRecord, Reason, Status
-from perfctl.model.schedule import Block, Plan, PlannedInvocation, Round, Track
+from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.verdict import (
     Alternative,
     FleetComparison,
@@ -35,6 +36,7 @@ __all__ = [
     "Benchmark",
     "Block",
     "Comparison",
+    "Decision",
     "Direction",
     "Environment",
     "Event",
@@ -71,6 +73,7 @@ __all__ = [
     "TaskEnded",
     "Track",
     "Verdict",
+    "WorkAdded",
     "canonical_json",
     "content_hash",
     "ignore",

@@ -62,6 +62,9 @@ class Benchmark:
     expected_s: float
     """How long one invocation takes when all is well; timeouts and estimates are derived from it."""
     scope: Scope = "host"
+    precision: float | None = None
+    """The half-width of the ratio's 95 % interval that its number of blocks is chosen for, as a share; None:
+    the number is fixed."""
 
     @property
     def key(self) -> str:
@@ -83,6 +86,7 @@ class Suite:
     baseline: str
     environments: tuple[Environment, ...]
     benchmarks: tuple[Benchmark, ...]
-    blocks: int
+    blocks: int | None
+    """How many blocks every benchmark has; None: as many as its precision needs."""
     source: str = field(default="", compare=False)
     """The path of the file it was read from."""

@@ -11,12 +11,35 @@ from perfctl.model.schedule import Block, Plan, PlannedInvocation
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins (or goes on): `done` of the plan's invocations need not be repeated."""
+    """A run begins (or goes on): `done` of the plan's invocations need not be repeated.
+
+    `estimate_s` is the time of what is planned. Second stages that are not decided yet come on top:
+    `later_s` of them by what earlier runs say, and never more than `most_later_s`.
+    """
 
     run_id: str
     plan: Plan
     done: int
     estimate_s: float
+    later_s: float = 0.0
+    most_later_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkAdded:
+    """There are more blocks to do than was said: a second stage was decided, or blocks are run again.
+
+    `blocks` may be empty: the pilot was enough. The times are of what is still to come, as in `RunStarted`.
+    """
+
+    where: str
+    """The benchmark; '' for several."""
+    text: str
+    blocks: tuple[Block, ...]
+    estimate_s: float
+    later_s: float
+    most_later_s: float
+    is_repetition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +92,7 @@ class RunEnded:
     failed: int
 
 
-Event = RunStarted | InvocationStarted | InvocationEnded | Note | TaskEnded | RunEnded
+Event = RunStarted | WorkAdded | InvocationStarted | InvocationEnded | Note | TaskEnded | RunEnded
 Listener = Callable[[Event], None]
 
 

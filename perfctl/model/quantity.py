@@ -37,6 +37,13 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{text} {unit}" if unit and text != MISSING else text
 
 
+def percent(share: float | None) -> str:
+    """Return a share with two significant digits, e.g. '1.6 %' for 0.0163, or an em dash for None."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:,.0f} %"
+
+
 def duration(seconds: float | None) -> str:
     """Return e.g. '850 ms', '4.2 s', '1 min 20 s', '2 h 05 min', '3 d 04 h', or an em dash for None."""
     if seconds is None or not math.isfinite(seconds):

@@ -53,8 +53,24 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """How many blocks a benchmark gets in all, on every target: decided once, when its pilot was over."""
+
+    benchmark: str
+    blocks: int
+    wanted: int | None
+    """Blocks that its precision needs, cap or not; None when the pilot could not tell."""
+    text: str
+    """Why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run will do. The same suite, hosts and seed always give the same plan."""
+    """What one run will do. The same suite, hosts and seed always give the same plan.
+
+    A benchmark with a precision has its pilot in the plan at first; the rounds of its second stage are put at
+    the end, with the decision, before they begin.
+    """
 
     suite: str
     seed: str
@@ -64,6 +80,14 @@ class Plan:
     rounds: tuple[Round, ...]
     host_view: bool = True
     """Whether the host is looked at while a benchmark runs (docs/telemetry.md)."""
+    decisions: tuple[Decision, ...] = ()
+
+    def undecided(self) -> tuple[Benchmark, ...]:
+        """Return the benchmarks whose number of blocks their pilot has yet to decide."""
+        decided = {decision.benchmark for decision in self.decisions}
+        return tuple(
+            item for item in self.benchmarks if item.precision is not None and item.name not in decided
+        )
 
     def blocks(self) -> Iterator[Block]:
         """Yield every block, in the order of rounds and tracks."""

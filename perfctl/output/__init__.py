@@ -5,7 +5,7 @@ events --progress()--> stderr                      a live display on a terminal,
 PerfctlError --print_error()--> stderr             what happened, where, what to do
 """
 
-from perfctl.model.quantity import MISSING, duration, number, quantity
+from perfctl.model.quantity import MISSING, duration, number, percent, quantity
 from perfctl.output.messages import print_error
 from perfctl.output.progress import progress
 from perfctl.output.table import FORMATS, Column, Format, Table, emit, format_option, render
@@ -20,6 +20,7 @@ __all__ = [
     "emit",
     "format_option",
     "number",
+    "percent",
     "print_error",
     "progress",
     "quantity",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from perfctl.errors import SuiteError, UnknownName, UsageError
 from perfctl.model import Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
+from perfctl.suites.precision import precision_from_text, usual_precision
 from perfctl.suites.table import Table, close_hint
 from perfctl.workloads import resolve_parameters, workload
 
 DEFAULT_BASELINE = "native"
 DEFAULT_ENVIRONMENTS = ("native", "container")
-DEFAULT_BLOCKS = 10
 
 _BUILT_IN = Path(__file__).parent
 
@@ -34,31 +35,32 @@ def load_suite(
     environments: Sequence[str] | None = None,
     overrides: Mapping[str, str] | None = None,
     blocks: int | None = None,
+    precision: str | None = None,
     project_dir: Path | None = None,
 ) -> Suite:
     """Return a suite; a name with '/' or the ending .toml is a file.
 
     `environments` replaces the suite's (its baseline is put in front when it is not among them), `overrides`
-    sets parameters by name and text in every benchmark that has them, `blocks` replaces the number.
+    sets parameters by name and text in every benchmark that has them. `blocks` fixes the number of blocks,
+    `precision` ('1%') has every benchmark choose it for that half-width; only one of the two.
     `project_dir` (default: the working directory) may have a suites/ folder.
     Raises UnknownName for a suite or an environment that does not exist, SuiteError for a wrong file and
     UsageError for wrong overrides.
     """
     path = _find(name_or_path, project_dir or Path())
     suite = _read(path, environments=environments, overrides=Overrides(overrides or {}))
-    if blocks is None:
-        return suite
-    if blocks < 1:
+    if blocks is not None and precision is not None:
+        raise UsageError(
+            "--blocks and --precision exclude each other",
+            hint="--blocks fixes the number of blocks, --precision has each benchmark choose it",
+        )
+    if blocks is not None and blocks < 1:
         raise UsageError(f"a suite needs at least 1 block, not {blocks}", where="--blocks")
-    return Suite(
-        suite.name,
-        suite.description,
-        suite.baseline,
-        suite.environments,
-        suite.benchmarks,
-        blocks,
-        suite.source,
-    )
+    if blocks is None and precision is None:
+        return suite
+    share = None if precision is None else precision_from_text(precision, where="--precision")
+    benchmarks = tuple(replace(benchmark, precision=share) for benchmark in suite.benchmarks)
+    return replace(suite, blocks=blocks, benchmarks=benchmarks)
 
 
 def list_suites(project_dir: Path | None = None) -> list[Suite]:
@@ -101,16 +103,14 @@ def _read(path: Path, *, environments: Sequence[str] | None, overrides: Override
     head = Table(
         top.value("suite", dict),
         where=f"{path}: [suite]",
-        keys=("name", "description", "baseline", "environments", "blocks"),
+        keys=("name", "description", "baseline", "environments", "blocks", "precision"),
     )
     own = Definitions(top.value("environments", dict, {}), path=str(path)).environments()
     known = dict(CATALOGUE) | own
     baseline = head.value("baseline", str, DEFAULT_BASELINE)
     chosen = _environments(head, baseline, known, environments)
-    blocks = head.value("blocks", int, DEFAULT_BLOCKS)
-    if blocks < 1:
-        raise head.wrong("blocks", "must be at least 1")
-    benchmarks = _benchmarks(content.get("benchmark", []), path, overrides)
+    extent = _extent(head)
+    benchmarks = _benchmarks(content.get("benchmark", []), path, overrides, extent)
     overrides.require_all_used()
     return Suite(
         name=head.name("name", path.stem),
@@ -118,7 +118,7 @@ def _read(path: Path, *, environments: Sequence[str] | None, overrides: Override
         baseline=baseline,
         environments=chosen,
         benchmarks=benchmarks,
-        blocks=blocks,
+        blocks=extent.blocks,
         source=str(path),
     )
 
@@ -157,7 +157,35 @@ def _environments(
     return tuple(known[name] for name in names)
 
 
-def _benchmarks(content: Any, path: Path, overrides: Overrides) -> tuple[Benchmark, ...]:
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How much is measured: a number of blocks, or a precision, or neither: as is usual for the workload."""
+
+    blocks: int | None
+    precision: float | None
+
+
+def _extent(head: Table) -> _Extent:
+    blocks = head.optional("blocks", int)
+    if blocks is not None and blocks < 1:
+        raise head.wrong("blocks", "must be at least 1")
+    return _Extent(blocks, _precision(head, blocks))
+
+
+def _precision(table: Table, blocks: int | None) -> float | None:
+    text = table.optional("precision", str)
+    if text is None:
+        return None
+    if blocks is not None:
+        hint = "leave one of them out: a precision chooses the number of blocks"
+        raise table.wrong("precision", f"does not go with blocks = {blocks}", hint=hint)
+    try:
+        return precision_from_text(text, where=table.where)
+    except UsageError as error:
+        raise SuiteError(error.message, where=table.where, hint=error.hint) from error
+
+
+def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent) -> tuple[Benchmark, ...]:
     where = f"{path}: [[benchmark]]"
     if not isinstance(content, list):
         raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
@@ -168,7 +196,7 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides) -> tuple[Benchma
     found: dict[str, Benchmark] = {}
     by_key: dict[str, str] = {}
     for number, item in enumerate(content, start=1):
-        benchmark = _benchmark(item, f"{where} {number}", overrides)
+        benchmark = _benchmark(item, f"{where} {number}", overrides, extent)
         if benchmark.name in found:
             raise SuiteError(f"two benchmarks are named {benchmark.name}", where=f"{where} {number}")
         twin = by_key.setdefault(benchmark.key, benchmark.name)
@@ -182,8 +210,8 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides) -> tuple[Benchma
     return tuple(found.values())
 
 
-def _benchmark(item: Any, where: str, overrides: Overrides) -> Benchmark:
-    table = Table(item, where=where, keys=("name", "workload", "parameters"))
+def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
+    table = Table(item, where=where, keys=("name", "workload", "parameters", "precision"))
     name = table.name("name")
     where = table.where = f"{where} ({name})"
     try:
@@ -195,7 +223,17 @@ def _benchmark(item: Any, where: str, overrides: Overrides) -> Benchmark:
     changed = overrides.apply(tool, parameters)
     if changed:
         parameters = resolve_parameters(tool, parameters | changed, where=f"--param for {name}")
-    return Benchmark(name, tool.name, parameters, expected_s=tool.expected_s(parameters), scope=tool.scope)
+    precision = _precision(table, extent.blocks) or extent.precision
+    if precision is None and extent.blocks is None:
+        precision = usual_precision(tool, parameters)
+    return Benchmark(
+        name,
+        tool.name,
+        parameters,
+        expected_s=tool.expected_s(parameters),
+        scope=tool.scope,
+        precision=precision,
+    )
 
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_BLOCKS", "DEFAULT_ENVIRONMENTS", "list_suites", "load_suite"]
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_ENVIRONMENTS", "list_suites", "load_suite"]

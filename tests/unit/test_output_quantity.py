@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from perfctl.output import duration, number, quantity
+from perfctl.output import duration, number, percent, quantity
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,25 @@ from perfctl.output import duration, number, quantity
 )
 def test_number(value: float | None, expected: str) -> None:
     assert number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.01, "1 %"),
+        (0.0163, "1.6 %"),
+        (0.005, "0.5 %"),
+        (0.0, "0 %"),
+        (0.5, "50 %"),
+        (0.9949, "99 %"),
+        (1.5, "150 %"),
+        (-0.02, "-2 %"),
+        (None, "—"),
+        (float("nan"), "—"),
+    ],
+)
+def test_percent(share: float | None, expected: str) -> None:
+    assert percent(share) == expected
 
 
 def test_quantity() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from perfctl.errors import DataError, NoHostMatched, UsageError
-from perfctl.model import Benchmark, Environment, Host, Plan, Suite, Target, Track
-from perfctl.plan import estimate_s, make_plan, order_seed, plan_from_json, plan_to_json, tournament
+from perfctl.model import Benchmark, Decision, Environment, Host, Plan, Suite, Target, Track
+from perfctl.plan import estimate_s, grown, make_plan, order_seed, plan_from_json, plan_to_json, tournament
 
 NATIVE = Environment("native", "native")
 CONTAINER = Environment(
@@ -70,11 +70,6 @@ def test_hosts_that_share_a_resource_take_turns_block_by_block() -> None:
         ["h2", "h2"],
         ["h4", "h4"],
     ]
-
-
-def test_blocks_replaces_the_number_in_the_suite() -> None:
-    plan = make_plan(suite(CPU), hosts(1), seed="1", blocks=7)
-    assert [block.index for block in plan.blocks()] == list(range(7))
 
 
 def test_same_inputs_give_the_same_plan_and_another_seed_another() -> None:
@@ -203,10 +198,64 @@ def test_no_host_at_all() -> None:
         make_plan(suite(CPU), [], seed="1")
 
 
-@pytest.mark.parametrize("wrong", [{"blocks": 0}, {"blocks": -1}, {"max_parallel_pairs": 0}])
-def test_counts_below_one_are_refused(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("blocks", "wrong"), [(0, {}), (-1, {}), (1, {"max_parallel_pairs": 0})])
+def test_counts_below_one_are_refused(blocks: int, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="at least 1"):
-        make_plan(suite(CPU), hosts(2), seed="1", **wrong)
+        make_plan(suite(CPU, blocks=blocks), hosts(2), seed="1", **wrong)
+
+
+def test_without_a_number_of_blocks_a_benchmark_has_its_pilot() -> None:
+    asked = replace(suite(replace(CPU, precision=0.01), PRIMES), blocks=None)
+    plan = make_plan(asked, hosts(1), seed="1")
+    assert [block.index for block in plan.rounds[0].tracks[0].blocks] == list(range(10))
+    assert [item.name for item in plan.undecided()] == ["cpu-1"]
+
+
+@pytest.mark.parametrize("benchmark", [CPU, STREAM])
+@pytest.mark.parametrize("width", [None, 1])
+def test_a_grown_plan_has_the_blocks_of_one_that_was_so_long_from_the_start(
+    benchmark: Benchmark, width: int | None
+) -> None:
+    machines = hosts(5, h1="a", h2="a")
+    pilot, whole = (
+        make_plan(suite(benchmark, PRIMES, blocks=blocks), machines, seed="söed", max_parallel_pairs=width)
+        for blocks in (3, 8)
+    )
+    plan = grown(pilot, Decision(benchmark.name, 8, 8, "so"))
+    own = [block for block in plan.blocks() if block.benchmark == benchmark.name]
+    assert Counter(own) == Counter(b for b in whole.blocks() if b.benchmark == benchmark.name)
+    assert plan.rounds[: len(pilot.rounds)] == pilot.rounds
+    added = plan.rounds[len(pilot.rounds) :]
+    before = [round_ for round_ in pilot.rounds if round_.tracks[0].blocks[0].benchmark == benchmark.name]
+    assert [[set(targets(track)) for track in round_.tracks] for round_ in added] == [
+        [set(targets(track)) for track in round_.tracks] for round_ in before
+    ]
+    assert [block for block in plan.blocks() if block.benchmark == "cpu-2"] == [
+        block for block in pilot.blocks() if block.benchmark == "cpu-2"
+    ]
+
+
+def test_a_plan_grows_by_nothing_when_the_pilot_is_enough() -> None:
+    pilot = make_plan(suite(replace(CPU, precision=0.01)), hosts(2), seed="1")
+    decision = Decision("cpu-1", 3, 1, "the pilot is enough")
+    plan = grown(pilot, decision)
+    assert plan.rounds == pilot.rounds
+    assert (plan.decisions, plan.undecided()) == ((decision,), ())
+
+
+def test_a_grown_plan_survives_json_exactly() -> None:
+    pilot = make_plan(suite(replace(CPU, precision=0.01), STREAM), hosts(3), seed="1")
+    plan = grown(pilot, Decision("cpu-1", 5, None, "±1 %"))
+    assert plan_from_json(plan_to_json(plan)) == plan
+
+
+def test_a_plan_without_decisions_is_of_an_older_version_and_read() -> None:
+    plan = make_plan(suite(CPU), hosts(1), seed="1")
+    content = json.loads(plan_to_json(plan))
+    del content["plan"]["decisions"]
+    for item in content["plan"]["benchmarks"]:
+        del item["precision"]
+    assert plan_from_json(json.dumps(content)) == plan
 
 
 def test_estimate_is_the_longest_track_of_each_round() -> None:

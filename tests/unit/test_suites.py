@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_built_in_suites(name: str, scope: str, workload: str) -> None:
     assert suite.description
     assert suite.baseline == "native"
     assert suite.environments == (CATALOGUE["native"], CATALOGUE["container"])
-    assert suite.blocks == 10
+    assert suite.blocks is None
     assert {benchmark.scope for benchmark in suite.benchmarks} == {scope}
     assert {benchmark.workload for benchmark in suite.benchmarks} == {workload}
     assert {item.parameters.get("time_s", 10) for item in suite.benchmarks} == {10}
@@ -152,7 +153,7 @@ def test_own_container_is_stock_where_it_says_nothing(tmp_path: Path) -> None:
 def test_what_the_file_may_leave_out(tmp_path: Path) -> None:
     text = '[suite]\n[[benchmark]]\nname = "a"\nworkload = "sysbench"\n'
     suite = load_suite(write(tmp_path, text, "least.toml"))
-    assert (suite.name, suite.description, suite.baseline, suite.blocks) == ("least", "", "native", 10)
+    assert (suite.name, suite.description, suite.baseline, suite.blocks) == ("least", "", "native", None)
     assert [environment.name for environment in suite.environments] == ["native", "container"]
     assert parameters(suite, "a")["cpu_max_prime"] == 10000
 
@@ -183,7 +184,77 @@ def test_unknown_environment_of_the_command_line() -> None:
     assert "did you mean container" in str(caught.value.hint)
 
 
+def test_a_suite_that_names_neither_blocks_nor_precision_takes_what_is_usual() -> None:
+    assert {item.precision for item in load_suite("cpu").benchmarks} == {0.01}
+    assert {item.precision for item in load_suite("memory").benchmarks} == {0.01}
+    assert {item.precision for item in load_suite("net").benchmarks} == {0.02}
+    assert {item.precision for item in load_suite("startup").benchmarks} == {0.05}
+
+
+def test_storage_is_as_precise_as_the_network(tmp_path: Path) -> None:
+    text = '[suite]\n[[benchmark]]\nname = "a"\nworkload = "sysbench"\nparameters = { test = "fileio" }\n'
+    (found,) = load_suite(write(tmp_path, text)).benchmarks
+    assert found.precision == 0.02
+
+
+def test_a_suite_with_blocks_has_no_precision(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, OWN))
+    assert suite.blocks == 3
+    assert {item.precision for item in suite.benchmarks} == {None}
+
+
+def test_precision_of_a_suite_and_of_a_benchmark(tmp_path: Path) -> None:
+    text = OWN.replace("blocks = 3", 'precision = "3%"').replace(
+        'name = "locks"', 'name = "locks"\nprecision = "0.5 %"'
+    )
+    suite = load_suite(write(tmp_path, text))
+    assert suite.blocks is None
+    assert {item.name: item.precision for item in suite.benchmarks} == {"primes": 0.03, "locks": 0.005}
+
+
+def test_precision_of_the_command_line_is_for_all(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, OWN), precision="1.5%")
+    assert suite.blocks is None
+    assert {item.precision for item in suite.benchmarks} == {0.015}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0", "cannot be '0'"),
+        ("0%", "not between"),
+        ("0.00%", "not between"),
+        ("200%", "not between"),
+        ("51 %", "not between"),
+        ("-1%", "cannot be"),
+        ("1", "cannot be"),
+        ("0.01", "cannot be"),
+        ("nan%", "cannot be"),
+        ("1e2%", "cannot be"),
+        ("one percent", "cannot be"),
+        ("", "cannot be ''"),
+        ("%", "cannot be '%'"),
+    ],
+)
+def test_a_precision_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message) if "'" in message else message) as caught:
+        load_suite("cpu", precision=text)
+    assert caught.value.exit_code == 2
+    assert caught.value.where == "--precision"
+    assert "1%" in str(caught.value.hint)
+
+
+def test_blocks_and_precision_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--blocks and --precision exclude each other"):
+        load_suite("cpu", blocks=10, precision="1%")
+
+
+def test_other_precision_is_the_same_benchmark() -> None:
+    assert load_suite("cpu", precision="3%").benchmarks[0].key == load_suite("cpu").benchmarks[0].key
+
+
 def test_blocks_of_the_command_line() -> None:
+    assert {item.precision for item in load_suite("cpu", blocks=2).benchmarks} == {None}
     assert load_suite("cpu", blocks=2).blocks == 2
     with pytest.raises(UsageError, match="at least 1 block"):
         load_suite("cpu", blocks=0)

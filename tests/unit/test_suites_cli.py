@@ -36,7 +36,8 @@ def test_suites_are_listed_with_those_of_the_project(tmp_path: Path) -> None:
     found = {row["name"]: row for row in rows("--project", str(tmp_path), "suites")}
     assert list(found)[-1] == "own"
     assert {"cpu", "memory", "net", "parity"} < set(found)
-    assert found["own"]["blocks"] == 4
+    assert (found["own"]["blocks"], found["own"]["precision"]) == (4, None)
+    assert (found["net"]["blocks"], found["net"]["precision"]) == (None, "±2 %")
     assert found["own"]["source"] == str(tmp_path / "suites" / "own.toml")
     assert found["net"]["environments"] == "native, container"
 
@@ -48,7 +49,8 @@ def test_one_suite_shows_its_benchmarks_with_all_parameters() -> None:
     assert found["tcp-rr"]["parameters"]["response_bytes"] == 1
     assert found["tcp-rr"]["headline"] == "transactions_per_second (transactions/s)"
     text = run("suites", "net")
-    assert "environments: native, container; baseline: native; blocks: 10" in text
+    assert "environments: native, container; baseline: native; blocks: as many as the precision needs" in text
+    assert {row["precision_percent"] for row in found.values()} == {2.0}
 
 
 def test_one_suite_by_its_file(tmp_path: Path) -> None:

@@ -40,6 +40,27 @@ def refusal(folder: Path, text: str | bytes) -> tuple[str, str, str]:
         (HEAD + "blocks = 10.0\n" + BENCHMARK, "must be a whole number", "my.toml: [suite]", ""),
         (HEAD + "blocks = true\n" + BENCHMARK, "must be a whole number", "my.toml: [suite]", ""),
         (HEAD + "blocks = 0\n" + BENCHMARK, "must be at least 1", "my.toml: [suite]", ""),
+        (HEAD + "precision = 1\n" + BENCHMARK, "precision = 1: it must be a text", "my.toml: [suite]", ""),
+        (HEAD + 'precision = "1"\n' + BENCHMARK, "cannot be '1'", "my.toml: [suite]", "such as 1%"),
+        (HEAD + 'precision = "0%"\n' + BENCHMARK, "0% is not between", "my.toml: [suite]", "such as 1%"),
+        (
+            HEAD + 'blocks = 10\nprecision = "1%"\n' + BENCHMARK,
+            "does not go with blocks = 10",
+            "my.toml: [suite]",
+            "leave one of them out",
+        ),
+        (
+            HEAD + "blocks = 10\n" + BENCHMARK + 'precision = "1%"\n',
+            "does not go with blocks = 10",
+            "my.toml: [[benchmark]] 1 (a)",
+            "leave one of them out",
+        ),
+        (
+            HEAD + BENCHMARK + 'precision = "200%"\n',
+            "200% is not between",
+            "my.toml: [[benchmark]] 1 (a)",
+            "such as 1%",
+        ),
         (HEAD + "description = []\n" + BENCHMARK, "must be a text", "my.toml: [suite]", ""),
         # environments
         (HEAD + 'environments = "native"\n' + BENCHMARK, "must be a list of texts", "my.toml: [suite]", ""),

@@ -85,6 +85,7 @@ bench: provisioned
 .PHONY: bench-stats
 bench-stats: venv
 	@$(STEP) "Simulate with known truth" "3 min" .venv/bin/python -m tests.bench.bench_stats
+	@$(STEP) "Judge a large fleet" "10 s" .venv/bin/python -m tests.bench.bench_analysis
 	@$(STEP) "Compare with what peers computed, traps excepted" "10 s" \
 	    .venv/bin/python -m pytest -q -rA tests/unit/test_stats_vectors.py
 

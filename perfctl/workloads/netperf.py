@@ -58,17 +58,18 @@ _RATE = Metric(
 )
 
 _LATENCIES = tuple(
-    (Metric(f"latency_{name}", "us", direction, description), f"{key}_LATENCY")
-    for name, key, direction, description in (
-        ("min", "MIN", Direction.LOWER, "the fastest transaction, in whole us"),
-        ("mean", "MEAN", Direction.LOWER, "mean time of a transaction"),
-        ("p50", "P50", Direction.LOWER, f"median time of a transaction, {_BINS}"),
-        ("p90", "P90", Direction.LOWER, f"90th percentile, {_BINS}"),
-        ("p99", "P99", Direction.LOWER, f"99th percentile, {_BINS}"),
-        ("max", "MAX", Direction.LOWER, "the slowest transaction, in whole us"),
-        ("stddev", "STDDEV", Direction.NEUTRAL, "standard deviation of the times"),
+    (Metric(f"latency_{name}", "us", direction, description, resolution=bins, step=step), f"{key}_LATENCY")
+    for name, key, direction, bins, step, description in (
+        ("min", "MIN", Direction.LOWER, None, 1.0, "the fastest transaction, in whole us"),
+        ("mean", "MEAN", Direction.LOWER, None, 0.01, "mean time of a transaction"),
+        ("p50", "P50", Direction.LOWER, 0.1, 1.0, f"median time of a transaction, {_BINS}"),
+        ("p90", "P90", Direction.LOWER, 0.1, 1.0, f"90th percentile, {_BINS}"),
+        ("p99", "P99", Direction.LOWER, 0.1, 1.0, f"99th percentile, {_BINS}"),
+        ("max", "MAX", Direction.LOWER, None, 1.0, "the slowest transaction, in whole us"),
+        ("stddev", "STDDEV", Direction.NEUTRAL, None, 0.01, "standard deviation of the times"),
     )
 )
+"""A bin is at most a tenth of what is in it (10 us at 100 us)."""
 
 _UDP = (
     (_THROUGHPUT, "REMOTE_RECV_THROUGHPUT"),

@@ -8,6 +8,7 @@ docs/facts.md has the table and the format.
     counters before, after  --judge_validity()-->  Validity     does this invocation count?
     Fingerprint             --judge_host()------>  Preflight    is this host fit to be measured?
     value, Bound            --judge_bound()----->  Finding      can this value be true?
+    all of an invocation    --assess()---------->  Assessment   both, as the database keeps them
 
 They judge by rules that are fixed beforehand; docs/validity.md has every rule and its limits.
 """
@@ -18,6 +19,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Values, assess
 from perfctl.facts.bounds import (
     Bound,
     claimed_bytes,
@@ -82,21 +84,28 @@ __all__ = [
     "PREFLIGHT",
     "REGISTRY",
     "VALIDITY",
+    "Assessment",
     "Bound",
+    "Case",
+    "Claim",
     "CounterDelta",
     "DiskDelta",
     "Expected",
     "FactChange",
     "FactSpec",
     "Finding",
+    "Limits",
     "LinkDelta",
     "Preflight",
+    "Reading",
     "Rule",
     "Severity",
     "Thresholds",
     "Unjudged",
     "Validity",
+    "Values",
     "Verdict",
+    "assess",
     "claimed_bytes",
     "device_bytes",
     "diff",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -39,6 +40,8 @@ class Finding:
     limit: float
     sentence: str
     hint: str = ""
+    metric: str = ""
+    """The one whose value it is about; '' for all of the invocation, or the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,16 @@ class Thresholds:
                 raise UsageError(f"the limit of {name} must be a number of {rule.unit}, not {value}")
         other = replace(rule, mild=mild, severe=severe)
         return Thresholds(tuple(other if item is rule else item for item in self.rules))
+
+    def with_limits(self, limits: Mapping[str, Sequence[float | None]]) -> Thresholds:
+        """Return these rules with the limits that `limits()` gave; what is not in them stays as it is."""
+        kept = [
+            replace(rule, mild=limits[rule.name][0], severe=limits[rule.name][1])
+            if rule.name in limits
+            else rule
+            for rule in self.rules
+        ]
+        return Thresholds(tuple(kept))
 
     def limits(self) -> dict[str, tuple[float | None, float | None]]:
         """Return rule -> its two limits: what is stored with a run."""

@@ -72,3 +72,7 @@ class InvocationRecord:
     """'kvm' or 'tcg' when it ran in a guest. Values of different accelerators are never compared."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     """What else is kept of it, by name: 'console', 'domain_xml', 'host_view'."""
+    validity: str | None = None
+    """'valid', 'flagged' or 'invalid' by the counters around it; None where nobody judged."""
+    validity_json: str | None = None
+    """What was found, what could not be judged, and what the verdict rests on; None as `validity` is."""

@@ -7,6 +7,7 @@
     store.py         the door: Store, open_store
     recording.py     what is written      reading.py   what is read      lease.py   who holds which host
     omissions.py     what gave no value, and why
+    judged.py        whether executions count
     history.py       over many runs      evidence.py     what a value was read from
     series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
     connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
+from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission
 from perfctl.store.query import NamedQuery, named_queries, named_query, query
 from perfctl.store.records import (
@@ -67,6 +69,7 @@ __all__ = [
     "StoredEnvironment",
     "StoredEvent",
     "Upgrade",
+    "ValidityCount",
     "backup",
     "check",
     "database_info",

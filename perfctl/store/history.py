@@ -170,7 +170,11 @@ def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: s
             " ORDER BY taken_at DESC, environment_snapshot_id DESC",
             (run_id, host, environment),
         ).fetchone()
-    static, dynamic = row or ("[]", "[]")
+    return fingerprint_of(*(row or ("[]", "[]")))
+
+
+def fingerprint_of(static: str, dynamic: str) -> Fingerprint:
+    """Return the facts of a fingerprint's and a snapshot's JSON."""
     return Fingerprint(
         tuple(
             Fact(name, FactState(state), value, is_static)

@@ -179,7 +179,8 @@ def find_invocation(connection: sqlite3.Connection, run_id: str, wanted: str) ->
 
 _DETAIL = (
     *("invocation_id", "run_id", "benchmark", "target", "environment", "accelerator", "block", "attempt"),
-    *("replicate", "status", "reason", "detail", "exit_code", "started", "duration_s", "fingerprint_id"),
+    *("replicate", "status", "reason", "validity", "detail", "exit_code", "started", "duration_s"),
+    "fingerprint_id",
 )
 
 
@@ -254,7 +255,7 @@ ORDER BY run_benchmark.position, block.target, block_index
 """
 
 _VALUES = """
-SELECT block_id, position, metric_pk, environment_id, replicate, value, accelerator
+SELECT block_id, position, metric_pk, environment_id, replicate, value, accelerator, validity
 FROM block
 JOIN invocation USING (block_id)
 JOIN invocation_metric USING (invocation_pk)
@@ -273,14 +274,14 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
     metrics = metrics_by_number(connection)
     environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
     # Names and order come from small tables: joining and sorting them in SQL takes three times as long.
-    values: dict[str, list[tuple[int, int, str, int, float, str | None]]] = defaultdict(list)
+    values: dict[str, list[tuple[int, int, str, int, float, str | None, str | None]]] = defaultdict(list)
     for block_id, *value in connection.execute(_VALUES, (run_id,)):
         values[block_id].append(tuple(value))
     ranks = {pk: rank for rank, pk in enumerate(metrics)}
     found = []
     for block_id, benchmark, host, peer, index in connection.execute(_BLOCKS_TO_COMPARE, (run_id,)):
         target = Target(host, peer)
-        for _, metric, environment, replicate, value, accelerator in sorted(
+        for _, metric, environment, replicate, value, accelerator, validity in sorted(
             values[block_id], key=lambda row: (row[0], ranks[row[1]])
         ):
             found.append(
@@ -293,6 +294,7 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
                     replicate,
                     value,
                     accelerator,
+                    validity,
                 )
             )
     return found

@@ -41,6 +41,7 @@ class RunHeader:
     command: tuple[str, ...]
     perfctl_version: str
     inventory: tuple[str, ...]
+    thresholds_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def insert_run(connection: sqlite3.Connection, header: RunHeader, plan: Plan, ho
         "perfctl_version": header.perfctl_version,
         "status": "running",
         "started_at": time.time(),
+        "thresholds_json": header.thresholds_json,
     }
     _insert(connection, "run", run)
     for host in hosts:
@@ -300,6 +302,8 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "host_ended_ns": record.host_ended_ns,
         "fingerprint_id": record.fingerprint_id,
         "accelerator": record.accelerator,
+        "validity": record.validity,
+        "validity_json": record.validity_json,
     }
     for name, output in prepared.outputs.items():
         row[f"{name}_sha256"] = artifact.insert(connection, output)

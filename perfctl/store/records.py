@@ -95,6 +95,7 @@ class InvocationDetail:
     replicate: int
     status: Status
     reason: Reason | None
+    validity: str | None
     detail: str
     exit_code: int | None
     started: str

@@ -1,4 +1,4 @@
-"""Raw outputs read again: samples, status and reason as today's parsers see them."""
+"""Raw outputs read again: samples, status and reason as today's parsers see them, and validity."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from perfctl.errors import DataError, OutputError
+from perfctl.facts import Assessment, Limits, Reading, assess
 from perfctl.model import Reason, Status
-from perfctl.store import artifact, recording
+from perfctl.store import artifact, judged, recording
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
 from perfctl.workloads import WORKLOADS
@@ -17,7 +18,7 @@ _FROM_PARSING = (Reason.UNPARSABLE, Reason.MISSING_METRIC, Reason.UNIT_MISMATCH)
 """Reasons that a parser gave. Other failures are no matter of reading."""
 
 _INVOCATIONS = f"""
-SELECT invocation_pk, block_id, workload, parameters_json, stdout_sha256
+SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256
 FROM invocation JOIN block USING (block_id) JOIN benchmark USING (benchmark_id)
 WHERE stdout_sha256 IS NOT NULL
     AND (invocation.status = 'ok' OR reason IN ({", ".join(repr(reason.value) for reason in _FROM_PARSING)}))
@@ -39,13 +40,17 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
     changed = unknown = 0
     blocks = set()
     rows = connection.execute(_INVOCATIONS, (run_id,)).fetchall()
-    for invocation_pk, block_id, workload, parameters, sha256 in rows:
+    limits: dict[str, Limits] = {}
+    for invocation_pk, block_id, of_run, workload, parameters, sha256 in rows:
         if workload not in WORKLOADS:
             unknown += 1
             continue
         parsed = _parse(workload, json.loads(parameters), artifact.read(connection, sha256))
         before = _state(connection, invocation_pk)
         _replace(connection, invocation_pk, workload, parsed)
+        if of_run not in limits:
+            limits[of_run] = Limits.from_json(judged.thresholds_json(connection, of_run))
+        _judge_again(connection, invocation_pk, parsed, limits[of_run])
         if _state(connection, invocation_pk) != before:
             changed += 1
             blocks.add(block_id)
@@ -79,12 +84,35 @@ def _replace(connection: sqlite3.Connection, invocation_pk: int, workload: str, 
     )
 
 
+def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Parsed, limits: Limits) -> None:
+    """Judge by the counters and the case that were kept, and by the limits that the run was given."""
+    verdict, text, started_ns, ended_ns, *hashes = connection.execute(
+        "SELECT validity, validity_json, host_started_ns, host_ended_ns, counters_before_sha256,"
+        " counters_after_sha256 FROM invocation WHERE invocation_pk = ?",
+        (invocation_pk,),
+    ).fetchone()
+    if verdict is None:
+        return
+    before, after = (b"" if sha256 is None else artifact.read(connection, sha256) for sha256 in hashes)
+    values = {}
+    for one in parsed.series:
+        value = one.summary().value
+        if value is not None:
+            values[one.metric.name] = (value, one.metric.unit)
+    case = Assessment.from_json(verdict, text).case
+    again = assess(Reading(before, after, started_ns, ended_ns), case, values, limits.validity)
+    connection.execute(
+        "UPDATE invocation SET validity = ?, validity_json = ? WHERE invocation_pk = ?",
+        (again.validity.verdict.value, again.to_json(), invocation_pk),
+    )
+
+
 def _state(connection: sqlite3.Connection, invocation_pk: int) -> list[tuple[object, ...]]:
     """Return all that reading the output again may change."""
     return [
         row
         for sql in (
-            "SELECT status, reason FROM invocation WHERE invocation_pk = ?",
+            "SELECT status, reason, validity, validity_json FROM invocation WHERE invocation_pk = ?",
             "SELECT * FROM sample WHERE invocation_pk = ?",
             "SELECT * FROM series WHERE invocation_pk = ?",
         )

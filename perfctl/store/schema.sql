@@ -87,6 +87,7 @@ CREATE TABLE run (
 	status TEXT NOT NULL,
 	started_at REAL NOT NULL,
 	ended_at REAL,
+	thresholds_json TEXT,
 	CONSTRAINT pk_run PRIMARY KEY (run_id),
 	CONSTRAINT ck_run_status CHECK (status IN ('running', 'complete', 'partial', 'interrupted'))
 )
@@ -233,10 +234,14 @@ CREATE TABLE invocation (
 	counters_after_sha256 TEXT,
 	fingerprint_id TEXT,
 	accelerator TEXT,
+	validity TEXT,
+	validity_json TEXT,
 	CONSTRAINT pk_invocation PRIMARY KEY (invocation_pk),
 	CONSTRAINT ck_invocation_status CHECK (status IN ('ok', 'failed', 'skipped', 'interrupted')),
 	CONSTRAINT ck_invocation_reason CHECK ((status = 'ok') = (reason IS NULL)),
 	CONSTRAINT ck_invocation_accelerator CHECK (accelerator IN ('kvm', 'tcg')),
+	CONSTRAINT ck_invocation_validity CHECK (validity IN ('valid', 'flagged', 'invalid')),
+	CONSTRAINT ck_invocation_validity_json CHECK ((validity IS NULL) = (validity_json IS NULL)),
 	CONSTRAINT uq_invocation_invocation_id UNIQUE (invocation_id),
 	CONSTRAINT uq_invocation_block_id_environment_id_replicate UNIQUE (block_id, environment_id, replicate),
 	CONSTRAINT fk_invocation_block_id_block FOREIGN KEY(block_id) REFERENCES block (block_id),

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from perfctl.errors import DatabaseUnavailable, UsageError
+from perfctl.facts import Assessment
 from perfctl.model import (
     Block,
     Fingerprint,
@@ -22,10 +23,22 @@ from perfctl.model import (
     Plan,
     Sample,
 )
-from perfctl.store import artifact, derived, evidence, history, lease, reading, recording, schema, series
+from perfctl.store import (
+    artifact,
+    derived,
+    evidence,
+    history,
+    judged,
+    lease,
+    reading,
+    recording,
+    schema,
+    series,
+)
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
+from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
     BlockState,
@@ -111,9 +124,15 @@ class Store:
         command: Sequence[str],
         perfctl_version: str,
         inventory: Sequence[str],
+        thresholds_json: str | None = None,
     ) -> None:
-        """Store a new run with status 'running', and its plan, hosts, environments and benchmarks."""
-        header = recording.RunHeader(run_id, plan_json, tuple(command), perfctl_version, tuple(inventory))
+        """Store a new run with status 'running', and its plan, hosts, environments and benchmarks.
+
+        `thresholds_json` is what `facts.Limits` writes: the limits that it will be held to.
+        """
+        header = recording.RunHeader(
+            run_id, plan_json, tuple(command), perfctl_version, tuple(inventory), thresholds_json
+        )
         self._write(lambda connection: recording.insert_run(connection, header, plan, hosts))
 
     def reopen_run(self, run_id: str) -> None:
@@ -251,6 +270,26 @@ class Store:
         with self._reading() as connection:
             return omissions(connection, reading.find_run(connection, run))
 
+    def validity_counts(self, run: str) -> tuple[ValidityCount, ...]:
+        """Return how many ok executions of each environment count, and which rules the others crossed."""
+        with self._reading() as connection:
+            return judged.validity_counts(connection, reading.find_run(connection, run))
+
+    def artefacts(self, run: str) -> judged.Artefacts:
+        """Return why values lie above what the hardware has, by benchmark, metric, target and environment."""
+        with self._reading() as connection:
+            return judged.artefacts(connection, reading.find_run(connection, run))
+
+    def thresholds_json(self, run: str) -> str | None:
+        """Return the limits as `begin_run` was given them, for `facts.Limits.from_json`."""
+        with self._reading() as connection:
+            return judged.thresholds_json(connection, reading.find_run(connection, run))
+
+    def previous_facts(self, run_id: str, host: str) -> Fingerprint | None:
+        """Return the facts of a run's host as last seen: after another run or in this one; None if never."""
+        with self._reading() as connection:
+            return judged.previous_facts(connection, run_id, host)
+
     def digests(self, run: str) -> dict[tuple[str, str], dict[str, str]]:
         """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""
         with self._reading() as connection:
@@ -272,6 +311,11 @@ class Store:
         """Return all samples of `metric` of one execution, in order, warm-up included."""
         with self._reading() as connection:
             return evidence.values_of(connection, invocation_id, metric)
+
+    def assessment(self, invocation_id: str) -> Assessment | None:
+        """Return whether an execution (its full id) counts, and why; None where nobody judged."""
+        with self._reading() as connection:
+            return judged.assessment(connection, invocation_id)
 
     def artifact(self, sha256: str) -> bytes:
         """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""

@@ -21,7 +21,14 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConst
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BLOB, INTEGER, REAL, TEXT
 
-from perfctl.store.schema import ACCELERATORS, BLOCK_STATUSES, INVOCATION_STATUSES, OUTPUTS, RUN_STATUSES
+from perfctl.store.schema import (
+    ACCELERATORS,
+    BLOCK_STATUSES,
+    INVOCATION_STATUSES,
+    OUTPUTS,
+    RUN_STATUSES,
+    VALIDITIES,
+)
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -45,7 +52,7 @@ class Table(DeclarativeBase):
 
 
 class Run(Table):
-    """One execution of a suite."""
+    """One execution of a suite. `thresholds_json` are the limits of the rules that it is held to."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -64,6 +71,7 @@ class Run(Table):
     status: Mapped[str]
     started_at: Mapped[float]
     ended_at: Mapped[float | None]
+    thresholds_json: Mapped[str | None]
 
 
 class Host(Table):
@@ -236,13 +244,19 @@ class Artifact(Table):
 
 
 class Invocation(Table):
-    """One execution. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL)."""
+    """One execution. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL).
+
+    `validity` is the verdict by the counters around it (NULL: nobody judged), `validity_json` what was found,
+    which rules could not be judged, and what else the verdict rests on.
+    """
 
     __tablename__ = "invocation"
     __table_args__ = (
         CheckConstraint(_one_of("status", INVOCATION_STATUSES), name="status"),
         CheckConstraint("(status = 'ok') = (reason IS NULL)", name="reason"),
         CheckConstraint(_one_of("accelerator", ACCELERATORS), name="accelerator"),
+        CheckConstraint(_one_of("validity", VALIDITIES), name="validity"),
+        CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
         UniqueConstraint("invocation_id"),
         UniqueConstraint("block_id", "environment_id", "replicate"),
         {"sqlite_strict": True},
@@ -267,6 +281,8 @@ class Invocation(Table):
     counters_after_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
     fingerprint_id: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.fingerprint_id"))
     accelerator: Mapped[str | None]
+    validity: Mapped[str | None]
+    validity_json: Mapped[str | None]
 
 
 class InvocationArtifact(Table):

@@ -51,6 +51,7 @@ SELECT
     invocation.position,
     invocation.status,
     invocation.reason,
+    invocation.validity,
     invocation.detail,
     invocation.exit_code,
     strftime('%Y-%m-%dT%H:%M:%SZ', invocation.started_at, 'unixepoch') AS started,
@@ -67,6 +68,30 @@ JOIN environment ON environment.environment_id = invocation.environment_id
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id;
 
+CREATE VIEW v_finding AS
+SELECT
+    block.run_id,
+    invocation.invocation_id,
+    block.benchmark,
+    block.target,
+    environment.name AS environment,
+    block.block_index AS block,
+    block.attempt,
+    block.status AS block_status,
+    invocation.replicate,
+    invocation.validity,
+    json_extract(finding.value, '$.rule') AS rule,
+    json_extract(finding.value, '$.severity') AS severity,
+    nullif(json_extract(finding.value, '$.metric'), '') AS metric,
+    json_extract(finding.value, '$.seen') AS seen,
+    json_extract(finding.value, '$.limit') AS threshold,
+    json_extract(finding.value, '$.unit') AS unit,
+    json_extract(finding.value, '$.sentence') AS sentence
+FROM invocation
+JOIN block ON block.block_id = invocation.block_id
+JOIN environment ON environment.environment_id = invocation.environment_id
+JOIN json_each(invocation.validity_json, '$.findings') AS finding;
+
 CREATE VIEW v_value AS
 SELECT
     invocation.invocation_id,
@@ -80,6 +105,7 @@ SELECT
     block.status AS block_status,
     invocation.replicate,
     invocation.status,
+    invocation.validity,
     metric.name AS metric,
     metric.unit,
     metric.direction,

@@ -195,7 +195,7 @@ def test_a_query_without_end_is_stopped(store):
 
 def test_every_named_query_describes_itself_and_runs(store, run_id):
     names = [named.name for named in named_queries()]
-    assert names == ["drift", "failures", "overhead", "samples-per-run", "slowest"]
+    assert names == ["drift", "failures", "overhead", "samples-per-run", "slowest", "validity"]
     for named in named_queries():
         assert len(named.description) > 20
         assert len(query(store, named.sql).columns) > 4

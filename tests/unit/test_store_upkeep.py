@@ -244,8 +244,8 @@ NEXT_MIGRATION = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -267,7 +267,7 @@ def next_scripts(tmp_path):
     def make(extra: str = "pass") -> Path:
         scripts: Path = tmp_path / "migrations"
         shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0003_next.py").write_text(NEXT_MIGRATION.replace("EXTRA", extra))
+        (scripts / "versions" / "0004_next.py").write_text(NEXT_MIGRATION.replace("EXTRA", extra))
         return scripts
 
     return make
@@ -277,7 +277,7 @@ def test_a_migration_that_rebuilds_parents_keeps_every_row(filled, next_scripts)
     before = dump(filled)
     migrate(filled, scripts=next_scripts())
     after = dump(filled)
-    assert after["alembic_version"] == [("0003",)]
+    assert after["alembic_version"] == [("0004",)]
     assert [row[:-1] for row in after["run"]] == before["run"]
     assert [row[:-1] for row in after["invocation"]] == before["invocation"]
     for name in before.keys() - {"alembic_version", "run", "invocation"}:
@@ -309,15 +309,15 @@ def test_a_migration_that_fails_changes_nothing(filled, next_scripts, extra, err
 def test_upgrade_makes_a_backup_first(filled, next_scripts, monkeypatch):
     scripts = next_scripts()
     before = dump(filled)
-    monkeypatch.setattr(schema, "REVISION", "0003")
+    monkeypatch.setattr(schema, "REVISION", "0004")
     monkeypatch.setattr("perfctl.store.migration.MIGRATIONS", scripts)
-    with pytest.raises(SchemaMismatch, match="0002"):
+    with pytest.raises(SchemaMismatch, match="0003"):
         open_store(filled)
     done = upgrade(filled)
-    assert (done.before, done.after) == ("0002", "0003")
+    assert (done.before, done.after) == ("0003", "0004")
     assert done.backup is not None
     assert dump(done.backup) == before
-    assert dump(filled)["alembic_version"] == [("0003",)]
+    assert dump(filled)["alembic_version"] == [("0004",)]
     assert upgrade(filled).backup is None
 
 
@@ -350,7 +350,8 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     after = dump(of_0001)
     assert after.pop("alembic_version") == [(schema.REVISION,)]
     assert after.pop("invocation_artifact") == []
-    assert after.pop("invocation") == [(*row, None) for row in before.pop("invocation")]
+    assert after.pop("invocation") == [(*row, None, None, None) for row in before.pop("invocation")]
+    assert after.pop("run") == [(*row, None) for row in before.pop("run")]
     assert after.pop("metric") == [(*row, 0) for row in before.pop("metric")]
     before.pop("alembic_version")
     assert after == before

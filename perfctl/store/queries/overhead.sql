@@ -31,6 +31,8 @@ JOIN v_value AS leg
     AND leg.unit = base.unit
 WHERE base.status = 'ok'
     AND leg.status = 'ok'
+    AND base.validity IS NOT 'invalid'
+    AND leg.validity IS NOT 'invalid'
     AND base.block_status = 'complete'
     AND base.value > 0
     AND leg.environment <> run.baseline

@@ -1,0 +1,151 @@
+"""One invocation judged as a whole, and all that the database keeps of it, so that it can be judged again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from perfctl.facts.bounds import Bound, claimed_bytes, device_bytes, judge_bound
+from perfctl.facts.counters import CounterDelta, parse_counters
+from perfctl.facts.finding import Finding, Severity, Thresholds, Unjudged
+from perfctl.facts.preflight import PREFLIGHT
+from perfctl.facts.thresholds import VALIDITY, Expected
+from perfctl.facts.validity import Validity, Verdict, judge_validity
+from perfctl.model import canonical_json
+
+Values = Mapping[str, tuple[float, str]]
+"""Metric -> the invocation's value and its unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rate of data that must have crossed one of the host's interfaces."""
+
+    rate: str
+    """The metric of the payload per second."""
+    time: str
+    """The metric of the seconds that the rate is the mean of."""
+    direction: Literal["sent", "received"]
+    interface: str
+    line_rate: Bound | None
+    """What the wire carries, where one is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What an invocation is judged by, beside its counters, its values and the limits."""
+
+    expected: Expected
+    own_cpu_us: int | None = None
+    """The CPU time of the benchmark's own tasks where it is known otherwise than by the counters."""
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The texts of the counters before and after, and CLOCK_MONOTONIC of the start and the end."""
+
+    before: bytes
+    after: bytes
+    started_ns: int | None
+    ended_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A verdict on an invocation, and the case it was made in."""
+
+    validity: Validity
+    case: Case
+
+    def to_json(self) -> str:
+        """Return what is kept beside the verdict: findings, rules not judged, and the case."""
+        expected = asdict(self.case.expected) | {"uses": sorted(self.case.expected.uses)}
+        case = {"expected": expected, "own_cpu_us": self.case.own_cpu_us}
+        return canonical_json(
+            {
+                "findings": [asdict(finding) for finding in self.validity.findings],
+                "unjudged": [asdict(item) for item in self.validity.unjudged],
+                "case": case | {"claims": [asdict(claim) for claim in self.case.claims]},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, verdict: str, text: str) -> Assessment:
+        """Return what `to_json` wrote; what a newer perfctl added to it is left out."""
+        content = json.loads(text)
+        findings = tuple(
+            replace(_made(Finding, item), severity=Severity(item["severity"])) for item in content["findings"]
+        )
+        unjudged = tuple(_made(Unjudged, item) for item in content["unjudged"])
+        case = content["case"]
+        expected = _made(Expected, case["expected"])
+        expected = replace(expected, uses=frozenset(expected.uses), interfaces=tuple(expected.interfaces))
+        claims = tuple(
+            replace(
+                _made(Claim, item), line_rate=_made(Bound, item["line_rate"]) if item["line_rate"] else None
+            )
+            for item in case["claims"]
+        )
+        return cls(Validity(Verdict(verdict), findings, unjudged), Case(expected, case["own_cpu_us"], claims))
+
+
+def assess(reading: Reading, case: Case, values: Values, thresholds: Thresholds = VALIDITY) -> Assessment:
+    """Judge an invocation by the counters around it, and its values by what the hardware cannot exceed.
+
+    A value above a bound flags the invocation: it is not excluded, for its cause is not known.
+    """
+    validity = judge_validity(
+        reading.before,
+        reading.after,
+        started_ns=reading.started_ns,
+        ended_ns=reading.ended_ns,
+        expected=case.expected,
+        thresholds=thresholds,
+        own_cpu_us=case.own_cpu_us,
+    )
+    delta = parse_counters(reading.before, reading.after)
+    found = tuple(finding for claim in case.claims for finding in _judge_claim(claim, values, delta))
+    if found:
+        verdict = Verdict.FLAGGED if validity.verdict is Verdict.VALID else validity.verdict
+        validity = replace(validity, verdict=verdict, findings=(*validity.findings, *found))
+    return Assessment(validity, case)
+
+
+def _judge_claim(claim: Claim, values: Values, delta: CounterDelta) -> list[Finding]:
+    if claim.rate not in values:
+        return []
+    rate, unit = values[claim.rate]
+    found = [None if claim.line_rate is None else judge_bound(rate, unit, claim.line_rate)]
+    counted = device_bytes(delta, claim.interface, claim.direction)
+    if counted is not None and claim.time in values:
+        found.append(judge_bound(claimed_bytes(rate, unit, values[claim.time][0]), "bytes", counted))
+    return [replace(finding, metric=claim.rate) for finding in found if finding is not None]
+
+
+def _made(kind: type[Any], item: Mapping[str, Any]) -> Any:
+    names = {each.name for each in fields(kind)}
+    return kind(**{name: value for name, value in item.items() if name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a run is held to, fixed before it starts and kept with it."""
+
+    validity: Thresholds = field(default=VALIDITY)
+    preflight: Thresholds = field(default=PREFLIGHT)
+
+    def to_json(self) -> str:
+        """Return both tables' limits, by rule."""
+        return canonical_json({"validity": self.validity.limits(), "preflight": self.preflight.limits()})
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Limits:
+        """Return the limits of a run, those of this version for what it does not say (or says nothing of)."""
+        content = json.loads(text) if text else {}
+        return cls(
+            VALIDITY.with_limits(content.get("validity", {})),
+            PREFLIGHT.with_limits(content.get("preflight", {})),
+        )

@@ -1,0 +1,108 @@
+"""Whether executions count: verdicts, what was found, and what a host was like when it was last measured."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from perfctl.facts import Assessment
+from perfctl.model import Fingerprint, Target
+from perfctl.store.history import fingerprint_of
+
+Artefacts = dict[tuple[str, str, Target, str], tuple[str, ...]]
+"""(benchmark, metric, target, environment) -> why values of it lie above what the hardware has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityCount:
+    """How many executions of an environment that ended well count, by verdict.
+
+    `rules` are the rules that were crossed, with the number of executions, the most frequent first.
+    """
+
+    environment: str
+    valid: int
+    flagged: int
+    invalid: int
+    not_judged: int
+    rules: tuple[tuple[str, int], ...]
+
+
+_COUNTS = """
+SELECT
+    environment.name,
+    coalesce(sum(validity = 'valid'), 0),
+    coalesce(sum(validity = 'flagged'), 0),
+    coalesce(sum(validity = 'invalid'), 0),
+    coalesce(sum(validity IS NULL), 0)
+FROM invocation
+JOIN block USING (block_id)
+JOIN environment USING (environment_id)
+JOIN run_environment ON run_environment.run_id = block.run_id AND run_environment.name = environment.name
+WHERE block.run_id = ? AND invocation.status = 'ok'
+GROUP BY environment.name
+ORDER BY run_environment.position
+"""
+
+_RULES = """
+SELECT v_finding.environment, rule, count(DISTINCT invocation_id)
+FROM v_finding JOIN invocation USING (invocation_id)
+WHERE v_finding.run_id = ? AND status = 'ok'
+GROUP BY 1, 2 ORDER BY 3 DESC, 2
+"""
+
+
+def validity_counts(connection: sqlite3.Connection, run_id: str) -> tuple[ValidityCount, ...]:
+    """Return the counts of a run's environments in the plan's order."""
+    rules: dict[str, list[tuple[str, int]]] = {}
+    for environment, rule, count in connection.execute(_RULES, (run_id,)):
+        rules.setdefault(environment, []).append((rule, count))
+    rows = connection.execute(_COUNTS, (run_id,))
+    return tuple(
+        ValidityCount(name, valid, flagged, invalid, unjudged, tuple(rules.get(name, ())))
+        for name, valid, flagged, invalid, unjudged in rows
+    )
+
+
+def artefacts(connection: sqlite3.Connection, run_id: str) -> Artefacts:
+    """Return the sentences of a run about values that lie above a bound, each once."""
+    rows = connection.execute(
+        "SELECT v_finding.benchmark, metric, host.name, peer.name, environment, sentence FROM v_finding"
+        " JOIN invocation USING (invocation_id) JOIN block USING (block_id)"
+        " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
+        " WHERE v_finding.run_id = ? AND severity = 'likely artefact' AND invocation.status = 'ok'"
+        " ORDER BY invocation.started_at, invocation_id",
+        (run_id,),
+    )
+    found: Artefacts = {}
+    for benchmark, metric, host, peer, environment, sentence in rows:
+        key = (benchmark, metric, Target(host, peer), environment)
+        if sentence not in found.get(key, ()):
+            found[key] = (*found.get(key, ()), sentence)
+    return found
+
+
+def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
+    """Return the verdict on an execution and why, None where nobody judged."""
+    verdict, text = connection.execute(
+        "SELECT validity, validity_json FROM invocation WHERE invocation_id = ?", (invocation_id,)
+    ).fetchone()
+    return None if verdict is None else Assessment.from_json(verdict, text)
+
+
+def thresholds_json(connection: sqlite3.Connection, run_id: str) -> str | None:
+    """Return the limits that the run was begun with, None where it says nothing of them."""
+    (text,) = connection.execute("SELECT thresholds_json FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    return None if text is None else str(text)
+
+
+def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fingerprint | None:
+    """Return what a run's host was like when it was last seen: after another run, or in this one."""
+    row = connection.execute(
+        "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
+        " WHERE host_id = (SELECT host_id FROM run_host WHERE run_id = ?1 AND name = ?2)"
+        " AND (phase = 'after' OR run_id = ?1)"
+        " ORDER BY taken_at DESC, host_snapshot_id DESC LIMIT 1",
+        (run_id, host),
+    ).fetchone()
+    return None if row is None else fingerprint_of(*row)

@@ -1,0 +1,216 @@
+"""Verdicts in the database: kept with what they rest on, counted, read back, and made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perfctl.facts import (
+    VALIDITY,
+    Assessment,
+    Bound,
+    Case,
+    Claim,
+    Expected,
+    Limits,
+    Reading,
+    Severity,
+    Verdict,
+    assess,
+)
+from perfctl.model import Fact, FactState, Fingerprint, Target, new_id
+from perfctl.store import Reparsed, Store, ValidityCount, open_store, query
+from perfctl.workloads import WORKLOADS, resolve_parameters
+from tests.unit import store_cases as cases
+
+OUTPUT = (Path(__file__).parents[1] / "data" / "sysbench" / "cpu" / "stdout").read_bytes()
+PARAMETERS = resolve_parameters(WORKLOADS["sysbench"], {"test": "cpu"})
+WIRE = Bound("line_rate", 960.0, "Mbit/s", "the wire of eth1", 0.01, "look at the route")
+CLAIM = Claim("throughput", "elapsed_time", "sent", "eth1", WIRE)
+CASE = Case(Expected(cpus=1, parallelism=1, interfaces=("eth1",)), own_cpu_us=1_000_000, claims=(CLAIM,))
+
+
+def counters(steal: int, *, sent_bytes: int = 0) -> bytes:
+    """The counters of a host with one CPU, of which the hypervisor has kept so many ticks out of 1,000."""
+    ticks = f"100 0 0 {900 - steal} 0 0 0 {steal} 0 0" if sent_bytes else "0 0 0 0 0 0 0 0 0 0"
+    link = f"  eth1: 0 0 0 0 0 0 0 0 {sent_bytes} 10 0 0 0 0 0 0"
+    return f"==> /proc/stat <==\ncpu {ticks}\ncpu0 {ticks}\n==> /proc/net/dev <==\n{link}\n".encode()
+
+
+def judged(steal: int, rate: float = 900.0) -> Assessment:
+    """Judge an invocation that claims `rate` Mbit/s for ten seconds; the interface has sent 1.25 GB."""
+    reading = Reading(counters(0), counters(steal, sent_bytes=1_250_000_000), 0, 10**10)
+    return assess(reading, CASE, {"throughput": (rate, "Mbit/s"), "elapsed_time": (10.0, "s")})
+
+
+@pytest.mark.parametrize(
+    ("steal", "rate", "verdict", "rules"),
+    [
+        (0, 900.0, Verdict.VALID, []),
+        (50, 900.0, Verdict.FLAGGED, ["steal"]),
+        (200, 900.0, Verdict.INVALID, ["steal"]),
+        (0, 980.0, Verdict.FLAGGED, ["line_rate"]),
+        (0, 1100.0, Verdict.FLAGGED, ["line_rate", "device_bytes"]),
+        (200, 1100.0, Verdict.INVALID, ["steal", "line_rate", "device_bytes"]),
+    ],
+)
+def test_counters_and_bounds_make_one_verdict(
+    steal: int, rate: float, verdict: Verdict, rules: list[str]
+) -> None:
+    validity = judged(steal, rate).validity
+    assert validity.verdict is verdict
+    assert [finding.rule for finding in validity.findings] == rules
+    for finding in validity.findings:
+        is_bound = finding.rule != "steal"
+        assert (finding.severity is Severity.ARTEFACT) == is_bound
+        assert finding.metric == ("throughput" if is_bound else "")
+
+
+def test_an_assessment_is_read_as_it_was_written() -> None:
+    made = judged(200, 1100.0)
+    again = Assessment.from_json(made.validity.verdict.value, made.to_json())
+    assert again == made
+    later = made.to_json().replace('"own_cpu_us"', '"invented_later":1,"own_cpu_us"')
+    assert Assessment.from_json("invalid", later) == made
+
+
+def test_a_value_without_its_time_is_held_against_the_wire_only() -> None:
+    reading = Reading(counters(0), counters(0, sent_bytes=1), 0, 10**10)
+    assert assess(reading, CASE, {}).validity.findings == ()
+    (finding,) = assess(reading, CASE, {"throughput": (1000.0, "Mbit/s")}).validity.findings
+    assert finding.rule == "line_rate"
+
+
+def test_the_limits_of_a_run_are_read_as_they_were_written() -> None:
+    limits = Limits(VALIDITY.changed("steal", mild=3, severe=None))
+    assert Limits.from_json(limits.to_json()) == limits
+    assert Limits.from_json(None) == Limits()
+    assert Limits.from_json('{"validity":{"of_a_newer_version":[1,2]}}') == Limits()
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with open_store(tmp_path / "results.db", create=True) as opened:
+        yield opened
+
+
+def fill(store: Store) -> str:
+    """Store a block of three: a valid, a flagged and an invalid invocation."""
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    for planned, made in zip(cases.ORDER, (judged(200), judged(0), judged(50, 1100.0)), strict=True):
+        done = cases.record(
+            block_id,
+            planned.environment,
+            planned.replicate,
+            position=planned.position,
+            validity=made.validity.verdict.value,
+            validity_json=made.to_json(),
+        )
+        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    store.end_block(block_id, "complete")
+    return run_id
+
+
+def test_observations_and_views_say_what_counts(store: Store) -> None:
+    run_id = fill(store)
+    assert [item.validity for item in store.observations(run_id)] == ["invalid", "valid", "flagged"]
+    for view in ("v_invocation", "v_value"):
+        rows = query(store, f"SELECT environment, validity FROM {view} ORDER BY replicate, environment").rows
+        assert rows == (("container", "invalid"), ("native", "valid"), ("native", "flagged"))
+
+
+def test_what_was_crossed_is_counted_for_each_environment(store: Store) -> None:
+    run_id = fill(store)
+    assert store.validity_counts(run_id) == (
+        ValidityCount("native", 1, 1, 0, 0, (("device_bytes", 1), ("line_rate", 1), ("steal", 1))),
+        ValidityCount("container", 0, 0, 1, 0, (("steal", 1),)),
+    )
+    rows = query(store, "SELECT rule, metric, severity FROM v_finding ORDER BY rule, environment").rows
+    assert rows == (
+        ("device_bytes", "throughput", "likely artefact"),
+        ("line_rate", "throughput", "likely artefact"),
+        ("steal", None, "invalid"),
+        ("steal", None, "flagged"),
+    )
+
+
+def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
+    run_id = fill(store)
+    ((key, sentences),) = store.artefacts(run_id).items()
+    assert key == ("cpu-1", "throughput", Target("h1"), "native")
+    assert [sentence.partition(" is more than ")[2][:12] for sentence in sentences] == [
+        "the wire of ",
+        "what eth1 co",
+    ]
+
+
+def test_an_invocation_that_nobody_judged_says_so(store: Store) -> None:
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    record = cases.record(block_id)
+    store.record_invocation(record, cases.METRICS, cases.samples(1.0))
+    assert store.assessment(record.id) is None
+    assert store.thresholds_json(run_id) is None
+    assert [count.not_judged for count in store.validity_counts(run_id)] == [1]
+
+
+def test_a_verdict_without_its_grounds_is_refused(store: Store) -> None:
+    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    with pytest.raises(Exception, match="validity_json"):
+        store.record_invocation(cases.record(block_id, validity="valid"), cases.METRICS, ())
+
+
+def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
+    run_id = new_id()
+    plan = replace(cases.PLAN, benchmarks=(replace(cases.CPU, parameters=PARAMETERS), cases.STREAM))
+    store.begin_run(
+        run_id,
+        plan,
+        "{}",
+        cases.HOSTS,
+        command=(),
+        perfctl_version="0",
+        inventory=(),
+        thresholds_json=Limits(VALIDITY.changed("steal", mild=None, severe=15)).to_json(),
+    )
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    wrong = judged(0)
+    record = cases.record(
+        block_id,
+        stdout=OUTPUT,
+        counters_before=counters(0),
+        counters_after=counters(200, sent_bytes=1),
+        validity="valid",
+        validity_json=wrong.to_json(),
+    )
+    samples = WORKLOADS["sysbench"].parse(OUTPUT.decode(), PARAMETERS)
+    store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
+    assert store.reparse() == Reparsed(read=1, changed=1, unknown=0)
+    again = store.assessment(record.id)
+    assert again is not None and again.case == CASE
+    assert again.validity.verdict is Verdict.INVALID
+    assert [(finding.rule, finding.limit) for finding in again.validity.findings] == [("steal", 15)]
+    assert store.reparse() == Reparsed(read=1, changed=0, unknown=0)
+
+
+def _facts(value: str) -> Fingerprint:
+    return Fingerprint(
+        (
+            Fact("cpu.freq.governor", FactState.PRESENT, value),
+            Fact("load.average", FactState.PRESENT, value, is_static=False),
+        )
+    )
+
+
+def test_a_host_is_remembered_as_another_run_left_it(store: Store) -> None:
+    first, second = cases.begin_run(store), cases.begin_run(store)
+    assert store.previous_facts(first, "h1") is None
+    store.record_host_snapshot(first, "h1", "before", _facts("a"))
+    assert store.previous_facts(second, "h1") is None, "a run that did not end says nothing to others"
+    assert store.previous_facts(first, "h1") == _facts("a"), "one that is resumed goes on from itself"
+    store.record_host_snapshot(first, "h1", "after", _facts("b"))
+    assert store.previous_facts(second, "h1") == _facts("b")
+    assert store.previous_facts(second, "h2") is None

@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
+    "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
+    "selftest": ("perfctl.cli.selftest:selftest", "Whether the instrument itself is sound: the A/A rate."),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_invocation, v_sample."),
     "db": ("perfctl.cli.db:db", "Look after the results database."),
 }

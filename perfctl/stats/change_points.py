@@ -30,6 +30,8 @@ FEWEST_POINTS = 3
 SMALLEST_SHIFT = 0.02
 _ALPHA = 0.01
 _PERMUTATIONS = 199
+_NO_VARIANCE = 1e-28
+"""What equal logarithms may come to by rounding in their mean is below it."""
 
 
 class ChangeState(Enum):
@@ -190,7 +192,7 @@ def block_shift_p(before: Sequence[ArrayLike], after: Sequence[ArrayLike]) -> fl
         return None
     levels = [_level(side) for side in sides]
     total = levels[0][1] + levels[1][1]
-    if total == 0:
+    if total < _NO_VARIANCE:
         return None
     degrees = total**2 / sum(variance**2 / freedom for _, variance, freedom in levels)
     return t_two_sided_p((levels[1][0] - levels[0][0]) / math.sqrt(total), degrees)

@@ -27,6 +27,8 @@ class Evidence:
     accelerator: str | None
     status: Status
     reason: Reason | None
+    validity: str | None
+    """'valid', 'flagged' or 'invalid'; None where nobody judged."""
     detail: str
     started_at: float
     duration_s: float | None
@@ -49,7 +51,8 @@ WITH attempts AS (
 SELECT
     invocation_id, attempts.benchmark, host.name, peer.name, block_index, attempt,
     place = 1 AND attempts.status <> 'running', environment.name, replicate, invocation.position, accelerator,
-    invocation.status, reason, detail, invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
+    invocation.status, reason, validity, detail,
+    invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
     value, unit, coalesce(sample_count, 0), stdout_sha256
 FROM attempts
 JOIN invocation USING (block_id)

@@ -29,6 +29,14 @@ class HistoryRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedBenchmark:
+    """A benchmark under one of its names, and how many runs planned it by that name."""
+
+    benchmark: StoredBenchmark
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryCell:
     """What one leg measured in one run: one value for every block that has one.
 
@@ -66,6 +74,7 @@ FROM block
 JOIN invocation USING (block_id)
 JOIN invocation_metric USING (invocation_pk)
 WHERE {which} AND block.status <> 'running' AND invocation.status = 'ok' AND value IS NOT NULL
+    AND validity IS NOT 'invalid'
     AND NOT EXISTS (
         SELECT 1 FROM block AS other
         WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
@@ -82,9 +91,9 @@ _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
     )"""
 
 
-def benchmark_cells(connection: sqlite3.Connection, benchmark: str) -> list[HistoryCell]:
-    """Return the cells of one benchmark in all runs, oldest first; what counts is as in `observations`."""
-    return _cells(connection, _CELLS.format(which="benchmark = ?"), (benchmark,))
+def benchmark_cells(connection: sqlite3.Connection, key: str) -> list[HistoryCell]:
+    """Return the cells of one benchmark in all runs, oldest first; what counts is as in a comparison."""
+    return _cells(connection, _CELLS.format(which="benchmark_id = ?"), (key,))
 
 
 def baseline_cells(connection: sqlite3.Connection) -> list[HistoryCell]:
@@ -126,16 +135,17 @@ def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:
     return [HistoryRun(*row) for row in rows]
 
 
-def benchmarks(connection: sqlite3.Connection) -> dict[str, StoredBenchmark]:
-    """Return every benchmark that a run's plan has by its key; the name is the newest run's."""
+def named_benchmarks(connection: sqlite3.Connection) -> list[NamedBenchmark]:
+    """Return every benchmark under every name it had in a plan, that of the newest run last."""
     rows = connection.execute(
-        "SELECT name, workload, parameters_json, benchmark_id FROM run_benchmark"
-        " JOIN benchmark USING (benchmark_id) JOIN run USING (run_id) ORDER BY started_at, run_id, position"
+        "SELECT name, workload, parameters_json, benchmark_id, count(*) FROM run_benchmark"
+        " JOIN benchmark USING (benchmark_id) JOIN run USING (run_id)"
+        " GROUP BY name, benchmark_id ORDER BY max(started_at), max(run_id), name"
     )
-    return {
-        key: StoredBenchmark(name, workload, json.loads(parameters), key)
-        for name, workload, parameters, key in rows
-    }
+    return [
+        NamedBenchmark(StoredBenchmark(name, workload, json.loads(parameters), key), runs)
+        for name, workload, parameters, key, runs in rows
+    ]
 
 
 def snapshots(connection: sqlite3.Connection) -> list[Snapshot]:

@@ -37,7 +37,7 @@ from perfctl.store import (
 )
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
-from perfctl.store.history import HistoryCell, HistoryRun, Snapshot
+from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, Snapshot
 from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
@@ -47,7 +47,6 @@ from perfctl.store.records import (
     Reparsed,
     RunDetail,
     RunSummary,
-    StoredBenchmark,
 )
 from perfctl.store.writer import Writer
 
@@ -329,15 +328,15 @@ class Store:
         with self._reading() as connection:
             return history.history_runs(connection)
 
-    def benchmarks(self) -> dict[str, StoredBenchmark]:
-        """Return every benchmark of every run by its key (workload and parameters)."""
+    def named_benchmarks(self) -> list[NamedBenchmark]:
+        """Return every benchmark under every name it had in a plan, that of the newest run last."""
         with self._reading() as connection:
-            return history.benchmarks(connection)
+            return history.named_benchmarks(connection)
 
-    def benchmark_cells(self, benchmark: str) -> list[HistoryCell]:
-        """Return the values of one benchmark (its name) in all runs, all metrics and legs."""
+    def benchmark_cells(self, key: str) -> list[HistoryCell]:
+        """Return the values of one benchmark (`Benchmark.key`) in all runs, all metrics and legs."""
         with self._reading() as connection:
-            return history.benchmark_cells(connection, benchmark)
+            return history.benchmark_cells(connection, key)
 
     def baseline_cells(self) -> list[HistoryCell]:
         """Return the headline values of both replicates of the baseline in all runs, for the A/A rate."""

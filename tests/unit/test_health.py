@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from perfctl.cli import main_group
+from perfctl.errors import Refused
 from perfctl.model import Direction, Metric, Target
 from perfctl.report.health import AaTest, aa_tests, health
 from perfctl.stats import clopper_pearson
@@ -174,3 +178,32 @@ def test_only_headlines_and_the_baseline_count(tmp_path: Path) -> None:
         cells = store.baseline_cells()
     assert {(item.environment, item.metric.name) for item in cells} == {("native", "events_per_s")}
     assert [item.replicate for item in cells] == [1, 2]
+
+
+def selftest(path: Path, *arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main_group, ["--db", str(path), "selftest", *arguments])
+    assert result.exception is None or isinstance(result.exception, Refused | SystemExit)
+    code = result.exception.exit_code if isinstance(result.exception, Refused) else result.exit_code
+    return code, result.stdout, str(result.exception or "")
+
+
+def test_selftest_names_who_is_in_quarantine_and_the_way_out(tmp_path: Path) -> None:
+    path = store_of(tmp_path, {H1: [[False]] * 20, H2: [[True]] * 7 + [[False]] * 13})
+    code, out, error = selftest(path)
+    assert (code, error) == (7, "selftest: in quarantine: h2")
+    assert "quarantined" in out and "tests without a failure" in out
+    code, out, _ = selftest(path, "--format", "json")
+    rows = {row["target"]: row for row in json.loads(out)["rows"]}
+    assert list(rows) == ["all", "h1", "h2"]
+    assert (rows["h2"]["state"], rows["h1"]["state"], code) == ("quarantined", "ok", 7)
+    assert rows["h2"]["low"] > 0.05 and rows["h2"]["confidence"] == 0.99
+    assert rows["h1"]["way_out"] is None
+
+
+def test_selftest_of_an_empty_database_is_no_failure_and_no_rate(tmp_path: Path) -> None:
+    with open_store(tmp_path / "empty.db", create=True):
+        pass
+    code, out, _ = selftest(tmp_path / "empty.db")
+    assert code == 0 and "no A/A test yet" in out
+    _, out, _ = selftest(tmp_path / "empty.db", "--format", "json")
+    assert json.loads(out)["rows"][0]["rate"] is None

@@ -43,13 +43,15 @@ kernel_deb() {
             END { print found }'
 }
 
+# Of a package that apt does not know, apt says so itself.
+try_download() {
+    package=$(kernel_deb)
+    apt-get -q download "${package:-$KERNEL_PACKAGE}" > apt.log 2>&1
+}
+
 # Lists of packages may be older than the mirror.
 download_kernel() {
-    package=$(kernel_deb)
-    if [ -n "$package" ] && apt-get -q download "$package" > apt.log 2>&1; then return; fi
-    apt-get -q update > apt.log 2>&1 || true
-    package=$(kernel_deb)
-    [ -n "$package" ] && apt-get -q download "$package" > apt.log 2>&1
+    try_download || { apt-get -q update > /dev/null 2>&1 || true; try_download; }
 }
 
 # Download and unpack into FOLDER; the rename at the end makes it count. It is kept until KERNEL_PACKAGE changes or

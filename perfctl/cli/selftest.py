@@ -80,7 +80,7 @@ def _rate(interval: Estimate, *, for_people: bool) -> dict[str, Any]:
             "high": interval.high,
             "confidence": interval.confidence,
         }
-    if interval.estimate is None:
+    if interval.estimate is None or interval.low is None or interval.high is None:
         return {"rate": None, "interval": None}
     ends = f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
     return {"rate": f"{100 * interval.estimate:.1f} %", "interval": f"{ends} ({interval.confidence:.0%})"}

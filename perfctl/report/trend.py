@@ -116,7 +116,7 @@ def trend_report(
             "the database has no benchmark", benchmark, {item.benchmark.name for item in named}
         )
     newest, runs = mine[-1].benchmark, store.history_runs()
-    cells = store.benchmark_cells(newest.key)
+    cells = store.cells_of_key(newest.key)
     chosen, other_units = _metric_of(cells, metric)
     left_out = [
         f"{_runs(item.runs)} of {benchmark} as {_call(item.benchmark)}: another benchmark"

@@ -91,8 +91,13 @@ _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
     )"""
 
 
-def benchmark_cells(connection: sqlite3.Connection, key: str) -> list[HistoryCell]:
-    """Return the cells of one benchmark in all runs, oldest first; what counts is as in a comparison."""
+def benchmark_cells(connection: sqlite3.Connection, name: str) -> list[HistoryCell]:
+    """Return the cells of one benchmark, by its name, in all runs; what counts is as in a comparison."""
+    return _cells(connection, _CELLS.format(which="benchmark = ?"), (name,))
+
+
+def cells_of_key(connection: sqlite3.Connection, key: str) -> list[HistoryCell]:
+    """Return the cells of one benchmark, by its key, in all runs, whatever its name was."""
     return _cells(connection, _CELLS.format(which="benchmark_id = ?"), (key,))
 
 

@@ -333,10 +333,15 @@ class Store:
         with self._reading() as connection:
             return history.named_benchmarks(connection)
 
-    def benchmark_cells(self, key: str) -> list[HistoryCell]:
-        """Return the values of one benchmark (`Benchmark.key`) in all runs, all metrics and legs."""
+    def benchmark_cells(self, name: str) -> list[HistoryCell]:
+        """Return the values of the benchmarks of a name in all runs, all metrics and legs."""
         with self._reading() as connection:
-            return history.benchmark_cells(connection, key)
+            return history.benchmark_cells(connection, name)
+
+    def cells_of_key(self, key: str) -> list[HistoryCell]:
+        """Return the same of one benchmark (`Benchmark.key`), whatever it was called."""
+        with self._reading() as connection:
+            return history.cells_of_key(connection, key)
 
     def baseline_cells(self) -> list[HistoryCell]:
         """Return the headline values of both replicates of the baseline in all runs, for the A/A rate."""

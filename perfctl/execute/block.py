@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn
 
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
+from perfctl.execute import validity
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
 from perfctl.execute.survey import Survey
+from perfctl.facts import Assessment, Limits
 from perfctl.model import (
     Benchmark,
     Block,
     Environment,
+    Fingerprint,
     InvocationEnded,
     InvocationRecord,
     InvocationStarted,
@@ -46,6 +49,10 @@ class Conduct:
     survey: Survey
     listener: Listener
     stop: threading.Event = field(default_factory=threading.Event)
+    limits: Limits = field(default_factory=Limits)
+    """By which invocations and hosts are judged."""
+    facts: dict[str, Fingerprint] = field(default_factory=dict)
+    """Of the hosts, before the first block."""
 
     def environment(self, name: str) -> Environment:
         """Return the plan's environment of that name."""
@@ -99,6 +106,7 @@ def record(
     done = outcome.completed or Completed((), -1, b"", b"")
     surveyed = conduct.survey.get((block.target.host, conduct.environment(planned.environment).key))
     identity = invocation_id(block_id, planned)
+    judged, remark = _judge(conduct, block, planned, outcome)
     _commit(
         conduct.store,
         InvocationRecord(
@@ -122,6 +130,8 @@ def record(
             fingerprint_id=surveyed.fingerprint_id if surveyed else None,
             accelerator=outcome.accelerator,
             artifacts=_artifacts(outcome, done),
+            validity=judged.validity.verdict.value if judged else None,
+            validity_json=judged.to_json() if judged else None,
         ),
         metrics,
         outcome.samples,
@@ -130,9 +140,37 @@ def record(
         conduct.fleet[block.target.host].jobs.acknowledge(identity)
     conduct.listener(
         InvocationEnded(
-            block, planned, outcome.status, outcome.reason, outcome.detail, outcome.headline(metrics)
+            block,
+            planned,
+            outcome.status,
+            outcome.reason,
+            outcome.detail,
+            outcome.headline(metrics),
+            judged.validity.verdict.value if judged else None,
+            remark,
         )
     )
+
+
+def _judge(
+    conduct: Conduct, block: Block, planned: PlannedInvocation, outcome: Outcome
+) -> tuple[Assessment | None, str]:
+    """Return whether the invocation counts, None where that cannot be told, and what is to be said of it."""
+    if outcome.completed is None:
+        return None, ""
+    where = validity.Circumstances(
+        block.target,
+        conduct.benchmark(block.benchmark),
+        conduct.environment(planned.environment),
+        conduct.fleet.hosts,
+        conduct.facts,
+    )
+    try:
+        judged = validity.judge(where, outcome.completed, outcome.samples, conduct.limits)
+    except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        # What was measured must not be lost for a mistake in what judges it.
+        return None, f"not judged: {type(error).__name__}: {error}"
+    return judged, validity.remark(judged)
 
 
 def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:

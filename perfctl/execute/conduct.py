@@ -12,7 +12,9 @@ from perfctl.environments import remove_all
 from perfctl.errors import Interrupted
 from perfctl.execute.block import Conduct, run_block
 from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.preflight import preflight
 from perfctl.execute.survey import survey_environments, take_host_facts
+from perfctl.facts import Limits
 from perfctl.model import Block, Event, Host, Listener, Note, Plan, Round, RunEnded, RunStarted, Status, Track
 from perfctl.plan import estimate_s
 from perfctl.store import Store
@@ -47,6 +49,9 @@ class Work:
     hosts: Sequence[Host]
     done: frozenset[BlockKey] = frozenset()
     attempts: Mapping[BlockKey, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    force: bool = False
+    """Measure also on hosts that preflight would refuse."""
 
 
 def block_key(block: Block) -> BlockKey:
@@ -85,7 +90,7 @@ def _conduct_leased(
 ) -> RunOutcome:
     try:
         with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
-            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener)
+            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, limits=work.limits)
             done = work.done | (before(conduct) if before else frozenset())
             members = len(work.plan.environments) + 1
             remaining = _remaining(work.plan, done)
@@ -94,7 +99,7 @@ def _conduct_leased(
             for note in (*_lost_hosts(fleet), *few_boots(work.plan)):
                 listener(note)
             try:
-                take_host_facts(fleet, store, work.run_id, work.plan, "before", listener)
+                preflight(conduct, force=work.force)
                 conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
                 for round_ in remaining.rounds:
                     _run_side_by_side(conduct, round_.tracks, work.attempts)

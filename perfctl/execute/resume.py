@@ -10,6 +10,7 @@ from perfctl.execute.block import Conduct, block_status, invocation_id, record
 from perfctl.execute.conduct import BlockKey, RunOutcome, Work, block_key, conduct_run, sweep
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.measure import Outcome, outcome_of, read_outcome
+from perfctl.facts import Limits
 from perfctl.inventory import load_hosts
 from perfctl.model import Benchmark, Block, Environment, Host, Listener, Plan, Reason, Status
 from perfctl.plan import plan_from_json
@@ -19,9 +20,12 @@ from perfctl.workloads import OpeningWorkload, workload
 
 
 def resume_run(
-    run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener
+    run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener, force: bool = False
 ) -> RunOutcome:
     """Finish a run: collect the jobs that outlived their controller, then run the blocks that lack.
+
+    Invocations and hosts are judged by the limits that the run was begun with; `force` measures also on
+    hosts that preflight would refuse.
 
     Complete blocks are never repeated; a block that was cut or failed is kept, flagged, and run again whole
     as its next attempt. Raises UsageError when nothing is left to do.
@@ -35,7 +39,8 @@ def resume_run(
         done, attempts = _progress(states)
         if not [block for block in plan.blocks() if block_key(block) not in done]:
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        work = Work(run_id, plan, hosts, done, attempts)
+        limits = Limits.from_json(store.thresholds_json(run_id))
+        work = Work(run_id, plan, hosts, done, attempts, limits, force)
         return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
 
 
@@ -72,6 +77,10 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
     open_states = [state for state in states if state.status == "running"]
     collected: dict[str, Completed | PerfctlError] = {}
     by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
+    for host in conduct.fleet.hosts:
+        known = conduct.store.previous_facts(conduct.run_id, host.name)
+        if known is not None:
+            conduct.facts[host.name] = known
 
     def collect(connected: ConnectedHost) -> None:
         found = connected.jobs.collect_outcomes()

@@ -9,6 +9,7 @@ from pathlib import Path
 from perfctl import __version__
 from perfctl.errors import HostLeased
 from perfctl.execute.conduct import OVERHEAD_S, RunOutcome, Work, conduct_run
+from perfctl.facts import Limits
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Listener, Plan, new_id
 from perfctl.plan import estimate_s, make_plan, plan_to_json
@@ -30,6 +31,10 @@ class RunRequest:
     max_parallel_pairs: int | None = None
     host_view: bool = True
     """Whether the host is looked at while a benchmark runs."""
+    limits: Limits = field(default_factory=Limits)
+    """By which invocations and hosts are judged; kept with the run."""
+    force: bool = False
+    """Measure also on hosts that preflight would refuse."""
     project_dir: Path | None = None
     """Its suites/*.toml can be named too."""
 
@@ -80,9 +85,13 @@ def run_suite(
             command=command,
             perfctl_version=__version__,
             inventory=[_from_anywhere(source) for source in request.inventory],
+            thresholds_json=request.limits.to_json(),
+        )
+        work = Work(
+            prepared.run_id, prepared.plan, prepared.hosts, limits=request.limits, force=request.force
         )
         try:
-            return conduct_run(Work(prepared.run_id, prepared.plan, prepared.hosts), store, listener)
+            return conduct_run(work, store, listener)
         except HostLeased:
             store.end_run(prepared.run_id, "interrupted")
             raise

@@ -6,7 +6,7 @@ learn it block after block; the invocations concerned are recorded with that rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,12 +93,25 @@ def environments_on(plan: Plan, host: Host) -> list[Environment]:
 
 
 def take_host_facts(
-    fleet: Fleet, store: Store, run_id: str, plan: Plan, phase: Literal["before", "after"], listener: Listener
-) -> None:
-    """Read and store the facts of all connected hosts at once. `phase` is 'before' or 'after'."""
+    fleet: Fleet,
+    store: Store,
+    run_id: str,
+    plan: Plan,
+    phase: Literal["before", "after"],
+    listener: Listener,
+    *,
+    only: Collection[str] | None = None,
+) -> dict[str, Fingerprint]:
+    """Read and store the facts of all connected hosts (or of those in `only`) at once, and return them.
+
+    A host whose facts could not be read is left out, and the listener told. `phase` is 'before' or 'after'.
+    """
     programs, versions = programs_of(plan), versions_of(plan)
+    taken: dict[str, Fingerprint] = {}
 
     def take(connected: ConnectedHost) -> None:
+        if only is not None and connected.host.name not in only:
+            return
         peers = list(peers_of(plan, connected.host, fleet.hosts).values())
         argv = facts.host_argv(programs, version_argvs=versions, peers=peers)
         done = connected.transport.run(argv, timeout_s=_FACTS_TIMEOUT_S)
@@ -108,8 +121,10 @@ def take_host_facts(
             listener(Note("warning", connected.host.name, f"facts could not be read: {error}"))
             return
         store.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
+        taken[connected.host.name] = fingerprint
 
     fleet.each(take)
+    return taken
 
 
 def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener) -> Survey:

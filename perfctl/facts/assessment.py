@@ -28,7 +28,8 @@ class Claim:
     time: str
     """The metric of the seconds that the rate is the mean of."""
     direction: Literal["sent", "received"]
-    interface: str
+    interface: str | None
+    """Where its bytes are counted; None: they are in no counter that was read."""
     line_rate: Bound | None
     """What the wire carries, where one is known."""
 
@@ -119,7 +120,7 @@ def _judge_claim(claim: Claim, values: Values, delta: CounterDelta) -> list[Find
         return []
     rate, unit = values[claim.rate]
     found = [None if claim.line_rate is None else judge_bound(rate, unit, claim.line_rate)]
-    counted = device_bytes(delta, claim.interface, claim.direction)
+    counted = device_bytes(delta, claim.interface, claim.direction) if claim.interface else None
     if counted is not None and claim.time in values:
         found.append(judge_bound(claimed_bytes(rate, unit, values[claim.time][0]), "bytes", counted))
     return [replace(finding, metric=claim.rate) for finding in found if finding is not None]

@@ -144,6 +144,13 @@ def line_rate(facts: Fingerprint, interface: str) -> Bound | None:
     return Bound("line_rate", payload, "Mbit/s", source, _TIMING_TOLERANCE, hint)
 
 
+def is_bridge(facts: Fingerprint, interface: str) -> bool:
+    """Whether an interface of the host is a bridge; False where that was not read."""
+    fact = facts.get("net.links")
+    words = (line.split() for line in (fact.value if fact else "").split("\n"))
+    return any(found[:1] == [interface] and "DEVTYPE=bridge" in found for found in words)
+
+
 def route_interface(facts: Fingerprint, address: str) -> str | None:
     """Return the interface that the host's route to a peer takes, or None when it was not read."""
     fact = facts.get(f"net.route.{address}")

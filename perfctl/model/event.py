@@ -53,7 +53,10 @@ class InvocationStarted:
 
 @dataclass(frozen=True, slots=True)
 class InvocationEnded:
-    """A benchmark ended and is in the database. `headline` is a short text such as '2,914 events/s'."""
+    """A benchmark ended and is in the database. `headline` is a short text such as '2,914 events/s'.
+
+    `validity` is 'valid', 'flagged', 'invalid', or None where nobody judged; `remark` says why in short.
+    """
 
     block: Block
     invocation: PlannedInvocation
@@ -61,6 +64,8 @@ class InvocationEnded:
     reason: Reason | None
     detail: str
     headline: str
+    validity: str | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ def _invocation_text(event: InvocationEnded) -> str:
         name += f" (replicate {event.invocation.replicate})"
     where = f"{block.target} {block.benchmark} {name} block {block.index}"
     if event.status is Status.OK:
-        return visible(f"{where}: {_flat(event.headline) or 'ok'}")
+        remark = f"; {_flat(event.remark)}" if event.remark else ""
+        return visible(f"{where}: {_flat(event.headline) or 'ok'}{remark}")
     reason = f" ({event.reason})" if event.reason else ""
     return visible(f"{where}: {event.status.upper()}{reason}: {_flat(event.detail)}".rstrip(": "))
 
@@ -96,8 +97,9 @@ def _flat(text: str) -> str:
 def _stays(event: Event) -> bool:
     """Return whether the live display leaves a line about `event` above itself for good."""
     match event:
-        case InvocationEnded(status=status):
-            return status is not Status.OK
+        case InvocationEnded(status=status, validity=validity):
+            # What is only flagged may be every one of them, on a host that others use.
+            return status is not Status.OK or validity == "invalid"
         case TaskEnded(outcome=outcome):
             return outcome in ("failed", "unreachable")
         case _:

@@ -37,6 +37,8 @@ class ProgressState:
         self.total = 0
         self.done = 0
         self.failed = 0
+        self.flagged = 0
+        self.invalid = 0
 
     def take(self, event: Event) -> None:
         """Note what happened."""
@@ -76,11 +78,12 @@ class ProgressState:
             kept = max(1, height - 3)
             lines[kept:] = [f"... and {len(lines) - kept} more hosts"]
         if self.total:
-            failed = f", {self.failed} failed" if self.failed else ""
+            counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
+            worth_saying = "".join(f", {count} {name}" for name, count in counts.items() if count)
             elapsed = _clock_text(self._clock() - self._started)
             left = _clock_text(self.remaining_s)
             lines.append(
-                f"{self.done}/{self.total} done{failed}, {elapsed} elapsed, about {left} to go"[:width]
+                f"{self.done}/{self.total} done{worth_saying}, {elapsed} elapsed, about {left} to go"[:width]
             )
         return lines
 
@@ -109,6 +112,9 @@ class ProgressState:
     def _invocation_ended(self, event: InvocationEnded) -> None:
         self.done += 1
         self.failed += event.status is Status.FAILED
+        if event.status is Status.OK:
+            self.flagged += event.validity == "flagged"
+            self.invalid += event.validity == "invalid"
         self._work_done_s += self._weights.get(event.block.benchmark, 1.0)
         line = self._hosts.setdefault(str(event.block.target), _HostLine())
         line.started = None

@@ -1,0 +1,271 @@
+"""What a run puts together for the rules of validity and preflight, from made-up counters and facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from perfctl.errors import Refused
+from perfctl.execute.preflight import notes, refuse
+from perfctl.execute.validity import Circumstances, case_of, judge, own_cpu_us, remark, values_of
+from perfctl.facts import PREFLIGHT, Claim, Limits, Preflight, Verdict, judge_host
+from perfctl.model import Benchmark, Environment, Fact, FactState, Fingerprint, Host, Sample, Target
+from perfctl.shell import Completed
+
+HOSTS = (Host("h1", "192.0.2.1", test_address="198.51.100.1"), Host("h2", "192.0.2.2"))
+CPU = Benchmark("cpu", "sysbench", {"test": "cpu", "threads": 2}, expected_s=10)
+STREAM = Benchmark("stream", "netperf", {"test": "TCP_STREAM"}, expected_s=10, scope="pair")
+MAERTS = Benchmark("maerts", "netperf", {"test": "TCP_MAERTS"}, expected_s=10, scope="pair")
+RR = Benchmark("rr", "netperf", {"test": "TCP_RR"}, expected_s=10, scope="pair")
+NATIVE = Environment("native", "native")
+LIMITED = Environment("native-1cpu", "native", cpu_quota=1.0)
+CONTAINER = Environment("container", "container", engine="docker", network="bridge")
+GUEST = Environment("vm", "vm")
+
+LINKS = (
+    "eth1 mtu=1500 speed=1000 DRIVER=igb\n"
+    "br0 mtu=1500 DEVTYPE=bridge\n"
+    "eth2 mtu=1500 speed=10000 master=br0 DRIVER=ixgbe"
+)
+
+
+def facts(route: str = "", *, links: str = LINKS, address: str = "192.0.2.2", **more: str) -> Fingerprint:
+    rows = {"cpu.online": "0-3", "net.links": links, f"net.route.{address}": route} | more
+    return Fingerprint(tuple(Fact(name, FactState.PRESENT, value) for name, value in rows.items()))
+
+
+def where(
+    benchmark: Benchmark = CPU, environment: Environment = NATIVE, **facts_of: Fingerprint
+) -> Circumstances:
+    target = Target("h1", "h2" if benchmark.scope == "pair" else None)
+    return Circumstances(target, benchmark, environment, HOSTS, facts_of)
+
+
+def counters(busy_ticks: int, own_us: int | None = None, *, sent_bytes: int = 0) -> bytes:
+    """Counters of a host with four CPUs of which `busy_ticks` of 4,000 were used."""
+    total = 4000 if busy_ticks else 0
+    ticks = f"cpu {busy_ticks} 0 0 {total - busy_ticks} 0 0 0 0 0 0"
+    text = "\n".join(["==> /proc/stat <==", ticks, *(f"cpu{n} 0" for n in range(4))])
+    if own_us is not None:
+        text += f"\n==> /sys/fs/cgroup/system.slice/perfctl-r.service/cpu.stat <==\nusage_usec {own_us}"
+    text += f"\n==> /proc/net/dev <==\neth1: 0 0 0 0 0 0 0 0 {sent_bytes} 10 0 0 0 0 0 0\n"
+    return text.encode()
+
+
+def completed(
+    busy_ticks: int = 2100, own_us: int | None = 20_000_000, *, view: str = "", sent_bytes: int = 0
+) -> Completed:
+    return Completed(
+        ("sysbench",),
+        0,
+        b"",
+        b"",
+        started_ns=0,
+        ended_ns=10**10,
+        counters_before=counters(0, None if own_us is None else 0),
+        counters_after=counters(busy_ticks, own_us, sent_bytes=sent_bytes),
+        host_view=view.encode(),
+    )
+
+
+def view(what: str, command: str = "0.10\t0.20", environment: str = "", vhost: str = "") -> str:
+    lines = [
+        "# Who used processor time on this host while the command ran (10.000 s), since just before it.",
+        f"# own: of the environment, which is {what}",
+        "==> half way, after 5.000 s <==",
+        "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup",
+        "7\t-\t0\t0.00\t3.00\tyes\tvhost-6\t-",
+        "==> after its end <==",
+        "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup",
+        "6\t-\t0\t17.00\t1.00\tyes\tqemu-system-x86\t/machine.slice",
+        "6\t8\t0\t17.00\t1.00\tyes\tCPU 0/KVM\t/machine.slice",
+        *([f"7\t-\t0\t{vhost}\tyes\tvhost-6\t-"] if vhost else []),
+        "9\t-\t1\t4.00\t4.00\tno\tvhost-5\t-",
+        "==> in all <==",
+        "of\tuser_s\tsystem_s",
+        f"command\t{command}",
+        *([f"environment\t{environment}"] if environment else []),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def test_the_benchmarks_own_threads_are_no_disturbance() -> None:
+    assert judge(where(h1=facts()), completed(), (), Limits()).validity.findings == ()
+    (finding,) = judge(where(h1=facts()), completed(own_us=16_000_000), (), Limits()).validity.findings
+    assert (finding.rule, round(finding.seen, 1)) == ("others_cpu", 12.5)
+
+
+@pytest.mark.parametrize(
+    ("done", "own_us"),
+    [
+        (completed(), None),
+        (completed(view=view("session 12", environment="19.00\t1.00")), None),
+        (completed(own_us=None, view=view("session 12", "19.00\t1.00", "19.00\t1.00")), 20_000_000),
+        (completed(own_us=300_000, view=view("cgroup:abc", environment="18.00\t2.00")), 20_300_000),
+        (completed(own_us=None, view=view("cgroup:abc", environment="18.00\t2.00")), 20_000_000),
+        (completed(own_us=300_000, view=view("cgroup:abc")), None),
+        (
+            completed(own_us=0, view=view("pidfile:/run/x", environment="17.00\t1.00", vhost="0.00\t3.00")),
+            21_000_000,
+        ),
+        (completed(view="# cut short"), None),
+    ],
+)
+def test_own_time_is_that_of_the_environment_and_of_what_waits_for_it(
+    done: Completed, own_us: int | None
+) -> None:
+    assert own_cpu_us(done) == own_us
+
+
+@pytest.mark.parametrize("environment", [CONTAINER, GUEST, LIMITED])
+def test_without_the_hosts_view_others_are_not_judged_where_a_group_was_not_read(
+    environment: Environment,
+) -> None:
+    unseen = judge(where(environment=environment, h1=facts()), completed(own_us=0), (), Limits())
+    assert "others_cpu" in {item.rule for item in unseen.validity.unjudged}
+    seen = completed(own_us=0, view=view("cgroup:abc", environment="10.00\t0.00"))
+    found = judge(where(environment=environment, h1=facts()), seen, (), Limits()).validity.findings
+    assert [finding.rule for finding in found] == ["others_cpu"]
+
+
+def test_a_host_whose_facts_are_missing_is_judged_by_what_there_is() -> None:
+    validity = judge(where(), completed(own_us=16_000_000), (), Limits()).validity
+    assert validity.verdict is Verdict.FLAGGED
+    assert judge(where(STREAM), completed(), (), Limits()).case.expected.interfaces == ()
+
+
+def test_other_cpus_than_the_facts_say_make_it_invalid() -> None:
+    validity = judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(), (), Limits()).validity
+    assert validity.verdict is Verdict.INVALID
+    assert remark(judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(), (), Limits())).startswith(
+        "invalid: 4 CPUs were online"
+    )
+
+
+def test_limits_decide_and_worst_comes_first_in_few_words() -> None:
+    strict = Limits(Limits().validity.changed("others_cpu", mild=0, severe=10))
+    judged = judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(own_us=16_000_000), (), strict)
+    assert judged.validity.verdict is Verdict.INVALID
+    assert remark(judged) == ("invalid: other tasks of the host used 12.5 % of all CPU time (and 1 more)")
+    assert remark(judge(where(h1=facts()), completed(), (), Limits())) == ""
+
+
+def test_a_value_is_the_median_without_warm_up() -> None:
+    samples = [Sample("t", value, "s", index, index < 1) for index, value in enumerate((9.0, 1.0, 3.0, 2.0))]
+    assert values_of([*samples, Sample("w", 5.0, "s", 0, True)]) == {"t": (2.0, "s")}
+
+
+# ---- what crosses the network ---------------------------------------------------------------------------
+
+THERE = facts("dev eth2", address="198.51.100.1")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "environment", "route", "interface", "counted", "direction", "mbit_s"),
+    [
+        (STREAM, NATIVE, "dev eth1 src 198.51.100.1", "eth1", "eth1", "sent", 1000),
+        (MAERTS, NATIVE, "dev eth1", "eth1", "eth1", "received", 1000),
+        (STREAM, NATIVE, "dev br0", "br0", "br0", "sent", 10000),
+        (STREAM, CONTAINER, "dev eth1", "eth1", "eth1", "sent", 1000),
+        (STREAM, CONTAINER, "dev br0", "br0", None, "sent", 10000),
+        (STREAM, GUEST, "dev br0", "br0", None, "sent", 10000),
+        (STREAM, replace(CONTAINER, network="host"), "dev br0", "br0", "br0", "sent", 10000),
+    ],
+)
+def test_a_rate_is_held_against_the_wire_and_against_who_counted_it(
+    benchmark: Benchmark,
+    environment: Environment,
+    route: str,
+    interface: str,
+    counted: str | None,
+    direction: str,
+    mbit_s: int,
+) -> None:
+    case = case_of(where(benchmark, environment, h1=facts(route), h2=THERE), completed())
+    assert case.expected.interfaces == (interface,)
+    (claim,) = case.claims
+    assert (claim.interface, claim.direction, claim.rate) == (counted, direction, "throughput")
+    assert claim.line_rate is not None
+    assert claim.line_rate.value == pytest.approx(mbit_s * 1480 / 1538)
+
+
+def test_the_slower_end_of_the_path_bounds_it() -> None:
+    slow = facts("dev eth1", address="198.51.100.1", links="eth1 mtu=1500 speed=100 DRIVER=igb")
+    (claim,) = case_of(where(STREAM, h1=facts("dev eth1"), h2=slow), completed()).claims
+    assert claim.line_rate is not None and claim.line_rate.value == pytest.approx(100 * 1480 / 1538)
+
+
+def test_requests_claim_no_bytes_and_an_unknown_route_bounds_nothing() -> None:
+    assert case_of(where(RR, h1=facts("dev eth1"), h2=THERE), completed()).claims == ()
+    assert case_of(where(STREAM, h1=facts("unreachable"), h2=THERE), completed()).claims == ()
+    made_up = facts("dev eth1", links="eth1 mtu=1500 speed=10000")
+    (claim,) = case_of(where(STREAM, h1=made_up), completed()).claims
+    assert claim == Claim("throughput", "elapsed_time", "sent", "eth1", None)
+
+
+def test_more_than_was_counted_is_likely_an_artefact() -> None:
+    samples = [Sample("throughput", 900.0, "Mbit/s"), Sample("elapsed_time", 10.0, "s")]
+    here = where(STREAM, h1=facts("dev eth1"), h2=THERE)
+    honest = judge(here, completed(own_us=21_000_000, sent_bytes=1_150_000_000), samples, Limits())
+    assert honest.validity.findings == ()
+    lie = judge(here, completed(own_us=21_000_000, sent_bytes=1_000_000_000), samples, Limits())
+    assert lie.validity.verdict is Verdict.FLAGGED
+    (finding,) = lie.validity.findings
+    assert (finding.rule, finding.metric) == ("device_bytes", "throughput")
+    assert remark(lie).startswith("flagged: 1,125,000,000 bytes is more than what eth1 counted as sent")
+
+
+# ---- preflight ------------------------------------------------------------------------------------------
+
+
+def host(load: str, pressure: str, virtualization: str = "kvm") -> Preflight:
+    return judge_host(
+        facts(
+            **{
+                "load.average": f"{load} 1.00 1.00 1/100 4",
+                "load.pressure": f"cpu: some avg10={pressure} avg60=0.00 avg300=0.00 total=1",
+                "vm.virtualization": virtualization,
+            }
+        ),
+        thresholds=PREFLIGHT,
+    )
+
+
+def test_a_fit_host_is_passed_in_silence() -> None:
+    judged = {"h1": host("0.10", "0.00")}
+    assert list(notes(judged, force=False)) == []
+    refuse(judged)
+
+
+def test_what_only_widens_intervals_is_said_in_one_note_for_each_host() -> None:
+    judged = {"h1": host("1.60", "6.00"), "h2": host("0.00", "0.00")}
+    (note,) = notes(judged, force=False)
+    assert (note.level, note.where) == ("warning", "h1")
+    assert "0.4 runnable tasks per CPU" in note.text and "6 % of the last 10 s" in note.text
+    refuse(judged)
+
+
+def test_a_busy_host_is_refused_by_name_with_what_was_seen_and_what_helps() -> None:
+    judged = {"h1": host("8.00", "60.00"), "h2": host("1.00", "0.00")}
+    with pytest.raises(Refused) as refused:
+        refuse(judged)
+    assert refused.value.exit_code == 7
+    for words in ("h1: ", "2 runnable tasks per CPU", "60 % of the last 10 s"):
+        assert words in refused.value.message
+    assert "h2" not in refused.value.message
+    assert "--force" in (refused.value.hint or "")
+    assert [note.where for note in notes(judged, force=False)] == ["h2"]
+
+
+def test_force_says_what_it_overrules() -> None:
+    judged = {"h1": host("8.00", "60.00")}
+    (note,) = notes(judged, force=True)
+    assert note.text.count("measured all the same: --force") == 2
+
+
+def test_a_host_that_is_a_container_is_never_refused_for_the_machines_load() -> None:
+    judged = {"h1": host("80.00", "99.00", "docker")}
+    refuse(judged)
+    (note,) = notes(judged, force=False)
+    assert "of the whole machine" in note.text

@@ -18,18 +18,25 @@ from perfctl.compare.claims import (
     verdict_depends_on_flagged,
 )
 from perfctl.compare.confounding import Confounders, Digests
-from perfctl.compare.pairing import Pairing, pair
+from perfctl.compare.pairing import Line, Pairing, pair
+from perfctl.compare.two_runs import RunSide, compare_runs
 from perfctl.compare.wording import EMULATED, describe, words
 from perfctl.model import Comparison, Observation
 
 __all__ = [
     "EMULATED",
     "Analysis",
+    "Confounders",
+    "Line",
+    "Pairing",
+    "RunSide",
     "Setting",
     "analyse",
     "compare",
+    "compare_runs",
     "describe",
     "fleet_words",
+    "pair",
     "raw_words",
     "run_words",
     "sensitivity",

@@ -1,10 +1,12 @@
 """What a user asks of a run that is over: values only, read from the database and nothing else.
 
-    Store --comparison_report()--> ComparisonReport
+    Store --comparison_report()--> ComparisonReport      one run: environments against the baseline
+          --run_report()--> RunReport                    two runs: what became of that
 
 The command line turns them into tables.
 """
 
 from perfctl.report.comparison import ComparisonReport, comparison_report
+from perfctl.report.two_runs import RunReport, run_report
 
-__all__ = ["ComparisonReport", "comparison_report"]
+__all__ = ["ComparisonReport", "RunReport", "comparison_report", "run_report"]

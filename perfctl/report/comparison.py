@@ -83,7 +83,7 @@ def comparison_report(
             where=f"run {run_id}",
             hint=f"it has: {', '.join(environments)}",
         )
-    wanted, others = _chosen_metrics(seen, metrics)
+    wanted, others = chosen_metrics(seen, metrics)
     omissions = store.omissions(run_id)
     found = _analysis(store, detail, chosen, wanted, omissions)
     return ComparisonReport(
@@ -146,7 +146,7 @@ def history_before(store: Store, detail: RunDetail, wanted: Sequence[Observation
     return [cell for cell in cells if cell.run_id in earlier]
 
 
-def _chosen_metrics(
+def chosen_metrics(
     seen: Sequence[Observation], metrics: Collection[str]
 ) -> tuple[list[Observation], tuple[str, ...]]:
     """Return the observations of the metrics asked for, and the names of the other metrics."""

@@ -1,0 +1,254 @@
+"""What became of the environments' costs between two runs, or from one host to others of a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from perfctl.compare import Confounders, Pairing, RunSide, compare_runs, pair
+from perfctl.errors import Refused, UnknownName, UsageError
+from perfctl.model import Comparison, Observation, RunComparison, Target
+from perfctl.report.comparison import chosen_metrics, history_before, programs
+from perfctl.report.conditions import DIMENSIONS, conditions, differences
+from perfctl.report.health import Health, health
+from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.store import RunDetail, RunSummary, Store
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The same environments in two runs (or, for `by` 'host', on two hosts of one)."""
+
+    first: RunSummary
+    second: RunSummary
+    baseline: str
+    by: str | None
+    """The dimension that was allowed to differ."""
+    comparisons: tuple[RunComparison, ...]
+    left_out: tuple[str, ...]
+    """What could not be compared, and why."""
+    health: Health
+    database: str
+    other_metrics: tuple[str, ...]
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether hosts of one run are compared: they ran side by side."""
+        return self.first.run_id == self.second.run_id
+
+    @property
+    def confounded(self) -> tuple[str, ...]:
+        """What else differs, each once."""
+        return tuple(dict.fromkeys(item.confounded for item in self.comparisons if item.confounded))
+
+
+def run_report(
+    store: Store,
+    run: str,
+    other: str | None = None,
+    *,
+    by: str | None = None,
+    baseline: str | None = None,
+    metrics: Collection[str] = (),
+) -> RunReport:
+    """Return every environment of `run` against itself in `other`; without `other`, its hosts (`by` 'host').
+
+    `by` is the one dimension that may differ. Raises UsageError where it does not differ or does not fit,
+    Refused where something else differs as well or nothing is in common, UnknownName for what is not there.
+    """
+    details = store.run(run), store.run(other or run)
+    one_run = details[0].summary.run_id == details[1].summary.run_id
+    if one_run and (other is not None or by != "host"):
+        raise UsageError(
+            "a run cannot be compared with itself", hint="name another run, or compare its hosts: --by host"
+        )
+    if by is not None and by not in DIMENSIONS:
+        raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
+    chosen = baseline or details[0].baseline
+    left_out = _Unlike(details, chosen)
+    sides, others = _sides(store, details, chosen, metrics, left_out)
+    newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
+    comparisons, found = _compared(store, details, newest, sides, by)
+    _check(comparisons, found, by, left_out.reasons)
+    return RunReport(
+        first=details[0].summary,
+        second=details[1].summary,
+        baseline=chosen,
+        by=by,
+        comparisons=tuple(comparisons),
+        left_out=tuple(left_out.reasons + ([] if one_run else _only_in_one(sides, comparisons, details))),
+        health=health(store, until=newest.summary.run_id),
+        database=str(store.path),
+        other_metrics=others,
+    )
+
+
+def _compared(
+    store: Store,
+    details: tuple[RunDetail, RunDetail],
+    newest: RunDetail,
+    sides: tuple[RunSide, RunSide],
+    by: str | None,
+) -> tuple[list[RunComparison], dict[str, list[str]]]:
+    """Return the comparisons, and by dimension what else differs between their sides."""
+    first, second = (conditions(store, item.summary.run_id) for item in details)
+    used = programs(details[0])
+    found: dict[str, list[str]] = defaultdict(list)
+
+    def confounding(one: Comparison, two: Comparison) -> str:
+        unlike = differences(one, two, first, second, used)
+        for dimension, text in unlike.items():
+            found[dimension].append(text)
+        return "; ".join(text for dimension, text in unlike.items() if dimension != by)
+
+    declared = declared_metrics(newest)
+    thresholds = practical_thresholds(newest, declared, history_before(store, newest, ()))
+    one_run = details[0].summary.run_id == details[1].summary.run_id
+    comparisons = [
+        item
+        for targets in _targets(sides, by=by, one_run=one_run)
+        for item in compare_runs(
+            *sides,
+            thresholds=thresholds,
+            confounding=confounding,
+            targets=targets,
+            across_accelerators=by == "accelerator",
+        )
+    ]
+    return comparisons, found
+
+
+class _Unlike:
+    """What has the same name in two runs and is not the same."""
+
+    def __init__(self, details: tuple[RunDetail, RunDetail], baseline: str) -> None:
+        first, second = details
+        self.benchmarks = _changed(
+            {item.name: item.key for item in first.benchmarks},
+            {item.name: item.key for item in second.benchmarks},
+        )
+        self.environments = _changed(
+            {item.name: item.key for item in first.environments},
+            {item.name: item.key for item in second.environments},
+        )
+        for detail in details:
+            names = [item.name for item in detail.environments]
+            if baseline not in names:
+                raise UnknownName(
+                    f"the run has no environment {baseline!r}",
+                    where=f"run {detail.summary.run_id}",
+                    hint=f"it has: {', '.join(names)}",
+                )
+        if baseline in self.environments:
+            raise Refused(
+                f"the baseline {baseline!r} is another environment in each run",
+                hint="`perfctl show` has both",
+            )
+        self.reasons = [f"benchmark {name}: other parameters in each run" for name in sorted(self.benchmarks)]
+        self.reasons += [
+            f"environment {name}: another environment in each run" for name in sorted(self.environments)
+        ]
+
+    def keeps(self, item: Observation) -> bool:
+        """Return whether an observation means the same in both runs."""
+        return item.benchmark not in self.benchmarks and item.environment not in self.environments
+
+
+def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> set[str]:
+    return {name for name in first.keys() & second.keys() if first[name] != second[name]}
+
+
+def _sides(
+    store: Store,
+    details: tuple[RunDetail, RunDetail],
+    baseline: str,
+    metrics: Collection[str],
+    unlike: _Unlike,
+) -> tuple[tuple[RunSide, RunSide], tuple[str, ...]]:
+    sides: list[RunSide] = []
+    others: list[str] = []
+    for detail in details:
+        run_id = detail.summary.run_id
+        wanted, rest = chosen_metrics(store.observations(run_id), metrics)
+        seen = [item for item in wanted if unlike.keeps(item)]
+        pairing = Pairing(
+            baseline,
+            [item.name for item in detail.environments if item.name not in unlike.environments],
+            Confounders(store.digests(run_id), programs(detail)),
+            declared_metrics(detail),
+        )
+        sides.append(RunSide(pair(seen, pairing), _values(seen)))
+        others += rest
+    return (sides[0], sides[1]), tuple(dict.fromkeys(others))
+
+
+def _values(seen: Iterable[Observation]) -> dict[tuple[str, str, Target, str], list[float]]:
+    found: dict[tuple[str, str, Target, str], list[float]] = defaultdict(list)
+    for item in seen:
+        if item.replicate == 1 and item.validity != "invalid":
+            found[item.benchmark, item.metric.name, item.target, item.environment].append(item.value)
+    return found
+
+
+def _targets(
+    sides: tuple[RunSide, RunSide], *, by: str | None, one_run: bool
+) -> Sequence[Mapping[Target, Target] | None]:
+    """Return which targets stand for which: of the same name, or one host for another."""
+    if by != "host":
+        return [None]
+    targets = [[line.comparison.target for line in side.lines] for side in sides]
+    found = [list(dict.fromkeys(item for item in side if item.peer is None)) for side in targets]
+    if one_run and len(found[0]) >= 2:
+        reference, *rest = found[0]
+        return [{reference: target} for target in rest]
+    if not one_run and len(found[0]) == len(found[1]) == 1:
+        return [{found[0][0]: found[1][0]}]
+    raise UsageError(
+        "hosts can be compared within a run of several, or between two runs of one host each",
+        hint=f"the runs have {len(found[0])} and {len(found[1])}",
+    )
+
+
+def _check(
+    comparisons: Sequence[RunComparison],
+    found: Mapping[str, Sequence[str]],
+    by: str | None,
+    reasons: Sequence[str],
+) -> None:
+    """Refuse where nothing can be compared, or more differs than what `by` names."""
+    if not comparisons:
+        raise Refused(
+            "the runs have nothing in common that could be compared",
+            hint="; ".join(reasons) or "they need the same benchmarks, environments and hosts",
+        )
+    if by is None:
+        return
+    if by not in found:
+        raise UsageError(f"the two do not differ in {by}", hint="leave --by away")
+    others = {dimension: texts for dimension, texts in found.items() if dimension not in (by, "settings")}
+    if others:
+        texts = [text for several in others.values() for text in dict.fromkeys(several)]
+        raise Refused(
+            f"not only the {by} differs, also {', '.join(sorted(others))}: {'; '.join(texts[:3])}",
+            hint="without --by it is compared all the same, and marked as confounded",
+        )
+
+
+def _only_in_one(
+    sides: tuple[RunSide, RunSide],
+    comparisons: Sequence[RunComparison],
+    details: tuple[RunDetail, RunDetail],
+) -> list[str]:
+    """Return what only one of the two has."""
+    pairs = [(item.benchmark, item.environment) for item in comparisons]
+    first = {(*pair, item.target) for pair, item in zip(pairs, comparisons, strict=True)}
+    second = {(*pair, item.other_target) for pair, item in zip(pairs, comparisons, strict=True)}
+    found: dict[str, None] = {}
+    for side, known, detail in zip(sides, (first, second), details, strict=True):
+        for line in side.lines:
+            item = line.comparison
+            if not item.is_aa and (item.benchmark, item.environment, item.target) not in known:
+                place = f"{item.benchmark} in {item.environment} on {item.target}"
+                found[f"{place}: only in run {detail.summary.run_id}"] = None
+    return list(found)

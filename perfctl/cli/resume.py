@@ -9,8 +9,11 @@ from perfctl.cli.settings import Settings
 
 @click.command()
 @click.argument("run")
+@click.option(
+    "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."
+)
 @click.pass_obj
-def resume(settings: Settings, run: str) -> None:
+def resume(settings: Settings, run: str, force: bool) -> None:
     """Finish RUN (an id, the start of one, or `latest`).
 
     Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
@@ -22,6 +25,10 @@ def resume(settings: Settings, run: str) -> None:
 
     with progress() as listener:
         outcome = resume_run(
-            run, database_url=settings.database_url, inventory=settings.inventory, listener=listener
+            run,
+            database_url=settings.database_url,
+            inventory=settings.inventory,
+            listener=listener,
+            force=force,
         )
     finish(outcome)

@@ -49,6 +49,21 @@ def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
     default=True,
     help="Do not look at the host's processes half way through each benchmark.",
 )
+@click.option(
+    "--validity",
+    multiple=True,
+    metavar="RULE=FLAG,INVALID",
+    help="Limits above which an invocation is flagged, is invalid; a number or never.",
+)
+@click.option(
+    "--preflight",
+    multiple=True,
+    metavar="RULE=WARN,REFUSE",
+    help="Limits above which a host is warned of, is refused before the run.",
+)
+@click.option(
+    "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @click.pass_obj
 def run(
@@ -61,6 +76,9 @@ def run(
     seed: str | None,
     max_parallel_pairs: int | None,
     host_view: bool,
+    validity: tuple[str, ...],
+    preflight: tuple[str, ...],
+    force: bool,
     dry_run: bool,
 ) -> None:
     """Measure a suite on the hosts of the inventory and store every sample.
@@ -69,6 +87,7 @@ def run(
     `perfctl resume RUN` finishes the rest. The run's id goes to standard output.
     """
     from perfctl.cli.ending import finish
+    from perfctl.cli.limits import parse_limits
     from perfctl.execute import RunRequest, prepare, run_suite
     from perfctl.output import progress
 
@@ -82,6 +101,8 @@ def run(
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
         host_view=host_view,
+        limits=parse_limits(validity, preflight),
+        force=force,
         project_dir=settings.project_dir,
     )
     if dry_run:

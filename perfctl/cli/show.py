@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,8 @@ from perfctl.output import Column, Format, Table, duration, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
-    from perfctl.store import InvocationDetail, RunDetail, Store
+    from perfctl.facts import Assessment
+    from perfctl.store import InvocationDetail, RunDetail, Store, ValidityCount
 
 
 @click.command()
@@ -40,14 +41,25 @@ def show(settings: Settings, run: str, invocation: str | None, artifact: str | N
     with open_store(settings.database_url, read_only=True) as store:
         if invocation is None:
             detail = store.run(run)
-            tables = [_table_for_machines(detail)] if fmt in ("json", "csv") else _tables_for_people(detail)
+            validity = store.validity_counts(run)
+            for_machines = fmt in ("json", "csv")
+            tables = (
+                [_table_for_machines(detail, validity)]
+                if for_machines
+                else _tables_for_people(detail, validity)
+            )
         else:
             found = store.invocation(run, invocation)
             if artifact is not None:
                 sys.stdout.buffer.write(_bytes_of(store, found, artifact))
                 sys.stdout.flush()
                 return
-            tables = [_invocation_for_machines(found)] if fmt in ("json", "csv") else _invocation(found)
+            judged = store.assessment(found.invocation_id)
+            tables = (
+                [_invocation_for_machines(found, judged)]
+                if fmt in ("json", "csv")
+                else _invocation(found, judged)
+            )
     for number, table in enumerate(tables):
         if number:
             click.echo()
@@ -68,14 +80,18 @@ def _bytes_of(store: Store, invocation: InvocationDetail, name: str) -> bytes:
     return b"" if sha256 is None else store.artifact(sha256)
 
 
-def _invocation_for_machines(item: InvocationDetail) -> Table:
+def _invocation_for_machines(item: InvocationDetail, judged: Assessment | None) -> Table:
     from dataclasses import asdict
 
     row = asdict(item)
-    return Table("invocation", [Column(name) for name in row], [row])
+    columns = [Column(name) for name in row]
+    if judged:
+        row["findings"] = [asdict(finding) for finding in judged.validity.findings]
+        row["not_judged"] = [asdict(rule) for rule in judged.validity.unjudged]
+    return Table("invocation", columns, [row])
 
 
-def _invocation(item: InvocationDetail) -> list[Table]:
+def _invocation(item: InvocationDetail, judged: Assessment | None) -> list[Table]:
     facts = {
         "invocation": item.invocation_id,
         "run": item.run_id,
@@ -85,6 +101,7 @@ def _invocation(item: InvocationDetail) -> list[Table]:
         "accelerator": item.accelerator,
         "block": f"{item.block}, attempt {item.attempt}, replicate {item.replicate}",
         "status": item.status if item.reason is None else f"{item.status} ({item.reason})",
+        "validity": item.validity,
         "detail": item.detail,
         "exit code": item.exit_code,
         "started": item.started,
@@ -97,15 +114,24 @@ def _invocation(item: InvocationDetail) -> list[Table]:
     note = f"read one: perfctl show {item.run_id} --invocation {item.invocation_id} --artifact NAME"
     return [
         Table("invocation", [Column("what"), Column("value")], list(facts.items())),
+        *([_findings(judged)] if judged else []),
         Table("artifacts", columns, rows, [note] if rows else []),
     ]
+
+
+def _findings(judged: Assessment) -> Table:
+    found = judged.validity
+    columns = [Column("rule"), Column("severity"), Column("finding")]
+    rows = [(item.rule, item.severity, item.sentence) for item in found.findings]
+    notes = [f"not judged: {item.rule}: {item.reason}" for item in found.unjudged]
+    return Table("findings", columns, rows, notes)
 
 
 _SHORT_ID = 12
 """Ids of invocations are hashes: so many characters name one in a run."""
 
 
-def _table_for_machines(detail: RunDetail) -> Table:
+def _table_for_machines(detail: RunDetail, validity: Sequence[ValidityCount]) -> Table:
     from dataclasses import asdict
 
     from perfctl.cli.runs import run_row, utc_text
@@ -119,14 +145,17 @@ def _table_for_machines(detail: RunDetail) -> Table:
         "environments": [asdict(item) for item in detail.environments],
         "benchmarks": [asdict(item) for item in detail.benchmarks],
         "counts": [asdict(item) for item in detail.counts],
+        "validity": [asdict(item) for item in validity],
         "failures": [asdict(item) | {"target": str(item.target)} for item in detail.failures],
         "events": [asdict(item) | {"happened_at": utc_text(item.happened_at)} for item in detail.events],
     }
     return Table("run", columns, [row])
 
 
-def _tables_for_people(detail: RunDetail) -> list[Table]:
+def _tables_for_people(detail: RunDetail, validity: Sequence[ValidityCount]) -> list[Table]:
     tables = [_head(detail), _counts(detail)]
+    if validity:
+        tables.append(_validity(detail, validity))
     if detail.failures:
         tables.append(_failures(detail))
     if detail.events:
@@ -168,6 +197,21 @@ def _counts(detail: RunDetail) -> Table:
     columns = [Column("status"), Column("reason"), Column("invocations", align="right")]
     rows = [(item.status, item.reason, item.invocations) for item in detail.counts]
     return Table("counts", columns, rows)
+
+
+def _validity(detail: RunDetail, validity: Sequence[ValidityCount]) -> Table:
+    columns = [Column("environment")]
+    columns += [Column(name, align="right") for name in ("valid", "flagged", "invalid")]
+    columns += [Column("not_judged", "not judged", align="right"), Column("rules", "rules crossed (times)")]
+    rows = []
+    for item in validity:
+        rules = ", ".join(f"{rule} ({count})" for rule, count in item.rules)
+        rows.append((item.environment, item.valid, item.flagged, item.invalid, item.not_judged, rules))
+    query = f"SELECT * FROM v_finding WHERE run_id = '{detail.summary.run_id}'"
+    notes = ["what is invalid counts in no comparison, what is flagged counts"]
+    if any(item.rules for item in validity):
+        notes.append(f'what was seen: perfctl query "{query}"')
+    return Table("validity", columns, rows, notes)
 
 
 def _failures(detail: RunDetail) -> Table:

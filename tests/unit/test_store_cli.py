@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from perfctl.__main__ import main
+from perfctl.facts import Case, Expected, Reading, assess
 from perfctl.model import Reason, Status
 from perfctl.store import open_store
 from tests.unit import store_cases as cases
 
 CONSOLE = b"[    0.0] Linux\r\nperfctl: kernel\n\x1b[31m\xff\x00end"
+
+STEAL = "==> /proc/stat <==\ncpu {0} 0 0 {0} 0 0 0 {1} 0 0\n"
 
 
 @pytest.fixture
@@ -124,6 +127,41 @@ def test_a_failed_invocations_line_names_it_and_what_is_kept(perfctl, run_id):
     (row,) = rows_of(perfctl("show", run_id, "--format", "json")[1])
     assert row["failures"][0]["invocation_id"] == "c0ffee000000c0ffee000000c0ffee00"
     assert row["failures"][0]["kept"] == ["console", "host_view", "counters_after", "counters_before"]
+
+
+def test_show_counts_what_was_not_judged(perfctl, run_id):
+    out = perfctl("show", "latest")[1]
+    assert [line.split() for line in out.splitlines() if line.startswith("native   ")] == [
+        ["native", "0", "0", "0", "2", "—"]
+    ]
+    (row,) = rows_of(perfctl("show", run_id, "--format", "json")[1])
+    assert [(item["environment"], item["not_judged"]) for item in row["validity"]] == [
+        ("native", 2),
+        ("container", 1),
+    ]
+
+
+def test_show_tells_what_was_found_and_what_was_not_judged(perfctl, path):
+    judged = assess(
+        Reading(STEAL.format(0, 0).encode(), STEAL.format(250, 500).encode(), 0, 10**10), Case(Expected()), {}
+    )
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store)
+        block_id = store.begin_block(run_id, cases.block(), 1)
+        record = cases.record(
+            block_id, validity=judged.validity.verdict.value, validity_json=judged.to_json()
+        )
+        store.record_invocation(record, cases.METRICS, cases.samples(1.0))
+    out = perfctl("show", run_id)[1]
+    assert ["native", "0", "0", "1", "0", "steal", "(1)"] in [line.split() for line in out.splitlines()]
+    assert "v_finding" in out
+    out = perfctl("show", run_id, "--invocation", record.id)[1]
+    assert "the hypervisor gave 50 % of all CPU time to others" in out
+    assert "not judged: swap: its counters were not read" in out
+    (row,) = rows_of(perfctl("show", run_id, "--invocation", record.id, "--format", "json")[1])
+    assert row["validity"] == "invalid"
+    assert [(item["rule"], item["severity"]) for item in row["findings"]] == [("steal", "invalid")]
+    assert "swap" in {item["rule"] for item in row["not_judged"]}
 
 
 def test_show_of_an_invocation_tells_all_of_it(perfctl, run_id):

@@ -12,6 +12,8 @@ BRIEFLY := --blocks 6 --param time_s=1
 TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
+# How many runs with guests `make bench` kills.
+KILLS := 50
 
 # Tools are found in the venv first: Ansible starts others by name.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -21,7 +23,7 @@ help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
 	@echo "make test      every test, on real hosts                                    (20 min the first time, then 10)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
-	@echo "make bench     what perfctl itself costs, as ratios                         (3 min)"
+	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, by simulation       (3 min)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
@@ -81,6 +83,8 @@ bench: provisioned
 	@$(STEP) "What orchestration costs" "2 min" .venv/bin/python -m tests.bench.bench_orchestration $(LAB)
 	@$(STEP) "What a detached job costs" "1 min" .venv/bin/python -m tests.bench.bench_job $(LAB)
 	@$(STEP) "What the database costs" "1 min" .venv/bin/python -m tests.bench.bench_store
+	@$(STEP) "What a guest costs, and whether $(KILLS) killed runs leave one" "20 min" \
+	    .venv/bin/python -m tests.bench.bench_guest $(LAB) --kills $(KILLS)
 
 .PHONY: bench-stats
 bench-stats: venv

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
+    "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "selftest": ("perfctl.cli.selftest:selftest", "Whether the instrument itself is sound: the A/A rate."),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_invocation, v_sample."),

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perfctl.model import Benchmark, Fact, FactState, Fingerprint, Plan, Round, Status, Target, Track
+from perfctl.model import Benchmark, Fact, FactState, Fingerprint, Plan, Round, Status, Target, Track, new_id
 from perfctl.store import Store
 from tests.unit import store_cases as cases
 
@@ -36,6 +36,7 @@ def add_run(
     fingerprint: Fingerprint | None = None,
     inside: Fingerprint | None = None,
     seed: int = 1,
+    idle_hosts: Sequence[str] = (),
     fail: Mapping[int, Mapping[str, object]] | None = None,
 ) -> str:
     """Store a complete run of SPEED and return its id.
@@ -59,7 +60,17 @@ def add_run(
         tuple(benchmarks),
         (Round((Track(tuple(all_blocks)),)),),
     )
-    run_id = cases.begin_run(store, plan)
+    names = dict.fromkeys(name for target in targets for name in (target.host, target.peer) if name)
+    run_id = new_id()
+    store.begin_run(
+        run_id,
+        plan,
+        "{}",
+        [replace(cases.HOSTS[0], name=name) for name in (*names, *idle_hosts)],
+        command=("perfctl", "run"),
+        perfctl_version="0.1.0",
+        inventory=(),
+    )
     for target in targets:
         if fingerprint is not None:
             store.record_host_snapshot(run_id, target.host, "before", fingerprint)

@@ -1,0 +1,209 @@
+"""May this run pass? One decision per line, with a known chance of a wrong one (docs/gates.md has the rule).
+
+Every line is tested twice against the limit: that the regression is beyond it, and that it is not. Both tests
+are one-sided, exact, and Holm-adjusted over all lines of the gate. What neither shows is undecided, what has
+no value is missing, and neither is ever called passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perfctl.errors import DataError, RegressionFound, UsageError
+from perfctl.model import Direction, Metric
+from perfctl.report.comparison import ComparisonReport, comparison_report
+from perfctl.report.gate_questions import Gated, questions, questions_of_two_runs
+from perfctl.report.health import TargetHealth
+from perfctl.stats import holm
+from perfctl.store import RunSummary, Store
+
+LEVEL = 0.05
+"""The chance, over all lines of a gate, of any wrong 'crossed'; and of any wrong 'passed'."""
+
+
+class GateState(StrEnum):
+    """What a gate says of one line."""
+
+    CROSSED = "crossed"
+    """The regression is beyond the limit."""
+    PASSED = "passed"
+    """It is not: a regression beyond the limit is excluded."""
+    UNDECIDED = "undecided"
+    """Neither is shown."""
+    MISSING = "missing"
+    """There is nothing to decide by: no value, or nothing to compare it with."""
+    EXCLUDED = "excluded"
+    """It is not gated by rule: emulated, in quarantine, or of a metric without a better side."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """One decision. `target` is a host, a pair, or e.g. '5 hosts'; `metric` None: all of the benchmark."""
+
+    benchmark: str
+    metric: Metric | None
+    target: str
+    environment: str
+    baseline: str
+    state: GateState
+    why: str
+    """Why it is not decided, or what else must be known of it."""
+    worse: float | None
+    """The estimated regression as a share, of times and rates alike: 0.05 is 1.05x worse, below 0 better."""
+    ratio: float | None
+    """environment / baseline (of two runs: the new ratio / the old one), then its interval."""
+    low: float | None
+    high: float | None
+    p_crossed: float | None
+    """Holm-adjusted p of "not beyond the limit": at most 0.05 where the gate is crossed."""
+    p_passed: float | None
+    """Holm-adjusted p of "beyond the limit": at most 0.05 where it is passed."""
+    words: str
+    confounded: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All decisions of a gate."""
+
+    run: RunSummary
+    baseline_run: RunSummary | None
+    database: str
+    max_regression: float
+    lines: tuple[GateLine, ...]
+    quarantined: tuple[TargetHealth, ...]
+    """Hosts and pairs of the run that were left out."""
+    tests: int
+    """Lines that were tested, which is what the adjustment is for."""
+
+    def of(self, *states: GateState) -> list[GateLine]:
+        """Return the lines in any of these states."""
+        return [line for line in self.lines if line.state in states]
+
+    def fails(self, *, strict: bool) -> list[GateLine]:
+        """Return the lines that make the gate fail; `strict`: also those undecided or missing."""
+        states = [GateState.CROSSED]
+        return self.of(*states, GateState.UNDECIDED, GateState.MISSING) if strict else self.of(*states)
+
+    def raise_for_regression(self, *, strict: bool) -> None:
+        """Raise RegressionFound when the gate fails, DataError when there was nothing to decide."""
+        where = f"run {self.run.run_id}"
+        failed = self.fails(strict=strict)
+        if failed:
+            states = ", ".join(
+                f"{sum(line.state is state for line in failed)} {state}"
+                for state in dict.fromkeys(line.state for line in failed)
+            )
+            raise RegressionFound(
+                f"the gate of {100 * self.max_regression:g} % fails: {states} of {len(self.lines)} lines",
+                where=where,
+                hint=f"from a value to its blocks: perfctl why {self.run.run_id} METRIC",
+            )
+        if not self.of(GateState.PASSED, GateState.UNDECIDED):
+            raise DataError(
+                "the gate had nothing to decide: every line is missing or excluded",
+                where=where,
+                hint=f"what failed: perfctl show {self.run.run_id}; who is in quarantine: perfctl selftest",
+            )
+
+
+def gate_report(
+    store: Store,
+    run: str,
+    *,
+    max_regression: float,
+    baseline_run: str | None = None,
+    metrics: Collection[str] = (),
+    per_host: bool = False,
+) -> GateReport:
+    """Return the decisions on `run`: against its own baseline, or against the ratios of `baseline_run`.
+
+    `max_regression` is a share: 0.02 allows 1.02x worse. Lines are those of fleets where a claim over hosts
+    exists, else of hosts; `per_host` and two runs have one per host. Without `metrics` headlines are gated.
+    Raises UsageError for a limit below 0 or not finite, UnknownName for a run or metric that is not there.
+    """
+    if not (math.isfinite(max_regression) and max_regression >= 0):
+        raise UsageError("a limit is a share from 0 % up", hint="for example: --max-regression 2%")
+    report = comparison_report(store, run, metrics=metrics)
+    margin = math.log1p(max_regression)
+    if baseline_run is None:
+        gated = questions(store, report, metrics=metrics, margin=margin, per_host=per_host)
+        earlier = None
+    else:
+        earlier = comparison_report(store, baseline_run, metrics=metrics)
+        gated = questions_of_two_runs(store, earlier, report, metrics=metrics, margin=margin)
+    lines, tests = _decided(gated)
+    return GateReport(
+        run=report.run,
+        baseline_run=None if earlier is None else earlier.run,
+        database=str(store.path),
+        max_regression=max_regression,
+        lines=tuple(lines),
+        quarantined=tuple(item for item in report.health.quarantined if _is_of(item, report)),
+        tests=tests,
+    )
+
+
+def _is_of(item: TargetHealth, report: ComparisonReport) -> bool:
+    names = (item.target.host, item.target.peer)
+    return all(name is None or name in report.run.hosts for name in names)
+
+
+def _decided(gated: Sequence[Gated]) -> tuple[list[GateLine], int]:
+    """Decide all lines together; those that cannot be tested make no room for the others."""
+    crossed = holm([item.p_beyond for item in gated])
+    passed = holm([item.p_within for item in gated])
+    tests = sum(item.p_beyond is not None for item in gated)
+    return [
+        _line(item, one, two, tests) for item, one, two in zip(gated, crossed, passed, strict=True)
+    ], tests
+
+
+def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: int) -> GateLine:
+    why = [item.reason]
+    if item.is_excluded:
+        state = GateState.EXCLUDED
+    elif item.is_missing:
+        state = GateState.MISSING
+    elif p_crossed is None or p_passed is None:
+        state = GateState.UNDECIDED
+    elif p_crossed <= LEVEL:
+        state = GateState.CROSSED
+    elif p_passed <= LEVEL and not item.doubt:
+        state = GateState.PASSED
+    else:
+        state = GateState.UNDECIDED
+        why += [item.doubt, "" if p_passed <= LEVEL else _undecided(item, tests)]
+    return GateLine(
+        benchmark=item.benchmark,
+        metric=item.metric,
+        target=item.target,
+        environment=item.environment,
+        baseline=item.baseline,
+        state=state,
+        why="; ".join(filter(None, why)),
+        worse=worse_by(item.ratio, item.metric),
+        ratio=item.ratio,
+        low=item.low,
+        high=item.high,
+        p_crossed=p_crossed,
+        p_passed=p_passed,
+        words=item.words,
+        confounded=item.confounded,
+    )
+
+
+def _undecided(item: Gated, tests: int) -> str:
+    if item.smallest_p is not None and item.smallest_p * tests > LEVEL:
+        return f"so few blocks cannot decide among {tests} lines: measure more, or gate fewer lines"
+    return "the data allow a regression on either side of the limit"
+
+
+def worse_by(ratio: float | None, metric: Metric | None) -> float | None:
+    """Return by what share a ratio is worse: of a rate, that by which its inverse is above 1."""
+    if ratio is None or metric is None or metric.direction is Direction.NEUTRAL:
+        return None
+    return (1 / ratio if metric.direction is Direction.HIGHER else ratio) - 1

@@ -1,0 +1,290 @@
+"""Runs with known regressions, from a real database to `perfctl gate` and its JUnit XML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from perfctl.cli import main_group
+from perfctl.errors import DataError, PerfctlError, RegressionFound, UnknownName, UsageError
+from perfctl.model import Direction, Reason, Status, Target
+from perfctl.report.gate import GateReport, GateState, gate_report, worse_by
+from perfctl.report.junit import junit_xml
+from perfctl.store import open_store
+from tests.unit import store_cases as cases
+from tests.unit.history_cases import H1, H2, add_run
+
+FIVE = tuple(Target(f"h{number}") for number in range(1, 6))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+def gated(path: Path, limit: float = 0.02, **options: object) -> GateReport:
+    with open_store(path, read_only=True) as store:
+        return gate_report(store, "latest", max_regression=limit, **options)  # type: ignore[arg-type]
+
+
+def states(report: GateReport) -> list[tuple[str, str]]:
+    return [(line.target, line.state.value) for line in report.lines]
+
+
+def run_of(path: Path, **options: object) -> str:
+    with open_store(path, create=True) as store:
+        return add_run(store, **options)  # type: ignore[arg-type]
+
+
+def cli(path: Path, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main_group, ["--db", str(path), "gate", "latest", *arguments])
+    if isinstance(result.exception, PerfctlError):
+        return result.exception.exit_code, result.stdout
+    return result.exit_code, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("ratio", "state"), [(0.95, "crossed"), (0.98, "undecided"), (0.995, "passed"), (0.98039, "undecided")]
+)
+def test_a_rate_that_falls_is_worse(path: Path, ratio: float, state: str) -> None:
+    run_of(path, ratio=ratio, blocks=10)
+    (line,) = gated(path).lines
+    assert line.state.value == state
+    assert line.worse == pytest.approx(1 / ratio - 1, abs=0.003)
+
+
+@pytest.mark.parametrize(("ratio", "state"), [(1.05, "crossed"), (1.005, "passed"), (0.9, "undecided")])
+def test_a_time_that_grows_is_worse(
+    path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, state: str
+) -> None:
+    lower = replace(cases.SPEED, direction=Direction.LOWER)
+    monkeypatch.setattr(cases, "METRICS", (lower,))
+    run_of(path, ratio=ratio, blocks=10)
+    (line,) = gated(path).lines
+    assert line.state.value == state
+    assert line.worse == pytest.approx(ratio - 1, abs=0.003)
+    if state == "undecided":
+        assert "likely artefact" in line.why, "it is better than native beyond its interval"
+
+
+def test_a_neutral_metric_is_never_gated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "METRICS", (replace(cases.SPEED, direction=Direction.NEUTRAL),))
+    run_of(path, ratio=2.0)
+    (line,) = gated(path).lines
+    assert (line.state, line.worse) == (GateState.EXCLUDED, None)
+    assert worse_by(2.0, line.metric) is None
+
+
+def test_the_limit_is_the_same_factor_up_and_down() -> None:
+    assert worse_by(1.02, replace(cases.SPEED, direction=Direction.LOWER)) == pytest.approx(0.02)
+    assert worse_by(1 / 1.02, cases.SPEED) == pytest.approx(0.02)
+
+
+def test_exit_codes(path: Path) -> None:
+    run_of(path, ratio=0.98, blocks=10)
+    assert cli(path, "--max-regression", "2%")[0] == 0
+    assert cli(path, "--max-regression", "2%", "--strict")[0] == 5
+    assert cli(path, "--max-regression", "0.5%")[0] == 5
+    assert cli(path, "--max-regression", "5 %", "--strict")[0] == 0
+    for wrong in ("2", "-1%", "nan%", "inf%", "two%", "2%%"):
+        assert cli(path, "--max-regression", wrong)[0] == 2, wrong
+
+
+def test_few_blocks_zero_variance_and_ties_are_undecided(path: Path) -> None:
+    for options, reason in (
+        ({"blocks": 1}, "n < 6"),
+        ({"blocks": 5}, "n < 6"),
+        ({"noise": 0.0}, "zero variance"),
+    ):
+        run_of(path, ratio=0.5, **options)
+        report = gated(path)
+        assert states(report) == [("h1", "undecided")]
+        assert reason in report.lines[0].why
+        report.raise_for_regression(strict=False)
+        with pytest.raises(RegressionFound, match="1 undecided of 1 lines"):
+            report.raise_for_regression(strict=True)
+
+
+def test_values_that_are_not_positive_are_undecided(path: Path) -> None:
+    run_of(path, ratio=-1.0)
+    (line,) = gated(path).lines
+    assert (line.state, line.ratio) == (GateState.UNDECIDED, None)
+    assert "not all values are positive" in line.why
+
+
+def test_ten_blocks_cannot_decide_among_sixty_lines(path: Path) -> None:
+    many = [replace(cases.CPU, name=f"cpu-{number:02}") for number in range(60)]
+    run_of(path, ratio=0.5, blocks=10, benchmarks=many)
+    report = gated(path)
+    assert report.tests == 60
+    assert {line.state for line in report.lines} == {GateState.UNDECIDED}
+    assert "so few blocks cannot decide among 60 lines" in report.lines[0].why
+
+
+def test_holm_counts_all_lines(path: Path) -> None:
+    many = [replace(cases.CPU, name=f"cpu-{number}") for number in range(4)]
+    run_of(path, ratio=0.9, blocks=8, benchmarks=many)
+    report = gated(path)
+    assert [line.p_crossed for line in report.lines] == [pytest.approx(4 / 2**8)] * 4
+
+
+def test_missing_is_never_passed(path: Path) -> None:
+    skipped: Mapping[str, object] = {"status": Status.SKIPPED, "reason": Reason.ENVIRONMENT_UNAVAILABLE}
+    run_of(path, ratio=0.999, fail=dict.fromkeys(range(8), skipped))
+    report = gated(path)
+    assert states(report) == [("h1", "missing")]
+    assert "environment_unavailable" in report.lines[0].why
+    with pytest.raises(DataError, match="nothing to decide"):
+        report.raise_for_regression(strict=False)
+    with pytest.raises(RegressionFound):
+        report.raise_for_regression(strict=True)
+
+
+def test_blocks_that_miss_the_environment_are_left_out(path: Path) -> None:
+    run_of(path, ratio=0.9, blocks=10, fail={0: {"status": Status.FAILED, "reason": Reason.TIMEOUT}})
+    (line,) = gated(path).lines
+    assert line.state is GateState.CROSSED and "n=9 blocks" in line.words
+
+
+def test_what_is_emulated_is_never_gated(path: Path) -> None:
+    run_of(path, ratio=0.2, fail={block: {"accelerator": "tcg"} for block in range(8)})
+    (line,) = gated(path).lines
+    assert (line.state, line.p_crossed) == (GateState.EXCLUDED, None)
+    assert "emulated" in line.why
+
+
+def test_a_run_without_any_value_has_nothing_to_decide(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        cases.begin_run(store)
+    report = gated(path)
+    assert [(line.benchmark, line.state.value) for line in report.lines] == [
+        ("cpu-1", "missing"),
+        ("stream", "missing"),
+    ]
+    assert cli(path, "--max-regression", "2%")[0] == 8
+
+
+def test_five_hosts_are_one_line(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        ratios = {"h1": 0.90, "h2": 0.91, "h3": 0.905, "h4": 0.9, "h5": 0.895}
+        add_run(store, ratio=ratios, targets=FIVE)
+    assert states(gated(path)) == [("5 hosts", "crossed")]
+    assert states(gated(path, 0.2)) == [("5 hosts", "passed")]
+    assert states(gated(path, per_host=True)) == [(f"h{n}", "crossed") for n in range(1, 6)]
+
+
+def test_a_mean_does_not_hide_a_host_beyond_the_limit(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        add_run(store, ratio={"h1": 0.999, "h2": 0.97}, targets=(H1, H2), blocks=10)
+    (line,) = gated(path, 0.025).lines
+    assert line.state is GateState.UNDECIDED
+    assert "the hosts disagree, and h2 is at 1.03x slower" in line.why
+    assert states(gated(path, 0.025, per_host=True)) == [("h1", "passed"), ("h2", "crossed")]
+
+
+def test_a_host_in_quarantine_is_left_out_and_named(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        for seed in range(20):
+            add_run(store, blocks=6, noise=1e-9, aa=1.01, targets=(H2,), seed=seed)
+        add_run(store, ratio={"h1": 0.9, "h2": 0.2}, blocks=10, targets=(H1, H2))
+    report = gated(path)
+    assert states(report) == [("h1", "crossed"), ("h2", "excluded")]
+    assert [str(item.target) for item in report.quarantined] == ["h2"]
+    assert "in quarantine: h2" in cli(path, "--max-regression", "2%")[1]
+
+
+def test_a_host_without_any_value_is_missing(path: Path) -> None:
+    run_of(path, ratio=0.999, blocks=10, idle_hosts=["h2"])
+    assert states(gated(path)) == [("h1", "passed"), ("h2", "missing")]
+
+
+def test_a_run_is_gated_against_the_ratios_of_another(path: Path) -> None:
+    first = run_of(path, ratio=0.8, blocks=10)
+    run_of(path, ratio=0.8, baseline=500.0, blocks=10, seed=2)
+    assert states(gated(path, baseline_run=first)) == [("h1", "passed")]
+    run_of(path, ratio=0.75, blocks=10, seed=3)
+    report = gated(path, baseline_run=first)
+    assert states(report) == [("h1", "crossed")]
+    (line,) = report.lines
+    assert line.ratio == pytest.approx(0.75 / 0.8, abs=0.003)
+    assert "than in the earlier run, n=10 and 10 blocks" in line.words
+    assert cli(path, "--max-regression", "2%", "--baseline", first[:4])[0] == 2, "all begin like this"
+    assert cli(path, "--max-regression", "2%", "--baseline", first)[0] == 5
+
+
+def test_what_the_other_run_lacks_or_measured_otherwise_is_missing(path: Path) -> None:
+    more = replace(cases.CPU, name="cpu-2")
+    other = replace(cases.CPU, parameters={"test": "cpu", "threads": 8})
+    first = run_of(path, benchmarks=[other, more])
+    second = run_of(path, benchmarks=[cases.CPU])
+    found = {line.benchmark: line for line in gated(path, baseline_run=first).lines}
+    assert {name: line.state.value for name, line in found.items()} == {
+        "cpu-1": "missing",
+        "cpu-2": "missing",
+    }
+    assert "other parameters" in found["cpu-1"].why
+    assert "the earlier run has it, this one has not" in found["cpu-2"].why
+    run_of(path, benchmarks=[cases.CPU, more])
+    found = {line.benchmark: line for line in gated(path, baseline_run=second).lines}
+    assert found["cpu-2"].why == "the earlier run has no such ratio"
+    run_of(path, blocks=3)
+    (line,) = gated(path, baseline_run=second).lines
+    assert line.state is GateState.UNDECIDED and "n < 6" in line.why
+
+
+def test_unknown_names_and_wrong_limits_are_refused(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        with pytest.raises(UnknownName, match="no run yet"):
+            gate_report(store, "latest", max_regression=0.02)
+        add_run(store)
+        with pytest.raises(UnknownName, match="no run '99'"):
+            gate_report(store, "99", max_regression=0.02)
+        with pytest.raises(UnknownName, match="no metric 'tempo'"):
+            gate_report(store, "latest", max_regression=0.02, metrics=["tempo"])
+        for limit in (-0.1, float("nan"), float("inf")):
+            with pytest.raises(UsageError):
+                gate_report(store, "latest", max_regression=limit)
+
+
+def test_junit_has_a_case_per_line_and_nothing_undecided_passes(path: Path, tmp_path: Path) -> None:
+    run_of(path, ratio={"h1": 0.999, "h2": 0.9}, targets=(H1, H2), idle_hosts=["h3"], blocks=10)
+    target = tmp_path / "gate.xml"
+    code, _ = cli(path, "--max-regression", "2%", "--per-host", "--junit", str(target))
+    assert code == 5
+    (suite,) = ElementTree.parse(target).getroot()
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")} == {
+        "tests": "3",
+        "failures": "1",
+        "skipped": "1",
+        "errors": "0",
+    }
+    passed, crossed, missing = suite.findall("testcase")
+    assert [child.tag for child in passed] == ["system-out"]
+    assert [child.tag for child in crossed] == ["failure", "system-out"]
+    assert crossed.get("name") == "events_per_s container against native on h2"
+    failure = crossed.find("failure")
+    assert failure is not None and "1.11x slower" in (failure.text or "")
+    skipped = missing.find("skipped")
+    assert skipped is not None and skipped.get("message") == "missing: no value at all"
+    cli(path, "--max-regression", "2%", "--per-host", "--junit", str(target), "--strict")
+    assert ElementTree.parse(target).getroot()[0].get("failures") == "2"
+    assert cli(path, "--max-regression", "2%", "--junit", str(tmp_path / "no" / "gate.xml"))[0] == 2
+
+
+def test_junit_and_json_are_the_same_to_the_byte_and_legal(path: Path) -> None:
+    run_of(path, benchmarks=[replace(cases.CPU, name="cpu\x01<&1")], blocks=10)
+    assert junit_xml(gated(path), strict=False) == junit_xml(gated(path), strict=False)
+    (suite,) = ElementTree.fromstring(junit_xml(gated(path), strict=False))
+    (case,) = suite.findall("testcase")
+    assert case.get("classname") == "cpu\ufffd<&1"
+    first, second = (cli(path, "--max-regression", "2%", "--format", "json")[1] for _ in range(2))
+    assert first == second
+    (row,) = json.loads(first)["rows"]
+    assert (row["state"], row["metric"]) == ("passed", "events_per_s")
+    assert row["p_passed"] <= 0.05 < row["p_crossed"]

@@ -125,7 +125,7 @@ def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) 
     why = obstacle or doubt(low, high, q, item.p, limit.margin, tests)
     deviation = spread(line.differences) if line.differences else None
     if not deviation or (obstacle and item.blocks >= FEWEST_BLOCKS):
-        return replace(base, why=why, needed=FEWEST_BLOCKS if item.blocks < FEWEST_BLOCKS else None)
+        return replace(base, why=why, needed=FEWEST_BLOCKS if 0 < item.blocks < FEWEST_BLOCKS else None)
     return replace(
         base,
         why=why,

@@ -9,11 +9,11 @@ from itertools import groupby
 
 import numpy as np
 
-from perfctl.errors import PerfctlError
+from perfctl.errors import SuiteError
 from perfctl.model import Metric
 from perfctl.stats import Threshold, estimates, practical_threshold
 from perfctl.store import HistoryCell, RunDetail
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import WORKLOADS, resolve_parameters
 
 Key = tuple[str, str]
 """(benchmark, metric)"""
@@ -29,9 +29,10 @@ def declared_metrics(detail: RunDetail) -> dict[Key, Metric]:
         if item.workload not in WORKLOADS:
             continue
         try:
-            metrics = WORKLOADS[item.workload].metrics(item.parameters)
-        except (PerfctlError, KeyError):  # Parameters of another version: nothing is known of its metrics.
+            parameters = resolve_parameters(WORKLOADS[item.workload], item.parameters)
+        except SuiteError:  # Parameters of another version: nothing is known of its metrics.
             continue
+        metrics = WORKLOADS[item.workload].metrics(parameters)
         found |= {(item.name, metric.name): metric for metric in metrics}
     return found
 

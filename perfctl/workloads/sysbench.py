@@ -234,8 +234,8 @@ def _neutral(name: str, unit: str, description: str) -> Metric:
     return Metric(name, unit, Direction.NEUTRAL, description)
 
 
-_BIN = 0.018
-"""Share by which one bin of sysbench's histogram is above the one below (1,024 bins from 1 us to 100 s)."""
+_BIN = 0.0182
+"""Share by which a bin of the histogram is above the one below: 1,024 bins from 1 us to 100 s, rounded up."""
 
 
 def _latency(name: str, description: str, *, resolution: float | None = None) -> Metric:

@@ -12,6 +12,7 @@ from perfctl.model import Fingerprint, Note
 
 SECOND_LOOK_S = 10.0
 """The kernel's short averages are of the last ten seconds: by then what connecting cost has left them."""
+_FORCE = "; --force measures all the same"
 
 
 def preflight(conduct: Conduct, *, force: bool) -> None:
@@ -34,7 +35,7 @@ def preflight(conduct: Conduct, *, force: bool) -> None:
     for note in notes(judged, force=force):
         conduct.listener(note)
     if not force:
-        refuse(judged)
+        refuse(judged, conduct.run_id)
 
 
 def _look(conduct: Conduct, names: Collection[str]) -> None:
@@ -64,11 +65,15 @@ def _said(finding: Finding) -> str:
     return f"{finding.sentence} (measured all the same: --force)" if overruled else finding.sentence
 
 
-def refuse(judged: Mapping[str, Preflight]) -> None:
+def refuse(judged: Mapping[str, Preflight], run_id: str) -> None:
     """Raise Refused with every host that is not fit, what was seen there, and what helps."""
     bad = {name: found.refusals for name, found in judged.items() if found.refusals}
     if not bad:
         return
     said = [f"{name}: {finding.sentence}" for name, findings in bad.items() for finding in findings]
-    hints = dict.fromkeys(finding.hint for findings in bad.values() for finding in findings)
-    raise Refused("\n".join(["not fit to be measured", *said]), hint="; ".join(filter(None, hints)))
+    # Each rule may end in the words that are said once, at the end.
+    hints = [finding.hint.removesuffix(_FORCE) for findings in bad.values() for finding in findings]
+    hints += [f"then: perfctl resume {run_id}" + _FORCE]
+    raise Refused(
+        "\n".join(["not fit to be measured", *said]), hint="; ".join(dict.fromkeys(filter(None, hints)))
+    )

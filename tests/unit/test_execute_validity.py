@@ -235,7 +235,7 @@ def host(load: str, pressure: str, virtualization: str = "kvm") -> Preflight:
 def test_a_fit_host_is_passed_in_silence() -> None:
     judged = {"h1": host("0.10", "0.00")}
     assert list(notes(judged, force=False)) == []
-    refuse(judged)
+    refuse(judged, "run-1")
 
 
 def test_what_only_widens_intervals_is_said_in_one_note_for_each_host() -> None:
@@ -243,18 +243,19 @@ def test_what_only_widens_intervals_is_said_in_one_note_for_each_host() -> None:
     (note,) = notes(judged, force=False)
     assert (note.level, note.where) == ("warning", "h1")
     assert "0.4 runnable tasks per CPU" in note.text and "6 % of the last 10 s" in note.text
-    refuse(judged)
+    refuse(judged, "run-1")
 
 
 def test_a_busy_host_is_refused_by_name_with_what_was_seen_and_what_helps() -> None:
     judged = {"h1": host("8.00", "60.00"), "h2": host("1.00", "0.00")}
     with pytest.raises(Refused) as refused:
-        refuse(judged)
+        refuse(judged, "run-1")
     assert refused.value.exit_code == 7
     for words in ("h1: ", "2 runnable tasks per CPU", "60 % of the last 10 s"):
         assert words in refused.value.message
     assert "h2" not in refused.value.message
-    assert "--force" in (refused.value.hint or "")
+    hint = refused.value.hint or ""
+    assert hint.count("--force") == 1 and "wait; then: perfctl resume run-1" in hint
     assert [note.where for note in notes(judged, force=False)] == ["h2"]
 
 
@@ -266,6 +267,6 @@ def test_force_says_what_it_overrules() -> None:
 
 def test_a_host_that_is_a_container_is_never_refused_for_the_machines_load() -> None:
     judged = {"h1": host("80.00", "99.00", "docker")}
-    refuse(judged)
+    refuse(judged, "run-1")
     (note,) = notes(judged, force=False)
     assert "of the whole machine" in note.text

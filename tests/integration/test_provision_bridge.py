@@ -85,7 +85,7 @@ def test_it_says_what_it_changes_and_nothing_the_second_time(machine: Machine) -
 
 def test_a_plan_names_the_changes_and_makes_none(machine: Machine) -> None:
     output = machine.run(
-        "ip -o addr > /mnt/a; bridge plan; ip -o addr > /mnt/b; cmp /mnt/a /mnt/b && echo same"
+        "(ls /sys/class/net; ip -o -4 addr) > /mnt/a; bridge plan; (ls /sys/class/net; ip -o -4 addr) > /mnt/b; cmp /mnt/a /mnt/b && echo same"
     )
     assert output.startswith("create br1\n")
     assert output.endswith("same\n")
@@ -166,8 +166,8 @@ REFUSALS = {
 @pytest.mark.parametrize(("prepare", "reason"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_it_refuses_and_changes_nothing(machine: Machine, prepare: str, reason: str) -> None:
     output = machine.run(
-        f"{prepare}; ip -o addr > /mnt/a; bridge inspect; echo --;"
-        "bridge up && echo made || echo exit $?; ip -o addr > /mnt/b; cmp /mnt/a /mnt/b && echo same"
+        f"{prepare}; (ls /sys/class/net; ip -o -4 addr) > /mnt/a; bridge inspect; echo --;"
+        "bridge up && echo made || echo exit $?; (ls /sys/class/net; ip -o -4 addr) > /mnt/b; cmp /mnt/a /mnt/b && echo same"
     )
     inspected, outcome = output.split("--\n", 1)
     assert f"refused: {reason}" in inspected, shlex.quote(output)

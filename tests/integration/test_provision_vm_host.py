@@ -26,11 +26,13 @@ BRIDGE_SCRIPT = FILES.parents[1] / "perf_bridge" / "files" / "bridge.sh"
 
 # -- the scripts alone -----------------------------------------------------------------------------
 
-# What is written lies in memory and goes away with the mounts. The bridge carries a mark like ours.
+# What is written lies in memory and goes away with the mounts. The bridge has a mark like ours, and libvirt
+# knows no guest.
 PROLOGUE = """
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /mnt
 chmod 0755 /mnt
+echo '<node/>' > /mnt/node.xml
 vm_host() { sh -c "$SCRIPT" vm-host.sh "$1"; }
 undo() { sh -c "$UNDO" undo.sh "${1:-undo}"; }
 bridge() { sh -c "$BRIDGE_SCRIPT" bridge.sh "$1"; }
@@ -58,7 +60,7 @@ class Machine:
             "PACKAGES": "",
             "UNITS": "",
             "SERVICE": "no-such.service",
-            "URI": "test:///default",
+            "URI": "test:///mnt/node.xml",
             "BRIDGE_CONF": "/mnt/etc/qemu/bridge.conf",
             "PURGE": "no",
             "PACKAGES_LIST": "/mnt/perfctl/packages",
@@ -122,7 +124,7 @@ def test_it_says_what_it_makes_and_nothing_the_second_time(machine: Machine) -> 
         "mtu_bytes": 9000,
         "prefix_length": 16,
         "guest_range": "10.77.109.128/25",
-        "uri": "test:///default",
+        "uri": "test:///mnt/node.xml",
     }
 
 

@@ -1,0 +1,256 @@
+"""From a value back to real outputs of sysbench, through the store and `perfctl why`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from perfctl.cli import main_group
+from perfctl.errors import UnknownName
+from perfctl.model import Benchmark, Plan, Reason, Round, Status, Target, Track, new_id
+from perfctl.report.output_lines import output_lines
+from perfctl.report.why import WhyCell, why_report
+from perfctl.store import Store, StoredBenchmark, open_store
+from perfctl.workloads import WORKLOADS, resolve_parameters
+from tests.unit import store_cases as cases
+from tests.unit.history_cases import H1, H2, add_run
+
+DATA = Path(__file__).parents[1] / "data" / "sysbench" / "cpu"
+TEXT = (DATA / "stdout").read_text()
+SYSBENCH = WORKLOADS["sysbench"]
+PARAMETERS = resolve_parameters(SYSBENCH, {"test": "cpu"})
+CPU = Benchmark("cpu-1", "sysbench", PARAMETERS, expected_s=10)
+STORED = StoredBenchmark("cpu-1", "sysbench", PARAMETERS, CPU.key)
+
+
+def sysbench_run(
+    store: Store,
+    *,
+    blocks: int = 7,
+    changes: Mapping[tuple[int, str], Mapping[str, object]] | None = None,
+) -> str:
+    """A run with real outputs: 1000 events/s natively, 900 in the container, a little more in each block."""
+    order = [cases.block(H1, index) for index in range(blocks)]
+    plan = Plan(
+        "demo", "42", "native", (cases.NATIVE, cases.CONTAINER), (CPU,), (Round((Track(tuple(order)),)),)
+    )
+    run_id = new_id()
+    store.begin_run(
+        run_id, plan, "{}", cases.HOSTS, command=("perfctl",), perfctl_version="0.1.0", inventory=()
+    )
+    for block in order:
+        block_id = store.begin_block(run_id, block, attempt=1)
+        for planned in block.invocations:
+            rate = (900 if planned.environment == "container" else 1000) + block.index + planned.replicate / 4
+            text = TEXT.replace("4216.72", f"{rate:.2f}")
+            done = cases.record(
+                block_id,
+                planned.environment,
+                planned.replicate,
+                position=planned.position,
+                stdout=text.encode(),
+            )
+            changed = (changes or {}).get((block.index, planned.environment), {})
+            done = replace(done, **changed)  # type: ignore[arg-type]
+            samples = SYSBENCH.parse(done.stdout.decode(), PARAMETERS) if done.status is Status.OK else []
+            store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), samples)
+        store.end_block(block_id, "complete")
+    store.end_run(run_id, "complete")
+    return run_id
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+def perfctl(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main_group, ["--db", str(path), *arguments])
+
+
+def cell_of(path: Path, metric: str = "events_per_second", **options: str) -> WhyCell:
+    with open_store(path, read_only=True) as store:
+        (cell,) = why_report(store, "latest", metric, **options).cells
+    return cell
+
+
+def test_a_cell_has_its_blocks_their_order_and_the_lines(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store)
+    cell = cell_of(path)
+    assert (cell.environment, cell.baseline, cell.unit, cell.complete) == (
+        "container",
+        "native",
+        "events/s",
+        7,
+    )
+    block = cell.blocks[2]
+    assert (block.block, block.attempt, block.counts) == (2, 1, True)
+    assert block.order == ("container", "native", "native A2")
+    assert block.base is not None and block.leg is not None
+    assert (block.base.evidence.value, block.leg.evidence.value) == (1002.25, 902.25)
+    assert block.difference == pytest.approx(-0.1051, abs=1e-4)
+    (line,) = block.leg.lines.lines
+    number = 1 + next(i for i, text in enumerate(TEXT.splitlines()) if "4216.72" in text)
+    assert (line.number, line.text) == (number, "    events per second:  902.25")
+    assert block.leg.lines.how == ""
+
+
+def test_the_baseline_against_itself_is_its_aa_test(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store)
+    block = cell_of(path, environment="native").blocks[0]
+    assert block.base is not None and block.leg is not None
+    assert (block.base.evidence.replicate, block.leg.evidence.replicate) == (1, 2)
+
+
+def test_outliers_invalid_and_failed_executions_are_flagged_and_counted_out(path: Path) -> None:
+    spike = TEXT.replace("4216.72", "300.00").encode()
+    failed = {
+        "status": Status.FAILED,
+        "reason": Reason.TIMEOUT,
+        "detail": "not done after 40 s",
+        "stdout": b"",
+    }
+    with open_store(path, create=True) as store:
+        sysbench_run(
+            store,
+            blocks=9,
+            changes={(3, "container"): {"stdout": spike}, (5, "container"): failed},
+        )
+    cell = cell_of(path)
+    flags = {block.block: block.leg.flags for block in cell.blocks if block.leg and block.leg.flags}
+    assert flags == {3: ("outlier",), 5: ("failed (timeout)",)}
+    assert cell.complete == 8
+    assert cell.blocks[5].difference is None
+    text = perfctl(path, "why", "latest", "events_per_second").stdout
+    assert "container: outlier" in text and "container: failed (timeout)" in text
+    assert "not done after 40 s" in text
+    assert "events per second:  300.00" in text
+    assert "perfctl show" in text and "--artifact stdout" in text
+
+
+def test_a_metric_that_nobody_measured_says_why(path: Path) -> None:
+    missing = {
+        "status": Status.SKIPPED,
+        "reason": Reason.TOOL_MISSING,
+        "detail": "no sysbench",
+        "stdout": b"",
+    }
+    with open_store(path, create=True) as store:
+        sysbench_run(
+            store, changes={(index, name): missing for index in range(7) for name in ("native", "container")}
+        )
+    cell = cell_of(path, "latency_p95")
+    assert (cell.complete, cell.unit) == (0, "ms")
+    assert {execution.flags for block in cell.blocks if (execution := block.leg)} == {
+        ("skipped (tool_missing)",)
+    }
+    text = perfctl(path, "why", "latest", "latency_p95").stdout
+    assert "no block has both values" in text and "no sysbench" in text
+
+
+def test_another_attempt_is_shown_and_does_not_count(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        run_id = sysbench_run(store, blocks=1)
+        block_id = store.begin_block(run_id, cases.block(H1, 0), attempt=2)
+        store.end_block(block_id, "failed")
+        again = store.begin_block(run_id, cases.block(H1, 1), attempt=1)
+        done = cases.record(again, stdout=TEXT.encode())
+        store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
+        store.end_block(again, "failed")
+        third = store.begin_block(run_id, cases.block(H1, 1), attempt=2)
+        done = cases.record(third, stdout=TEXT.encode())
+        store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
+        store.end_block(third, "complete")
+    blocks = cell_of(path).blocks
+    assert [(item.block, item.attempt, item.counts) for item in blocks] == [
+        (0, 1, True),
+        (1, 1, False),
+        (1, 2, True),
+    ]
+    assert [item.difference is None for item in blocks] == [False, True, True]
+
+
+def test_json_has_every_execution_and_is_the_same_to_the_byte(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store, blocks=2)
+    first, second = (
+        perfctl(path, "why", "latest", "events_per_second", "--format", "json").stdout for _ in range(2)
+    )
+    assert first == second
+    rows = json.loads(first)["rows"]
+    assert [(row["block"], row["leg"]) for row in rows] == [
+        (0, "native"),
+        (0, "container"),
+        (1, "native"),
+        (1, "container"),
+    ]
+    assert rows[0]["lines"][0]["text"].strip() == "events per second:  1000.25"
+    assert rows[0]["value"] == 1000.25 and rows[0]["flags"] == []
+
+
+def test_many_cells_are_only_listed(path: Path) -> None:
+    targets = [Target(f"h{number}") for number in range(9)]
+    with open_store(path, create=True) as store:
+        add_run(store, targets=targets, blocks=1)
+    result = perfctl(path, "why", "latest", "events_per_s")
+    assert "9 cells have events_per_s: name one with --benchmark" in result.stdout
+    assert "what it printed" not in result.stdout
+    assert "what it printed" in perfctl(path, "why", "latest", "events_per_s", "--host", "h3").stdout
+
+
+def test_unknown_names_are_refused_with_close_ones(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        with pytest.raises(UnknownName, match="no run yet"):
+            why_report(store, "latest", "latency_p95")
+        sysbench_run(store, blocks=1)
+        for metric, options, hint in (
+            ("latency_p59", {}, "did you mean latency_p95"),
+            ("latency_p95", {"benchmark": "cpu-2"}, "did you mean cpu-1"),
+            ("latency_p95", {"environment": "containr"}, "did you mean container"),
+            ("latency_p95", {"host": "h9"}, "there are: h1, h2"),
+        ):
+            with pytest.raises(UnknownName) as caught:
+                why_report(store, "latest", metric, **options)
+            assert hint in (caught.value.hint or "")
+
+
+def test_a_number_that_stands_elsewhere_too_is_not_the_line() -> None:
+    text = TEXT.replace("Number of threads: 1\n", "Number of threads: 1\nnote 4216.72\n", 1)
+    found = output_lines(text, [4216.72], "events_per_second", STORED)
+    assert [line.text.strip() for line in found.lines] == ["events per second:  4216.72"]
+
+
+def test_values_that_are_no_number_of_the_output_name_the_lines_they_come_from() -> None:
+    fileio = Path(__file__).parents[1] / "data" / "sysbench" / "memory-total"
+    stdout = (fileio / "stdout").read_text()
+    parameters = json.loads((fileio / "argv.json").read_text())["parameters"]
+    whole = resolve_parameters(SYSBENCH, parameters)
+    stored = StoredBenchmark("mem", "sysbench", whole, "k")
+    for sample in SYSBENCH.parse(stdout, whole):
+        found = output_lines(stdout, [sample.value], sample.metric, stored)
+        assert found.lines, sample.metric
+        moved = output_lines(stdout, [sample.value * 1.7 + 3.1], sample.metric, stored)
+        assert moved.how == "converted or computed from these lines", sample.metric
+
+
+def test_an_output_of_a_workload_that_is_gone_shows_every_such_number() -> None:
+    gone = replace(STORED, workload="quickbench")
+    found = output_lines("a 5\nb 5.0\nc 6\n", [5.0], "speed", gone)
+    assert [line.number for line in found.lines] == [1, 2]
+    assert "the workload is gone" in found.how
+    assert output_lines("", [5.0], "speed", gone).lines == ()
+
+
+def test_a_pair_belongs_to_both_hosts(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        add_run(store, targets=[Target("h1", "h2"), H2], blocks=1)
+        cells = why_report(store, "latest", "events_per_s", host="h1").cells
+        assert [str(cell.target) for cell in cells] == ["h1->h2"]
+        assert len(why_report(store, "latest", "events_per_s", host="h2").cells) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfctl.output import Column, Table, duration, emit
+from perfctl.output import Column, Table, emit
 
 if TYPE_CHECKING:
     from perfctl.execute import Prepared
@@ -41,6 +41,7 @@ def print_plan(prepared: Prepared) -> None:
     ]
     notes = [
         f"suite {plan.suite}, seed {plan.seed}, {plan.invocation_count} invocations on "
-        f"{len(prepared.hosts)} hosts, about {duration(prepared.estimate_s)} when all is well"
+        f"{len(prepared.hosts)} hosts; when all is well:",
+        *(f"{benchmark}: {text}" if benchmark else text for benchmark, text in prepared.outlook.lines()),
     ]
     emit(Table("plan", columns, rows, notes), "table")

@@ -32,7 +32,12 @@ def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--blocks",
     type=click.IntRange(min=1),
-    help="Repetitions of the whole comparison.  [default: the suite's]",
+    help="Fix the number of blocks: repetitions of the whole comparison.  [default: the suite's]",
+)
+@click.option(
+    "--precision",
+    metavar="PERCENT",
+    help="Choose each benchmark's blocks, 10 to 30, for ratios ± this, e.g. 1%.  [default: the suite's]",
 )
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the benchmarks."
@@ -71,6 +76,7 @@ def run(
     suite: str,
     environments: tuple[str, ...],
     blocks: int | None,
+    precision: str | None,
     parameters: tuple[str, ...],
     limit: str | None,
     seed: str | None,
@@ -83,8 +89,10 @@ def run(
 ) -> None:
     """Measure a suite on the hosts of the inventory and store every sample.
 
-    Each block runs every environment once and the baseline twice, in random order. Ctrl-C stops cleanly;
-    `perfctl resume RUN` finishes the rest. The run's id goes to standard output.
+    Each block runs every environment once and the baseline twice, in random order. Without a fixed number of
+    blocks each benchmark has a pilot of 10, whose scatter decides once how many it gets. A block with a
+    failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
+    The run's id goes to standard output.
     """
     from perfctl.cli.ending import finish
     from perfctl.cli.limits import parse_limits
@@ -98,6 +106,7 @@ def run(
         environments=environments,
         parameters=_parse_parameters(parameters),
         blocks=blocks,
+        precision=precision,
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
         host_view=host_view,
@@ -108,7 +117,7 @@ def run(
     if dry_run:
         from perfctl.cli.plan_table import print_plan
 
-        print_plan(prepare(request))
+        print_plan(prepare(request, database_url=settings.database_url))
         return
     with progress() as listener:
         outcome = run_suite(

@@ -37,6 +37,14 @@ from perfctl.workloads import Workload, workload
 
 BlockStatus = Literal["complete", "failed"]
 
+BlockKey = tuple[str, str, int]
+"""Benchmark, target as text, index: names a block of a plan."""
+
+
+def block_key(block: Block) -> BlockKey:
+    """Return what names a block of a plan."""
+    return (block.benchmark, str(block.target), block.index)
+
 
 @dataclass(slots=True)
 class Conduct:
@@ -206,6 +214,13 @@ def _run_one(conduct: Conduct, block: Block, block_id: str, planned: PlannedInvo
         outcome = _measure(conduct, block, block_id, planned, benchmark, tool)
     record(conduct, block, block_id, planned, outcome, started_at)
     return outcome
+
+
+def would_fail_again(conduct: Conduct, block: Block) -> bool:
+    """Return whether a member is known to fail without trying: a host is lost, or a tool is missing."""
+    tool = workload(conduct.benchmark(block.benchmark).workload)
+    known = (_known_beforehand(conduct, block, planned, tool) for planned in block.invocations)
+    return any(outcome is not None and outcome.status is Status.FAILED for outcome in known)
 
 
 def _known_beforehand(

@@ -1,33 +1,39 @@
-"""Carry out a plan: rounds one after another, the tracks of a round side by side, a thread each."""
+"""Carry out a run: its hosts, its lease, and the tracks of each round side by side, a thread each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from perfctl.environments import remove_all
 from perfctl.errors import Interrupted
-from perfctl.execute.block import Conduct, run_block
+from perfctl.execute.block import BlockKey, Conduct, block_key, run_block
+from perfctl.execute.course import Course, remaining
 from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.outlook import Outlook, known_scatter, outlook
 from perfctl.execute.preflight import preflight
 from perfctl.execute.survey import survey_environments, take_host_facts
 from perfctl.facts import Limits
-from perfctl.model import Block, Event, Host, Listener, Note, Plan, Round, RunEnded, RunStarted, Status, Track
-from perfctl.plan import estimate_s
+from perfctl.model import (
+    Event,
+    Host,
+    Listener,
+    Note,
+    Plan,
+    RunEnded,
+    RunStarted,
+    Status,
+    Track,
+    WorkAdded,
+)
 from perfctl.store import Store
-
-OVERHEAD_S = {"native": 0.1, "container": 1.5, "vm": 8.0}
-"""Time around one invocation by kind of environment, for the estimate; measured on a small machine, where
-guests are emulated."""
 
 FEWEST_BOOTS = 3
 """What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
-
-BlockKey = tuple[str, str, int]
-"""Benchmark, target as text, index: names a block of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,6 @@ class Work:
     """Measure also on hosts that preflight would refuse."""
 
 
-def block_key(block: Block) -> BlockKey:
-    """Return what names a block of a plan."""
-    return (block.benchmark, str(block.target), block.index)
-
-
 def conduct_run(
     work: Work,
     store: Store,
@@ -68,12 +69,15 @@ def conduct_run(
 ) -> RunOutcome:
     """Connect, survey, run what is not done yet, read the hosts' facts again, and close the run.
 
+    Pilots are followed by what they show to be needed, and what failed is run once more (`Course`).
+
     `before` is called once the hosts are connected (resume collects what an earlier controller left) and
     returns further blocks that are complete. On Ctrl-C or SIGTERM jobs and containers are ended, the blocks
     in work are flagged, and the exception goes on.
     """
     listener = _also_stored(listener, store, work.run_id)
-    lifetime_s = 3 * estimate_s(work.plan, overhead_s=OVERHEAD_S) + 3600
+    longest = outlook(work.plan, {})
+    lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
     with _leased(store, work, lifetime_s):
         # Only now: a run that another controller holds must not be touched.
         store.reopen_run(work.run_id)
@@ -92,17 +96,15 @@ def _conduct_leased(
         with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
             conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, limits=work.limits)
             done = work.done | (before(conduct) if before else frozenset())
-            members = len(work.plan.environments) + 1
-            remaining = _remaining(work.plan, done)
-            left_s = estimate_s(remaining, overhead_s=OVERHEAD_S)
-            listener(RunStarted(work.run_id, work.plan, len(done) * members, left_s))
-            for note in (*_lost_hosts(fleet), *few_boots(work.plan)):
+            known = known_scatter(store, work.plan, without_run=work.run_id)
+            ahead = outlook(work.plan, known, remaining=remaining(work.plan, done))
+            listener(_started(work, done, ahead))
+            for note in (*_forecasts(ahead), *_lost_hosts(fleet), *few_boots(work.plan)):
                 listener(note)
             try:
                 preflight(conduct, force=work.force)
                 conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
-                for round_ in remaining.rounds:
-                    _run_side_by_side(conduct, round_.tracks, work.attempts)
+                Course(conduct, partial(_run_side_by_side, conduct), known=known).run(done, work.attempts)
                 take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
             except BaseException:
                 # An engine that was asked for a container as we were stopped may have made it since.
@@ -123,6 +125,17 @@ def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
     kinds = {each.kind for item in plan.environments for each in (item, item.of_server)}
     if kinds != {"native"}:
         remove_all(connected.jobs, run_id)
+
+
+def _started(work: Work, done: frozenset[BlockKey], ahead: Outlook) -> RunStarted:
+    members = len(work.plan.environments) + 1
+    done_before = len(done) * members
+    return RunStarted(work.run_id, work.plan, done_before, ahead.planned_s, ahead.later_s, ahead.most_later_s)
+
+
+def _forecasts(ahead: Outlook) -> Iterator[Note]:
+    for benchmark, text in ahead.lines():
+        yield Note("info", benchmark, text)
 
 
 def _lost_hosts(fleet: Fleet) -> Iterator[Note]:
@@ -154,6 +167,8 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
     def tell(event: Event) -> None:
         if isinstance(event, Note):
             store.record_event(run_id, event.level, event.where, event.text)
+        if isinstance(event, WorkAdded):
+            store.record_event(run_id, "info", event.where, event.text)
         listener(event)
 
     return tell
@@ -186,17 +201,6 @@ def _tell_end(store: Store, run_id: str, status: str, listener: Listener) -> Run
     return RunOutcome(run_id, status, ok, failed)
 
 
-def _remaining(plan: Plan, done: frozenset[BlockKey]) -> Plan:
-    """Return the plan without the blocks that are done; its rounds and tracks stay in their order."""
-    rounds = []
-    for round_ in plan.rounds:
-        blocks = [
-            [block for block in track.blocks if block_key(block) not in done] for track in round_.tracks
-        ]
-        rounds.append(Round(tuple(Track(tuple(left)) for left in blocks if left)))
-    return replace(plan, rounds=tuple(round_ for round_ in rounds if round_.tracks))
-
-
 def _run_side_by_side(conduct: Conduct, tracks: Sequence[Track], attempts: Mapping[BlockKey, int]) -> None:
     with ThreadPoolExecutor(max_workers=len(tracks), thread_name_prefix="track") as pool:
         futures = [pool.submit(_run_track, conduct, track, attempts) for track in tracks]
@@ -225,4 +229,4 @@ def _run_track(conduct: Conduct, track: Track, attempts: Mapping[BlockKey, int])
         run_block(conduct, block, attempts.get(block_key(block), 0) + 1)
 
 
-__all__ = ["OVERHEAD_S", "BlockKey", "RunOutcome", "Work", "block_key", "conduct_run"]
+__all__ = ["RunOutcome", "Work", "conduct_run"]

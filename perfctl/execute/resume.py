@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from perfctl.errors import NoHostMatched, PerfctlError, UsageError
-from perfctl.execute.block import Conduct, block_status, invocation_id, record
-from perfctl.execute.conduct import BlockKey, RunOutcome, Work, block_key, conduct_run, sweep
+from perfctl.execute.block import BlockKey, Conduct, block_key, block_status, invocation_id, record
+from perfctl.execute.conduct import RunOutcome, Work, conduct_run, sweep
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.measure import Outcome, outcome_of, read_outcome
 from perfctl.facts import Limits
@@ -28,7 +28,8 @@ def resume_run(
     hosts that preflight would refuse.
 
     Complete blocks are never repeated; a block that was cut or failed is kept, flagged, and run again whole
-    as its next attempt. Raises UsageError when nothing is left to do.
+    as its next attempt. A pilot that is over and undecided is decided. Raises UsageError
+    when nothing is left to do.
     """
     with open_store(database_url) as store:
         detail = store.run(run)
@@ -36,15 +37,15 @@ def resume_run(
         plan = plan_from_json(store.plan_json(run_id))
         states = store.block_states(run_id)
         hosts = hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
-        done, attempts = _progress(states)
-        if not [block for block in plan.blocks() if block_key(block) not in done]:
+        done, attempts = progress_of(states)
+        if not plan.undecided() and all(block_key(block) in done for block in plan.blocks()):
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
         limits = Limits.from_json(store.thresholds_json(run_id))
         work = Work(run_id, plan, hosts, done, attempts, limits, force)
         return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
 
 
-def _progress(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
+def progress_of(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
     """Return the blocks with a complete attempt, and the number of attempts of each."""
     done, attempts = set(), dict[BlockKey, int]()
     for state in states:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfctl import __version__
-from perfctl.errors import HostLeased
-from perfctl.execute.conduct import OVERHEAD_S, RunOutcome, Work, conduct_run
+from perfctl.errors import DatabaseUnavailable, HostLeased, SchemaMismatch
+from perfctl.execute.conduct import RunOutcome, Work, conduct_run
+from perfctl.execute.outlook import KnownScatter, Outlook, known_scatter, outlook
 from perfctl.facts import Limits
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Listener, Plan, new_id
-from perfctl.plan import estimate_s, make_plan, plan_to_json
+from perfctl.plan import make_plan, plan_to_json
 from perfctl.store import open_store
 from perfctl.suites import load_suite
 
@@ -27,6 +28,8 @@ class RunRequest:
     environments: Sequence[str] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     blocks: int | None = None
+    precision: str | None = None
+    """As '1%'; not together with `blocks`."""
     seed: str | None = None
     max_parallel_pairs: int | None = None
     host_view: bool = True
@@ -41,21 +44,25 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that could start: what would run where, and how long it would take when all is well."""
+    """A run that could start: what would run where, how long when all is well, and what it would see."""
 
     run_id: str
     plan: Plan
     hosts: tuple[Host, ...]
-    estimate_s: float
+    outlook: Outlook
 
 
-def prepare(request: RunRequest) -> Prepared:
-    """Read suite and inventory and make the plan. Touches no host."""
+def prepare(request: RunRequest, *, database_url: str | None = None) -> Prepared:
+    """Read suite and inventory and make the plan; earlier runs in the database, if any, sharpen the outlook.
+
+    Touches no host and writes nothing.
+    """
     suite = load_suite(
         request.suite,
         environments=request.environments or None,
         overrides=request.parameters,
         blocks=request.blocks,
+        precision=request.precision,
         project_dir=request.project_dir,
     )
     hosts = tuple(load_hosts(request.inventory, limit=request.limit))
@@ -68,7 +75,17 @@ def prepare(request: RunRequest) -> Prepared:
         max_parallel_pairs=request.max_parallel_pairs,
         host_view=request.host_view,
     )
-    return Prepared(run_id, plan, hosts, estimate_s(plan, overhead_s=OVERHEAD_S))
+    known = _earlier_runs(plan, database_url) if database_url is not None else {}
+    return Prepared(run_id, plan, hosts, outlook(plan, known))
+
+
+def _earlier_runs(plan: Plan, database_url: str) -> dict[str, KnownScatter]:
+    """Return what the database says; one that is not there yet, or cannot be read, says nothing."""
+    try:
+        with open_store(database_url, read_only=True) as store:
+            return known_scatter(store, plan)
+    except (DatabaseUnavailable, SchemaMismatch):
+        return {}
 
 
 def run_suite(

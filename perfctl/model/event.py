@@ -41,6 +41,11 @@ class WorkAdded:
     most_later_s: float
     is_repetition: bool = False
 
+    @property
+    def ahead_s(self) -> float:
+        """The time to the end as far as anyone can tell."""
+        return self.estimate_s + self.later_s
+
 
 @dataclass(frozen=True, slots=True)
 class InvocationStarted:

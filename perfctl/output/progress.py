@@ -12,7 +12,17 @@ import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from perfctl.model import Event, InvocationEnded, Listener, Note, RunEnded, RunStarted, Status, TaskEnded
+from perfctl.model import (
+    Event,
+    InvocationEnded,
+    Listener,
+    Note,
+    RunEnded,
+    RunStarted,
+    Status,
+    TaskEnded,
+    WorkAdded,
+)
 from perfctl.model.quantity import duration
 from perfctl.output.messages import wants_color
 from perfctl.output.state import ProgressState
@@ -62,6 +72,11 @@ def event_line(event: Event, state: ProgressState) -> str:
         case RunStarted(run_id=run_id, plan=plan, done=done, estimate_s=estimate_s):
             before = f", {done} done before" if done else ""
             return f"run {run_id}: {plan.invocation_count} invocations{before}, about {duration(estimate_s)}"
+        case WorkAdded(where=where, text=text, blocks=blocks):
+            place = f"{where}: " if where else ""
+            more = sum(len(block.invocations) for block in blocks)
+            added = f"; {more} invocations more, {state.total} in all" if more else ""
+            return visible(f"{place}{_flat(text)}{added}, about {duration(event.ahead_s)} to go")
         case InvocationEnded():
             return f"[{state.done}/{state.total}] {_invocation_text(event)}"
         case TaskEnded(outcome="ok" | "skipped"):
@@ -103,7 +118,7 @@ def _stays(event: Event) -> bool:
         case TaskEnded(outcome=outcome):
             return outcome in ("failed", "unreachable")
         case _:
-            return isinstance(event, (Note, RunStarted, RunEnded))
+            return isinstance(event, (Note, RunStarted, RunEnded, WorkAdded))
 
 
 def _console(stream: IO[str]) -> Console:

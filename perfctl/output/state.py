@@ -6,7 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from perfctl.model import Event, InvocationEnded, InvocationStarted, Plan, RunStarted, Status, TaskEnded
+from perfctl.model import (
+    Event,
+    InvocationEnded,
+    InvocationStarted,
+    Plan,
+    RunStarted,
+    Status,
+    TaskEnded,
+    WorkAdded,
+)
 from perfctl.model.quantity import duration
 from perfctl.output.text import visible
 
@@ -34,6 +43,7 @@ class ProgressState:
         self._estimate_s: float | None = None
         self._work_s = 0.0
         self._work_done_s = 0.0
+        self._later_s = 0.0
         self.total = 0
         self.done = 0
         self.failed = 0
@@ -43,8 +53,11 @@ class ProgressState:
     def take(self, event: Event) -> None:
         """Note what happened."""
         match event:
-            case RunStarted(plan=plan, done=done, estimate_s=estimate_s):
+            case RunStarted(plan=plan, done=done, estimate_s=estimate_s, later_s=later_s):
                 self._begin(plan, done, estimate_s)
+                self._later_s = later_s
+            case WorkAdded():
+                self._work_added(event)
             case InvocationStarted():
                 self._invocation_started(event)
             case InvocationEnded():
@@ -59,14 +72,17 @@ class ProgressState:
 
     @property
     def remaining_s(self) -> float | None:
-        """The estimated time to the end: from the plan at first, from the pace later; None: unknown."""
+        """The estimated time to the end: from the plan at first, from the pace later; None: unknown.
+
+        With what second stages will take that are not decided yet, as far as earlier runs tell.
+        """
         if self._estimate_s is None or self._work_s <= 0:
             return None
         elapsed = self._clock() - self._started
         share = min(1.0, self._work_done_s / self._work_s)
         if share < _TRUST_PACE_FROM:
-            return max(0.0, self._estimate_s - elapsed)
-        return elapsed * (1 - share) / share
+            return max(0.0, self._estimate_s - elapsed) + self._later_s
+        return elapsed * (1 - share) / share + self._later_s
 
     def lines(self, width: int = 110, height: int = 50) -> list[str]:
         """Return the display: one line per host (as many as fit), then the total."""
@@ -99,6 +115,17 @@ class ProgressState:
             self._work_s += self._weights.get(block.benchmark, 1.0) * len(block.invocations)
         # What an earlier process did is no part of this one's pace.
         self._work_s *= 1 - done / self.total if self.total else 1
+
+    def _work_added(self, event: WorkAdded) -> None:
+        self.total += sum(len(block.invocations) for block in event.blocks)
+        self._later_s = event.later_s
+        # What is to come may be of another kind than what is done: count on from here at the pace so far.
+        self._estimate_s = self._clock() - self._started + event.estimate_s
+        for block in event.blocks:
+            self._work_s += self._weights.get(block.benchmark, 1.0) * len(block.invocations)
+            if not event.is_repetition:
+                key = (str(block.target), block.benchmark)
+                self._blocks[key] = self._blocks.get(key, 0) + 1
 
     def _invocation_started(self, event: InvocationStarted) -> None:
         block = event.block

@@ -54,12 +54,15 @@ class SecondStage:
         return f"{text}; with {self.blocks} expect ±{_percent(self.expected)}"
 
 
-def second_stage(s_d: float, *, tau: float, pilot: int = PILOT_BLOCKS, n_max: int = N_MAX) -> SecondStage:
-    """Return N = clip(ceil((t_.975,pilot-1 s_d / tau)^2), pilot, n_max).
+def second_stage(
+    s_d: float, *, tau: float, pilot: int = PILOT_BLOCKS, fewest: int = 0, n_max: int = N_MAX
+) -> SecondStage:
+    """Return N = clip(ceil((t_.975,pilot-1 s_d / tau)^2), max(pilot, fewest), n_max).
 
     Stein 1945, Annals of Mathematical Statistics 16:243. `s_d` comes from the pilot alone and N is fixed
     from it once, whatever the later blocks say: then the interval keeps what it promises. A benchmark takes
-    the largest N of its environments and targets, so that all stop together. Raises ValueError for a pilot
+    the largest N of its environments and targets, so that all stop together; `fewest` are there anyway,
+    where some of the pilot's gave no difference. Raises ValueError for a pilot
     below 2, n_max below the pilot, s_d < 0 or tau <= 0.
     """
     if pilot < 2 or n_max < pilot:
@@ -69,7 +72,7 @@ def second_stage(s_d: float, *, tau: float, pilot: int = PILOT_BLOCKS, n_max: in
     reach = t_quantile(0.975, pilot - 1) * s_d
     # A whole number that rounding has put a hair above itself must not cost a block.
     wanted = max(1, math.ceil((reach / tau) ** 2 * (1 - 1e-12)))
-    blocks = min(max(wanted, pilot), n_max)
+    blocks = min(max(wanted, pilot, fewest), n_max)
     return SecondStage(wanted, blocks, tau, reach / math.sqrt(blocks))
 
 

@@ -149,6 +149,16 @@ def update_run(connection: sqlite3.Connection, run_id: str, status: str) -> None
         )
 
 
+def update_plan(connection: sqlite3.Connection, run_id: str, plan: Plan, plan_json: str) -> None:
+    """Replace a run's plan by one that has grown; hosts, environments and benchmarks stay as they are."""
+    cursor = connection.execute(
+        "UPDATE run SET plan_json = ?, planned_invocations = ? WHERE run_id = ?",
+        (plan_json, plan.invocation_count, run_id),
+    )
+    if cursor.rowcount == 0:
+        raise UnknownName(f"there is no run {run_id}")
+
+
 def insert_fingerprint(connection: sqlite3.Connection, fingerprint: Fingerprint) -> str:
     """Store the static facts once per content hash, with the programs' versions among them."""
     key = fingerprint.key

@@ -143,6 +143,10 @@ class Store:
         _check_word("status of a run", status, schema.RUN_STATUSES[1:])
         self._write(lambda connection: recording.update_run(connection, run_id, status))
 
+    def grow_plan(self, run_id: str, plan: Plan, plan_json: str) -> None:
+        """Store the plan of a run that has got more blocks of the benchmarks that it has."""
+        self._write(lambda connection: recording.update_plan(connection, run_id, plan, plan_json))
+
     def record_host_snapshot(
         self, run_id: str, host: str, phase: Literal["before", "after"], fingerprint: Fingerprint
     ) -> str:
@@ -245,7 +249,7 @@ class Store:
             return reading.run_detail(connection, reading.find_run(connection, run))
 
     def plan_json(self, run: str) -> str:
-        """Return the plan as `begin_run` was given it."""
+        """Return the plan as `begin_run` or, last, `grow_plan` was given it."""
         with self._reading() as connection:
             return reading.plan_json(connection, reading.find_run(connection, run))
 

@@ -18,9 +18,11 @@ from perfctl.model import (
     FactState,
     Fingerprint,
     Reason,
+    Round,
     Sample,
     Status,
     Target,
+    Track,
     content_hash,
 )
 from perfctl.store import Count, InvocationState, Store, open_store
@@ -44,6 +46,16 @@ def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
     finally:
         connection.close()
+
+
+def test_a_grown_plan_takes_the_place_of_the_first(store):
+    run_id = cases.begin_run(store)
+    more = (*cases.BLOCKS, cases.block(index=2))
+    store.grow_plan(run_id, replace(cases.PLAN, rounds=(Round((Track(more),)),)), '{"plan": "longer"}')
+    assert store.plan_json(run_id) == '{"plan": "longer"}'
+    assert store.run(run_id).summary.planned == 15
+    with pytest.raises(UnknownName):
+        store.grow_plan("0193-none", cases.PLAN, "{}")
 
 
 def test_a_run_is_kept_with_its_plan_hosts_environments_and_benchmarks(store):

@@ -23,6 +23,7 @@ mount -t tmpfs tmpfs /mnt
 mkdir -p /etc/network
 mount -t tmpfs tmpfs /etc/network
 bridge() { STATE_DIR=/mnt/state sh -c "$SCRIPT" bridge.sh "$@"; }
+network() { ls /sys/class/net; ip -o -4 addr; }
 ip link add eth1 mtu 1500 type veth peer name peer1
 ip link set lo up
 ip link set peer1 up
@@ -84,9 +85,7 @@ def test_it_says_what_it_changes_and_nothing_the_second_time(machine: Machine) -
 
 
 def test_a_plan_names_the_changes_and_makes_none(machine: Machine) -> None:
-    output = machine.run(
-        "(ls /sys/class/net; ip -o -4 addr) > /mnt/a; bridge plan; (ls /sys/class/net; ip -o -4 addr) > /mnt/b; cmp /mnt/a /mnt/b && echo same"
-    )
+    output = machine.run("network > /mnt/a; bridge plan; network > /mnt/b; cmp /mnt/a /mnt/b && echo same")
     assert output.startswith("create br1\n")
     assert output.endswith("same\n")
     assert "move 10.77.0.9/16 from eth1 to br1" in output
@@ -166,8 +165,8 @@ REFUSALS = {
 @pytest.mark.parametrize(("prepare", "reason"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_it_refuses_and_changes_nothing(machine: Machine, prepare: str, reason: str) -> None:
     output = machine.run(
-        f"{prepare}; (ls /sys/class/net; ip -o -4 addr) > /mnt/a; bridge inspect; echo --;"
-        "bridge up && echo made || echo exit $?; (ls /sys/class/net; ip -o -4 addr) > /mnt/b; cmp /mnt/a /mnt/b && echo same"
+        f"{prepare}; network > /mnt/a; bridge inspect; echo --;"
+        "bridge up && echo made || echo exit $?; network > /mnt/b; cmp /mnt/a /mnt/b && echo same"
     )
     inspected, outcome = output.split("--\n", 1)
     assert f"refused: {reason}" in inspected, shlex.quote(output)

@@ -104,7 +104,7 @@ def bench_kills(inventory: str, host: Host, kills: int) -> None:
         suite = Path(folder) / "killed.toml"
         suite.write_text(SUITE)
         common = ["--db", f"{folder}/results.db", "-i", inventory]
-        run = [*common, "run", "--suite", str(suite), "--limit", host.name]
+        run = [*common, "run", "--suite", str(suite), "--limit", host.name, "--force"]
         for _ in range(kills):
             _killed_after(moments.uniform(0.5, LATEST_KILL_S), run)
             reaping = _perfctl(*common, "reap", "latest", "--format", "json")

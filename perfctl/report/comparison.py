@@ -126,6 +126,7 @@ def _analysis(
                 (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
                 for item in omissions
             },
+            bounds=store.artefacts(run_id),
         ),
     )
 

@@ -65,21 +65,29 @@ def validity_counts(connection: sqlite3.Connection, run_id: str) -> tuple[Validi
 
 
 def artefacts(connection: sqlite3.Connection, run_id: str) -> Artefacts:
-    """Return the sentences of a run about values that lie above a bound, each once."""
+    """Return, for each bound that values of a run lie above, the sentence about the one farthest above it.
+
+    Invocations that are invalid are in no comparison, and not here.
+    """
     rows = connection.execute(
-        "SELECT v_finding.benchmark, metric, host.name, peer.name, environment, sentence FROM v_finding"
+        "SELECT v_finding.benchmark, metric, host.name, peer.name, environment, rule, sentence FROM v_finding"
         " JOIN invocation USING (invocation_id) JOIN block USING (block_id)"
         " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
         " WHERE v_finding.run_id = ? AND severity = 'likely artefact' AND invocation.status = 'ok'"
-        " ORDER BY invocation.started_at, invocation_id",
+        " AND invocation.validity <> 'invalid'"
+        " ORDER BY rule DESC, seen / max(threshold, 1.0) DESC, invocation_id",
         (run_id,),
     )
-    found: Artefacts = {}
-    for benchmark, metric, host, peer, environment, sentence in rows:
-        key = (benchmark, metric, Target(host, peer), environment)
-        if sentence not in found.get(key, ()):
-            found[key] = (*found.get(key, ()), sentence)
-    return found
+    sentences: dict[tuple[str, str, Target, str], dict[str, list[str]]] = {}
+    for benchmark, metric, host, peer, environment, rule, sentence in rows:
+        of_rules = sentences.setdefault((benchmark, metric, Target(host, peer), environment), {})
+        of_rules.setdefault(rule, []).append(sentence)
+    return {key: tuple(map(_farthest, of_rules.values())) for key, of_rules in sentences.items()}
+
+
+def _farthest(sentences: list[str]) -> str:
+    count = len(sentences)
+    return sentences[0] if count == 1 else f"{sentences[0]} ({count} invocations lie above it)"
 
 
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:

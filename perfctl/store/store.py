@@ -279,7 +279,7 @@ class Store:
             return judged.validity_counts(connection, reading.find_run(connection, run))
 
     def artefacts(self, run: str) -> judged.Artefacts:
-        """Return why values lie above what the hardware has, by benchmark, metric, target and environment."""
+        """Return why values lie above what the hardware has, for `compare`; of invocations that count."""
         with self._reading() as connection:
             return judged.artefacts(connection, reading.find_run(connection, run))
 

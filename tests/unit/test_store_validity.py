@@ -96,11 +96,12 @@ def store(tmp_path: Path):
         yield opened
 
 
-def fill(store: Store) -> str:
-    """Store a block of three: a valid, a flagged and an invalid invocation."""
+def fill(store: Store, *verdicts: Assessment) -> str:
+    """Store a block of three: by default an invalid, a valid and a flagged invocation."""
+    verdicts = verdicts or (judged(200), judged(0), judged(50, 1100.0))
     run_id = cases.begin_run(store)
     block_id = store.begin_block(run_id, cases.block(), 1)
-    for planned, made in zip(cases.ORDER, (judged(200), judged(0), judged(50, 1100.0)), strict=True):
+    for planned, made in zip(cases.ORDER, verdicts, strict=True):
         done = cases.record(
             block_id,
             planned.environment,
@@ -145,6 +146,15 @@ def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
         "the wire of ",
         "what eth1 co",
     ]
+
+
+def test_of_several_artefacts_the_worst_is_told_and_what_is_invalid_is_not(store: Store) -> None:
+    run_id = fill(store, judged(200, 2000.0), judged(0, 980.0), judged(0, 990.0))
+    ((key, sentences),) = store.artefacts(run_id).items()
+    assert key[-1] == "native"
+    assert sentences == (
+        "990 Mbit/s is more than the wire of eth1 allows, 960 Mbit/s (2 invocations lie above it)",
+    )
 
 
 def test_an_invocation_that_nobody_judged_says_so(store: Store) -> None:

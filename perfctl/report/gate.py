@@ -134,8 +134,12 @@ def gate_report(
         earlier = None
     else:
         earlier = comparison_report(store, baseline_run, metrics=metrics)
+        if earlier.run.run_id == report.run.run_id:
+            raise UsageError(
+                "a run cannot be gated against itself", hint="without --baseline: its own baseline"
+            )
         gated = questions_of_two_runs(store, earlier, report, metrics=metrics, margin=margin)
-    lines, tests = _decided(gated)
+    lines, tests = decided(gated)
     return GateReport(
         run=report.run,
         baseline_run=None if earlier is None else earlier.run,
@@ -152,7 +156,7 @@ def _is_of(item: TargetHealth, report: ComparisonReport) -> bool:
     return all(name is None or name in report.run.hosts for name in names)
 
 
-def _decided(gated: Sequence[Gated]) -> tuple[list[GateLine], int]:
+def decided(gated: Sequence[Gated]) -> tuple[list[GateLine], int]:
     """Decide all lines together; those that cannot be tested make no room for the others."""
     crossed = holm([item.p_beyond for item in gated])
     passed = holm([item.p_within for item in gated])

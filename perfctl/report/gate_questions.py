@@ -7,7 +7,7 @@ difference: the same exact signed-rank, rank-sum or t test over hosts, so a gate
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.compare import describe, fleet_words, words
@@ -15,7 +15,8 @@ from perfctl.compare.fleets import fleets
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, Pairing, pair
 from perfctl.compare.wording import factor_interval
 from perfctl.model import Comparison, Direction, FleetComparison, Metric, Observation
-from perfctl.report.comparison import ALL_METRICS, ComparisonReport
+from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
+from perfctl.report.conditions import conditions, differences
 from perfctl.report.thresholds import declared_metrics
 from perfctl.stats import paired, two_sample
 from perfctl.store import RunDetail, Store
@@ -86,8 +87,9 @@ def questions_of_two_runs(
     lines = _lines(store, detail, report, metrics)
     old_lines = _lines(store, before, earlier, metrics)
     others = {_key(line.comparison): line for line in old_lines}
-    keys = {item.name: item.key for item in detail.benchmarks}
-    differing = {item.name for item in before.benchmarks if keys.get(item.name, item.key) != item.key}
+    unlike = _unlike(before, detail)
+    then, now = conditions(store, before.summary.run_id), conditions(store, detail.summary.run_id)
+    used = programs(detail)
     told = {_key(item): item for item in report.comparisons}
     found = []
     for line in lines:
@@ -95,13 +97,13 @@ def questions_of_two_runs(
         other = others.pop(_key(line.comparison), None)
         if base.is_excluded or base.is_missing:
             found.append(base)
-        elif line.comparison.benchmark in differing:
-            reason = "it has other parameters in the earlier run: not the same benchmark"
+        elif reason := _first(unlike, line.comparison):
             found.append(_untested(base, reason, is_missing=True))
         elif other is None or not other.differences or other.comparison.ratio is None:
             found.append(_untested(base, "the earlier run has no such ratio", is_missing=True))
         else:
-            found.append(_against(base, line, other, margin))
+            differing = differences(other.comparison, line.comparison, then, now, used)
+            found.append(_against(base, line, other, margin, "; ".join(differing.values())))
     gone = [_gone(line.comparison) for key, line in others.items()]
     return found + gone + _absent(detail, report, [*lines, *old_lines])
 
@@ -194,7 +196,7 @@ def _of_host(line: Line, told: Comparison | None, report: ComparisonReport, marg
     if obstacle:
         return replace(base, reason=obstacle)
     result = paired(_shifted(line, margin))
-    return _tested(base, result.estimate, result.p, _sign(item.metric), smallest=2.0**-item.blocks)
+    return with_p(base, result.estimate, result.p, _sign(item.metric), smallest=2.0**-item.blocks)
 
 
 def _sign(metric: Metric) -> float:
@@ -208,7 +210,7 @@ def _shifted(line: Line, margin: float) -> list[float]:
     return [difference - limit for difference in line.differences]
 
 
-def _tested(
+def with_p(
     base: Gated, estimate: float | None, p: float | None, sign: float, *, smallest: float | None
 ) -> Gated:
     """Return the line with both one-sided p from a two-sided one and the side that the estimate is on."""
@@ -278,11 +280,33 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
     if item.low == item.high:
         return replace(base, reason="zero variance: every block gave the same difference")
     estimate = math.log(shifted.ratio) if shifted.ratio is not None else None
-    return _tested(base, estimate, shifted.p, sign, smallest=None)
+    return with_p(base, estimate, shifted.p, sign, smallest=None)
 
 
-def _against(base: Gated, line: Line, other: Line, margin: float) -> Gated:
-    """Return the line of two runs: what became of the ratio to the baseline of its own run."""
+def _unlike(before: RunDetail, after: RunDetail) -> dict[tuple[str, str], str]:
+    """Return why benchmarks and environments that share a name in two runs are not the same."""
+    found = {}
+    for kind, old, new, reason in (
+        ("benchmark", before.benchmarks, after.benchmarks, "has other parameters"),
+        ("environment", before.environments, after.environments, "is defined otherwise"),
+    ):
+        keys = {item.name: item.key for item in new}
+        for item in old:
+            if keys.get(item.name, item.key) != item.key:
+                found[kind, item.name] = f"the {kind} {item.name} {reason} in the earlier run: not the same"
+    return found
+
+
+def _first(unlike: Mapping[tuple[str, str], str], item: Comparison) -> str:
+    names = (("benchmark", item.benchmark), ("environment", item.environment), ("environment", item.baseline))
+    return next((unlike[name] for name in names if name in unlike), "")
+
+
+def _against(base: Gated, line: Line, other: Line, margin: float, differing: str) -> Gated:
+    """Return the line of two runs: what became of the ratio to the baseline of its own run.
+
+    `differing` is what else is not the same in the two runs: it is told, and decides nothing.
+    """
     plain = two_sample(other.differences, line.differences)
     moved = two_sample(other.differences, _shifted(line, margin))
     ratio, low, high = (
@@ -302,7 +326,7 @@ def _against(base: Gated, line: Line, other: Line, margin: float) -> Gated:
         high=high,
         words=text,
         smallest_p=None,
-        confounded="; ".join(dict.fromkeys(filter(None, (base.confounded, other.comparison.confounded)))),
+        confounded="; ".join(dict.fromkeys(filter(None, (base.confounded, differing)))),
     )
     if base.reason:
         return found
@@ -310,7 +334,7 @@ def _against(base: Gated, line: Line, other: Line, margin: float) -> Gated:
     if obstacle:
         return replace(found, reason=f"the earlier run: {obstacle}")
     smallest = 1 / math.comb(len(line.differences) + len(other.differences), len(line.differences))
-    return _tested(found, moved.estimate, moved.p, _sign(metric), smallest=smallest)
+    return with_p(found, moved.estimate, moved.p, _sign(metric), smallest=smallest)
 
 
 def _untested(base: Gated, reason: str, *, is_missing: bool) -> Gated:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.errors import DataError, PerfctlError, RegressionFound, UnknownName, UsageError
 from perfctl.model import Direction, Reason, Status, Target
-from perfctl.report.gate import GateReport, GateState, gate_report, worse_by
+from perfctl.report.gate import GateReport, GateState, decided, gate_report, worse_by
+from perfctl.report.gate_questions import Gated, with_p
 from perfctl.report.junit import junit_xml
+from perfctl.stats import paired_rows
 from perfctl.store import open_store
 from tests.unit import store_cases as cases
-from tests.unit.history_cases import H1, H2, add_run
+from tests.unit.history_cases import H1, H2, add_run, facts
 
 FIVE = tuple(Target(f"h{number}") for number in range(1, 6))
 
@@ -238,6 +242,21 @@ def test_what_the_other_run_lacks_or_measured_otherwise_is_missing(path: Path) -
     assert line.state is GateState.UNDECIDED and "n < 6" in line.why
 
 
+def test_what_else_differs_between_two_runs_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run_of(path, blocks=10, fingerprint=facts(kernel_release="6.1"))
+    run_of(path, blocks=10, fingerprint=facts(kernel_release="6.12"), seed=4)
+    (line,) = gated(path, baseline_run=first).lines
+    assert line.state is GateState.PASSED
+    assert "6.1" in line.confounded and "6.12" in line.confounded
+    monkeypatch.setattr(cases, "CONTAINER", replace(cases.CONTAINER, network="host"))
+    run_of(path, blocks=10)
+    (line,) = gated(path, baseline_run=first).lines
+    assert line.state is GateState.MISSING
+    assert line.why == "the environment container is defined otherwise in the earlier run: not the same"
+    with pytest.raises(UsageError, match="itself"):
+        gated(path, baseline_run="latest")
+
+
 def test_unknown_names_and_wrong_limits_are_refused(path: Path) -> None:
     with open_store(path, create=True) as store:
         with pytest.raises(UnknownName, match="no run yet"):
@@ -288,3 +307,23 @@ def test_junit_and_json_are_the_same_to_the_byte_and_legal(path: Path) -> None:
     (row,) = json.loads(first)["rows"]
     assert (row["state"], row["metric"]) == ("passed", "events_per_s")
     assert row["p_passed"] <= 0.05 < row["p_crossed"]
+
+
+@pytest.mark.parametrize(("kind", "state"), [("crossed", GateState.CROSSED), ("passed", GateState.PASSED)])
+def test_ten_lines_at_the_limit_are_wrongly_decided_in_one_gate_of_twenty(
+    kind: str, state: GateState
+) -> None:
+    """Simulated, 1000 gates of ten lines whose regression is just the limit: any wrong one in 5 % at most."""
+    generator = random.Random(f"gate/{kind}")
+    wrong = 0
+    for _ in range(1000):
+        rows = np.array([[generator.gauss(0, 0.01) for _ in range(10)] for _ in range(10)])
+        base = Gated("b", cases.SPEED, "h", "container", "native")
+        # SPEED is a rate: what is below the limit is worse.
+        questions = [
+            with_p(base, item.estimate, item.p, -1.0, smallest=2.0**-10) for item in paired_rows(rows)
+        ]
+        wrong += any(line.state is state for line in decided(questions)[0])
+    # 5 % and three standard errors of 1000 draws.
+    assert wrong / 1000 <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
+    assert wrong > 10, "a rule that never decides has no error either"

@@ -184,6 +184,13 @@ def test_blocks_without_the_environment_are_left_out_of_the_point(path: Path) ->
     assert [point.blocks for point in found.points] == [6]
 
 
+def test_what_is_invalid_by_its_counters_is_in_no_point(path: Path) -> None:
+    judged = {"validity": "invalid", "validity_json": '{"findings": []}'}
+    with open_store(path, create=True) as store:
+        add_run(store, fail={0: judged, 1: judged | {"validity": "flagged"}})
+    assert [point.blocks for point in container_series(path).points] == [7]
+
+
 def test_one_block_is_a_point_without_an_interval(path: Path) -> None:
     with open_store(path, create=True) as store:
         add_run(store, ratio=0.9, blocks=1)

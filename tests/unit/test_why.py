@@ -135,6 +135,19 @@ def test_outliers_invalid_and_failed_executions_are_flagged_and_counted_out(path
     assert "perfctl show" in text and "--artifact stdout" in text
 
 
+def test_what_the_counters_say_is_a_flag_and_invalid_gives_no_difference(path: Path) -> None:
+    judged = {"validity_json": '{"findings": []}'}
+    changes = {
+        (1, "container"): judged | {"validity": "invalid"},
+        (2, "container"): judged | {"validity": "flagged"},
+    }
+    with open_store(path, create=True) as store:
+        sysbench_run(store, changes=changes)
+    blocks = cell_of(path).blocks
+    assert [block.leg.flags for block in blocks[:3] if block.leg] == [(), ("invalid",), ("flagged",)]
+    assert [block.difference is None for block in blocks[:3]] == [False, True, False]
+
+
 def test_a_metric_that_nobody_measured_says_why(path: Path) -> None:
     missing = {
         "status": Status.SKIPPED,

@@ -2,6 +2,9 @@
 
     Store --comparison_report()--> ComparisonReport      one run: environments against the baseline
           --run_report()--> RunReport                    two runs: what became of that
+          gate.gate_report     may it pass?              junit.junit_xml    the same for build servers
+          trend.trend_report   over all runs             health.health      the A/A rate, quarantine
+          why.why_report       from a value back to its blocks, executions and lines of output
 
 The command line turns them into tables.
 """

@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import LabAtHand
+
+SHADOW = "/usr/local/bin/sysbench"
+Break = Callable[[str], None]
+"""Puts a program in place of `sysbench`: the text of a shell script."""
 
 LOCAL = "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
 
@@ -74,6 +81,17 @@ class Project:
             text=True,
         )
 
+    def invocation_count(self) -> int:
+        """Return how many invocations are stored, 0 before there is a database; while a run writes, too."""
+        if not self.database.exists():
+            return 0
+        try:
+            with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
+                (count,) = connection.execute("SELECT count(*) FROM invocation").fetchone()
+                return int(count)
+        except sqlite3.OperationalError:
+            return 0
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         done = self.perfctl("query", sql, "--format", "json")
         assert done.returncode == 0, done.stderr
@@ -91,6 +109,30 @@ def project(tmp_path: Path) -> Project:
     made.environ["PERFCTL_FORCE"] = "1"
     made.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     return made
+
+
+@pytest.fixture
+def host(provisioned_lab: LabAtHand) -> str:
+    return provisioned_lab.hosts[0]
+
+
+@pytest.fixture
+def on_host(project: Project, provisioned_lab: LabAtHand) -> Project:
+    """Return a project whose inventory is the lab's."""
+    project.inventory_path = provisioned_lab.inventory
+    return project
+
+
+@pytest.fixture
+def shadow(provisioned_lab: LabAtHand, host: str) -> Iterator[Break]:
+    """Return a function that puts another `sysbench` first on the host's PATH."""
+
+    def put(script: str) -> None:
+        write = 'printf "#!/bin/sh\\n%s\\n" "$1" > "$2" && chmod 755 "$2"'
+        provisioned_lab.inside(host, "sh", "-c", write, "sh", script, SHADOW)
+
+    yield put
+    provisioned_lab.inside(host, "rm", "-f", SHADOW)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -26,23 +25,12 @@ def slow(project: Project) -> Project:
     return project
 
 
-def _invocations(project: Project) -> int:
-    if not project.database.exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{project.database}?mode=ro", uri=True) as connection:
-            (count,) = connection.execute("SELECT count(*) FROM invocation").fetchone()
-            return int(count)
-    except sqlite3.OperationalError:
-        return 0
-
-
 def _start_and_wait(project: Project, invocations: int) -> subprocess.Popen[str]:
     """Start a run and return when so many invocations are stored and the next one is running."""
     process = project.start("run", "--suite", project.suite)
     wait_until(
         lambda: (
-            (_invocations(project) >= invocations and bool(processes_with(MARK)))
+            (project.invocation_count() >= invocations and bool(processes_with(MARK)))
             or process.poll() is not None
         ),
         "the run to be under way",

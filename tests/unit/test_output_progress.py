@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,7 @@ from perfctl.model import (
     Target,
     TaskEnded,
     Track,
+    WorkAdded,
 )
 from perfctl.output import print_error, progress
 from perfctl.output.state import ProgressState
@@ -129,6 +132,57 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def added(*blocks: Block, **changes: Any) -> WorkAdded:
+    said = WorkAdded("cpu", "container on h1 needs 3 blocks", blocks, 60.0, 0.0, 0.0)
+    return replace(said, **changes)
+
+
+def test_more_work_is_said_with_the_new_total() -> None:
+    stream = io.StringIO()
+    with progress(stream) as listener:
+        listener(STARTED)
+        listener(added(block("h1", 2), block("h22", 2)))
+        listener(ended(block("h1", 2), 0))
+        listener(added(text="the pilot is\nenough", estimate_s=10.0, later_s=20.0))
+        listener(added(block("h1", 0), where="", text="run once more", is_repetition=True))
+    assert stream.getvalue().splitlines()[1:] == [
+        "cpu: container on h1 needs 3 blocks; 6 invocations more, 18 in all, about 1 min 00 s to go",
+        "[1/18] h1 cpu native block 2: 2,914 events/s",
+        "cpu: the pilot is | enough, about 30.0 s to go",
+        "run once more; 3 invocations more, 21 in all, about 1 min 00 s to go",
+    ]
+
+
+def test_more_work_stays_above_the_live_display() -> None:
+    stream = io.StringIO()
+    with progress(stream, live=True) as listener:
+        listener(STARTED)
+        listener(added(block("h1", 2)))
+    assert "needs 3 blocks" in stream.getvalue()
+
+
+def test_the_display_counts_on_when_there_is_more_to_do() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(replace(STARTED, later_s=50.0))
+    assert state.remaining_s == 120 + 50
+    clock.now += 60
+    for host in ("h1", "h22"):
+        for of in BLOCKS[host]:
+            for place in range(3):
+                state.take(ended(of, place))
+    state.take(added(block("h1", 2), block("h1", 3)))
+    assert (state.done, state.total) == (12, 18)
+    # Twelve took a minute; six are to come, and nothing after them.
+    assert state.remaining_s == pytest.approx(30)
+    state.take(InvocationStarted(block("h1", 2), ORDER[0], 10))
+    assert "block 3/4" in state.lines()[0]
+    state.take(added(block("h1", 0), is_repetition=True))
+    state.take(InvocationStarted(block("h1", 0), ORDER[0], 10))
+    assert "block 1/4" in state.lines()[0]
+    assert state.total == 21
 
 
 def test_the_lines_of_the_display() -> None:

@@ -27,6 +27,12 @@ def on_lab(provisioned_lab: LabAtHand, project: Project) -> Project:
     return project
 
 
+@pytest.fixture
+def host(provisioned_lab: LabAtHand) -> str:
+    """Return the host that is made busy, limited or unfit: not the one in which other tests break tools."""
+    return provisioned_lab.hosts[1]
+
+
 @contextmanager
 def in_the_background(host: str, *argv: str) -> Iterator[None]:
     """Run a command in a host of the lab for the time of the block."""
@@ -64,8 +70,7 @@ def test_every_invocation_is_judged_by_limits_that_are_kept(project: Project) ->
 
 
 @pytest.mark.lab
-def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project) -> None:
-    host = "perfctl-test-1"
+def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project, host: str) -> None:
     with in_the_background(host, "sh", "-c", "while :; do :; done"):
         done = measure(on_lab, host)
     assert done.returncode == 0, "a busy lab is never refused: its hosts are containers\n" + done.stderr
@@ -81,8 +86,9 @@ def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project) ->
 
 
 @pytest.mark.lab
-def test_a_limit_that_nobody_asked_for_makes_it_invalid(on_lab: Project, provisioned_lab: LabAtHand) -> None:
-    host = "perfctl-test-1"
+def test_a_limit_that_nobody_asked_for_makes_it_invalid(
+    on_lab: Project, provisioned_lab: LabAtHand, host: str
+) -> None:
     drop_in = f"mkdir -p {DROP_IN} && printf '[Service]\\nCPUQuota=20%%\\n' >{DROP_IN}/50-test.conf"
     provisioned_lab.inside(host, "sh", "-c", f"{drop_in} && systemctl daemon-reload")
     try:
@@ -99,8 +105,8 @@ def test_a_limit_that_nobody_asked_for_makes_it_invalid(on_lab: Project, provisi
 
 
 @pytest.mark.lab
-def test_a_host_that_is_not_fit_is_refused_until_it_is_or_is_forced(on_lab: Project) -> None:
-    host, strict = "perfctl-test-1", ("--preflight", "neighbours=0,0")
+def test_a_host_that_is_not_fit_is_refused_until_it_is_or_is_forced(on_lab: Project, host: str) -> None:
+    strict = ("--preflight", "neighbours=0,0")
     guest = "cp /bin/sleep /tmp/qemu-test && exec /tmp/qemu-test 1000"
     with in_the_background(host, "sh", "-c", guest):
         seen = ["docker", "exec", host, "pgrep", "-x", "qemu-test"]

@@ -11,29 +11,27 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
 from perfctl.compare import compare
 from perfctl.model import Direction, Metric, Observation, Target
 from perfctl.stats import benjamini_hochberg, fleet, paired_rows
-from tests.statistics.figures import FIGURES
+from tests.statistics.figures import FIGURES, Figure
 
 SCALE = 5
 HOSTS, BENCHMARKS, ENVIRONMENTS, BLOCKS = 50, 30, 10, 10
 
 
-def main(scale: int) -> int:
-    """Print the table line by line; return how many figures were missed."""
+def show(figures: Iterable[Figure]) -> int:
+    """Print a table line by line as it is found; return how many figures were missed."""
     missed = 0
-    print(f"{'id':5}  {'asked':>14}  {'found':>8}  {'ok':3}  what")
-    for simulate in FIGURES:
-        for figure in simulate(scale):
-            missed += not figure.ok
-            mark = "yes" if figure.ok else "NO"
-            print(
-                f"{figure.name:5}  {figure.asked:>14}  {figure.found:>8}  {mark:3}  {figure.what}", flush=True
-            )
+    print(f"{'id':5}  {'asked':>14}  {'found':>8}  {'ok':3}  what", flush=True)
+    for figure in figures:
+        missed += not figure.ok
+        mark = "yes" if figure.ok else "NO"
+        print(f"{figure.name:5}  {figure.asked:>14}  {figure.found:>8}  {mark:3}  {figure.what}", flush=True)
     return missed
 
 
@@ -75,4 +73,5 @@ def large_fleet() -> None:
 
 if __name__ == "__main__":
     large_fleet()
-    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else SCALE) else 0)
+    scale = int(sys.argv[1]) if len(sys.argv) > 1 else SCALE
+    sys.exit(1 if show(figure for simulate in FIGURES for figure in simulate(scale)) else 0)

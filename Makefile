@@ -24,7 +24,7 @@ help:
 	@echo "make test      every test, on real hosts                                    (20 min the first time, then 10)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
-	@echo "make bench-stats   the figures asked of the statistics, by simulation       (3 min)"
+	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (11 min)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
 	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
@@ -95,6 +95,10 @@ bench-stats: venv
 	@$(STEP) "Judge a large fleet" "10 s" .venv/bin/python -m tests.bench.bench_analysis
 	@$(STEP) "Compare with what peers computed, traps excepted" "10 s" \
 	    .venv/bin/python -m pytest -q -rA tests/unit/test_stats_vectors.py
+	@$(STEP) "Install sysbench if it is missing" "20 s" bootstrap/packages sysbench
+	@$(STEP) "Compare what tools printed with the database, and the database with itself" "1 min" \
+	    .venv/bin/python -m pytest -q -rA tests/e2e/test_live_measurement.py -k "m10 or m11"
+	@$(STEP) "Measure what is equal, and what is known to differ" "6 min" .venv/bin/python -m tests.bench.bench_live
 
 # -- taking down -----------------------------------------------------------------------------------------------
 

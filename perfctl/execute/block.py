@@ -111,41 +111,17 @@ def record(
     """Commit one invocation, let the host forget its job, and tell the listener."""
     benchmark = conduct.benchmark(block.benchmark)
     metrics = workload(benchmark.workload).metrics(benchmark.parameters)
-    done = outcome.completed or Completed((), -1, b"", b"")
     surveyed = conduct.survey.get((block.target.host, conduct.environment(planned.environment).key))
-    identity = invocation_id(block_id, planned)
     judged, remark = _judge(conduct, block, planned, outcome)
-    _commit(
-        conduct.store,
-        InvocationRecord(
-            id=identity,
-            block_id=block_id,
-            environment=planned.environment,
-            replicate=planned.replicate,
-            position=planned.position,
-            status=outcome.status,
-            reason=outcome.reason,
-            detail=outcome.detail,
-            argv=done.argv,
-            exit_code=outcome.completed.exit_code if outcome.completed else None,
-            started_at=started_at,
-            host_started_ns=done.started_ns,
-            host_ended_ns=done.ended_ns,
-            stdout=done.stdout,
-            stderr=done.stderr,
-            counters_before=done.counters_before,
-            counters_after=done.counters_after,
-            fingerprint_id=surveyed.fingerprint_id if surveyed else None,
-            accelerator=outcome.accelerator,
-            artifacts=_artifacts(outcome, done),
-            validity=judged.validity.verdict.value if judged else None,
-            validity_json=judged.to_json() if judged else None,
-        ),
-        metrics,
-        outcome.samples,
+    stored = replace(
+        _record_of(block_id, planned, outcome, started_at),
+        fingerprint_id=surveyed.fingerprint_id if surveyed else None,
+        validity=judged.validity.verdict.value if judged else None,
+        validity_json=judged.to_json() if judged else None,
     )
+    _commit(conduct.store, stored, metrics, outcome.samples)
     if outcome.completed is not None and block.target.host not in conduct.fleet.lost:
-        conduct.fleet[block.target.host].jobs.acknowledge(identity)
+        conduct.fleet[block.target.host].jobs.acknowledge(stored.id)
     conduct.listener(
         InvocationEnded(
             block,
@@ -154,9 +130,37 @@ def record(
             outcome.reason,
             outcome.detail,
             outcome.headline(metrics),
-            judged.validity.verdict.value if judged else None,
+            stored.validity,
             remark,
         )
+    )
+
+
+def _record_of(
+    block_id: str, planned: PlannedInvocation, outcome: Outcome, started_at: float
+) -> InvocationRecord:
+    done = outcome.completed or Completed((), -1, b"", b"")
+    return InvocationRecord(
+        id=invocation_id(block_id, planned),
+        block_id=block_id,
+        environment=planned.environment,
+        replicate=planned.replicate,
+        position=planned.position,
+        status=outcome.status,
+        reason=outcome.reason,
+        detail=outcome.detail,
+        argv=done.argv,
+        exit_code=outcome.completed.exit_code if outcome.completed else None,
+        started_at=started_at,
+        host_started_ns=done.started_ns,
+        host_ended_ns=done.ended_ns,
+        stdout=done.stdout,
+        stderr=done.stderr,
+        counters_before=done.counters_before,
+        counters_after=done.counters_after,
+        fingerprint_id=None,
+        accelerator=outcome.accelerator,
+        artifacts=_artifacts(outcome, done),
     )
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import secrets
+import statistics
 from collections import defaultdict
 from pathlib import Path
 
@@ -176,6 +177,9 @@ def test_m16_a_known_extra_never_has_the_wrong_sign() -> None:
     found = known_extras((10,), experiments=6, blocks=10)
     assert [item.blocks for item in found] == [10] * 6
     assert not [item for item in found if has_wrong_sign(item)]
+    ratios = [item.ratio for item in found if item.ratio is not None]
+    assert len(ratios) == 6
+    assert statistics.median(ratios) > 1
     assert all(item.low is not None and item.high is not None and item.low < item.high for item in found)
 
 

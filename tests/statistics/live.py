@@ -137,18 +137,18 @@ def m16(*, experiments: int = 20, blocks: int = 20, least: int = 18) -> Iterator
         what = f"live +{extra} % inside the interval, n={blocks}, half of it +-{width:.1%} or less"
         yield Figure("M16", what, f">= {least} of {experiments}", str(inside), inside >= least)
         wrong = sum(has_wrong_sign(item) for item in own)
-        yield Figure("M16", f"live +{extra} % estimated as less than nothing", "0", str(wrong), wrong == 0)
-    claims = [item for item in found if item.judgement and item.judgement.verdict in _CLAIMS]
-    wrong = sum(has_wrong_sign(item) for item in claims)
-    yield Figure("M16", f"wrong sign among {len(claims)} verdicts 'different'", "0", str(wrong), wrong == 0)
-
-
-_CLAIMS = (Verdict.DIFFERENT, Verdict.DIFFERENT_SMALL)
+        below = sum(item.ratio is None or item.ratio < 1 for item in own)
+        what = f"live +{extra} % called different, with the wrong sign ({below} estimates below nothing)"
+        yield Figure("M16", what, "0", str(wrong), wrong == 0)
 
 
 def has_wrong_sign(item: Comparison) -> bool:
-    """Return whether more work was found to take less time, or nothing was found."""
-    return item.ratio is None or item.ratio < 1
+    """Return whether more work is said to take less time. An estimate whose interval holds 1 says no sign."""
+    is_claim = item.judgement is not None and item.judgement.verdict in _CLAIMS
+    return is_claim and (item.ratio is None or item.ratio < 1)
+
+
+_CLAIMS = (Verdict.DIFFERENT, Verdict.DIFFERENT_SMALL)
 
 
 def known_extras(extras: Sequence[int], *, experiments: int, blocks: int) -> list[Comparison]:

@@ -320,7 +320,9 @@ def _instrument(report: ComparisonReport) -> list[str]:
 
 
 def _ended(report: ComparisonReport) -> str:
-    ok = f"{report.run.ok} of {report.run.planned} invocations ok"
+    # Blocks that failed are run once more, so more may have been tried than the plan had.
+    tried = max(report.run.planned, sum(item.invocations for item in report.counts))
+    ok = f"{report.run.ok} of {tried} invocations ok"
     other: Sequence[str] = [f"{item.invocations} {item.status} ({item.reason})" for item in report.failed]
     if other:
         return f"{ok}, left out: {', '.join(other)}"

@@ -40,13 +40,15 @@ def headed(text: str, judgement: Judgement | None, *, is_emulated: bool, units: 
 
 
 def needs_text(judgement: Judgement, units: str) -> str:
-    """Return e.g. 'would find 3.1% or more, needs 74 blocks for ±1%', or ''."""
+    """Return e.g. 'would find 3.1% or more, needs about 74 blocks to decide', or ''.
+
+    The number is for an effect that stays as it was estimated; the smaller it is, the more it takes.
+    """
     if judgement.verdict is not Verdict.INCONCLUSIVE:
         return ""
     parts = [] if judgement.mde is None else [f"would find {share_text(judgement.mde)} or more"]
     if judgement.needed is not None:
-        goal = "" if judgement.delta is None else f" for ±{share_text(judgement.delta)}"
-        parts.append(f"needs {judgement.needed:,} {units}{goal}")
+        parts.append(f"needs about {judgement.needed:,} {units} to decide")
     return ", ".join(parts)
 
 

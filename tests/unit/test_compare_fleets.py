@@ -99,10 +99,10 @@ def test_an_inconclusive_fleet_says_how_many_hosts_it_needs() -> None:
     (claim,) = judged(measured(on(6, 0.0, spread=0.05))).fleets
     assert claim.judgement.verdict is Verdict.INCONCLUSIVE
     assert claim.judgement.needed is not None and claim.judgement.needed > 6
-    assert f"needs {claim.judgement.needed} hosts for ±1%" in fleet_words(claim)
+    assert f"needs about {claim.judgement.needed} hosts to decide" in fleet_words(claim)
     (few,) = judged(measured(on(3, 0.0), noise=0.05)).fleets
     assert few.judgement.verdict is Verdict.INCONCLUSIVE
-    assert "blocks on each for ±1%" in fleet_words(few)
+    assert "blocks on each to decide" in fleet_words(few)
 
 
 def test_a_host_without_a_value_is_named_as_missing() -> None:

@@ -22,14 +22,16 @@ function read_stat(file,   line, f, part, found) {
 }
 
 # Sets group to the path that says most, is_inside when a path has the text, and where its time is counted.
-function read_group(   file, line, path) {
+function read_group(   file, line, path, is_its) {
   file = "/proc/" pid "/cgroup"; group = "-"; is_inside = 0; counter = ""
   while ((getline line < file) > 0) {
     path = line; sub(/^[^:]*:[^:]*:/, "", path)
-    if (text != "" && index(path, text)) is_inside = 1
+    is_its = text != "" && index(path, text)
+    if (is_its) is_inside = 1
     if (path != "/" && (group == "-" || line ~ /^(0:|[0-9]+:name=systemd:)/)) group = path
-    if (line ~ /^[0-9]+:([a-z_]+,)*cpuacct[:,]/) counter = "/sys/fs/cgroup/cpuacct" path "/cpuacct.stat"
-    if (line ~ /^0:/ && counter == "") counter = "/sys/fs/cgroup" path "/cpu.stat"
+    # In version 1 each controller has a tree of its own: one may count it together with others.
+    if (is_its && line ~ /^[0-9]+:([a-z_]+,)*cpuacct[:,]/) counter = "/sys/fs/cgroup/cpuacct" path "/cpuacct.stat"
+    if (is_its && line ~ /^0:/ && counter == "") counter = "/sys/fs/cgroup" path "/cpu.stat"
   }
   close(file)
 }
@@ -53,7 +55,7 @@ function before(   i, found) {
     print "was", pid "/" tid, born, user, sys
     if (text == "" || found) continue
     read_group()
-    if (is_inside && read_counter(counter)) { print "counter", counter, user, sys; found = 1 }
+    if (counter != "" && read_counter(counter)) { print "counter", counter, user, sys; found = 1 }
   }
 }
 

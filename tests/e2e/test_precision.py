@@ -139,7 +139,7 @@ def test_a_run_killed_in_its_second_stage_goes_on_to_the_blocks_decided_on(
     options = ["--limit", host, "--seed", "5", "--force"]
     process = precise.start("run", "--suite", precise.suite, *options)
     try:
-        wait_until(lambda: precise.invocation_count() > 22, "the second stage", 120)
+        wait_until(lambda: precise.invocation_count() > 22, "the second stage", 400)
     finally:
         process.kill()
         process.communicate(timeout=30)

@@ -62,8 +62,9 @@ class HostStatus:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the host is up and lets us in."""
-        return self.container == "running" and self.system in (None, "running") and self.ssh == "ok"
+        """Whether the host is up and lets us in; degraded is up, too: some unit there has failed."""
+        is_up = self.container == "running" and self.system in (None, "running", "degraded")
+        return is_up and self.ssh == "ok"
 
 
 def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:

@@ -20,7 +20,8 @@ CALL_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 30.0
 
 # $1 is the unit's name, the rest its settings. What the job server's own unit is stopped for, a lifetime that
-# is over, must end the scope too: it stands beside that unit, not in it.
+# is over, must end the scope too: it stands beside that unit, not in it. --collect: one that ran out of memory
+# would stay on the host as a failed unit.
 _KEEP = """
 [ -d /run/systemd/system ] || { echo "systemd is not PID 1 on this host"; exit 1; }
 for tool in systemd-run busctl; do
@@ -30,7 +31,7 @@ unit=$1
 shift
 server=$(grep -o 'perfctl-[A-Za-z0-9._-]*\\.service' /proc/self/cgroup | head -n 1)
 [ -z "$server" ] || set -- -p "BindsTo=$server" -p "After=$server" "$@"
-exec systemd-run --scope --quiet --unit="$unit" "$@" sleep 2147483647
+exec systemd-run --scope --quiet --collect --unit="$unit" "$@" sleep 2147483647
 """
 
 NOT_JOINED = "perfctl: the scope cannot be joined"

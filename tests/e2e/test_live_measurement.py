@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Project
-from tests.processes import with_argument
+from tests.processes import wait_until, with_argument
 from tests.statistics.live import (
     aa_p_values,
     beside_a_load,
@@ -186,5 +186,6 @@ def test_m16_a_known_extra_never_has_the_wrong_sign() -> None:
 def test_the_load_is_gone_when_its_block_is_left() -> None:
     lifetime_s = 61 + secrets.randbelow(10**6) / 10**6
     with beside_a_load(lifetime_s):
-        assert with_argument(str(lifetime_s))
+        # A process that has just become another program has no arguments for a moment.
+        wait_until(lambda: with_argument(str(lifetime_s)), "the load")
     assert not with_argument(str(lifetime_s))

@@ -175,6 +175,7 @@ def test_the_nic_that_carries_ssh_is_refused(provisioned_lab: LabAtHand, one: st
         "perf_test_address": address,
         "perf_bridge_name": "br7",
         "perf_bridge_fixed_cidr": str(address).rpartition(".")[0] + ".64/28",
+        "perf_bridge_guest_range": str(address).rpartition(".")[0] + ".80/28",
     }
     done = provisioned_lab.perfctl(
         "provision", "--limit", one, "--tags", "bridge", "-e", json.dumps(variables), timeout_s=120

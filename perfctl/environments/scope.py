@@ -20,8 +20,8 @@ CALL_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 30.0
 
 # $1 is the unit's name, the rest its settings. What the job server's own unit is stopped for, a lifetime that
-# is over, must end the scope too: it stands beside that unit, not in it. Without --collect, one that ran out of
-# memory would stay on the host as a failed unit.
+# is over, must end the scope too: it stands beside that unit, not in it. Without --collect, one that ran out
+# of memory would stay on the host as a failed unit.
 _KEEP = """
 [ -d /run/systemd/system ] || { echo "systemd is not PID 1 on this host"; exit 1; }
 for tool in systemd-run busctl; do

@@ -50,10 +50,18 @@ def test_status_tells_that_every_host_is_ready(lab: LabAtHand) -> None:
     done = lab.perfctl("lab", "status", "--name", "perfctl-test", "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
-    assert [(row["host"], row["container"], row["system"], row["ssh"]) for row in rows] == [
-        ("perfctl-test-1", "running", "running", "ok"),
-        ("perfctl-test-2", "running", "running", "ok"),
+    assert [(row["host"], row["container"], row["ssh"]) for row in rows] == [
+        ("perfctl-test-1", "running", "ok"),
+        ("perfctl-test-2", "running", "ok"),
     ]
+    # Degraded where tests before this one have made a unit fail.
+    assert {row["system"] for row in rows} <= {"running", "degraded"}
+
+
+def test_no_unit_of_ours_has_failed_on_a_host(lab: LabAtHand) -> None:
+    for host in lab.hosts:
+        failed = lab.inside(host, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+        assert not [line for line in failed.splitlines() if "perfctl" in line]
 
 
 def test_plain_ansible_reaches_the_hosts_with_the_written_inventory(lab: LabAtHand) -> None:

@@ -282,7 +282,7 @@ def _verdicts(report: ComparisonReport) -> list[str]:
     if limits:
         words = ", ".join(f"{100 * delta:.3g}% ({source})" for delta, source in limits[:4])
         more = f" and {len(limits) - 4} more" if len(limits) > 4 else ""
-        found.append(f"practical threshold: ±{words}{more}; q: Benjamini-Hochberg over each level")
+        found.append(f"practical threshold: ±{words}{more}; q: Benjamini-Hochberg over the report")
     flagged = [item for item in judged if item.flagged]
     if flagged:
         turned = sum(map(verdict_depends_on_flagged, flagged))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from perfctl.compare import fleets, suites
 from perfctl.compare.artefacts import Bounds, bounds_of, marked
 from perfctl.compare.cells import Place
 from perfctl.compare.confounding import Confounders, Digests
-from perfctl.compare.deciding import Thresholds, judge
-from perfctl.compare.fleets import fleets
+from perfctl.compare.deciding import Thresholds, alternatives, family, judge, tested, without_flagged
 from perfctl.compare.pairing import Line, Pairing, pair
-from perfctl.compare.suites import suites
-from perfctl.model import Comparison, FleetComparison, Metric, Observation, SuiteComparison
+from perfctl.model import Comparison, FleetComparison, Judgement, Metric, Observation, SuiteComparison
 from perfctl.stats import Threshold, practical_threshold
 
 
@@ -48,7 +47,8 @@ class Analysis:
 def analyse(observations: Iterable[Observation], setting: Setting) -> Analysis:
     """Return all comparisons of a run, judged together. Raises as `pair` does.
 
-    q is over all hosts' comparisons, over all claims of fleets, and over all of suites: three families.
+    q is over everything that can have a verdict: the lines of hosts, of fleets and of suites are one family.
+    Where blocks are flagged, the same is done once more without the flagged blocks of any line, q included.
     """
     lines = pair(
         observations,
@@ -60,13 +60,35 @@ def analyse(observations: Iterable[Observation], setting: Setting) -> Analysis:
             setting.omissions,
         ),
     )
+    judgements, claims, means = _judged(lines, setting.thresholds)
+    trimmed = without_flagged(lines)
+    again = judgements if trimmed == lines else _judged(trimmed, setting.thresholds)[0]
     comparisons = [
-        marked(item, setting.kinds, bounds_of(item, setting.bounds))
-        for item in judge(lines, setting.thresholds)
+        replace(line.comparison, judgement=found, without_flagged=other)
+        for line, found, other in zip(lines, judgements, alternatives(lines, trimmed, again), strict=True)
     ]
-    claims = [marked(item, setting.kinds) for item in fleets(lines, setting.thresholds)]
     return Analysis(
-        tuple(comparisons), tuple(claims), tuple(suites(lines, _whole(lines, setting.thresholds)))
+        tuple(marked(item, setting.kinds, bounds_of(item, setting.bounds)) for item in comparisons),
+        tuple(marked(item, setting.kinds) for item in claims),
+        tuple(means),
+    )
+
+
+def _judged(
+    lines: Sequence[Line], thresholds: Thresholds
+) -> tuple[list[Judgement | None], list[FleetComparison], list[SuiteComparison]]:
+    """Return the verdicts on every level, with one correction over all of them."""
+    claims, means = fleets.claims(lines), suites.means(lines, _whole(lines, thresholds))
+    report = family(
+        [tested(line) for line in lines],
+        [claim.tested for claim in claims],
+        [suites.tested(mean) for mean in means],
+    )
+    of_hosts, of_fleets, of_suites = report.q
+    return (
+        judge(lines, of_hosts, report.tests, thresholds),
+        fleets.judged(claims, of_fleets, report.tests, thresholds),
+        suites.judged(means, of_suites, report.tests),
     )
 
 

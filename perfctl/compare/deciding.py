@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, exp, results
-from perfctl.model import Alternative, Comparison, Judgement, Metric, Verdict
+from perfctl.model import Alternative, Judgement, Metric, Verdict
 from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
@@ -78,35 +78,54 @@ def verdict_of(low: float | None, high: float | None, q: float | None, margin: f
     return Verdict.DIFFERENT if place is Position.BEYOND else Verdict.DIFFERENT_SMALL
 
 
-def judge(lines: Sequence[Line], thresholds: Thresholds) -> list[Comparison]:
-    """Return the comparisons with their verdicts; A/A tests are no comparisons, and have none.
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The comparisons of one report that are corrected together, whatever their level.
 
-    q is over all lines of the report that can have a verdict. Where blocks are flagged, the same is done
-    once more without the flagged blocks of any line, q included.
+    Lines of a host, of all hosts and of the suite rest on the same blocks, so their p rise and fall together:
+    Benjamini-Hochberg keeps its promise for such dependence (docs/comparison.md).
     """
-    judged = _judgements(lines, thresholds)
-    trimmed = _without_flagged(lines)
-    if all(line is other for line, other in zip(lines, trimmed, strict=True)):
-        return [replace(line.comparison, judgement=found) for line, found in zip(lines, judged, strict=True)]
-    again = _judgements(trimmed, thresholds)
-    return [
-        replace(
-            line.comparison,
-            judgement=found,
-            without_flagged=None if line is other or second is None else _alternative(other, second),
-        )
-        for line, found, other, second in zip(lines, judged, trimmed, again, strict=True)
-    ]
+
+    q: tuple[tuple[float | None, ...], ...]
+    """Per level the q of its comparisons, None where there is no test."""
+    tests: int
+    """How many tests there are on all levels together."""
 
 
-def _judgements(lines: Sequence[Line], thresholds: Thresholds) -> list[Judgement | None]:
-    # What cannot be called different whatever its p is no test, and must not make room for others.
-    tested = [None if line.comparison.is_aa or _obstacle(line) else line.comparison.p for line in lines]
-    q_values = benjamini_hochberg(tested)
-    tests = sum(p is not None for p in tested)
+def family(*levels: Sequence[float | None]) -> Family:
+    """Return the q of the p of all levels, corrected as one family; None is no test."""
+    q_values = iter(benjamini_hochberg([p for level in levels for p in level]))
+    return Family(
+        tuple(tuple(next(q_values) for _ in level) for level in levels),
+        sum(p is not None for level in levels for p in level),
+    )
+
+
+def tested(line: Line) -> float | None:
+    """Return the p that counts among the tests of a report; None for an A/A test, which has no verdict.
+
+    None, too, for what cannot be called different whatever its p.
+    """
+    return None if line.comparison.is_aa or _obstacle(line) else line.comparison.p
+
+
+def judge(
+    lines: Sequence[Line], q_values: Sequence[float | None], tests: int, thresholds: Thresholds
+) -> list[Judgement | None]:
+    """Return the verdicts on lines of hosts; A/A tests are no comparisons, and have none."""
     return [
         None if line.comparison.is_aa else judge_line(line, q, tests, thresholds)
         for line, q in zip(lines, q_values, strict=True)
+    ]
+
+
+def alternatives(
+    lines: Sequence[Line], trimmed: Sequence[Line], judgements: Sequence[Judgement | None]
+) -> list[Alternative | None]:
+    """Return what comes out of the lines without their flagged blocks; None where none is flagged."""
+    return [
+        None if line is other or found is None else _alternative(other, found)
+        for line, other, found in zip(lines, trimmed, judgements, strict=True)
     ]
 
 
@@ -180,7 +199,7 @@ def _obstacle(line: Line) -> str:
     return ""
 
 
-def _without_flagged(lines: Sequence[Line]) -> list[Line]:
+def without_flagged(lines: Sequence[Line]) -> list[Line]:
     """Return the lines without their flagged blocks; those that have none are the same objects."""
     kept: dict[int, tuple[list[int], list[float]]] = {}
     for place, line in enumerate(lines):

@@ -10,7 +10,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.deciding import Limit, Thresholds, doubt, limit_of, units_needed, verdict_of
+from perfctl.compare.deciding import (
+    Limit,
+    Thresholds,
+    doubt,
+    family,
+    limit_of,
+    units_needed,
+    verdict_of,
+)
 from perfctl.compare.pairing import Line, exp, median
 from perfctl.model import (
     Comparison,
@@ -26,7 +34,6 @@ from perfctl.stats import (
     Estimate,
     FleetResult,
     PairedResult,
-    benjamini_hochberg,
     fleet,
     fleet_of_pairs,
     minimum_detectable_effect,
@@ -44,8 +51,8 @@ REACH = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """The lines of one question, one per target, and what they say together."""
+class Claim:
+    """The lines of one question, one per target, and what they say together; not judged yet."""
 
     first: Comparison
     lines: tuple[Line, ...]
@@ -53,6 +60,11 @@ class _Claim:
     missing: tuple[Target, ...]
     found: FleetResult
     note: str
+
+    @property
+    def tested(self) -> float | None:
+        """The p that counts among the tests of a report; None where no verdict is possible."""
+        return None if _obstacle(self) else self.found.claim.p
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
@@ -68,15 +80,25 @@ class _Claim:
 
 
 def fleets(lines: Sequence[Line], thresholds: Thresholds) -> list[FleetComparison]:
-    """Return the claims over two targets or more, in the order in which they appear.
+    """Return the claims over two targets or more as a report of their own: q is over them alone."""
+    found = claims(lines)
+    together = family([claim.tested for claim in found])
+    return judged(found, together.q[0], together.tests, thresholds)
 
-    q is over all claims. Five hosts or more: the mean of per-host estimates with the t interval (pairs:
-    clustered by host), about hosts like these. Fewer: the stratified signed-rank test, about these only.
+
+def claims(lines: Sequence[Line]) -> list[Claim]:
+    """Return what two targets or more say together, in the order in which they appear.
+
+    Five hosts or more: the mean of per-host estimates with the t interval (pairs: clustered by host), about
+    hosts like these. Fewer: the stratified signed-rank test, about these only.
     """
-    claims = [claim for claim in map(_claim, _questions(lines)) if claim is not None]
-    tested = [None if _obstacle(claim) else claim.found.claim.p for claim in claims]
-    q_values = benjamini_hochberg(tested)
-    tests = sum(p is not None for p in tested)
+    return [claim for claim in map(_claim, _questions(lines)) if claim is not None]
+
+
+def judged(
+    claims: Sequence[Claim], q_values: Sequence[float | None], tests: int, thresholds: Thresholds
+) -> list[FleetComparison]:
+    """Return the claims with their verdicts. `tests` is how many comparisons the report has."""
     return [_judged(claim, q, tests, thresholds) for claim, q in zip(claims, q_values, strict=True)]
 
 
@@ -92,7 +114,7 @@ def _questions(lines: Sequence[Line]) -> list[list[Line]]:
     return list(found.values())
 
 
-def _claim(question: Sequence[Line]) -> _Claim | None:
+def _claim(question: Sequence[Line]) -> Claim | None:
     """Return what two targets or more say; None for one, or where fewer than two have a ratio."""
     lines = tuple(line for line in question if line.comparison.ratio is not None)
     missing = tuple(line.comparison.target for line in question if line.comparison.ratio is None)
@@ -102,7 +124,7 @@ def _claim(question: Sequence[Line]) -> _Claim | None:
     found, note = _fleet(lines, results)
     uneven = [line.comparison for line in lines if line.result is None or line.result.low is None]
     notes = [note, *(f"{item.target} has {item.blocks} block{'s' * (item.blocks != 1)}" for item in uneven)]
-    return _Claim(lines[0].comparison, lines, results, missing, found, "; ".join(filter(None, notes)))
+    return Claim(lines[0].comparison, lines, results, missing, found, "; ".join(filter(None, notes)))
 
 
 def _fleet(lines: Sequence[Line], results: Sequence[PairedResult]) -> tuple[FleetResult, str]:
@@ -123,7 +145,7 @@ def _fleet(lines: Sequence[Line], results: Sequence[PairedResult]) -> tuple[Flee
     return found, found.claim.reason or found.heterogeneity.reason
 
 
-def _obstacle(claim: _Claim) -> str:
+def _obstacle(claim: Claim) -> str:
     """Return why no verdict is possible, '' where one is."""
     if claim.found.claim.low is None:
         return claim.found.claim.reason or "no interval"
@@ -132,7 +154,7 @@ def _obstacle(claim: _Claim) -> str:
     return ""
 
 
-def _judged(claim: _Claim, q: float | None, tests: int, thresholds: Thresholds) -> FleetComparison:
+def _judged(claim: Claim, q: float | None, tests: int, thresholds: Thresholds) -> FleetComparison:
     item, found = claim.first, claim.found
     values = _medians(claim.lines)
     limit = limit_of(item.metric, values, thresholds.get((item.benchmark, item.metric.name)), is_ratio=True)
@@ -163,7 +185,7 @@ def _judged(claim: _Claim, q: float | None, tests: int, thresholds: Thresholds) 
     )
 
 
-def _judgement(claim: _Claim, q: float | None, tests: int, limit: Limit) -> Judgement:
+def _judgement(claim: Claim, q: float | None, tests: int, limit: Limit) -> Judgement:
     obstacle = _obstacle(claim)
     low, high = claim.bounds
     verdict = Verdict.INCONCLUSIVE if obstacle else verdict_of(low, high, q, limit.margin)
@@ -177,7 +199,7 @@ def _judgement(claim: _Claim, q: float | None, tests: int, limit: Limit) -> Judg
     return replace(base, why=why, mde=mde, needed=needed)
 
 
-def _power(claim: _Claim, limit: Limit, why: str) -> tuple[float | None, int | None]:
+def _power(claim: Claim, limit: Limit, why: str) -> tuple[float | None, int | None]:
     """Return what is detectable, and how many hosts (few hosts: blocks on each) it would need."""
     found = claim.found
     middle = found.claim.estimate or 0.0

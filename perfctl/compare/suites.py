@@ -15,7 +15,6 @@ from perfctl.stats import (
     Estimate,
     PairedResult,
     Threshold,
-    benjamini_hochberg,
     geometric_mean,
     log_margin,
     over_pairs,
@@ -24,11 +23,11 @@ from perfctl.stats import (
 _Results = dict[Target, dict[str, PairedResult]]
 
 
-def suites(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]:
-    """Return the means over two benchmarks or more, per environment; those of pairs apart from others.
+def means(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]:
+    """Return the means over two benchmarks or more, per environment, not judged; those of pairs apart.
 
     Refused, with the reason, where a host lacks a benchmark that another has. `threshold` is that of the
-    whole: the largest of its benchmarks'. q is over all of them.
+    whole: the largest of its benchmarks'.
     """
     found = []
     blank = Judgement(Verdict.INCONCLUSIVE, delta=threshold.delta, delta_source=threshold.source)
@@ -60,8 +59,18 @@ def suites(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]
                 baseline_accelerator=base_accelerator,
             )
         )
-    q_values = benjamini_hochberg([item.p for item in found])
-    tests = sum(item.p is not None for item in found)
+    return found
+
+
+def tested(item: SuiteComparison) -> float | None:
+    """Return the p that counts among the tests of a report; None where no verdict is possible."""
+    return None if item.low is None or item.high is None else item.p
+
+
+def judged(
+    found: Sequence[SuiteComparison], q_values: Sequence[float | None], tests: int
+) -> list[SuiteComparison]:
+    """Return the means with their verdicts. `tests` is how many comparisons the report has."""
     return [_judged(item, q, tests) for item, q in zip(found, q_values, strict=True)]
 
 

@@ -44,7 +44,7 @@ class Judgement:
     verdict: Verdict
     why: str = ""
     q: float | None = None
-    """p after Benjamini-Hochberg over all comparisons of the report on this level."""
+    """p after Benjamini-Hochberg over all comparisons of the report, whatever their level."""
     delta: float | None = None
     delta_source: str = ""
     mde: float | None = None

@@ -13,21 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfctl.compare import words
+from perfctl.compare import Analysis, words
+from perfctl.model import Verdict
 from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
     ChangeState,
     PairedResult,
-    Position,
     Threshold,
-    benjamini_hochberg,
     change_points,
     fleet,
-    log_margin,
     p_values,
     paired_rows,
-    position,
     practical_threshold,
     second_stage,
     spread,
@@ -38,12 +35,14 @@ from tests.statistics.world import (
     LEGS,
     NOISES,
     SIGMA,
+    TIME,
     Floats,
     compared,
     drift,
     noise,
     one_after_another,
     rate,
+    reported,
     scheduled,
 )
 
@@ -106,25 +105,28 @@ def _history(kind: str) -> Threshold:
 
 def m3(scale: int = 1) -> Iterator[Figure]:
     """Reports of 20 comparisons without effect, with the four kinds of noise by turns."""
-    reports = 400 * scale
     generator = np.random.default_rng(103)
-    margins = [log_margin(_history(NOISES[i % 4]).delta) for i in range(20)]
-    values = np.stack([noise(NOISES[i % 4], generator, (reports, 3, 10)) for i in range(20)], axis=1)
-    found = [item for item in compared(values.reshape(-1, 3, 10)) if not item.is_aa]
-    different = small = 0
-    for start in range(0, len(found), 20):
-        report = found[start : start + 20]
-        places = [
-            position(math.log(item.low), math.log(item.high), margin)
-            for item, margin in zip(report, margins, strict=True)
-            if item.low and item.high
-        ]
-        q_values = benjamini_hochberg([item.p for item in report])
-        called = [place for place, q in zip(places, q_values, strict=True) if q is not None and q <= 0.05]
-        different += Position.BEYOND in called
-        small += Position.CROSSING in called
-    yield _share("M3", "reports of 20 without effect with any 'different'", different / reports, most=0.01)
-    yield _share("M3", "the same with any 'different, small'", small / reports, most=0.05)
+    kinds = [NOISES[i % 4] for i in range(20)]
+    history = {kind: _history(kind) for kind in NOISES}
+    thresholds = {(f"b{i}", TIME.name): history[kind] for i, kind in enumerate(kinds)}
+    for hosts, reports, lines in ((1, 400 * scale, 21), (5, 100 * scale, 121)):
+        values = np.stack([noise(kind, generator, (reports, hosts, 3, 10)) for kind in kinds], axis=1)
+        different = small = 0
+        for report in values:
+            called = _verdicts(reported(report, thresholds=thresholds))
+            assert len(called) == lines
+            different += Verdict.DIFFERENT in called
+            small += Verdict.DIFFERENT_SMALL in called
+        what = f"reports of 20 without effect on {hosts} host{'s' * (hosts > 1)} with any"
+        yield _share("M3", f"{what} 'different'", different / reports, most=0.01)
+        yield _share("M3", f"{what} 'different, small'", small / reports, most=0.05)
+
+
+def _verdicts(report: Analysis) -> list[Verdict]:
+    """Return the verdicts on every level, the A/A tests left out."""
+    of_hosts = [item.judgement.verdict for item in report.comparisons if item.judgement]
+    of_fleets = [item.judgement.verdict for item in report.fleets]
+    return of_hosts + of_fleets + [item.judgement.verdict for item in report.suites]
 
 
 def m4(scale: int = 1) -> Iterator[Figure]:
@@ -136,17 +138,22 @@ def m4(scale: int = 1) -> Iterator[Figure]:
     values[:, 2] += math.log(1.02)
     yield _share("M4", "+2 %, sigma of d_b 1 %, n=10: found", rate(compared(values), aa=False), least=0.97)
 
-    reports = 200 * scale
-    for changed, what in ((1, "one of them +2 %"), (20, "all +2 %")):
-        rows = SIGMA * generator.normal(size=(reports, 20, 5, 10))
-        rows[:, :changed] += math.log(1.02)
-        hosts = np.array(paired_rows(rows.reshape(-1, 10)), dtype=object).reshape(reports, 20, 5)
-        hits = 0
-        for report, data in zip(hosts, rows, strict=True):
-            p = [fleet(tuple(each), tuple(d)).claim.p for each, d in zip(report, data, strict=True)]
-            hits += sum(q is not None and q <= 0.05 for q in benjamini_hochberg(p)[:changed])
-        share = hits / (reports * changed)
-        yield _share("M4", f"20 comparisons after BH, 5 hosts x 10 blocks, {what}: found", share, least=0.93)
+    for changed, reports in ((1, 1000 * scale), (20, 50 * scale)):
+        yield _found_among_twenty(generator, changed, reports)
+
+
+def _found_among_twenty(generator: np.random.Generator, changed: int, reports: int) -> Figure:
+    """How often the lines over 5 hosts find +2 %, judged with 100 lines of hosts and one of the suite."""
+    hits = 0
+    for _ in range(reports):
+        values = SIGMA / math.sqrt(2) * generator.normal(size=(20, 5, 2, 10))
+        values[:changed, :, 1] += math.log(1.02)
+        found = reported(values, legs=(LEGS[0], LEGS[2]))
+        q_values = [item.judgement.q for item in found.fleets[:changed]]
+        assert (len(found.comparisons), len(found.fleets), len(found.suites)) == (100, 20, 1)
+        hits += sum(q is not None and q <= 0.05 for q in q_values)
+    what = f"20 comparisons, 5 hosts x 10 blocks, {changed} of them +2 %: found by the line over hosts"
+    return _share("M4", what, hits / (reports * changed), least=0.93)
 
 
 def _covers(low: float | None, high: float | None, truth: float) -> bool:

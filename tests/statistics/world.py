@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from perfctl.compare import compare
+from perfctl.compare import Analysis, Setting, analyse, compare
+from perfctl.compare.deciding import Thresholds
 from perfctl.model import (
     Benchmark,
     Comparison,
@@ -101,13 +102,28 @@ def compared(
 
     There may be fewer legs in `values` than in `legs`.
     """
-    observations = [
-        Observation(f"b{number}", TIME, HOST, block, name, replicate, value)
-        for number, rows in enumerate((100 * np.exp(values)).tolist())
+    return compare(_observations(values[:, None], legs), baseline=baseline)
+
+
+def reported(
+    values: Floats, *, legs: Sequence[tuple[str, int]] = LEGS, thresholds: Thresholds | None = None
+) -> Analysis:
+    """Return what the product's whole report says of values [benchmark, host, leg, block] (logarithms)."""
+    return analyse(_observations(values, legs), Setting("native", thresholds=thresholds or {}))
+
+
+def _observations(values: Floats, legs: Sequence[tuple[str, int]]) -> list[Observation]:
+    return [
+        Observation(f"b{number}", TIME, target, block, name, replicate, value)
+        for number, hosts in enumerate((100 * np.exp(values)).tolist())
+        for target, rows in zip(_targets(len(hosts)), hosts, strict=True)
         for (name, replicate), row in zip(legs, rows, strict=False)
         for block, value in enumerate(row)
     ]
-    return compare(observations, baseline=baseline)
+
+
+def _targets(count: int) -> list[Target]:
+    return [Target(f"h{number}") for number in range(1, count + 1)]
 
 
 def rate(comparisons: Sequence[Comparison], *, aa: bool) -> float:

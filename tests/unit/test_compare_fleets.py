@@ -10,6 +10,7 @@ import pytest
 
 from perfctl.compare import Analysis, Setting, analyse, fleet_words, suite_words
 from perfctl.model import Direction, Metric, Observation, Reach, Target, Verdict
+from perfctl.stats import benjamini_hochberg
 
 TIME = Metric("latency", "ms", Direction.LOWER, headline=True)
 RATE = Metric("events", "1/s", Direction.HIGHER, headline=True)
@@ -176,3 +177,33 @@ def test_a_suite_of_few_hosts_in_many_pairs_has_no_interval() -> None:
     (found,) = judged(seen).suites
     assert found.low is None and found.judgement.verdict is Verdict.INCONCLUSIVE
     assert "4 hosts say too little about others" in found.note
+
+
+def test_one_correction_is_over_hosts_fleets_and_suites_together() -> None:
+    seen = measured(on(5, 0.004), benchmark="x", noise=0.02) + measured(
+        on(5, 0.01), benchmark="y", noise=0.02
+    )
+    found = judged(seen)
+    p_and_judgement = [
+        *((item.p, item.judgement) for item in found.comparisons),
+        *((item.p, item.judgement) for item in found.fleets),
+        *((item.p, item.judgement) for item in found.suites),
+    ]
+    assert len(p_and_judgement) == 10 + 2 + 1
+    wanted = benjamini_hochberg([p for p, _ in p_and_judgement])
+    assert [judgement.q for _, judgement in p_and_judgement if judgement] == wanted
+
+
+def test_a_line_over_hosts_that_can_have_no_verdict_makes_no_room_for_others() -> None:
+    """Three blocks have a p and no verdict: q is over the other benchmark alone."""
+    many = measured(on(2, 0.02), benchmark="many", noise=0.02)
+    few = measured(on(2, 0.02), benchmark="few", noise=0.02, blocks=2)
+    alone, among = (
+        [
+            *(item.judgement for item in found.comparisons if item.benchmark == "many"),
+            *(item.judgement for item in found.fleets if item.benchmark == "many"),
+        ]
+        for found in (judged(many), judged(many + few))
+    )
+    assert len(alone) == 3 and len(judged(many + few).suites) == 1
+    assert [item.q for item in alone if item] == [item.q for item in among if item]

@@ -132,19 +132,21 @@ def test_an_environment_without_any_value_is_inconclusive() -> None:
     assert words(found) == "inconclusive: no block has a value of both container and native"
 
 
-def test_q_is_over_all_comparisons_but_the_a_a_tests() -> None:
+def test_q_is_over_all_comparisons_of_all_levels_but_the_a_a_tests() -> None:
     seen: list[Observation] = []
     for number in range(6):
         seen += legs(spread_around(1.0 + 0.004 * number, 0.02, 12), benchmark=f"b{number}")
         seen += [
             Observation(f"b{number}", TIME, H1, block, "native", 2, 100.0 + block) for block in range(12)
         ]
-    found = judged(seen)
+    report = analyse(seen, Setting("native"))
+    found = report.comparisons
     compared = [item for item in found if not item.is_aa]
-    assert [item.judgement.q for item in compared if item.judgement] == benjamini_hochberg(
-        [item.p for item in compared]
+    told = [*compared, *report.suites]
+    assert [item.judgement.q for item in told if item.judgement] == benjamini_hochberg(
+        [item.p for item in told]
     )
-    assert len(compared) == 6
+    assert (len(compared), len(report.suites)) == (6, 1)
     assert all(item.judgement is None and item.p is not None for item in found if item.is_aa)
 
 
@@ -160,7 +162,7 @@ def test_one_lucky_p_among_many_comparisons_is_not_called_different() -> None:
     among = judged(seen)[0]
     assert among.judgement is not None and among.judgement.q is not None and among.judgement.q > 0.05
     assert among.judgement.verdict is Verdict.INCONCLUSIVE
-    assert among.judgement.why == "p <= 0.05, but not among 41 comparisons (q)"
+    assert among.judgement.why == "p <= 0.05, but not among 42 comparisons (q)"
 
 
 def test_the_threshold_is_the_largest_of_its_three_sources() -> None:

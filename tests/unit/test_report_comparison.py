@@ -135,7 +135,7 @@ def test_the_table(database: Path) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split()[:6] == ["benchmark", "target", "metric", "environment", "native", "value"]
-    assert "different: 1.25x slower (-20%) [" in lines[2] and "p=0.002 q=0.004 n=10 blocks" in lines[2]
+    assert "different: 1.25x slower (-20%) [" in lines[2] and "p=0.002 q=0.003 n=10 blocks" in lines[2]
     assert "native A2 (A/A)" in lines[3]
     assert "n=7 blocks" in lines[4] and lines[4].endswith("3 left out")
     notes = "\n".join(lines[6:])

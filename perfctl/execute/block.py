@@ -10,6 +10,7 @@ from typing import Literal, NoReturn
 
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute import validity
+from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
 from perfctl.execute.survey import Survey
@@ -61,6 +62,12 @@ class Conduct:
     """By which invocations and hosts are judged."""
     facts: dict[str, Fingerprint] = field(default_factory=dict)
     """Of the hosts, before the first block."""
+    bandwidth: NativeBandwidth = field(init=False)
+    """What the hosts' memory has been seen to allow."""
+
+    def __post_init__(self) -> None:
+        """Ask the run's own database."""
+        self.bandwidth = NativeBandwidth(self.store, self.run_id)
 
     def environment(self, name: str) -> Environment:
         """Return the plan's environment of that name."""
@@ -170,14 +177,17 @@ def _judge(
     """Return whether the invocation counts, None where that cannot be told, and what is to be said of it."""
     if outcome.completed is None:
         return None, ""
-    where = validity.Circumstances(
-        block.target,
-        conduct.benchmark(block.benchmark),
-        conduct.environment(planned.environment),
-        conduct.fleet.hosts,
-        conduct.facts,
-    )
+    host, benchmark = block.target.host, conduct.benchmark(block.benchmark)
+    environment = conduct.environment(planned.environment)
     try:
+        where = validity.Circumstances(
+            block.target,
+            benchmark,
+            environment,
+            conduct.fleet.hosts,
+            conduct.facts,
+            conduct.bandwidth.bound(host, conduct.facts.get(host), benchmark, environment),
+        )
         judged = validity.judge(where, outcome.completed, outcome.samples, conduct.limits)
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         # What was measured must not be lost for a mistake in what judges it.

@@ -27,6 +27,8 @@ class Circumstances:
     hosts: Sequence[Host]
     facts: Mapping[str, Fingerprint]
     """By host; one whose facts could not be read is not there."""
+    memory_bandwidth: Bound | None = None
+    """What the host's memory allows the benchmark, where that is known."""
 
 
 def judge(
@@ -129,7 +131,7 @@ def _chain(environment: Environment) -> Iterator[Environment]:
         yield from _chain(environment.within)
 
 
-# ---- what crosses the network ---------------------------------------------------------------------------
+# ---- what crosses the network, or goes through memory ---------------------------------------------------
 
 
 def _address(where: Circumstances, name: str) -> str:
@@ -146,11 +148,15 @@ def _interface(where: Circumstances) -> str | None:
 
 def _claims(where: Circumstances, interface: str | None, expected: Expected) -> Iterator[Claim]:
     here = where.facts.get(where.target.host)
+    load = workload(where.benchmark.workload).load(where.benchmark.parameters)
+    if load.memory is not None and where.memory_bandwidth is not None:
+        moved = load.memory
+        yield Claim(moved.rate, moved.time, moved.direction, None, where.memory_bandwidth)
     if interface is None or here is None:
         return
     # What goes between a bridge's ports is in none of the bridge's own counters.
     is_counted = expected.shares_host_network or not facts.is_bridge(here, interface)
-    for crossing in workload(where.benchmark.workload).load(where.benchmark.parameters).crossings:
+    for crossing in load.crossings:
         counted_at = interface if is_counted else None
         yield Claim(
             crossing.rate, crossing.time, crossing.direction, counted_at, _line_rate(where, interface)

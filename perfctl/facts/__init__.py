@@ -21,7 +21,9 @@ from pathlib import PurePosixPath
 
 from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Values, assess
 from perfctl.facts.bounds import (
+    BEYOND_ANY_CACHE_BYTES,
     Bound,
+    beyond_caches_bytes,
     claimed_bytes,
     device_bytes,
     is_bridge,
@@ -82,6 +84,7 @@ def _argv(
 
 
 __all__ = [
+    "BEYOND_ANY_CACHE_BYTES",
     "PREFLIGHT",
     "REGISTRY",
     "VALIDITY",
@@ -107,6 +110,7 @@ __all__ = [
     "Values",
     "Verdict",
     "assess",
+    "beyond_caches_bytes",
     "claimed_bytes",
     "device_bytes",
     "diff",

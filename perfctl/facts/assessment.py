@@ -21,17 +21,17 @@ Values = Mapping[str, tuple[float, str]]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A rate of data that must have crossed one of the host's interfaces."""
+    """A rate of data that must have crossed one of the host's devices, or its memory."""
 
     rate: str
     """The metric of the payload per second."""
     time: str
     """The metric of the seconds that the rate is the mean of."""
-    direction: Literal["sent", "received"]
-    interface: str | None
-    """Where its bytes are counted; None: they are in no counter that was read."""
-    line_rate: Bound | None
-    """What the wire carries, where one is known."""
+    direction: Literal["sent", "received", "read", "written"]
+    device: str | None
+    """The interface or disk that counts its bytes; None: they are in no counter that was read."""
+    bound: Bound | None
+    """What the wire carries, or the memory, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,7 @@ class Assessment:
         case = content["case"]
         expected = _made(Expected, case["expected"])
         expected = replace(expected, uses=frozenset(expected.uses), interfaces=tuple(expected.interfaces))
-        claims = tuple(
-            replace(
-                _made(Claim, item), line_rate=_made(Bound, item["line_rate"]) if item["line_rate"] else None
-            )
-            for item in case["claims"]
-        )
+        claims = tuple(map(_claim, case["claims"]))
         return cls(Validity(Verdict(verdict), findings, unjudged), Case(expected, case["own_cpu_us"], claims))
 
 
@@ -119,11 +114,20 @@ def _judge_claim(claim: Claim, values: Values, delta: CounterDelta) -> list[Find
     if claim.rate not in values:
         return []
     rate, unit = values[claim.rate]
-    found = [None if claim.line_rate is None else judge_bound(rate, unit, claim.line_rate)]
-    counted = device_bytes(delta, claim.interface, claim.direction) if claim.interface else None
+    found = [None if claim.bound is None else judge_bound(rate, unit, claim.bound)]
+    counted = device_bytes(delta, claim.device, claim.direction) if claim.device else None
     if counted is not None and claim.time in values:
         found.append(judge_bound(claimed_bytes(rate, unit, values[claim.time][0]), "bytes", counted))
     return [replace(finding, metric=claim.rate) for finding in found if finding is not None]
+
+
+def _claim(item: Mapping[str, Any]) -> Claim:
+    # The first databases say `interface` and `line_rate`: there was nothing but the network.
+    bound = item.get("bound", item.get("line_rate"))
+    return Claim(
+        *(item["rate"], item["time"], item["direction"], item.get("device", item.get("interface"))),
+        _made(Bound, bound) if bound else None,
+    )
 
 
 def _made(kind: type[Any], item: Mapping[str, Any]) -> Any:

@@ -34,6 +34,10 @@ _TIMING_TOLERANCE = 0.01
 _SAMPLE_TOLERANCE = 0.05
 """A bandwidth that was measured is a sample, not a law."""
 
+BEYOND_ANY_CACHE_BYTES = 1 << 30
+"""No processor has a last-level cache so large: 1 GiB."""
+_CACHE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
 _FRAME_BYTES = 38
 """Of Ethernet around each packet: preamble 8, header 14, checksum 4, gap 12 (IEEE 802.3)."""
 _IP_BYTES = 20
@@ -97,8 +101,23 @@ def memory_bandwidth(measured: float, unit: str, source: str) -> Bound:
 
     It bounds what must go through memory. A benchmark whose blocks stay in a cache is faster, and right.
     """
-    hint = "does the benchmark read what is in a cache? use larger blocks"
+    hint = "does it do the same work? look at the build of the program, and at huge pages"
     return Bound("memory_bandwidth", measured, unit, source, _SAMPLE_TOLERANCE, hint)
+
+
+def beyond_caches_bytes(facts: Fingerprint) -> int:
+    """Return how large a block must at least be so that no cache which one CPU reaches holds it.
+
+    One byte more than the largest cache that the fact cpu.cache names (the caches of other sockets and dies
+    are of no use to a CPU), `BEYOND_ANY_CACHE_BYTES` where it names none. /proc/cpuinfo is not asked: what it
+    calls the cache is that of the last level on some processors and of the second on others.
+    """
+    fact = facts.get("cpu.cache")
+    text = fact.value if fact is not None and fact.state is FactState.PRESENT else ""
+    sizes = [
+        int(size) * _CACHE_UNITS[unit] for size, unit in re.findall(r"=(\d+)([KMG]): ", text) if int(size) > 0
+    ]
+    return max(sizes) + 1 if sizes else BEYOND_ANY_CACHE_BYTES
 
 
 def device_bytes(

@@ -11,6 +11,7 @@ Kind = Literal["native", "container", "vm"]
 Accelerator = Literal["kvm", "tcg"]
 DiskCache = Literal["none", "writeback", "writethrough", "directsync", "unsafe"]
 DiskIo = Literal["threads", "native", "io_uring"]
+Limits = tuple[str | None, str | None, float | None, int | None]
 
 # What every environment has said since the first database; later fields count only when they are set,
 # so that environments of before keep their keys.
@@ -73,6 +74,12 @@ class Environment:
     def outermost(self) -> Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
         return self if self.within is None else self.within.outermost
+
+    @property
+    def limits(self) -> Limits:
+        """What it may use of the host: CPUs, NUMA nodes, CPU time, memory; all None where it sets none."""
+        outer = self.outermost
+        return (outer.cpuset_cpus, outer.cpuset_mems, outer.cpu_quota, outer.memory_mib)
 
     @property
     def of_server(self) -> Environment:

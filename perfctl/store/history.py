@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from perfctl.model import Fact, FactState, Fingerprint, Metric, Target
+from perfctl.model.environment import Limits
 from perfctl.store.reading import metrics_by_number
 from perfctl.store.records import StoredBenchmark
 
@@ -66,6 +67,22 @@ class Snapshot:
     fingerprint_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class NativeBest:
+    """The highest of the values that a benchmark had on a host, natively, within one run, and their count.
+
+    `limits` are those of the environment (`Environment.limits`).
+    """
+
+    run_id: str
+    benchmark_key: str
+    limits: Limits
+    metric: str
+    unit: str
+    value: float
+    count: int
+
+
 _CELLS = """
 SELECT
     run_id, benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate, accelerator,
@@ -89,6 +106,26 @@ _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
         SELECT run.run_id, environment_id FROM run
         JOIN run_environment ON run_environment.run_id = run.run_id AND name = baseline
     )"""
+
+
+_NATIVE_BESTS = """
+SELECT
+    block.run_id, benchmark_id,
+    json_extract(fields_json, '$.cpuset_cpus'), json_extract(fields_json, '$.cpuset_mems'),
+    json_extract(fields_json, '$.cpu_quota'), json_extract(fields_json, '$.memory_mib'),
+    metric.name, unit, max(value), count(value)
+FROM run_host
+JOIN block ON block.host_id = run_host.host_id
+JOIN invocation USING (block_id)
+JOIN environment USING (environment_id)
+JOIN invocation_metric USING (invocation_pk)
+JOIN metric USING (metric_pk)
+WHERE run_host.run_id = ? AND run_host.name = ? AND benchmark_id IN ({keys}) AND peer_id IS NULL
+    AND kind = 'native' AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
+    AND value IS NOT NULL
+GROUP BY block.run_id, benchmark_id, environment_id, metric_pk
+ORDER BY min(invocation.started_at)
+"""
 
 
 def benchmark_cells(connection: sqlite3.Connection, name: str) -> list[HistoryCell]:
@@ -129,6 +166,20 @@ def _cells(connection: sqlite3.Connection, sql: str, arguments: tuple[str, ...])
             *(cell.environment, cell.replicate, cell.accelerator or ""),
         ),
     )
+
+
+def native_bests(
+    connection: sqlite3.Connection, run_id: str, host: str, keys: Sequence[str]
+) -> list[NativeBest]:
+    """Return the best headline values of these benchmarks on a run's host in all runs, this one included.
+
+    Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest run first.
+    """
+    rows = connection.execute(_NATIVE_BESTS.format(keys=", ".join("?" * len(keys))), (run_id, host, *keys))
+    return [
+        NativeBest(run, key, (cpus, nodes, quota, memory), *of_values)
+        for run, key, cpus, nodes, quota, memory, *of_values in rows
+    ]
 
 
 def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:

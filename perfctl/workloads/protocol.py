@@ -50,6 +50,21 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryTraffic:
+    """A rate of data that goes through memory, if its blocks are too large for the caches."""
+
+    rate: str
+    """The metric: bytes per second."""
+    time: str
+    """The metric, in seconds, of the time that the rate is the mean of."""
+    direction: Literal["read", "written"]
+    block_bytes: int
+    """What each thread goes through from end to end, again and again."""
+    way: tuple[Parameter, ...]
+    """How it does so: only rates of one way bound each other."""
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What the measured command does to its host on purpose: it must not be taken for a disturbance."""
 
@@ -57,6 +72,7 @@ class Load:
     """How many CPUs it can keep busy at once; None: not known."""
     uses: frozenset[Resource]
     crossings: tuple[Crossing, ...] = ()
+    memory: MemoryTraffic | None = None
 
 
 class Workload(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample, Scope
-from perfctl.workloads.protocol import Load, Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.protocol import Load, MemoryTraffic, Parameters, ParameterSpec, ServerSpec
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -162,7 +162,7 @@ class Sysbench:
         """Return its threads, and what the test is of."""
         used: dict[str, Resource] = {"memory": "memory", "fileio": "storage"}
         uses = frozenset[Resource]({"cpu", used.get(str(parameters["test"]), "cpu")})
-        return Load(int(parameters["threads"]), uses)
+        return Load(int(parameters["threads"]), uses, memory=_memory_traffic(parameters))
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read a report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
@@ -195,6 +195,20 @@ def _command(parameters: Parameters, step: str) -> list[str]:
     argv = ["sysbench", test, *(f"--{name}={_text(value)}" for name, value in options.items()), step]
     # sysbench makes its files where it stands and has no option for another folder.
     return ["env", "-C", _folder(parameters), *argv] if test == "fileio" else argv
+
+
+def _memory_traffic(parameters: Parameters) -> MemoryTraffic | None:
+    if parameters["test"] != "memory":
+        return None
+    # Threads that share one block share also what one of them has just brought into a cache.
+    names = ("memory_operation", "memory_scope", "memory_access_mode", "memory_hugetlb")
+    return MemoryTraffic(
+        rate="bandwidth",
+        time="total_time",
+        direction="read" if parameters["memory_operation"] == "read" else "written",
+        block_bytes=int(parameters["memory_block_bytes"]),
+        way=tuple(parameters[name] for name in names),
+    )
 
 
 def _text(value: Parameter) -> str:

@@ -185,15 +185,15 @@ def test_a_rate_is_held_against_the_wire_and_against_who_counted_it(
     case = case_of(where(benchmark, environment, h1=facts(route), h2=THERE), completed())
     assert case.expected.interfaces == (interface,)
     (claim,) = case.claims
-    assert (claim.interface, claim.direction, claim.rate) == (counted, direction, "throughput")
-    assert claim.line_rate is not None
-    assert claim.line_rate.value == pytest.approx(mbit_s * 1480 / 1538)
+    assert (claim.device, claim.direction, claim.rate) == (counted, direction, "throughput")
+    assert claim.bound is not None
+    assert claim.bound.value == pytest.approx(mbit_s * 1480 / 1538)
 
 
 def test_the_slower_end_of_the_path_bounds_it() -> None:
     slow = facts("dev eth1", address="198.51.100.1", links="eth1 mtu=1500 speed=100 DRIVER=igb")
     (claim,) = case_of(where(STREAM, h1=facts("dev eth1"), h2=slow), completed()).claims
-    assert claim.line_rate is not None and claim.line_rate.value == pytest.approx(100 * 1480 / 1538)
+    assert claim.bound is not None and claim.bound.value == pytest.approx(100 * 1480 / 1538)
 
 
 def test_requests_claim_no_bytes_and_an_unknown_route_bounds_nothing() -> None:

@@ -76,6 +76,13 @@ def test_an_assessment_is_read_as_it_was_written() -> None:
     assert Assessment.from_json("invalid", later) == made
 
 
+def test_claims_of_the_first_databases_are_read() -> None:
+    made = judged(200, 1100.0)
+    first = made.to_json().replace('"device":', '"interface":').replace('"bound":', '"line_rate":')
+    assert first != made.to_json()
+    assert Assessment.from_json("invalid", first) == made
+
+
 def test_a_value_without_its_time_is_held_against_the_wire_only() -> None:
     reading = Reading(counters(0), counters(0, sent_bytes=1), 0, 10**10)
     assert assess(reading, CASE, {}).validity.findings == ()

@@ -74,6 +74,9 @@ def test_what_crosses_the_interface_is_told_by_metrics_that_are_there(case: Case
     units = {metric.name: metric.unit for metric in case.workload.metrics(case.parameters)}
     assert [(units[item.rate], units[item.time]) for item in load.crossings] in ([], [("Mbit/s", "s")])
     assert bool(load.crossings) == (case.parameters.get("test") in ("TCP_STREAM", "TCP_MAERTS", "UDP_STREAM"))
+    assert (load.memory is not None) == (case.parameters.get("test") == "memory")
+    if load.memory is not None:
+        assert (units[load.memory.rate], units[load.memory.time]) == ("MiB/s", "s")
     assert ("network" in load.uses) == (case.workload.scope == "pair")
     assert ("storage" in load.uses) == (case.parameters.get("test", "startup") in ("fileio", "startup"))
     assert load.threads == (None if case.workload.name == "startup" else case.parameters.get("threads", 1))

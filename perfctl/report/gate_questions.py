@@ -362,13 +362,16 @@ def _absent(detail: RunDetail, report: ComparisonReport, lines: Iterable[Line]) 
     benchmarks = {item.benchmark for item in known}
     hosts = {host for item in known for host in (item.target.host, item.target.peer)}
     others = ", ".join(item.name for item in detail.environments if item.name != report.baseline)
+    reason = (
+        "no value at all" if others else "only the baseline was measured: compare runs, --baseline RUN"
+    )
     found = [
-        Gated(item.name, None, "all", others, report.baseline, "no value at all", is_missing=True)
+        Gated(item.name, None, "all", others, report.baseline, reason, is_missing=True)
         for item in detail.benchmarks
         if item.name not in benchmarks
     ]
     return found + [
-        Gated("all", None, host, others, report.baseline, "no value at all", is_missing=True)
+        Gated("all", None, host, others, report.baseline, reason, is_missing=True)
         for host in detail.summary.hosts
         if host not in hosts and benchmarks
     ]

@@ -80,8 +80,9 @@ def why_report(
 ) -> WhyReport:
     """Return what stands behind the values of `metric` in `run`.
 
-    Without `environment` all but the baseline; the baseline itself is its A/A test. A metric that is declared
-    and has no value has its executions, and why they gave none. Raises UnknownName, with close names.
+    Without `environment` all but the baseline; the baseline itself, which is its A/A test, where there is no
+    other. A metric that is declared and has no value has its executions, and why they gave none. Raises
+    UnknownName, with close names.
     """
     detail = store.run(run)
     run_id = detail.summary.run_id
@@ -104,7 +105,8 @@ def why_report(
         is_wanted = item.benchmark in mine and benchmark in (None, item.benchmark)
         if is_wanted and host in (None, item.target.host, item.target.peer):
             groups.setdefault((item.benchmark, item.target), []).append(item)
-    wanted = [environment] if environment else [name for name in names if name != detail.baseline]
+    others = [name for name in names if name != detail.baseline]
+    wanted = [environment] if environment else others or [detail.baseline]
     has_lines = len(groups) * len(wanted) <= MOST_CELLS
     reader = _Reader(store, detail, metric, has_lines)
     cells = [

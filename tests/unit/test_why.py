@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
-from perfctl.errors import UnknownName
-from perfctl.model import Benchmark, Plan, Reason, Round, Status, Target, Track, new_id
+from perfctl.errors import DataError, UnknownName
+from perfctl.model import Benchmark, Environment, Plan, Reason, Round, Status, Target, Track, new_id
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, why_report
 from perfctl.store import Store, StoredBenchmark, open_store
@@ -32,13 +32,17 @@ def sysbench_run(
     store: Store,
     *,
     blocks: int = 7,
+    environments: Sequence[Environment] = (cases.NATIVE, cases.CONTAINER),
     changes: Mapping[tuple[int, str], Mapping[str, object]] | None = None,
 ) -> str:
     """A run with real outputs: 1000 events/s natively, 900 in the container, a little more in each block."""
-    order = [cases.block(H1, index) for index in range(blocks)]
-    plan = Plan(
-        "demo", "42", "native", (cases.NATIVE, cases.CONTAINER), (CPU,), (Round((Track(tuple(order)),)),)
-    )
+    names = {item.name for item in environments}
+    all_legs = [cases.block(H1, index) for index in range(blocks)]
+    order = [
+        replace(item, invocations=tuple(leg for leg in item.invocations if leg.environment in names))
+        for item in all_legs
+    ]
+    plan = Plan("demo", "42", "native", tuple(environments), (CPU,), (Round((Track(tuple(order)),)),))
     run_id = new_id()
     store.begin_run(
         run_id, plan, "{}", cases.HOSTS, command=("perfctl",), perfctl_version="0.1.0", inventory=()
@@ -107,6 +111,22 @@ def test_the_baseline_against_itself_is_its_aa_test(path: Path) -> None:
     block = cell_of(path, environment="native").blocks[0]
     assert block.base is not None and block.leg is not None
     assert (block.base.evidence.replicate, block.leg.evidence.replicate) == (1, 2)
+
+
+def test_where_only_the_baseline_was_measured_its_aa_test_is_shown(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store, environments=(cases.NATIVE,))
+    cell = cell_of(path)
+    assert (cell.environment, cell.baseline, cell.complete) == ("native", "native", 7)
+    assert "events per second:" in perfctl(path, "why", "latest", "events_per_second").output
+
+
+def test_a_gate_on_only_the_baseline_says_what_to_name(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store, environments=(cases.NATIVE,))
+    done = perfctl(path, "gate", "latest", "--max-regression", "2%")
+    assert isinstance(done.exception, DataError)
+    assert "only the baseline was measured: compare runs, --baseline RUN" in done.output
 
 
 def test_outliers_invalid_and_failed_executions_are_flagged_and_counted_out(path: Path) -> None:

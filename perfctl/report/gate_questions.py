@@ -362,9 +362,7 @@ def _absent(detail: RunDetail, report: ComparisonReport, lines: Iterable[Line]) 
     benchmarks = {item.benchmark for item in known}
     hosts = {host for item in known for host in (item.target.host, item.target.peer)}
     others = ", ".join(item.name for item in detail.environments if item.name != report.baseline)
-    reason = (
-        "no value at all" if others else "only the baseline was measured: compare runs, --baseline RUN"
-    )
+    reason = "no value at all" if others else "only the baseline was measured: compare runs, --baseline RUN"
     found = [
         Gated(item.name, None, "all", others, report.baseline, reason, is_missing=True)
         for item in detail.benchmarks

@@ -131,7 +131,7 @@ def _chain(environment: Environment) -> Iterator[Environment]:
         yield from _chain(environment.within)
 
 
-# ---- what crosses the network, or goes through memory ---------------------------------------------------
+# ---- what crosses the network, goes to disks, or through memory -----------------------------------------
 
 
 def _address(where: Circumstances, name: str) -> str:
@@ -152,15 +152,21 @@ def _claims(where: Circumstances, interface: str | None, expected: Expected) -> 
     if load.memory is not None and where.memory_bandwidth is not None:
         moved = load.memory
         yield Claim(moved.rate, moved.time, moved.direction, None, where.memory_bandwidth)
-    if interface is None or here is None:
-        return
-    # What goes between a bridge's ports is in none of the bridge's own counters.
-    is_counted = expected.shares_host_network or not facts.is_bridge(here, interface)
     for crossing in load.crossings:
-        counted_at = interface if is_counted else None
-        yield Claim(
-            crossing.rate, crossing.time, crossing.direction, counted_at, _line_rate(where, interface)
-        )
+        of = (crossing.rate, crossing.time, crossing.direction)
+        if crossing.directory:
+            if _is_on_disks(where, crossing.directory):
+                yield Claim(*of, facts.ALL_DISKS, None)
+        elif interface is not None and here is not None:
+            # What goes between a bridge's ports is in none of the bridge's own counters.
+            is_counted = expected.shares_host_network or not facts.is_bridge(here, interface)
+            yield Claim(*of, interface if is_counted else None, _line_rate(where, interface))
+
+
+def _is_on_disks(where: Circumstances, directory: str) -> bool:
+    here = where.facts.get(where.target.host)
+    # Layers of containers and images of guests are files on the host's own disks.
+    return here is not None and (where.environment.kind != "native" or facts.is_on_disks(here, directory))
 
 
 def _line_rate(where: Circumstances, interface: str) -> Bound | None:

@@ -21,12 +21,14 @@ from pathlib import PurePosixPath
 
 from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Values, assess
 from perfctl.facts.bounds import (
+    ALL_DISKS,
     BEYOND_ANY_CACHE_BYTES,
     Bound,
     beyond_caches_bytes,
     claimed_bytes,
     device_bytes,
     is_bridge,
+    is_on_disks,
     judge_bound,
     line_rate,
     memory_bandwidth,
@@ -84,6 +86,7 @@ def _argv(
 
 
 __all__ = [
+    "ALL_DISKS",
     "BEYOND_ANY_CACHE_BYTES",
     "PREFLIGHT",
     "REGISTRY",
@@ -117,6 +120,7 @@ __all__ = [
     "host_argv",
     "inside_argv",
     "is_bridge",
+    "is_on_disks",
     "judge_bound",
     "judge_host",
     "judge_validity",

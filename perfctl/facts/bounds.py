@@ -11,10 +11,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from perfctl.errors import DataError
-from perfctl.facts.counters import CounterDelta
+from perfctl.facts.counters import CounterDelta, DiskDelta
 from perfctl.facts.finding import Finding, Severity, in_words
 from perfctl.model import FactState, Fingerprint
 
@@ -42,6 +43,10 @@ _FRAME_BYTES = 38
 """Of Ethernet around each packet: preamble 8, header 14, checksum 4, gap 12 (IEEE 802.3)."""
 _IP_BYTES = 20
 """The least of headers that a packet has: a fragment has no other."""
+ALL_DISKS = "the disks"
+_ON_OTHERS = re.compile(r"(dm-|md|loop|z?ram|sr|fd|bcache|drbd)[0-9_]")
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
+"""File systems of which each byte of direct I/O is read from, or written to, a disk."""
 _PARAVIRTUAL = frozenset({"virtio_net", "vmxnet3", "hv_netvsc", "vif", "netfront", "ena", "gve"})
 """Drivers of a hypervisor: between two guests of one machine no wire limits them."""
 
@@ -127,20 +132,52 @@ def device_bytes(
 ) -> Bound | None:
     """Return the bytes that an interface or a disk moved between the readings: a tool cannot claim more.
 
-    None where they were not read, or went backwards.
+    `ALL_DISKS` are those of the host together, which needs no knowledge of what lies on which. None where
+    they were not read, or went backwards.
     """
     if direction in ("received", "sent"):
         link = delta.links.get(device)
         count = None if link is None else link.received_bytes if direction == "received" else link.sent_bytes
         hint = "does the traffic take this interface? look at the fact net.route"
     else:
-        disk = delta.disks.get(device)
-        count = None if disk is None else disk.read_bytes if direction == "read" else disk.written_bytes
-        hint = "the page cache answered: use direct I/O, or more data than memory"
+        disks = _whole_disks(delta) if device == ALL_DISKS else [delta.disks.get(device)]
+        counts = [disk.read_bytes if direction == "read" else disk.written_bytes for disk in disks if disk]
+        count = sum(counts) if counts else None
+        hint = "a page cache answered: that of the host, where a guest's disk_cache lets it"
     if count is None:
         return None
     source = f"what {device} counted as {direction}"
     return Bound("device_bytes", count, "bytes", source, _TIMING_TOLERANCE, hint)
+
+
+def _whole_disks(delta: CounterDelta) -> list[DiskDelta]:
+    """Return the disks without their partitions, and without what lies on disks, or in memory, itself.
+
+    Empty when a counter of one of them went backwards: its share is not known.
+    """
+    if any(name.startswith("disks.") for name in delta.backwards):
+        return []
+    names = [name for name in delta.disks if not _ON_OTHERS.match(name)]
+    partitions = {
+        name for name in names for disk in names if re.fullmatch(rf"{re.escape(disk)}p?[0-9]+", name)
+    }
+    return [delta.disks[name] for name in names if name not in partitions]
+
+
+def is_on_disks(facts: Fingerprint, directory: str) -> bool:
+    """Whether a directory of the host is on its own disks by its path; False where that is not known.
+
+    A network file system, and one that keeps what it reads in a cache of its own, is none. The upper layer
+    of an overlay has to be on a local file system.
+    """
+    fact = facts.get("storage.mounts")
+    lines = fact.value.split("\n") if fact is not None and fact.state is FactState.PRESENT else []
+    mounts = {words[1]: words for words in map(str.split, lines) if len(words) > 2}
+    above = [*map(str, [PurePosixPath(directory), *PurePosixPath(directory).parents])]
+    found = next((mounts[path] for path in above if path in mounts), None)
+    if found is None:
+        return False
+    return found[2] == "overlay" or (found[2] in _LOCAL and found[0].startswith("/dev/"))
 
 
 def line_rate(facts: Fingerprint, interface: str) -> Bound | None:

@@ -39,14 +39,16 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A rate of data that must have crossed the client's interface, and for how long it is told."""
+    """A rate of data that must have crossed the client's interface or disks, and for how long it is told."""
 
     rate: str
     """The metric: payload per second that arrived."""
     time: str
     """The metric, in seconds, of the time that the rate is the mean of."""
-    direction: Literal["sent", "received"]
-    """As the client sees it."""
+    direction: Literal["sent", "received", "read", "written"]
+    """As the client sees it: over its interface, or from and to its disks, past every cache."""
+    directory: str = ""
+    """Where the files are that are read or written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample, Scope
-from perfctl.workloads.protocol import Load, MemoryTraffic, Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.protocol import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, ServerSpec
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -162,7 +163,7 @@ class Sysbench:
         """Return its threads, and what the test is of."""
         used: dict[str, Resource] = {"memory": "memory", "fileio": "storage"}
         uses = frozenset[Resource]({"cpu", used.get(str(parameters["test"]), "cpu")})
-        return Load(int(parameters["threads"]), uses, memory=_memory_traffic(parameters))
+        return Load(int(parameters["threads"]), uses, _direct_io(parameters), _memory_traffic(parameters))
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read a report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
@@ -195,6 +196,20 @@ def _command(parameters: Parameters, step: str) -> list[str]:
     argv = ["sysbench", test, *(f"--{name}={_text(value)}" for name, value in options.items()), step]
     # sysbench makes its files where it stands and has no option for another folder.
     return ["env", "-C", _folder(parameters), *argv] if test == "fileio" else argv
+
+
+def _direct_io(parameters: Parameters) -> tuple[Crossing, ...]:
+    # What is mapped goes through the page cache whatever the file was opened with.
+    if parameters.get("file_extra_flags") != "direct" or parameters["file_io_mode"] == "mmap":
+        return ()
+    rates: tuple[tuple[str, Literal["read", "written"]], ...]
+    rates = (("read_bandwidth", "read"), ("write_bandwidth", "written"))
+    told = {row.metric.name for row in _report(parameters)}
+    return tuple(
+        Crossing(rate, "total_time", direction, _folder(parameters))
+        for rate, direction in rates
+        if rate in told
+    )
 
 
 def _memory_traffic(parameters: Parameters) -> MemoryTraffic | None:

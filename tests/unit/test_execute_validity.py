@@ -10,8 +10,19 @@ from perfctl.errors import Refused
 from perfctl.execute.preflight import notes, refuse
 from perfctl.execute.validity import Circumstances, case_of, judge, own_cpu_us, remark, values_of
 from perfctl.facts import PREFLIGHT, Claim, Limits, Preflight, Verdict, judge_host
-from perfctl.model import Benchmark, Environment, Fact, FactState, Fingerprint, Host, Sample, Target
+from perfctl.model import (
+    Benchmark,
+    Environment,
+    Fact,
+    FactState,
+    Fingerprint,
+    Host,
+    Parameter,
+    Sample,
+    Target,
+)
 from perfctl.shell import Completed
+from perfctl.workloads import WORKLOADS, resolve_parameters
 
 HOSTS = (Host("h1", "192.0.2.1", test_address="198.51.100.1"), Host("h2", "192.0.2.2"))
 CPU = Benchmark("cpu", "sysbench", {"test": "cpu", "threads": 2}, expected_s=10)
@@ -214,6 +225,58 @@ def test_more_than_was_counted_is_likely_an_artefact() -> None:
     (finding,) = lie.validity.findings
     assert (finding.rule, finding.metric) == ("device_bytes", "throughput")
     assert remark(lie).startswith("flagged: 1,125,000,000 bytes is more than what eth1 counted as sent")
+
+
+# ---- what goes to disks -----------------------------------------------------------------------------------
+
+
+def fileio(mode: str = "rndrw", flags: str = "direct", **parameters: Parameter) -> Benchmark:
+    given = {"test": "fileio", "file_test_mode": mode, "file_extra_flags": flags, **parameters}
+    return Benchmark("io", "sysbench", resolve_parameters(WORKLOADS["sysbench"], given), expected_s=10)
+
+
+LOCAL = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw"})
+FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 rw"})
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "environment", "here", "directions"),
+    [
+        (fileio(), NATIVE, LOCAL, ["read", "written"]),
+        (fileio("rndrd"), NATIVE, LOCAL, ["read"]),
+        (fileio("seqwr"), NATIVE, LOCAL, ["written"]),
+        (fileio("seqwr"), CONTAINER, facts(), ["written"]),
+        (fileio("seqwr"), GUEST, facts(), ["written"]),
+        (fileio(), NATIVE, FAR, []),
+        (fileio(directory="/srv"), NATIVE, FAR, ["read", "written"]),
+        (fileio(), NATIVE, facts(), []),
+        (fileio(), CONTAINER, None, []),
+        (fileio(flags=""), NATIVE, LOCAL, []),
+        (fileio(flags="sync"), NATIVE, LOCAL, []),
+        (fileio(file_io_mode="mmap"), NATIVE, LOCAL, []),
+        (CPU, NATIVE, LOCAL, []),
+    ],
+)
+def test_direct_io_is_held_against_the_disks(
+    benchmark: Benchmark, environment: Environment, here: Fingerprint | None, directions: list[str]
+) -> None:
+    known = {} if here is None else {"h1": here}
+    claims = case_of(where(benchmark, environment, **known), completed()).claims
+    assert [claim.direction for claim in claims] == directions
+    assert {(claim.device, claim.bound) for claim in claims} <= {("the disks", None)}
+
+
+def test_more_than_the_disks_counted_is_likely_an_artefact() -> None:
+    disk = "==> /proc/diskstats <==\n 254 0 vda 1 0 {} 0 1 0 0 0 0 0 0\n"
+    done = completed(own_us=21_000_000)
+    before = done.counters_before + disk.format(0).encode()
+    after = done.counters_after + disk.format(2 * 1024 * 1000).encode()
+    done = replace(done, counters_before=before, counters_after=after)
+    for rate, rules in ((99.0, []), (102.0, ["device_bytes"])):
+        samples = [Sample("read_bandwidth", rate, "MiB/s"), Sample("total_time", 10.0, "s")]
+        judged = judge(where(fileio("rndrd"), GUEST, h1=facts()), done, samples, Limits())
+        assert [item.rule for item in judged.validity.findings] == rules
+    assert "what the disks counted as read" in judged.validity.findings[0].sentence
 
 
 # ---- preflight ------------------------------------------------------------------------------------------

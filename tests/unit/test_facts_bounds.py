@@ -8,11 +8,13 @@ import pytest
 
 from perfctl.errors import DataError
 from perfctl.facts import (
+    ALL_DISKS,
     Bound,
     CounterDelta,
     Severity,
     claimed_bytes,
     device_bytes,
+    is_on_disks,
     judge_bound,
     line_rate,
     memory_bandwidth,
@@ -212,3 +214,72 @@ def test_claimed_bytes_are_of_a_rate():
     for unit in ("bytes", "transactions/s"):
         with pytest.raises(DataError):
             claimed_bytes(1, unit, 1)
+
+
+# ---- disks -----------------------------------------------------------------------------------------------
+
+MOUNTS = (
+    "/dev/sda2 / ext4 rw\n"
+    "/dev/mapper/vg-data /srv/data xfs rw\n"
+    "server:/x /srv/data/far nfs4 rw\n"
+    "tank/home /home zfs rw"
+)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "directory", "is_on"),
+    [
+        (MOUNTS, "/var/tmp/perfctl-fileio", True),
+        (MOUNTS, "/srv/data", True),
+        (MOUNTS, "/srv/data/near/perfctl-fileio", True),
+        (MOUNTS, "/srv/data/far/perfctl-fileio", False),
+        (MOUNTS, "/srv/database", True),
+        (MOUNTS, "/home/x", False),
+        ("overlay / overlay rw", "/var/tmp", True),
+        ("/dev/vda /var/lib/docker ext4 rw", "/var/tmp", False),
+        ("host / 9p rw", "/var/tmp", False),
+        ("tmpfs / ext4 rw", "/var/tmp", False),
+        ("rubbish", "/var/tmp", False),
+        ("", "/var/tmp", False),
+        (None, "/var/tmp", False),
+    ],
+)
+def test_a_directory_is_on_disks_by_the_mount_that_is_nearest(mounts, directory, is_on):
+    state = FactState.MISSING if mounts is None else FactState.PRESENT
+    assert is_on_disks(Fingerprint((Fact("storage.mounts", state, mounts or ""),)), directory) is is_on
+    assert not is_on_disks(Fingerprint(()), directory)
+
+
+def disks(**read_kib: int) -> bytes:
+    lines = [
+        f" 8 0 {name} 1 0 {2 * kib} 0 1 0 {4 * kib} 0 0 0 0"
+        for name, kib in ((name.replace("_", "-"), kib) for name, kib in read_kib.items())
+    ]
+    return "\n".join(["==> /proc/diskstats <==", *lines, ""]).encode()
+
+
+NONE = dict.fromkeys(("sda", "sda1", "sda10", "nvme0n1", "nvme0n1p2", "dm_0", "md127", "loop3", "zram0"), 0)
+
+
+def test_all_disks_are_the_whole_ones_that_hold_the_bytes():
+    delta = parse_counters(disks(**NONE), disks(**dict.fromkeys(NONE, 100)))
+    read, written = (device_bytes(delta, ALL_DISKS, way) for way in ("read", "written"))
+    assert read is not None and written is not None
+    assert (read.value, written.value) == (200 * 1024, 400 * 1024)
+    assert read.source == "what the disks counted as read"
+    one = device_bytes(delta, "sda1", "read")
+    assert one is not None and one.value == 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (disks(**NONE), b""),
+        (disks(**NONE), b"==> x <=="),
+        (disks(**NONE), disks(sdb=5)),
+        (disks(loop0=0), disks(loop0=9)),
+        (disks(sda=1, nvme0n1=1), disks(sda=0, nvme0n1=9)),
+    ],
+)
+def test_disks_that_were_not_read_or_went_backwards_bound_nothing(before, after):
+    assert device_bytes(parse_counters(before, after), ALL_DISKS, "read") is None

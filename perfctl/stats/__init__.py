@@ -12,6 +12,7 @@ a fleet         fleet                   the rule: t over hosts, or these hosts o
                 fleet_of_pairs, over_pairs      the same for network work, clustered by host
 a suite         geometric_mean          aligned directions; refused when the sets differ
 two runs        two_sample, rank_sum_p  unpaired: Hodges-Lehmann shift, exact rank-sum interval and p
+                stratified_two_sample   the same over a few hosts
 many            benjamini_hochberg, holm
 how large       position, log_margin, practical_threshold       against the practical threshold
 how many        second_stage            Stein's second stage after the pilot
@@ -52,7 +53,7 @@ from perfctl.stats.precision import (
 )
 from perfctl.stats.signed_rank import EXACT_UP_TO, p_value, p_values
 from perfctl.stats.stratified import stratified
-from perfctl.stats.two_sample import rank_sum_p, two_sample
+from perfctl.stats.two_sample import rank_sum_p, stratified_two_sample, two_sample
 
 __all__ = [
     "EXACT_UP_TO",
@@ -105,6 +106,7 @@ __all__ = [
     "spread",
     "standard_error",
     "stratified",
+    "stratified_two_sample",
     "two_sample",
     "variance_components",
 ]

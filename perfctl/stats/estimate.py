@@ -35,3 +35,8 @@ def finite(values: ArrayLike) -> Floats:
     if not np.isfinite(row).all():
         raise ValueError("values must be finite")
     return row
+
+
+def median_of_sorted(row: Floats) -> float:
+    """Return the median of a row in ascending order; negating and reversing the row negates it exactly."""
+    return float(row[(len(row) - 1) // 2] + row[len(row) // 2]) / 2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from perfctl.stats.estimate import Estimate
 from perfctl.stats.hosts import Heterogeneity, heterogeneity, over_hosts, standard_error
@@ -51,14 +51,19 @@ class FleetResult:
         return self.heterogeneity.i2 is not None and self.heterogeneity.i2 > DISAGREE
 
 
-def fleet(hosts: Sequence[PairedResult], differences: Sequence[ArrayLike]) -> FleetResult:
-    """Return the claim of a fleet: one result and the block differences it came from per host, in one order.
+Together = Callable[[Sequence[Any]], Estimate]
+"""The exact test of one shift that a few hosts have in common, from the row of each."""
 
-    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact signed-rank
-    test, for these hosts only. One host: its own result. Raises ValueError when the two have not the same
-    length.
+
+def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together = stratified) -> FleetResult:
+    """Return the claim of a fleet: one result and the row that it came from per host, in one order.
+
+    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact test `few`, for
+    these hosts only; where it has no figure, their mean without an interval. One host: its own result. A row
+    is what `few` takes: block differences, or for `stratified_two_sample` both samples. Raises ValueError
+    when the two have not the same length.
     """
-    if len(hosts) != len(differences):
+    if len(hosts) != len(rows):
         raise ValueError("one row of differences is needed per host")
     estimates = [host.estimate for host in hosts]
     mean = over_hosts(estimates)
@@ -67,7 +72,7 @@ def fleet(hosts: Sequence[PairedResult], differences: Sequence[ArrayLike]) -> Fl
     elif len(hosts) == 1:
         claim, reach = _of_one(hosts[0]), Reach.ONE_HOST
     else:
-        claim, reach = stratified(differences), Reach.THESE_HOSTS_ONLY
+        claim, reach = common_shift(rows, mean, few), Reach.THESE_HOSTS_ONLY
     return FleetResult(
         claim,
         reach,
@@ -76,6 +81,14 @@ def fleet(hosts: Sequence[PairedResult], differences: Sequence[ArrayLike]) -> Fl
         min(estimates, default=None),
         max(estimates, default=None),
     )
+
+
+def common_shift(rows: Sequence[Any], mean: Estimate, few: Together) -> Estimate:
+    """Return what `few` says; where that is nothing, the mean alone with the reason."""
+    found = few(rows)
+    if found.estimate is not None:
+        return found
+    return Estimate(len(rows), mean.estimate, None, None, None, None, found.reason)
 
 
 def _of_one(host: PairedResult) -> Estimate:

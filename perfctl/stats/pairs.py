@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Reach, fleet
+from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Reach, Together, common_shift, fleet
 from perfctl.stats.laws import t_quantile, t_two_sided_p
 from perfctl.stats.paired import PairedResult
-from perfctl.stats.signed_rank import EXACT_UP_TO
 from perfctl.stats.stratified import stratified
 
 Pair = tuple[str, str]
@@ -56,25 +56,25 @@ def over_pairs(estimates: ArrayLike, pairs: Sequence[Pair], *, confidence: float
 
 
 def fleet_of_pairs(
-    results: Sequence[PairedResult], differences: Sequence[ArrayLike], pairs: Sequence[Pair]
+    results: Sequence[PairedResult],
+    rows: Sequence[Any],
+    pairs: Sequence[Pair],
+    *,
+    few: Together = stratified,
 ) -> FleetResult:
     """Return the claim of a fleet measured in pairs; as `fleet`, with hosts as the clusters.
 
-    From five hosts on `over_pairs`; below, or where that has no interval, the stratified signed-rank test
+    From five hosts on `over_pairs`; below, or where that has no interval, the stratified exact test
     with a pair as stratum, for these pairs only: given the hosts, blocks of different pairs are
     independent. Raises ValueError when lengths differ.
     """
-    if not len(results) == len(differences) == len(pairs):
+    if not len(results) == len(rows) == len(pairs):
         raise ValueError("one result and one row of differences are needed per pair")
-    total = sum(len(finite(row)) for row in differences)
-    whole = fleet(results, differences if total <= EXACT_UP_TO else [()] * len(results))
+    whole = fleet(results, rows, few=few)
     mean = over_pairs([result.estimate for result in results], pairs)
     if len(results) == 1:
         return whole
     if mean.low is not None:
         return replace(whole, claim=mean, reach=Reach.HOSTS_LIKE_THESE, mean=mean)
-    if total > EXACT_UP_TO:
-        claim = replace(mean, reason=f"{total} blocks in all are too many for the exact test")
-    else:
-        claim = stratified(differences)
+    claim = common_shift(rows, mean, few)
     return replace(whole, claim=claim, reach=Reach.THESE_HOSTS_ONLY, mean=mean)

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perfctl.stats.estimate import Estimate, finite
+from perfctl.stats.estimate import Estimate, finite, median_of_sorted
 from perfctl.stats.signed_rank import EXACT_UP_TO, Floats, doubled_ranks, tail_probability
 
 _MOST = EXACT_UP_TO
@@ -27,16 +27,17 @@ def stratified(hosts: Sequence[ArrayLike], *, confidence: float = 0.95) -> Estim
     One sequence of differences per host; their lengths may differ, a host without any is left out. `n` is the
     number of blocks in all. The interval's distribution is that without ties, so with ties it covers at least
     what it says. It assumes one shift for all: with hosts that disagree (I^2) read the range instead.
-    Raises ValueError for NaN or infinity, and for more than EXACT_UP_TO blocks in all.
+    More than EXACT_UP_TO blocks in all: no figure, with the reason. Raises ValueError for NaN or infinity.
     """
     rows = [row for row in map(finite, hosts) if len(row)]
     total = sum(map(len, rows))
     if not rows:
         return Estimate(0, None, None, None, None, None, "no host has a block")
     if total > _MOST:
-        raise ValueError(f"the exact test takes up to {_MOST} blocks in all, not {total}")
+        reason = f"{total} blocks in all are too many for the exact test"
+        return Estimate(total, None, None, None, None, None, reason)
     walsh = np.sort(np.concatenate([_walsh(row) for row in rows]))
-    middle = float(walsh[(len(walsh) - 1) // 2] + walsh[len(walsh) // 2]) / 2
+    middle = median_of_sorted(walsh)
     p = _p_value(rows) if total > 1 else None
     found = _interval_rank(tuple(sorted(map(len, rows))), confidence)
     if found is None:

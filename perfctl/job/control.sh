@@ -14,19 +14,16 @@ send() {
 
 # await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.
 await() {
-  if [ -s "$jobs/$1.end" ]; then
-    read -r result <"$jobs/$1.end"
-    return
+  runner_of "$1"
+  if is_ours "$word" serve && [ ! -s "$jobs/$1.end" ]; then
+    [ -s "$jobs/$1.run" ] || printf '%s\n' "$1" >&5
+    # Only the worker holds the other end: should it be killed, the answers end.
+    while read -r id result <&4; do
+      [ "$id" = "$1" ] && return
+    done
   fi
-  if [ -s "$jobs/$1.run" ]; then
-    read -r _ word <"$jobs/$1.run"
-    is_ours "$word" serve || { result=lost && return; }
-  fi
-  # The worker holds the other end: should it be killed, the answers end.
-  while read -r id result <&4; do
-    [ "$id" = "$1" ] && return
-  done
   result=lost
+  [ ! -s "$jobs/$1.end" ] || read -r result <"$jobs/$1.end"
 }
 
 attach() {
@@ -41,8 +38,15 @@ attach() {
   done
   echo "$me" >"$spool/attach.$slot"
   first_word "$spool/worker.$slot"
-  is_ours "$word" serve || echo "worker $slot" 1<>"$spool/requests"
-  exec 4<"$spool/rep.$slot" 5<>"$spool/req.$slot"
+  if ! is_ours "$word" serve; then
+    rm -f "$spool/worker.$slot"
+    echo "worker $slot" 1<>"$spool/requests"
+    wait_for_file "$spool/worker.$slot" || { echo "gone" && return; }
+    first_word "$spool/worker.$slot"
+  fi
+  runner=$word
+  # Opened for reading alone it would wait for a writer, and the worker may be dead again.
+  exec 6<>"$spool/rep.$slot" 4<"$spool/rep.$slot" 6<&- 5<>"$spool/req.$slot"
   read -r mark <"$spool/mark"
   echo "ready $mark"
   while read -r verb id rest; do
@@ -55,12 +59,11 @@ answer() {
   job=$jobs/$id
   case $verb in
     run)
-      if [ ! -e "$job.cmd" ] && ! printf '%s\n' "$3" 2>/dev/null >"$job.cmd"; then
+      if [ ! -e "$job.cmd" ] && ! printf 'runner=%s %s\n' "$runner" "$3" 2>/dev/null >"$job.cmd"; then
         rm -f "$job.cmd"
         printf '0 0 0 unstarted\n%s%s%s%s%s' "$mark" "$mark" "$mark" "$mark" "$mark"
         return
       fi
-      [ -s "$job.run" ] || printf '%s\n' "$id" >&5
       await "$id"
       send "$2" "$result"
       ;;
@@ -70,7 +73,8 @@ answer() {
       send "$2" "$result"
       ;;
     spawn)
-      printf '%s\n' "$3" 2>/dev/null >"$job.cmd" || { rm -f "$job.cmd" && echo full && return; }
+      printf 'runner=%s %s\n' "$runner" "$3" 2>/dev/null >"$job.cmd" ||
+        { rm -f "$job.cmd" && echo full && return; }
       echo "spawn $id $slot" 1<>"$spool/requests"
       while read -r id result <&4; do [ "$id" = "$2" ] && break; done
       echo started
@@ -101,11 +105,9 @@ list() {
       echo "$id ended"
       continue
     fi
-    # slot=N timeout_ms=T stdin=...
-    read -r slot timeout _ <"$file"
-    # Not yet begun: the server will.
-    first_word "$spool/server.pid"
-    [ -s "$jobs/$id.run" ] && read -r _ word <"$jobs/$id.run"
+    # runner=PID slot=N timeout_ms=T stdin=...
+    read -r _ slot timeout _ <"$file"
+    runner_of "$id"
     if is_ours "$word" serve; then echo "$id running ${slot#*=} ${timeout#*=}"; else echo "$id lost"; fi
   done
 }
@@ -132,6 +134,8 @@ stop() {
   if server_pid; then
     echo "server $unit"
     stop_server
+  else
+    end_orphans
   fi
   for file in "$jobs"/*.end; do
     case $file in */auto-*) continue ;; esac
@@ -204,6 +208,8 @@ start() {
     # Its lifetime was counted for an earlier controller.
     hang_up
     stop_server
+  else
+    end_orphans
   fi
   clean_up
   umask 077

@@ -62,11 +62,13 @@ is_booted_by_systemd() {
 
 # ---- processes ------------------------------------------------------------------------------------------
 
-# is_ours PID WORD: does this process still belong to this spool? Process ids are used again.
+# is_ours PID VERB: is this process one of this spool's that does VERB? Process ids are used again.
 is_ours() {
   [ -n "$1" ] && kill -0 "$1" 2>/dev/null || return 1
+  words=
   { IFS= read -r words <"/proc/$1/cmdline"; } 2>/dev/null
-  case $words in *"$spool"*"$2"*) return 0 ;; esac
+  # What separates the words there is no character that a variable can hold.
+  case $words in *"$spool/server.sh$2$spool"*) return 0 ;; esac
   return 1
 }
 
@@ -80,8 +82,23 @@ server_pid() {
   is_ours "$word" serve && server=$word
 }
 
+# runner_of ID: sets `word` to the process that runs a job, or was to run it when it was asked for.
+runner_of() {
+  word=
+  { read -r _ word <"$jobs/$1.run"; } 2>/dev/null
+  [ -n "$word" ] || { read -r word _ <"$jobs/$1.cmd"; } 2>/dev/null
+  word=${word#runner=}
+}
+
 # Every command carries its job in its environment: found even when it has made itself a session of its own.
 more_members() {
+  if [ -n "$is_orphaned" ]; then
+    for entry in $(grep -lsaF "$spool/server.sh" /proc/[0-9]*/cmdline); do
+      entry=${entry#/proc/}
+      entry=${entry%/cmdline}
+      [ "$entry" != "$self" ] && is_ours "$entry" serve && alive="$alive $entry"
+    done
+  fi
   [ -n "$marked" ] || return 0
   for entry in $(grep -lszF "PERFCTL_JOB=$marked" /proc/[0-9]*/environ); do
     entry=${entry#/proc/}
@@ -97,4 +114,16 @@ end_job() {
   ended=$?
   marked=
   return $ended
+}
+
+# end_orphans: what is left of a server that was killed: its other processes, and jobs that nobody waits for.
+end_orphans() {
+  is_orphaned=1
+  end_session none 20
+  is_orphaned=
+  for file in "$jobs"/*.run; do
+    id=${file##*/}
+    id=${id%.run}
+    [ -e "$file" ] && [ ! -s "$jobs/$id.end" ] && end_job "$id"
+  done
 }

@@ -139,7 +139,7 @@ view_before() {
   [ "$look_ms" -gt 0 ] && [ -n "$has_awk" ] || return 0
   child=
   { read_view before >"$job.seen"; } 2>/dev/null || return 0
-  look 3<&- 4<&- &
+  (exec 3<&- 4<&- && look) &
   looker=$!
 }
 

@@ -127,7 +127,9 @@ guard() {
     kill "$dog" 2>/dev/null
     wait "$dog" 2>/dev/null
   fi
-  watchdog "$mine" 3<&- 4<&- &
+  # Not `watchdog 3<&- 4<&-`: for a function the shell puts copies by, and a copy of the answers' pipe in
+  # another process would hide from who reads it that this one is dead.
+  (exec 3<&- 4<&- && watchdog "$mine") &
   dog=$!
 }
 
@@ -136,6 +138,8 @@ run_job() {
   id=$1
   job=$jobs/$1
   [ -s "$job.run" ] && return 1
+  # From here on it is ours: should we be killed, it is lost, and never run a second time.
+  { printf 'none %s\n' "$me" >"$job.run"; } 2>/dev/null
   why=exited
   . "$job.cmd"
   view_before

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -596,12 +596,54 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
     for pid in servers(jobs):
         os.kill(pid, signal.SIGKILL)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert with_argument(seconds) == [], "nobody waits for it any longer"
     outcome = later.collect_outcomes()["inv-1"]
     assert isinstance(outcome, JobLost) and isinstance(outcome, HostError)
     later.acknowledge("inv-1")
     later.stop()
     thread.join(timeout=60)
     assert raised
+
+
+def test_a_job_is_lost_when_of_all_the_server_only_who_waits_for_it_was_killed(jobs: JobShell) -> None:
+    # The out-of-memory killer takes one process; the watchdog and the server itself go on.
+    assert jobs.run(["true"], timeout_s=60).exit_code == 0
+    worker = int((Path(jobs.spool) / "worker.0").read_text())
+    seconds = unique_seconds()
+    killer = threading.Thread(target=lambda: kill_when(lambda: with_argument(seconds), worker))
+    killer.start()
+    with pytest.raises(JobLost):
+        jobs.run_job("inv-1", ["sleep", seconds], 300)
+    killer.join(timeout=60)
+    assert len(servers(jobs)) > 1
+    assert jobs.run(["echo", "the next"], timeout_s=60).text == "the next\n"
+    jobs.stop()
+    assert with_argument(seconds) == []
+
+
+def kill_when(condition: Callable[[], object], *pids: int) -> None:
+    """Kill processes without warning once `condition` holds."""
+    wait_until(condition, "the moment to kill")
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_job_that_was_asked_for_and_never_begun_is_lost(
+    jobs: JobShell, transport: Transport, root: str, tmp_path: Path
+) -> None:
+    worker = int((Path(jobs.spool) / "worker.0").read_text())
+    os.kill(worker, signal.SIGSTOP)
+    asked = Path(jobs.spool) / "jobs" / "inv-1.cmd"
+    killer = threading.Thread(target=lambda: kill_when(asked.exists, *servers(jobs)))
+    killer.start()
+    with pytest.raises(JobLost):
+        jobs.run_job("inv-1", ["touch", str(tmp_path / "ran")], 300)
+    killer.join(timeout=60)
+    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert isinstance(later.collect_outcomes()["inv-1"], JobLost)
+    later.acknowledge("inv-1")
+    later.stop()
+    assert not (tmp_path / "ran").exists()
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def _failures(detail: RunDetail) -> Table:
     rows = []
     for item in detail.failures:
         # The counters are kept of every invocation and say nothing of a failure.
-        kept = [name for name in item.kept if not name.startswith("counters_")]
+        kept = [name for name in item.kept if "counters_" not in name]
         own = {
             "target": str(item.target),
             "invocation": item.invocation_id[:_SHORT_ID],

@@ -16,6 +16,7 @@ from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
 from perfctl.execute.survey import Survey
 from perfctl.facts import Assessment, Limits
 from perfctl.model import (
+    SERVER_COUNTERS,
     Benchmark,
     Block,
     Environment,
@@ -187,6 +188,7 @@ def _judge(
             conduct.fleet.hosts,
             conduct.facts,
             conduct.bandwidth.bound(host, conduct.facts.get(host), benchmark, environment),
+            outcome.server,
         )
         judged = validity.judge(where, outcome.completed, outcome.samples, conduct.limits)
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -197,6 +199,8 @@ def _judge(
 
 def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:
     kept = {**outcome.artifacts, "host_view": done.host_view}
+    if outcome.server is not None:
+        kept |= dict(zip(SERVER_COUNTERS, (outcome.server.before, outcome.server.after), strict=True))
     return {name: content for name, content in kept.items() if content}
 
 

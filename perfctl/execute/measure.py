@@ -20,7 +20,7 @@ from perfctl.errors import (
 )
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.place import Opened, Place, name_artifacts, open_places
-from perfctl.execute.server import ServerNotReady, serving
+from perfctl.execute.server import ServerNotReady, ServerWatch, serving
 from perfctl.job import Look
 from perfctl.model import Benchmark, Environment, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
@@ -53,6 +53,8 @@ class Outcome:
     """'kvm' or 'tcg' when a guest took part."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     """What is kept of its environments, by name."""
+    server: ServerWatch | None = None
+    """What was read at the server's host."""
 
     def headline(self, metrics: Sequence[Metric]) -> str:
         """Return the leading metric's value with its unit, or ''."""
@@ -192,11 +194,16 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
         argv = workload.argv(parameters, server_address=server_address)
         if assignment.stop.is_set():
             raise Interrupted("stopped before it began", where=client.shell.name)
+        watch = ServerWatch(assignment.server.jobs) if assignment.server else None
+        if watch:
+            watch.begin()
         client.host.measure_next(_look(assignment, client.shell))
         completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
+        if watch:
+            watch.end()
         if isinstance(workload, OpeningWorkload):
             completed = _with_report(workload, client.shell, completed)
-        outcome = read_outcome(workload, benchmark, completed)
+        outcome = replace(read_outcome(workload, benchmark, completed), server=watch)
         if outcome.reason is Reason.EXIT_NONZERO and not client.shell.is_alive():
             return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.last_words())
         return outcome

@@ -1,21 +1,60 @@
-"""The server half of a network workload: started, polled until it listens, stopped whatever happens."""
+"""The server half of a network workload: started, polled until it listens, stopped whatever happens.
+
+Its host is looked at just before the client's command and just after it, never while that runs.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from perfctl.errors import PerfctlError
-from perfctl.shell import Shell
+from perfctl.errors import Interrupted, PerfctlError
+from perfctl.job import JobShell
+from perfctl.shell import Completed, Shell
 from perfctl.workloads import ServerSpec
 
 _READY_TIMEOUT_S = 15.0
 _LISTEN = "0A"
+_LOOK_TIMEOUT_S = 30.0
 
 
 class ServerNotReady(PerfctlError):
     """The server ended, or did not listen in time; the message carries what it said."""
+
+
+@dataclass(slots=True)
+class ServerWatch:
+    """The counters of the server's host around the client's command; `problem` says why they are missing."""
+
+    jobs: JobShell = field(repr=False)
+    before: bytes = b""
+    after: bytes = b""
+    problem: str = ""
+
+    def begin(self) -> None:
+        """Read them: the client's command comes next."""
+        done = self._look()
+        self.before = done.counters_after if done else b""
+
+    def end(self) -> None:
+        """Read them: the client's command has just ended."""
+        done = self._look()
+        self.after = done.counters_before if done else b""
+
+    def _look(self) -> Completed | None:
+        if self.problem:
+            return None
+        try:
+            # Counters are read around every job: one that does nothing is all it takes.
+            return self.jobs.run(["true"], timeout_s=_LOOK_TIMEOUT_S)
+        except Interrupted:
+            raise
+        except PerfctlError as error:
+            # What the client measured is not lost for it; if the server itself is gone, its own end says so.
+            self.problem = error.message
+            return None
 
 
 def listens(proc_net_tcp: str, port: int) -> bool:

@@ -8,10 +8,22 @@ from dataclasses import dataclass, replace
 
 from perfctl import facts
 from perfctl.environments.limits import needs_scope
-from perfctl.facts import Assessment, Bound, Case, Claim, Expected, Limits, Reading, Severity, Values
+from perfctl.execute.server import ServerWatch
+from perfctl.facts import (
+    Assessment,
+    Bound,
+    Case,
+    Claim,
+    Expected,
+    Limits,
+    Reading,
+    Server,
+    Severity,
+    Values,
+)
 from perfctl.model import Benchmark, Environment, Fingerprint, Host, Sample, Target
 from perfctl.shell import Completed
-from perfctl.workloads import workload
+from perfctl.workloads import Load, workload
 
 _US_PER_S = 1_000_000
 _WORST_FIRST = (Severity.INVALID, Severity.ARTEFACT, Severity.FLAGGED)
@@ -29,6 +41,8 @@ class Circumstances:
     """By host; one whose facts could not be read is not there."""
     memory_bandwidth: Bound | None = None
     """What the host's memory allows the benchmark, where that is known."""
+    server: ServerWatch | None = None
+    """What was read at the server's host."""
 
 
 def judge(
@@ -38,6 +52,8 @@ def judge(
     reading = Reading(
         completed.counters_before, completed.counters_after, completed.started_ns, completed.ended_ns
     )
+    if where.server is not None:
+        reading = replace(reading, server_before=where.server.before, server_after=where.server.after)
     return facts.assess(reading, case_of(where, completed), values_of(samples), limits.validity)
 
 
@@ -80,7 +96,29 @@ def case_of(where: Circumstances, completed: Completed) -> Case:
     if any(needs_scope(item) for item in _chain(where.environment)):
         # Its commands are in a control group of their own, which is not among the counters.
         expected = replace(expected, is_own_cpu_read=False)
-    return Case(expected, own_cpu_us(completed), tuple(_claims(where, interface, expected)))
+    claims = tuple(_claims(where, interface, expected))
+    return Case(expected, own_cpu_us(completed), claims, _server_of(where, load))
+
+
+def _server_of(where: Circumstances, load: Load) -> Server | None:
+    """Return what is expected of the server's host; None where there is none."""
+    name = where.target.peer
+    if name is None:
+        return None
+    there = where.facts.get(name)
+    interface = facts.route_interface(there, _address(where, where.target.host)) if there else None
+    expected = Expected.of(
+        where.environment.of_server,
+        cpus=facts.online_cpus(there) if there else None,
+        # It answers each thread of the client by one of its own.
+        threads=load.threads,
+        uses=load.uses,
+        interfaces=[interface] if interface else [],
+    )
+    # The group of the job that looks is not, or not everywhere, that of the server.
+    expected = replace(expected, is_own_cpu_read=False)
+    unread = where.server.problem if where.server else "nothing was read there"
+    return Server(name, expected, unread)
 
 
 def own_cpu_us(completed: Completed) -> int | None:

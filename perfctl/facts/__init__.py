@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Values, assess
+from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Server, Values, assess
 from perfctl.facts.bounds import (
     ALL_DISKS,
     BEYOND_ANY_CACHE_BYTES,
@@ -106,6 +106,7 @@ __all__ = [
     "Preflight",
     "Reading",
     "Rule",
+    "Server",
     "Severity",
     "Thresholds",
     "Unjudged",

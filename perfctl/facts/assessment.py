@@ -35,6 +35,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """The host of the other half of a pair: what is expected there, and why it was not read ('': it was)."""
+
+    host: str
+    expected: Expected
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What an invocation is judged by, beside its counters, its values and the limits."""
 
@@ -42,6 +51,7 @@ class Case:
     own_cpu_us: int | None = None
     """The CPU time of the benchmark's own tasks where it is known otherwise than by the counters."""
     claims: tuple[Claim, ...] = ()
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ class Reading:
     after: bytes
     started_ns: int | None
     ended_ns: int | None
+    server_before: bytes = b""
+    server_after: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,10 @@ class Assessment:
 
     def to_json(self) -> str:
         """Return what is kept beside the verdict: findings, rules not judged, and the case."""
-        expected = asdict(self.case.expected) | {"uses": sorted(self.case.expected.uses)}
-        case = {"expected": expected, "own_cpu_us": self.case.own_cpu_us}
+        case = {"expected": _expectations(self.case.expected), "own_cpu_us": self.case.own_cpu_us}
+        server = self.case.server
+        if server is not None:
+            case["server"] = asdict(server) | {"expected": _expectations(server.expected)}
         return canonical_json(
             {
                 "findings": [asdict(finding) for finding in self.validity.findings],
@@ -82,10 +96,14 @@ class Assessment:
         )
         unjudged = tuple(_made(Unjudged, item) for item in content["unjudged"])
         case = content["case"]
-        expected = _made(Expected, case["expected"])
-        expected = replace(expected, uses=frozenset(expected.uses), interfaces=tuple(expected.interfaces))
+        server = None
+        if case.get("server"):
+            server = _made(Server, case["server"] | {"expected": _expected(case["server"]["expected"])})
         claims = tuple(map(_claim, case["claims"]))
-        return cls(Validity(Verdict(verdict), findings, unjudged), Case(expected, case["own_cpu_us"], claims))
+        return cls(
+            Validity(Verdict(verdict), findings, unjudged),
+            Case(_expected(case["expected"]), case["own_cpu_us"], claims, server),
+        )
 
 
 def assess(reading: Reading, case: Case, values: Values, thresholds: Thresholds = VALIDITY) -> Assessment:
@@ -102,12 +120,44 @@ def assess(reading: Reading, case: Case, values: Values, thresholds: Thresholds 
         thresholds=thresholds,
         own_cpu_us=case.own_cpu_us,
     )
+    if case.server is not None:
+        validity = _worse(validity, _judge_server(reading, case.server, thresholds))
     delta = parse_counters(reading.before, reading.after)
     found = tuple(finding for claim in case.claims for finding in _judge_claim(claim, values, delta))
     if found:
         verdict = Verdict.FLAGGED if validity.verdict is Verdict.VALID else validity.verdict
         validity = replace(validity, verdict=verdict, findings=(*validity.findings, *found))
     return Assessment(validity, case)
+
+
+def _judge_server(reading: Reading, server: Server, thresholds: Thresholds) -> Validity:
+    """Judge the server's host by the same rules; one that was not read is not judged, and says why."""
+    if server.unread or not (reading.server_before and reading.server_after):
+        reason = f"at {server.host}: {server.unread or 'its counters were not read'}"
+        return Validity(Verdict.VALID, (), (Unjudged("server", reason),))
+    judged = judge_validity(
+        reading.server_before,
+        reading.server_after,
+        started_ns=reading.started_ns,
+        ended_ns=reading.ended_ns,
+        expected=server.expected,
+        thresholds=thresholds,
+    )
+    at = f"at {server.host}: "
+    return Validity(
+        judged.verdict,
+        tuple(replace(item, sentence=at + item.sentence) for item in judged.findings),
+        tuple(replace(item, reason=at + item.reason) for item in judged.unjudged),
+    )
+
+
+def _worse(one: Validity, other: Validity) -> Validity:
+    order = (Verdict.VALID, Verdict.FLAGGED, Verdict.INVALID)
+    return Validity(
+        max(one.verdict, other.verdict, key=order.index),
+        (*one.findings, *other.findings),
+        (*one.unjudged, *other.unjudged),
+    )
 
 
 def _judge_claim(claim: Claim, values: Values, delta: CounterDelta) -> list[Finding]:
@@ -119,6 +169,15 @@ def _judge_claim(claim: Claim, values: Values, delta: CounterDelta) -> list[Find
     if counted is not None and claim.time in values:
         found.append(judge_bound(claimed_bytes(rate, unit, values[claim.time][0]), "bytes", counted))
     return [replace(finding, metric=claim.rate) for finding in found if finding is not None]
+
+
+def _expectations(expected: Expected) -> dict[str, Any]:
+    return asdict(expected) | {"uses": sorted(expected.uses)}
+
+
+def _expected(item: Mapping[str, Any]) -> Expected:
+    made: Expected = _made(Expected, item)
+    return replace(made, uses=frozenset(made.uses), interfaces=tuple(made.interfaces))
 
 
 def _claim(item: Mapping[str, Any]) -> Claim:

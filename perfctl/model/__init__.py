@@ -18,7 +18,7 @@ from perfctl.model.event import (
 from perfctl.model.fingerprint import Fact, FactState, Fingerprint
 from perfctl.model.host import Host, Target
 from perfctl.model.identity import canonical_json, content_hash, new_id
-from perfctl.model.invocation import InvocationRecord, Reason, Status
+from perfctl.model.invocation import SERVER_COUNTERS, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.verdict import (
     Alternative,
@@ -32,6 +32,7 @@ from perfctl.model.verdict import (
 )
 
 __all__ = [
+    "SERVER_COUNTERS",
     "Alternative",
     "Benchmark",
     "Block",

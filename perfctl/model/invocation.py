@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+SERVER_COUNTERS = ("server_counters_before", "server_counters_after")
+"""Names of artifacts: the counters of the server's host just before the client's command and just after."""
+
 
 class Status(StrEnum):
     """How an invocation ended."""
@@ -71,7 +74,7 @@ class InvocationRecord:
     accelerator: str | None = None
     """'kvm' or 'tcg' when it ran in a guest. Values of different accelerators are never compared."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
-    """What else is kept of it, by name: 'console', 'domain_xml', 'host_view'."""
+    """What else is kept of it, by name: 'console', 'domain_xml', 'host_view', `SERVER_COUNTERS`."""
     validity: str | None = None
     """'valid', 'flagged' or 'invalid' by the counters around it; None where nobody judged."""
     validity_json: str | None = None

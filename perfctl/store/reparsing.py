@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perfctl.errors import DataError, OutputError
 from perfctl.facts import Assessment, Limits, Reading, assess
-from perfctl.model import Reason, Status
+from perfctl.model import SERVER_COUNTERS, Reason, Status
 from perfctl.store import artifact, judged, recording
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
@@ -100,11 +100,20 @@ def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Pa
         if value is not None:
             values[one.metric.name] = (value, one.metric.unit)
     case = Assessment.from_json(verdict, text).case
-    again = assess(Reading(before, after, started_ns, ended_ns), case, values, limits.validity)
+    at_server = (_artifact(connection, invocation_pk, name) for name in SERVER_COUNTERS)
+    reading = Reading(before, after, started_ns, ended_ns, *at_server)
+    again = assess(reading, case, values, limits.validity)
     connection.execute(
         "UPDATE invocation SET validity = ?, validity_json = ? WHERE invocation_pk = ?",
         (again.validity.verdict.value, again.to_json(), invocation_pk),
     )
+
+
+def _artifact(connection: sqlite3.Connection, invocation_pk: int, name: str) -> bytes:
+    row = connection.execute(
+        "SELECT sha256 FROM invocation_artifact WHERE invocation_pk = ? AND name = ?", (invocation_pk, name)
+    ).fetchone()
+    return b"" if row is None or row[0] is None else artifact.read(connection, row[0])
 
 
 def _state(connection: sqlite3.Connection, invocation_pk: int) -> list[tuple[object, ...]]:

@@ -8,8 +8,9 @@ import pytest
 
 from perfctl.errors import Refused
 from perfctl.execute.preflight import notes, refuse
+from perfctl.execute.server import ServerWatch
 from perfctl.execute.validity import Circumstances, case_of, judge, own_cpu_us, remark, values_of
-from perfctl.facts import PREFLIGHT, Claim, Limits, Preflight, Verdict, judge_host
+from perfctl.facts import PREFLIGHT, Assessment, Claim, Limits, Preflight, Verdict, judge_host
 from perfctl.model import (
     Benchmark,
     Environment,
@@ -225,6 +226,109 @@ def test_more_than_was_counted_is_likely_an_artefact() -> None:
     (finding,) = lie.validity.findings
     assert (finding.rule, finding.metric) == ("device_bytes", "throughput")
     assert remark(lie).startswith("flagged: 1,125,000,000 bytes is more than what eth1 counted as sent")
+
+
+# ---- the server's host ----------------------------------------------------------------------------------
+
+
+def at_server(
+    *, steal: int = 0, busy: int = 400, cpus: int = 4, drops: int = 0, after: bool = True
+) -> ServerWatch:
+    """What was read there: of 4,000 ticks so many stolen, so many used; of 10,000 packets so many lost."""
+
+    def text(steal: int, busy: int, packets: int, drops: int) -> bytes:
+        idle = 4000 - busy - steal if packets else 0
+        lines = ["==> /proc/stat <==", f"cpu {busy} 0 0 {idle} 0 0 0 {steal} 0 0"]
+        lines += [f"cpu{n} 0" for n in range(cpus)]
+        lines += ["==> /proc/net/dev <==", f"eth2: 0 {packets} 0 {drops} 0 0 0 0 0 {packets} 0 0 0 0 0 0", ""]
+        return "\n".join(lines).encode()
+
+    read = ServerWatch(jobs=None, before=text(0, 0, 0, 0))  # type: ignore[arg-type]
+    read.after = text(steal, busy, 5000, drops) if after else b""
+    return read
+
+
+def judged_at(
+    watch: ServerWatch | None, environment: Environment = NATIVE, **known: Fingerprint
+) -> Assessment:
+    known = known or {"h1": facts("dev eth1"), "h2": THERE}
+    done = completed(own_us=21_000_000, sent_bytes=1)
+    return judge(replace(where(RR, environment, **known), server=watch), done, (), Limits())
+
+
+def test_a_quiet_server_leaves_the_verdict_as_it_is() -> None:
+    judged = judged_at(at_server())
+    assert judged.validity.verdict is Verdict.VALID and judged.validity.findings == ()
+    assert judged.case.server is not None
+    assert (judged.case.server.host, judged.case.server.expected.interfaces) == ("h2", ("eth2",))
+
+
+@pytest.mark.parametrize(
+    ("watch", "verdict", "sentences"),
+    [
+        (at_server(steal=80), Verdict.FLAGGED, ["at h2: the hypervisor gave 2 % of all CPU time to others"]),
+        (
+            at_server(steal=800),
+            Verdict.INVALID,
+            ["at h2: the hypervisor gave 20 % of all CPU time to others"],
+        ),
+        (at_server(drops=10), Verdict.FLAGGED, ["at h2: eth2 lost 0.1 % of packets (10 of 10,000)"]),
+        (
+            at_server(cpus=3),
+            Verdict.INVALID,
+            ["at h2: 3 CPUs were online before and 3 after; 4 were expected"],
+        ),
+        # One CPU of four is the server's own; what goes beyond is others' for sure.
+        (at_server(busy=1000), Verdict.VALID, []),
+        (
+            at_server(busy=1500),
+            Verdict.FLAGGED,
+            ["at h2: other tasks of the host used at least 12.5 % of all CPU time (5 s of CPU time)"],
+        ),
+    ],
+)
+def test_what_went_on_at_the_server_counts_and_names_it(
+    watch: ServerWatch, verdict: Verdict, sentences: list[str]
+) -> None:
+    judged = judged_at(watch)
+    assert judged.validity.verdict is verdict
+    assert [item.sentence for item in judged.validity.findings] == sentences
+    again = Assessment.from_json(judged.validity.verdict.value, judged.to_json())
+    assert again == judged
+
+
+@pytest.mark.parametrize(
+    ("watch", "reason"),
+    [
+        (None, "at h2: nothing was read there"),
+        (at_server(after=False), "at h2: its counters were not read"),
+        (
+            ServerWatch(jobs=None, problem="the other end is gone"),  # type: ignore[arg-type]
+            "at h2: the other end is gone",
+        ),
+    ],
+)
+def test_a_server_that_was_not_read_is_not_judged_and_says_why(
+    watch: ServerWatch | None, reason: str
+) -> None:
+    judged = judged_at(watch)
+    assert judged.validity.verdict is Verdict.VALID and judged.validity.findings == ()
+    assert [item.reason for item in judged.validity.unjudged if item.rule == "server"] == [reason]
+
+
+def test_a_server_of_which_no_facts_were_read_is_judged_by_what_there_is() -> None:
+    judged = judged_at(at_server(steal=80), h1=facts("dev eth1"))
+    assert [item.rule for item in judged.validity.findings] == ["steal"]
+    reasons = {item.reason for item in judged.validity.unjudged}
+    assert "at h2: which interface the traffic takes is not known" in reasons
+
+
+def test_the_servers_environment_decides_what_is_expected_there() -> None:
+    to_guest = Environment("native-to-vm", "native", server=replace(GUEST, cpu_quota=1.0))
+    case = case_of(where(RR, to_guest, h1=facts("dev eth1"), h2=THERE), completed())
+    assert case.server is not None
+    assert (case.server.expected.parallelism, case.server.expected.has_cpu_quota) == (None, True)
+    assert case_of(where(CPU, h1=facts()), completed()).server is None
 
 
 # ---- what goes to disks -----------------------------------------------------------------------------------

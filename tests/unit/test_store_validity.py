@@ -16,11 +16,12 @@ from perfctl.facts import (
     Expected,
     Limits,
     Reading,
+    Server,
     Severity,
     Verdict,
     assess,
 )
-from perfctl.model import Fact, FactState, Fingerprint, Target, new_id
+from perfctl.model import SERVER_COUNTERS, Fact, FactState, Fingerprint, Target, new_id
 from perfctl.store import Reparsed, Store, ValidityCount, open_store, query
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
@@ -211,6 +212,34 @@ def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
     assert again.validity.verdict is Verdict.INVALID
     assert [(finding.rule, finding.limit) for finding in again.validity.findings] == [("steal", 15)]
     assert store.reparse() == Reparsed(read=1, changed=0, unknown=0)
+
+
+def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -> None:
+    case = replace(CASE, server=Server("h2", Expected(cpus=1, is_own_cpu_read=False)))
+    quiet, disturbed = counters(0, sent_bytes=1), counters(50, sent_bytes=1)
+    reading = Reading(counters(0), quiet, 0, 10**10, counters(0), disturbed)
+    made = assess(reading, case, {})
+    (finding,) = made.validity.findings
+    assert finding.sentence == "at h2: the hypervisor gave 5 % of all CPU time to others"
+    run_id = cases.begin_run(store)
+    block_id = store.begin_block(run_id, cases.block(), 1)
+    record = cases.record(
+        block_id,
+        stdout=OUTPUT,
+        counters_before=reading.before,
+        counters_after=reading.after,
+        host_started_ns=0,
+        host_ended_ns=10**10,
+        artifacts=dict(zip(SERVER_COUNTERS, (reading.server_before, reading.server_after), strict=True)),
+        validity="valid",
+        validity_json=assess(replace(reading, server_after=quiet), case, {}).to_json(),
+    )
+    samples = WORKLOADS["sysbench"].parse(OUTPUT.decode(), PARAMETERS)
+    store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
+    store.reparse()
+    assert store.assessment(record.id) == made
+    (row,) = query(store, "SELECT sentence, validity FROM v_finding").rows
+    assert tuple(row) == (finding.sentence, "flagged")
 
 
 def _facts(value: str) -> Fingerprint:

@@ -1,0 +1,103 @@
+"""The counters of the server's host around the client's command: real jobs of two hosts on this machine."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import Interrupted
+from perfctl.execute.fleet import ConnectedHost
+from perfctl.execute.measure import Assignment, Outcome, measure
+from perfctl.execute.server import ServerWatch
+from perfctl.job import JobShell
+from perfctl.model import Benchmark, Environment, Host, Status
+from perfctl.shell.local import LocalShell
+from perfctl.workloads import ServerSpec, resolve_parameters
+from perfctl.workloads.netperf import Netperf
+from perfctl.workloads.protocol import Parameters
+
+OUTPUT = Path(__file__).parents[1] / "data" / "netperf" / "tcp-rr" / "stdout"
+PORT = 23865
+LISTEN = f"import socket, time; s = socket.create_server(('127.0.0.1', {PORT})); time.sleep(60)"
+
+
+class Quiet(Netperf):
+    """A client that sleeps and then says what netperf once said, and a server that only listens."""
+
+    def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
+        return ["sh", "-c", 'sleep 0.3; cat "$1"', "client", str(OUTPUT)]
+
+    def server(self, parameters: Parameters) -> ServerSpec | None:
+        return ServerSpec((sys.executable, "-c", LISTEN), PORT)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[dict[str, ConnectedHost]]:
+    made = {}
+    for name in ("h1", "h2"):
+        transport = LocalShell(name)
+        jobs = JobShell.start(transport, f"run-{name}", lifetime_s=120, spool_root=str(tmp_path / name))
+        made[name] = ConnectedHost(Host(name, "127.0.0.1"), transport, jobs)
+    yield made
+    for connected in made.values():
+        connected.jobs.stop()
+
+
+def measured(hosts: dict[str, ConnectedHost]) -> Outcome:
+    parameters = resolve_parameters(Netperf(), {"test": "TCP_RR"})
+    return measure(
+        Assignment(
+            run_id="run-1",
+            invocation_id="invocation-1",
+            environment=Environment("native", "native"),
+            benchmark=Benchmark("rr", "netperf", parameters, expected_s=0.3, scope="pair"),
+            workload=Quiet(),
+            client=hosts["h1"],
+            server=hosts["h2"],
+            host_view=False,
+            stop=threading.Event(),
+        )
+    )
+
+
+def ticks(counters: bytes) -> int:
+    line = next(line for line in counters.decode().splitlines() if line.startswith("cpu "))
+    return sum(map(int, line.split()[1:9]))
+
+
+def test_the_servers_host_is_read_around_the_clients_command_never_while_it_runs(
+    hosts: dict[str, ConnectedHost],
+) -> None:
+    outcome = measured(hosts)
+    assert outcome.status is Status.OK, outcome.detail
+    done, watch = outcome.completed, outcome.server
+    assert done is not None and watch is not None and watch.problem == ""
+    # Both hosts are this machine: its time goes on from one reading to the next.
+    readings = [watch.before, done.counters_before, done.counters_after, watch.after]
+    assert [ticks(text) for text in readings] == sorted(ticks(text) for text in readings)
+    assert ticks(watch.after) > ticks(watch.before)
+
+
+def test_a_servers_host_that_cannot_be_read_says_why_and_is_not_asked_again(
+    hosts: dict[str, ConnectedHost],
+) -> None:
+    hosts["h2"].jobs.stop()
+    watch = ServerWatch(hosts["h2"].jobs)
+    watch.begin()
+    assert watch.problem.startswith("the other end is gone")
+    first = watch.problem
+    watch.end()
+    assert (watch.before, watch.after, watch.problem) == (b"", b"", first)
+
+
+def test_a_run_that_is_stopped_stops_here_too() -> None:
+    class Stopped:
+        def run(self, argv: Sequence[str], *, timeout_s: float) -> None:
+            raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        ServerWatch(Stopped()).begin()  # type: ignore[arg-type]

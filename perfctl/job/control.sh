@@ -197,6 +197,7 @@ start() {
   done
   make_spool "$1" "$4" || return 1
   in_spool "$spool"
+  take_turn || return
   if server_pid; then
     if list | grep -v '^auto-' | grep -q ' running '; then
       # It may need commands without a name, such as a connection into a guest: they are ended after it.
@@ -221,6 +222,20 @@ start() {
   list
 }
 
+# take_turn: one start after another. Whoever asked for an earlier one may be dead, but it goes on here.
+take_turn() {
+  command -v flock >/dev/null || return 0
+  (umask 077 && printf '' >"$spool/lock") || return 28
+  # Held until this shell and what it starts in the foreground have ended.
+  exec 9<>"$spool/lock"
+  left=400
+  until flock -n 9; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || { echo "perfctl: another start of $run does not end" >&2 && return 1; }
+    sleep 0.05
+  done
+}
+
 # Commands without a name of their own, servers too: nobody will ask for them again.
 end_leftovers() {
   for file in "$jobs"/auto-*.cmd; do
@@ -235,21 +250,35 @@ end_leftovers() {
 
 # What an earlier server left besides results.
 clean_up() {
-  rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool"/wakes.* "$spool"/deadline.* \
+  rm -f "$spool"/*.pid "$spool"/worker.* "$spool"/attach.* "$spool"/re[pq].* "$spool"/kernel.* \
+    "$spool"/logger.* "$spool"/wakes.* "$spool"/deadline.* \
     "$spool"/times.* "$spool/requests" "$spool/probe" "$spool/reserve"
 }
 
 launch() {
   if ! is_booted_by_systemd; then
-    setsid sh "$spool/server.sh" serve "$spool" "$1" </dev/null >"$spool/log" 2>&1 &
+    setsid sh "$spool/server.sh" serve "$spool" "$1" </dev/null >"$spool/log" 2>&1 9<&- &
     return
   fi
-  # One process that runs out of memory must not end all the others; systemd before 243 never ends them.
-  for policy in --property=OOMPolicy=continue --property=RemainAfterExit=no; do
+  policy=OOMPolicy=continue
+  left=50
+  while [ "$left" -gt 0 ]; do
+    left=$((left - 1))
     systemd-run --quiet --collect --unit="$unit" --description="perfctl run $run" --setenv=HOME="$HOME" \
       --property=KillMode=control-group --property=RuntimeMaxSec="$1" --property=TasksMax=infinity \
-      --property=TimeoutStopSec=10 $policy sh "$spool/server.sh" serve "$spool" "$1" \
+      --property=TimeoutStopSec=10 --property="$policy" sh "$spool/server.sh" serve "$spool" "$1" \
       >"$spool/log" 2>&1 </dev/null && return
+    case $(cat "$spool/log") in
+      # One process that runs out of memory must not end all the others; systemd before 243 never ends them.
+      *OOMPolicy*) policy=RemainAfterExit=no ;;
+      *already*)
+        # Of a start that was killed half way, or ended and not yet forgotten by systemd.
+        systemctl stop "$unit.service"
+        rm -f "$spool/server.pid"
+        sleep 0.1
+        ;;
+      *) break ;;
+    esac
   done
   cat "$spool/log" >&2
   return 1

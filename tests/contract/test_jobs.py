@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -603,6 +604,20 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
     later.stop()
     thread.join(timeout=60)
     assert raised
+
+
+def test_a_start_waits_for_one_whose_controller_was_killed(transport: Transport, root: str) -> None:
+    # A start goes on though nobody waits for it any longer; the next one may come at once.
+    with ThreadPoolExecutor(4) as pool:
+        starts = [
+            pool.submit(job_script.start_server, transport, "run-1", lifetime_s=600, spool_root=root)
+            for _ in range(4)
+        ]
+        assert {start.result().spool for start in starts} == {f"{root}/run-1"}
+    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    assert jobs.run(["echo", "in turn"], timeout_s=60).text == "in turn\n"
+    jobs.stop()
+    wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
 
 
 def test_a_job_is_lost_when_of_all_the_server_only_who_waits_for_it_was_killed(jobs: JobShell) -> None:

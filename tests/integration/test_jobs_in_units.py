@@ -128,6 +128,38 @@ def test_reap_finds_a_unit_even_when_its_spool_is_gone(jobs: JobShell, transport
     assert reap(transport, run_id(jobs)) == []
 
 
+def failed_units(transport: Transport, run: str) -> list[str]:
+    """Return the run's units that systemd has kept as failed: they make the whole host `degraded`."""
+    argv = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", f"perfctl-{run}*"]
+    return transport.run(argv, timeout_s=30).text.splitlines()
+
+
+def test_a_unit_that_a_killed_start_left_is_replaced(transport: Transport) -> None:
+    run = new_id()
+    # It was made, and whoever made it was killed before the server had said its process id.
+    left = ["systemd-run", "--collect", f"--unit=perfctl-{run}", "sleep", (seconds := unique_seconds())]
+    assert transport.run(left, timeout_s=30).exit_code == 0
+    jobs = JobShell.start(transport, run, lifetime_s=300)
+    assert jobs.run(["echo", "anew"], timeout_s=30).text == "anew\n"
+    assert processes(transport, f"sleep {seconds}") == []
+    jobs.stop()
+
+
+@pytest.mark.parametrize("how", ["killed", "lifetime"])
+def test_no_unit_of_ours_stays_failed(transport: Transport, how: str) -> None:
+    jobs = JobShell.start(transport, new_id(), lifetime_s=2 if how == "lifetime" else 300)
+    unit = f"perfctl-{run_id(jobs)}.service"
+    if how == "killed":
+        kill = ["systemctl", "kill", "--kill-who=main", "--signal=KILL", unit]
+        assert transport.run(kill, timeout_s=30).exit_code == 0
+    wait_until(
+        lambda: transport.run(["systemctl", "is-active", unit], timeout_s=30).text.strip() == "inactive",
+        "the end of the unit",
+    )
+    assert failed_units(transport, run_id(jobs)) == []
+    jobs.stop()
+
+
 def test_times_are_the_hosts_monotonic_clock(jobs: JobShell) -> None:
     done = jobs.run(["python3", "-c", "import time; print(time.monotonic_ns())"], timeout_s=30)
     assert done.started_ns is not None and done.ended_ns is not None

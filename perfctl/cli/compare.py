@@ -12,7 +12,10 @@ from perfctl.errors import UsageError
 from perfctl.output import Format, emit, format_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from perfctl.cli.settings import Settings
+    from perfctl.report import LeftOut
 
 DIMENSIONS = ("environment", "host", "kernel", "tool", "image", "accelerator", "settings")
 
@@ -73,6 +76,9 @@ def compare(
     with open_store(settings.database_url, read_only=True) as store:
         report = run_report(store, run, other_run, by=chosen, baseline=baseline, metrics=wanted)
     emit(run_comparison_table(report, for_people=for_people), fmt)
+    if for_people:
+        first, second = report.left_out
+        _emit_left_out({"first": first, "second": second} if not report.is_one_run else {"": first}, fmt)
 
 
 def _one_run(
@@ -91,6 +97,11 @@ def _one_run(
     with open_store(settings.database_url, read_only=True) as store:
         report = comparison_report(store, run, baseline=baseline, metrics=metrics)
     emit(comparison_table(report, for_people=for_people, sensitivity=sensitivity), fmt)
-    if for_people and report.left_out:
+    if for_people:
+        _emit_left_out({"": report.left_out}, fmt)
+
+
+def _emit_left_out(parts: Mapping[str, Sequence[LeftOut]], fmt: Format) -> None:
+    if any(parts.values()):
         click.echo("\nleft out:\n")
-        emit(left_out_table(report), fmt)
+        emit(left_out_table(parts), fmt)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from perfctl.output import Column, Table
+from perfctl.output import Column, Table, counted
 
 if TYPE_CHECKING:
-    from perfctl.model import Comparison, FleetComparison, Judgement, SuiteComparison
-    from perfctl.report import ComparisonReport
+    from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, SuiteComparison
+    from perfctl.report import ComparisonReport, LeftOut
 
 _FIELDS = (
     *("level", "benchmark", "target", "host", "peer", "metric", "unit", "direction", "headline"),
@@ -20,7 +20,7 @@ _FIELDS = (
     *("blocks", "left_out", "reasons", "hosts", "reach", "i2", "lowest", "highest"),
     *("flagged", "verdict_without_flagged", "artefact", "words", "note", "confounded"),
 )
-"""`level` says what a row is about: 'host', 'fleet' or 'suite'; what a level has not is null."""
+"""`level` says what a row is about: 'host', 'fleet', 'suite' or 'left_out'; what a level has not is null."""
 
 
 def comparison_table(report: ComparisonReport, *, for_people: bool, sensitivity: bool = False) -> Table:
@@ -36,34 +36,60 @@ def comparison_table(report: ComparisonReport, *, for_people: bool, sensitivity:
         rows = [_host(item) for item in report.comparisons]
         rows += [_fleet(item) for item in report.fleets]
         rows += [_suite(item) for item in report.suites]
+        rows += [left_out_row(item, _FIELDS) for item in report.left_out]
         columns = [Column(name) for name in _FIELDS]
     return Table("comparison", columns, rows, notes(report))
 
 
-def left_out_table(report: ComparisonReport) -> Table:
-    """Return what no figure rests on, and why."""
-    columns = [Column(name) for name in ("benchmark", "target", "environment", "metric", "reason")]
+def left_out_table(parts: Mapping[str, Sequence[LeftOut]]) -> Table:
+    """Return what no figure rests on, and why, per run; of one run its name is ''."""
+    names = ("benchmark", "target", "environment", "metric", "reason", "blocks")
+    columns = [Column(name, align="right" if name == "blocks" else "left") for name in names]
     rows = [
-        {
-            "benchmark": item.benchmark,
-            "target": str(item.target or ""),
-            "environment": item.environment,
-            "metric": item.metric,
-            "reason": item.reason,
-            "blocks": item.blocks,
-        }
-        for item in report.left_out
+        {"run": run} | {name: getattr(item, name) for name in names} | _place(item)
+        for run, items in parts.items()
+        for item in items
     ]
-    return Table("left_out", [*columns, Column("blocks", align="right")], rows)
+    return Table("left_out", [Column("run"), *columns] if any(parts) else columns, rows)
+
+
+def left_out_row(item: LeftOut, fields: Sequence[str], *, run: str | None = None) -> dict[str, Any]:
+    """Return the same as a row with these fields; what it has not is null. `run` tells two runs apart."""
+    place = _place(item)
+    values = place | {
+        "level": "left_out",
+        "run": run,
+        "host": item.target.host if item.target else None,
+        "peer": item.target.peer if item.target else None,
+        "left_out": place["blocks"],
+        "blocks": None,
+        "note": item.reason,
+    }
+    return {name: values.get(name) for name in fields}
+
+
+def _place(item: LeftOut) -> dict[str, Any]:
+    """Return what is left out, null where it is all of them; no block is null as well, never 0."""
+    return {
+        "benchmark": item.benchmark or None,
+        "target": str(item.target) if item.target else None,
+        "environment": item.environment or None,
+        "metric": item.metric or None,
+        "blocks": item.blocks or None,
+    }
 
 
 # ---- for machines ------------------------------------------------------------------------------------------
 
 
-def _row(level: str, item: Any, judgement: Judgement | None, **values: Any) -> dict[str, Any]:
+def row_of(
+    fields: Sequence[str], level: str, item: Any, judgement: Judgement | None, **values: Any
+) -> dict[str, Any]:
     """Return every field: of `values`, else of the judgement, else of the item, else null."""
     found: dict[str, Any] = {"level": level}
-    for name in _FIELDS[1:]:
+    for name in fields:
+        if name in found:
+            continue
         if name in values:
             found[name] = values[name]
         elif judgement is not None and hasattr(judgement, name):
@@ -73,7 +99,8 @@ def _row(level: str, item: Any, judgement: Judgement | None, **values: Any) -> d
     return found
 
 
-def _metric(item: Comparison | FleetComparison) -> dict[str, Any]:
+def metric_fields(item: Comparison | FleetComparison | RunComparison) -> dict[str, Any]:
+    """Return the fields of a row that come from the metric."""
     metric = item.metric
     return {
         "metric": metric.name,
@@ -88,11 +115,12 @@ def _host(item: Comparison) -> dict[str, Any]:
     from perfctl.compare import words
 
     other = item.without_flagged
-    return _row(
+    return row_of(
+        _FIELDS,
         "host",
         item,
         item.judgement,
-        **_metric(item),
+        **metric_fields(item),
         target=str(item.target),
         host=item.target.host,
         peer=item.target.peer,
@@ -107,14 +135,15 @@ def _host(item: Comparison) -> dict[str, Any]:
 def _fleet(item: FleetComparison) -> dict[str, Any]:
     from perfctl.compare import fleet_words
 
-    return _row(
+    return row_of(
+        _FIELDS,
         "fleet",
         item,
         item.judgement,
-        **_metric(item),
-        target=_together(item),
+        **metric_fields(item),
+        target=together(item),
         is_aa=False,
-        blocks=sum(host.blocks for host in item.hosts),
+        blocks=sum(sum(host.blocks) for host in item.hosts),
         left_out=len(item.missing),
         reasons={str(target): "no ratio" for target in item.missing},
         hosts=[str(host.target) for host in item.hosts],
@@ -125,12 +154,13 @@ def _fleet(item: FleetComparison) -> dict[str, Any]:
 def _suite(item: SuiteComparison) -> dict[str, Any]:
     from perfctl.compare import suite_words
 
-    return _row(
+    return row_of(
+        _FIELDS,
         "suite",
         item,
         item.judgement,
         benchmark=", ".join(item.benchmarks),
-        target=_count(len(item.targets), item.scope),
+        target=counted(len(item.targets), item.scope),
         metric="geometric mean",
         is_aa=False,
         emulated=item.is_emulated,
@@ -171,7 +201,7 @@ def _host_for_people(item: Comparison, *, sensitivity: bool) -> dict[str, Any]:
         "benchmark": item.benchmark,
         "target": str(item.target),
         "metric": item.metric.name,
-        "environment": _environment_for_people(item),
+        "environment": environment_for_people(item),
         "baseline_value": item.baseline_value,
         "value": item.value,
         "unit": item.metric.unit,
@@ -190,9 +220,9 @@ def _fleet_for_people(item: FleetComparison) -> dict[str, Any]:
     notes.append(f"likely artefact: {item.artefact}" if item.artefact else "")
     return {
         "benchmark": item.benchmark,
-        "target": _together(item),
+        "target": together(item),
         "metric": item.metric.name,
-        "environment": _environment_for_people(item),
+        "environment": environment_for_people(item),
         "baseline_value": item.baseline_value,
         "value": item.value,
         "unit": item.metric.unit,
@@ -205,10 +235,10 @@ def _suite_for_people(item: SuiteComparison) -> dict[str, Any]:
     from perfctl.compare import suite_words
 
     return {
-        "benchmark": _count(len(item.benchmarks), "benchmark"),
-        "target": _count(len(item.targets), item.scope),
+        "benchmark": counted(len(item.benchmarks), "benchmark"),
+        "target": counted(len(item.targets), item.scope),
         "metric": "geometric mean",
-        "environment": _environment_for_people(item),
+        "environment": environment_for_people(item),
         "baseline_value": None,
         "value": None,
         "unit": "",
@@ -217,7 +247,7 @@ def _suite_for_people(item: SuiteComparison) -> dict[str, Any]:
     }
 
 
-def _environment_for_people(item: Comparison | FleetComparison | SuiteComparison) -> str:
+def environment_for_people(item: Comparison | FleetComparison | SuiteComparison | RunComparison) -> str:
     """Return the environment with its accelerator, so that two lines of one environment can be told apart."""
     parts = [item.environment]
     if item.accelerator:
@@ -229,12 +259,9 @@ def _environment_for_people(item: Comparison | FleetComparison | SuiteComparison
     return " ".join(parts)
 
 
-def _together(item: FleetComparison) -> str:
-    return _count(len(item.hosts), "pair" if item.hosts[0].target.peer else "host")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def together(item: FleetComparison) -> str:
+    """Return e.g. '5 hosts'."""
+    return counted(len(item.hosts), "pair" if item.hosts[0].target.peer else "host")
 
 
 # ---- notes -------------------------------------------------------------------------------------------------
@@ -246,7 +273,8 @@ def notes(report: ComparisonReport) -> list[str]:
     going = "; it is still going, and the figures may change" if run.status == "running" else ""
     found = [
         f"run {run.run_id}: suite {run.suite}, {run.status}, hosts {', '.join(run.hosts)},"
-        f" {report.blocks} of {report.planned_blocks} blocks have values{going}",
+        f" {report.blocks} of {counted(report.planned_blocks, 'block')}"
+        f" {'has' if report.planned_blocks == 1 else 'have'} values{going}",
         _ended(report),
     ]
     if not report.comparisons:
@@ -287,9 +315,10 @@ def _verdicts(report: ComparisonReport) -> list[str]:
     if flagged:
         turned = sum(map(verdict_depends_on_flagged, flagged))
         found.append(
-            f"flagged: {sum(len(item.flagged) for item in flagged)} blocks in {_count(len(flagged), 'line')}"
-            f" are far off or were disturbed; all are in the figures, {turned or 'no'}"
-            f" verdict{'' if turned == 1 else 's'} would change without them (--sensitivity shows all)"
+            f"flagged: {counted(sum(len(item.flagged) for item in flagged), 'block')} in"
+            f" {counted(len(flagged), 'line')}: far off or disturbed; all are in the figures,"
+            f" {counted(turned, 'verdict') if turned else 'no verdict'} would change without them"
+            " (--sensitivity shows all)"
         )
     return found
 
@@ -300,15 +329,16 @@ def _instrument(report: ComparisonReport) -> list[str]:
     if report.aa_tests:
         below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
         found.append(
-            f"A/A: {below} of {len(report.aa_tests)} comparisons of the baseline with itself have p <= 0.05"
+            f"A/A: {below} of {counted(len(report.aa_tests), 'comparison')} of the baseline with itself"
+            f" {'has' if len(report.aa_tests) == 1 else 'have'} p <= 0.05"
             " (1 in 20 is expected by chance)"
         )
     health = report.health
     if health.interval.estimate is not None:
         low, high = health.interval.low or 0.0, health.interval.high or 0.0
         found.append(
-            f"A/A over the database: {health.failed} of {_count(health.tests, 'test')} in"
-            f" {_count(health.runs, 'run')} ({100 * health.interval.estimate:.1f}%,"
+            f"A/A over the database: {health.failed} of {counted(health.tests, 'test')} in"
+            f" {counted(health.runs, 'run')} ({100 * health.interval.estimate:.1f}%,"
             f" 95% interval {100 * low:.1f}-{100 * high:.1f}%)"
         )
     else:
@@ -322,7 +352,7 @@ def _instrument(report: ComparisonReport) -> list[str]:
 def _ended(report: ComparisonReport) -> str:
     # Blocks that failed are run once more, so more may have been tried than the plan had.
     tried = max(report.run.planned, sum(item.invocations for item in report.counts))
-    ok = f"{report.run.ok} of {tried} invocations ok"
+    ok = f"{report.run.ok} of {counted(tried, 'invocation')} ok"
     other: Sequence[str] = [f"{item.invocations} {item.status} ({item.reason})" for item in report.failed]
     if other:
         return f"{ok}, left out: {', '.join(other)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfctl.errors import UsageError
-from perfctl.output import Column, Format, Table, emit, format_option
+from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -132,7 +132,7 @@ def _notes(report: GateReport) -> list[str]:
     notes = [
         f"run {report.run.run_id} ({report.run.status}) against {against}: at most {limit} worse",
         ", ".join(f"{len(report.of(state))} {state}" for state in GateState)
-        + f"; Holm-adjusted over {report.tests} tests",
+        + f"; Holm-adjusted over {counted(report.tests, 'test')}",
     ]
     notes += [
         f"in quarantine: {item.target}, {item.failed} of {item.tests} A/A tests have p <= 0.05;"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfctl.output import Column, Format, Table, emit, format_option
+from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -67,7 +67,7 @@ def _table(found: Health, *, for_people: bool) -> Table:
             "way_out": item.way_out,
         }
         if for_people and item.way_out is not None:
-            own["way_out"] = f"{item.way_out} tests without a failure"
+            own["way_out"] = f"{counted(item.way_out, 'test')} without a failure"
         rows.append(own | _rate(item.interval, for_people=for_people))
     return Table("selftest", columns, rows, _notes(found))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfctl.output import Column, Format, Table, emit, format_option
+from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -173,7 +173,7 @@ def _environment(one: TrendSeries) -> str:
 def _notes(report: TrendReport) -> list[str]:
     item = report.benchmark
     call = " ".join([item.workload, *(f"{name}={value}" for name, value in item.parameters.items())])
-    notes = [f"{item.name}: {call}, {report.runs} run{'s' * (report.runs != 1)}"]
+    notes = [f"{item.name}: {call}, {counted(report.runs, 'run')}"]
     if not report.series:
         notes.append("no run has a value of it: `perfctl show RUN` says why")
     for one in report.series:
@@ -193,14 +193,14 @@ def _series_notes(one: TrendSeries) -> list[str]:
     notes += [_change_text(one, place) for place in range(len(one.changes))]
     if one.lacking and one.environment is not None:
         where = "its newest segment" if one.breaks else "it"
-        runs = f"{one.lacking} more run{'s' * (one.lacking != 1)}"
+        runs = counted(one.lacking, "more run")
         notes.append(f"{name}: {where} needs {runs} before a change can be seen")
     if one.unknown_facts:
-        notes.append(f"{name}: {one.unknown_facts} runs have no fingerprint: what changed there is not known")
+        runs = counted(one.unknown_facts, "run")
+        notes.append(f"{name}: {runs} without a fingerprint: what changed there is not known")
     if one.without_ratio:
-        notes.append(
-            f"{name}: {one.without_ratio} runs have no ratio: no common block, or values not above 0"
-        )
+        runs = counted(one.without_ratio, "run")
+        notes.append(f"{name}: {runs} without a ratio: no common block, or values not above 0")
     return notes
 
 
@@ -232,10 +232,10 @@ def _range(one: TrendSeries) -> str:
 
     if not one.points:
         return "no point"
-    values = [exp(point.value) for point in one.points]
+    values, runs = [exp(point.value) for point in one.points], counted(len(one.points), "run")
     if one.environment is None:
-        return f"{number(min(values))} to {quantity(max(values), one.metric.unit)}, {len(values)} runs"
-    return f"{min(values):.3f} to {max(values):.3f} of {one.baseline}, {len(values)} runs"
+        return f"{number(min(values))} to {quantity(max(values), one.metric.unit)}, {runs}"
+    return f"{min(values):.3f} to {max(values):.3f} of {one.baseline}, {runs}"
 
 
 def _run(one: TrendSeries, index: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from perfctl.compare.analysis import Analysis, Setting, analyse
+from perfctl.compare.cells import Place
 from perfctl.compare.claims import (
     fleet_words,
     raw_words,
@@ -19,7 +20,7 @@ from perfctl.compare.claims import (
 )
 from perfctl.compare.confounding import Confounders, Digests
 from perfctl.compare.pairing import Line, Pairing, pair
-from perfctl.compare.two_runs import RunSide, compare_runs
+from perfctl.compare.two_runs import RunsAnalysis, RunSide, compare_runs
 from perfctl.compare.wording import EMULATED, describe, words
 from perfctl.model import Comparison, Observation
 
@@ -29,7 +30,9 @@ __all__ = [
     "Confounders",
     "Line",
     "Pairing",
+    "Place",
     "RunSide",
+    "RunsAnalysis",
     "Setting",
     "analyse",
     "compare",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from perfctl.compare.wording import counted, describe, factor_interval, headed, p_text, share_text
+from perfctl.compare.wording import blocks_text, describe, factor_interval, headed, p_text, share_text
 from perfctl.model import Comparison, Direction, FleetComparison, Reach, RunComparison, SuiteComparison
+from perfctl.model.quantity import counted
 
 
 def fleet_words(item: FleetComparison) -> str:
@@ -27,6 +28,8 @@ def fleet_words(item: FleetComparison) -> str:
     )
     text = f"{range_text(item)}; together {middle}" if item.disagree else middle
     units = "hosts" if item.reach is Reach.FLEET else "blocks on each"
+    if item.reach is not Reach.FLEET and len(item.hosts[0].blocks) > 1:
+        units = "blocks on each in each run"
     return headed(text, item.judgement, is_emulated=item.is_emulated, units=units)
 
 
@@ -66,7 +69,7 @@ def run_words(item: RunComparison) -> str:
         factor_interval(item.ratio, item.low, item.high),
         p_text(item.p),
         p_text(item.judgement.q, "q"),
-        f"n={item.blocks[0]} and {counted(item.blocks[1], 'block')}",
+        f"n={blocks_text(item.blocks)}",
     ]
     text = " ".join(filter(None, figures))
     return headed(text, item.judgement, is_emulated=item.is_emulated, units="blocks in each")
@@ -105,10 +108,11 @@ def verdict_depends_on_flagged(item: Comparison) -> bool:
 
 
 def _blocks(item: FleetComparison) -> str:
-    counts = sorted({host.blocks for host in item.hosts})
+    counts = {host.blocks for host in item.hosts}
     if len(counts) == 1:
-        return counted(counts[0], "block")
-    return f"{counts[0]}-{counts[-1]} blocks"
+        return blocks_text(next(iter(counts)))
+    runs = zip(*counts, strict=True)
+    return f"{' and '.join(f'{min(run)}-{max(run)}' for run in runs)} blocks"
 
 
 def _targets(item: FleetComparison) -> str:

@@ -129,30 +129,71 @@ def alternatives(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict rests on, all on the scale of the differences."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    obstacle: str
+    """Why no verdict is possible whatever the interval says; '' where one is."""
+
+    @property
+    def tested(self) -> float | None:
+        """The p that counts among the tests of a report; None where no verdict is possible."""
+        return None if self.obstacle else self.p
+
+
+def decide(found: Evidence, q: float | None, tests: int, limit: Limit) -> Judgement:
+    """Return the verdict and, where it is inconclusive, why. `tests`: all comparisons of the report."""
+    low, high = found.low, found.high
+    verdict = Verdict.INCONCLUSIVE if found.obstacle else verdict_of(low, high, q, limit.margin)
+    why = ""
+    if verdict is Verdict.INCONCLUSIVE:
+        why = found.obstacle or doubt(low, high, q, found.p, limit.margin, tests)
+    return Judgement(verdict, why, q, limit.delta, limit.source)
+
+
+def with_blocks(
+    base: Judgement,
+    found: Evidence,
+    deviation: float | None,
+    blocks: int,
+    limit: Limit,
+    *,
+    is_ratio: bool = True,
+) -> Judgement:
+    """Return the judgement on a host's `blocks`; if inconclusive, what they find and how many it takes.
+
+    `deviation` is the standard deviation of what one block gives.
+    """
+    if base.verdict is not Verdict.INCONCLUSIVE:
+        return base
+    if not deviation or (found.obstacle and blocks >= FEWEST_BLOCKS):
+        return replace(base, needed=FEWEST_BLOCKS if 0 < blocks < FEWEST_BLOCKS else None)
+    estimate = found.estimate or 0.0
+    return replace(
+        base,
+        mde=limit.share(minimum_detectable_effect(blocks, deviation), logarithm=is_ratio),
+        needed=units_needed(deviation, limit.margin, blocks, estimate=estimate, why=base.why),
+    )
+
+
 def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
     """Return the verdict on one host's comparison. `tests` is how many the report has."""
     item = line.comparison
     is_ratio = item.ratio is not None
     threshold = thresholds.get((item.benchmark, item.metric.name))
     limit = limit_of(item.metric, (item.value, item.baseline_value), threshold, is_ratio=is_ratio)
-    obstacle = _obstacle(line)
-    low, high = (line.result.low, line.result.high) if line.result else (None, None)
-    verdict = Verdict.INCONCLUSIVE if obstacle else verdict_of(low, high, q, limit.margin)
-    base = Judgement(verdict, "", q, limit.delta, limit.source)
-    if verdict is not Verdict.INCONCLUSIVE:
-        return base
-    why = obstacle or doubt(low, high, q, item.p, limit.margin, tests)
+    result, obstacle = line.result, _obstacle(line)
+    found = Evidence(None, None, None, item.p, obstacle)
+    if result is not None:
+        found = Evidence(result.estimate, result.low, result.high, item.p, obstacle)
     deviation = spread(line.differences) if line.differences else None
-    if not deviation or (obstacle and item.blocks >= FEWEST_BLOCKS):
-        return replace(base, why=why, needed=FEWEST_BLOCKS if 0 < item.blocks < FEWEST_BLOCKS else None)
-    return replace(
-        base,
-        why=why,
-        mde=limit.share(minimum_detectable_effect(item.blocks, deviation), logarithm=is_ratio),
-        needed=units_needed(
-            deviation, limit.margin, item.blocks, estimate=line.result.estimate if line.result else 0, why=why
-        ),
-    )
+    base = decide(found, q, tests, limit)
+    return with_blocks(base, found, deviation, item.blocks, limit, is_ratio=is_ratio)
 
 
 def doubt(

@@ -11,27 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.compare.deciding import (
+    Evidence,
     Limit,
     Thresholds,
-    doubt,
+    decide,
     family,
     limit_of,
     units_needed,
-    verdict_of,
 )
 from perfctl.compare.pairing import Line, exp, median
+from perfctl.compare.wording import blocks_text
 from perfctl.model import (
     Comparison,
     FleetComparison,
     HostRatio,
     Judgement,
     Reach,
+    RunComparison,
     Target,
     Verdict,
 )
 from perfctl.stats import (
-    EXACT_UP_TO,
-    Estimate,
     FleetResult,
     PairedResult,
     fleet,
@@ -40,6 +40,8 @@ from perfctl.stats import (
     minimum_detectable_effect_over_hosts,
     spread,
     standard_error,
+    stratified,
+    stratified_two_sample,
 )
 from perfctl.stats import Reach as StatsReach
 
@@ -51,12 +53,34 @@ REACH = {
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The lines of one question, one per target, and what they say together; not judged yet."""
+class Member:
+    """What one target adds to a claim: its d_b, or those of both runs."""
 
-    first: Comparison
-    lines: tuple[Line, ...]
-    results: tuple[PairedResult, ...]
+    target: Target
+    result: PairedResult
+    """Of the differences, or of what became of them from one run to the other."""
+    rows: tuple[tuple[float, ...], ...]
+    values: tuple[float | None, float | None]
+    """Medians of the two sides: the environment and the baseline, or the second run and the first."""
+    confounded: str
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks of the run, or of each of two."""
+        return tuple(map(len, self.rows))
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of what one block, or one of each run, gives."""
+        return math.hypot(*(spread(row) or 0.0 for row in self.rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The members of one question and what they say together; not judged yet."""
+
+    first: Comparison | RunComparison
+    members: tuple[Member, ...]
     missing: tuple[Target, ...]
     found: FleetResult
     note: str
@@ -64,19 +88,28 @@ class Claim:
     @property
     def tested(self) -> float | None:
         """The p that counts among the tests of a report; None where no verdict is possible."""
-        return None if _obstacle(self) else self.found.claim.p
+        return self.evidence.tested
 
     @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        """The interval that the verdict goes by: where few hosts disagree, that which holds all of theirs."""
+    def few(self) -> bool:
+        """Whether it is about these hosts only."""
+        return REACH[self.found.reach] is Reach.THESE_HOSTS
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the verdict goes by: where few hosts disagree, the interval that holds all of theirs."""
         claim = self.found.claim
-        if not (self.found.disagree and REACH[self.found.reach] is Reach.THESE_HOSTS):
-            return claim.low, claim.high
-        lows = [result.low for result in self.results if result.low is not None]
-        highs = [result.high for result in self.results if result.high is not None]
-        if len(lows) < len(self.results):
-            return None, None
-        return min(lows), max(highs)
+        low, high, obstacle = claim.low, claim.high, ""
+        if low is None:
+            obstacle = claim.reason or "no interval"
+        elif low == high:
+            obstacle = "zero variance: every block gave the same difference"
+        if self.found.disagree and self.few:
+            lows = [item.result.low for item in self.members if item.result.low is not None]
+            highs = [item.result.high for item in self.members if item.result.high is not None]
+            whole = len(lows) == len(self.members)
+            low, high = (min(lows), max(highs)) if whole else (None, None)
+        return Evidence(claim.estimate, low, high, claim.p, obstacle)
 
 
 def fleets(lines: Sequence[Line], thresholds: Thresholds) -> list[FleetComparison]:
@@ -116,55 +149,49 @@ def _questions(lines: Sequence[Line]) -> list[list[Line]]:
 
 def _claim(question: Sequence[Line]) -> Claim | None:
     """Return what two targets or more say; None for one, or where fewer than two have a ratio."""
-    lines = tuple(line for line in question if line.comparison.ratio is not None)
-    missing = tuple(line.comparison.target for line in question if line.comparison.ratio is None)
-    if len(lines) < 2:
+    members = [
+        Member(
+            line.comparison.target,
+            line.result,
+            (line.differences,),
+            (line.comparison.value, line.comparison.baseline_value),
+            line.comparison.confounded,
+        )
+        for line in question
+        if line.comparison.ratio is not None and line.result is not None
+    ]
+    missing = [line.comparison.target for line in question if line.comparison.ratio is None]
+    return claim_of(question[0].comparison, members, missing)
+
+
+def claim_of(
+    first: Comparison | RunComparison, members: Sequence[Member], missing: Sequence[Target]
+) -> Claim | None:
+    """Return what the members say together, None for fewer than two. `first` has what they have in common."""
+    if len(members) < 2:
         return None
-    results = tuple(line.result for line in lines if line.result is not None)
-    found, note = _fleet(lines, results)
-    uneven = [line.comparison for line in lines if line.result is None or line.result.low is None]
-    notes = [note, *(f"{item.target} has {item.blocks} block{'s' * (item.blocks != 1)}" for item in uneven)]
-    return Claim(lines[0].comparison, lines, results, missing, found, "; ".join(filter(None, notes)))
-
-
-def _fleet(lines: Sequence[Line], results: Sequence[PairedResult]) -> tuple[FleetResult, str]:
-    rows = [line.differences for line in lines]
-    targets = [line.comparison.target for line in lines]
-    pairs = [(target.host, target.peer) for target in targets if target.peer is not None]
-    if pairs:
-        found = fleet_of_pairs(results, rows, [(host, peer) for host, peer in pairs])
-    elif sum(map(len, rows)) > EXACT_UP_TO:
-        # The stratified test is not asked for: too many blocks for its exact distribution.
-        found = fleet(results, [()] * len(rows))
-        if REACH[found.reach] is Reach.THESE_HOSTS:
-            reason = f"more than {EXACT_UP_TO} blocks in all are too many for the exact test"
-            mean = found.mean.estimate
-            found = replace(found, claim=Estimate(len(rows), mean, None, None, None, None, reason))
-    else:
-        found = fleet(results, rows)
-    return found, found.claim.reason or found.heterogeneity.reason
-
-
-def _obstacle(claim: Claim) -> str:
-    """Return why no verdict is possible, '' where one is."""
-    if claim.found.claim.low is None:
-        return claim.found.claim.reason or "no interval"
-    if claim.found.claim.low == claim.found.claim.high:
-        return "zero variance: every block gave the same difference"
-    return ""
+    results = [item.result for item in members]
+    pairs = [(item.target.host, item.target.peer) for item in members if item.target.peer is not None]
+    rows = [item.rows if len(item.rows) > 1 else item.rows[0] for item in members]
+    few = stratified_two_sample if len(members[0].rows) > 1 else stratified
+    found = fleet_of_pairs(results, rows, pairs, few=few) if pairs else fleet(results, rows, few=few)
+    uneven = [item for item in members if item.result.low is None]
+    notes = [found.claim.reason or found.heterogeneity.reason]
+    notes += [f"{item.target} has {blocks_text(item.blocks)}" for item in uneven]
+    return Claim(first, tuple(members), tuple(missing), found, "; ".join(filter(None, notes)))
 
 
 def _judged(claim: Claim, q: float | None, tests: int, thresholds: Thresholds) -> FleetComparison:
     item, found = claim.first, claim.found
-    values = _medians(claim.lines)
+    values = _medians(claim.members)
     limit = limit_of(item.metric, values, thresholds.get((item.benchmark, item.metric.name)), is_ratio=True)
-    confounded = dict.fromkeys(line.comparison.confounded for line in claim.lines)
+    confounded = dict.fromkeys(member.confounded for member in claim.members)
     return FleetComparison(
         benchmark=item.benchmark,
         metric=item.metric,
         environment=item.environment,
         baseline=item.baseline,
-        hosts=tuple(map(_host, claim.lines, claim.results)),
+        hosts=tuple(map(_host, claim.members)),
         missing=claim.missing,
         reach=REACH[found.reach],
         value=values[0],
@@ -186,17 +213,13 @@ def _judged(claim: Claim, q: float | None, tests: int, thresholds: Thresholds) -
 
 
 def _judgement(claim: Claim, q: float | None, tests: int, limit: Limit) -> Judgement:
-    obstacle = _obstacle(claim)
-    low, high = claim.bounds
-    verdict = Verdict.INCONCLUSIVE if obstacle else verdict_of(low, high, q, limit.margin)
-    base = Judgement(verdict, "", q, limit.delta, limit.source)
-    if verdict is not Verdict.INCONCLUSIVE:
+    base = decide(claim.evidence, q, tests, limit)
+    if base.verdict is not Verdict.INCONCLUSIVE:
         return base
-    why = obstacle or doubt(low, high, q, claim.found.claim.p, limit.margin, tests)
-    if claim.found.disagree and REACH[claim.found.reach] is Reach.THESE_HOSTS:
+    if claim.found.disagree and claim.few:
         return replace(base, why="the hosts disagree (I^2 > 50%): read the range")
-    mde, needed = _power(claim, limit, why)
-    return replace(base, why=why, mde=mde, needed=needed)
+    mde, needed = _power(claim, limit, base.why)
+    return replace(base, mde=mde, needed=needed)
 
 
 def _power(claim: Claim, limit: Limit, why: str) -> tuple[float | None, int | None]:
@@ -211,25 +234,25 @@ def _power(claim: Claim, limit: Limit, why: str) -> tuple[float | None, int | No
         effect = minimum_detectable_effect_over_hosts(mean.n, deviation)
         needed = units_needed(deviation, limit.margin, mean.n, estimate=middle, why=why, least=2)
         return limit.share(effect, logarithm=True), needed
-    variances = [(spread(line.differences) or 0.0) ** 2 for line in claim.lines]
+    variances = [member.deviation**2 for member in claim.members]
     deviation = math.sqrt(math.fsum(variances) / len(variances))
     if not deviation:
         return None, None
-    blocks = sum(line.comparison.blocks for line in claim.lines)
+    blocks = sum(min(member.blocks) for member in claim.members)
     effect = minimum_detectable_effect(blocks, deviation)
     total = units_needed(deviation, limit.margin, blocks, estimate=middle, why=why)
-    needed = None if total is None else math.ceil(total / len(claim.lines))
+    needed = None if total is None else math.ceil(total / len(claim.members))
     return limit.share(effect, logarithm=True), needed
 
 
-def _medians(lines: Sequence[Line]) -> tuple[float | None, float | None]:
-    values = [line.comparison.value for line in lines if line.comparison.value is not None]
-    baselines = [
-        line.comparison.baseline_value for line in lines if line.comparison.baseline_value is not None
-    ]
-    return median(values), median(baselines)
+def _medians(members: Sequence[Member]) -> tuple[float | None, float | None]:
+    values, others = zip(*(member.values for member in members), strict=True)
+    return median([value for value in values if value is not None]), median(
+        [value for value in others if value is not None]
+    )
 
 
-def _host(line: Line, result: PairedResult) -> HostRatio:
-    item = line.comparison
-    return HostRatio(item.target, math.exp(result.estimate), item.low, item.high, item.blocks)
+def _host(member: Member) -> HostRatio:
+    result = member.result
+    ends = exp(result.low), exp(result.high)
+    return HostRatio(member.target, math.exp(result.estimate), *ends, member.blocks)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perfctl.compare.deciding import doubt, verdict_of
+from perfctl.compare.deciding import Evidence, Limit, decide
 from perfctl.compare.fleets import REACH
 from perfctl.compare.pairing import Line, exp
 from perfctl.model import Direction, Judgement, Reach, SuiteComparison, Target, Verdict
@@ -116,8 +116,6 @@ def _claim(targets: _Results, higher: Mapping[str, bool]) -> tuple[Estimate, Rea
 def _judged(item: SuiteComparison, q: float | None, tests: int) -> SuiteComparison:
     if item.low is None or item.high is None or item.judgement.delta is None:
         return replace(item, judgement=replace(item.judgement, why=item.note))
-    margin = log_margin(item.judgement.delta)
-    low, high = math.log(item.low), math.log(item.high)
-    verdict = verdict_of(low, high, q, margin)
-    why = doubt(low, high, q, item.p, margin, tests) if verdict is Verdict.INCONCLUSIVE else ""
-    return replace(item, judgement=replace(item.judgement, verdict=verdict, why=why, q=q))
+    limit = Limit(item.judgement.delta, item.judgement.delta_source, log_margin(item.judgement.delta))
+    found = Evidence(None, math.log(item.low), math.log(item.high), item.p, "")
+    return replace(item, judgement=decide(found, q, tests, limit))

@@ -8,13 +8,15 @@ compared. Blocks of two runs cannot be paired: the test is the exact rank-sum te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.deciding import Thresholds, doubt, limit_of, units_needed, verdict_of
+from perfctl.compare.deciding import Evidence, Thresholds, decide, family, limit_of, with_blocks
+from perfctl.compare.fleets import Claim, Member, claim_of, judged
 from perfctl.compare.pairing import Line, exp
-from perfctl.model import Comparison, Judgement, RunComparison, Target, Verdict
-from perfctl.stats import Estimate, benjamini_hochberg, spread, two_sample
+from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
+from perfctl.stats import Estimate, PairedResult, spread, two_sample
 
 Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 """(benchmark, metric, target, environment) -> the values of its first replicate, one per block."""
@@ -32,29 +34,82 @@ Confounding = Callable[[Comparison, Comparison], str]
 """What else differs between the two sides of a comparison, in words; '' when nothing does."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunsAnalysis:
+    """What became of the environments from one run to the other, judged together."""
+
+    comparisons: tuple[RunComparison, ...]
+    """One per target."""
+    fleets: tuple[FleetComparison, ...]
+    """What the targets that both runs have say together, where there are two or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One environment on one target in both runs, not judged yet."""
+
+    item: RunComparison
+    shift: Estimate
+    lines: tuple[Line, Line]
+
+    @property
+    def evidence(self) -> Evidence:
+        shift, obstacle = self.shift, ""
+        if shift.low is None:
+            obstacle = shift.reason
+        elif shift.low == shift.high:
+            obstacle = "zero variance: no block differs from another"
+        return Evidence(shift.estimate, shift.low, shift.high, shift.p, obstacle)
+
+
 def compare_runs(
     first: RunSide,
     second: RunSide,
     *,
     thresholds: Thresholds,
     confounding: Confounding,
-    targets: Mapping[Target, Target] | None = None,
+    targets: Sequence[Mapping[Target, Target]] = (),
     across_accelerators: bool = False,
-) -> list[RunComparison]:
-    """Return every environment of the first run against itself in the second, per host, with verdicts.
+) -> RunsAnalysis:
+    """Return every environment of the first run against itself in the second, with verdicts.
 
-    What only one run has is not here, nor are guests of two accelerators unless they are what is compared
-    (`across_accelerators`). `targets` says which target of the
-    second run stands for which of the first (default: the one of the same name). q is over all of them.
+    Per target, and over those that both runs have by the rules for several hosts. What only one run has is
+    not here, nor are guests of two accelerators unless they are what is compared (`across_accelerators`).
+    `targets` says which target of the second run stands for which of the first (default: those of one name);
+    such targets say nothing together. q is over all lines.
     """
+    ways: Sequence[Mapping[Target, Target] | None] = targets or (None,)
+    pairs = [
+        pair
+        for way in ways
+        for pair in _pairs(first, second, way, confounding, across_accelerators=across_accelerators)
+    ]
+    claims = [] if targets else _claims(pairs)
+    report = family([pair.evidence.tested for pair in pairs], [claim.tested for claim in claims])
+    of_targets, of_fleets = report.q
+    return RunsAnalysis(
+        tuple(
+            replace(pair.item, judgement=_judgement(pair, q, report.tests, thresholds))
+            for pair, q in zip(pairs, of_targets, strict=True)
+        ),
+        tuple(judged(claims, of_fleets, report.tests, thresholds)),
+    )
 
+
+def _pairs(
+    first: RunSide,
+    second: RunSide,
+    targets: Mapping[Target, Target] | None,
+    confounding: Confounding,
+    *,
+    across_accelerators: bool,
+) -> Iterator[_Pair]:
     def key(item: Comparison, target: Target) -> tuple[object, ...]:
         metric = (item.metric.name, item.metric.unit, item.metric.direction)
         guests = None if across_accelerators else (item.accelerator, item.baseline_accelerator)
         return (item.benchmark, metric, target, item.environment, item.baseline, guests, item.is_aa)
 
     others = {key(line.comparison, line.comparison.target): line for line in second.lines}
-    found: list[tuple[RunComparison, Estimate, tuple[Line, Line]]] = []
     for line in first.lines:
         item = line.comparison
         target = item.target if targets is None else targets.get(item.target)
@@ -62,13 +117,35 @@ def compare_runs(
         if item.is_aa or other is None:
             continue
         shift = _shift(line, other)
-        found.append((_unjudged(line, other, shift, first, second, confounding), shift, (line, other)))
-    tested = [None if _obstacle(shift) else shift.p for _, shift, _ in found]
-    tests = sum(p is not None for p in tested)
-    return [
-        replace(item, judgement=_judgement(item, shift, lines, q, tests, thresholds))
-        for (item, shift, lines), q in zip(found, benjamini_hochberg(tested), strict=True)
+        yield _Pair(_unjudged(line, other, shift, first, second, confounding), shift, (line, other))
+
+
+def _claims(pairs: Sequence[_Pair]) -> list[Claim]:
+    """Return what the targets say together, one claim per benchmark, metric and environment."""
+    questions: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
+    for pair in pairs:
+        item = pair.item
+        metric = (item.metric.name, item.metric.unit, item.metric.direction)
+        guests = (item.accelerator, item.baseline_accelerator)
+        key = (item.benchmark, metric, item.environment, item.baseline, guests, item.target.peer is None)
+        questions[key].append(pair)
+    claims = [
+        claim_of(
+            question[0].item,
+            [_member(pair) for pair in question if pair.shift.estimate is not None],
+            [pair.item.target for pair in question if pair.shift.estimate is None],
+        )
+        for question in questions.values()
     ]
+    return [claim for claim in claims if claim is not None]
+
+
+def _member(pair: _Pair) -> Member:
+    item, shift = pair.item, pair.shift
+    ends = (shift.low, shift.high, shift.confidence, shift.p)
+    result = PairedResult(min(item.blocks), shift.estimate or 0.0, *ends)
+    rows = tuple(line.differences for line in pair.lines)
+    return Member(item.target, result, rows, (item.second, item.first), item.confounded)
 
 
 def _shift(line: Line, other: Line) -> Estimate:
@@ -130,34 +207,13 @@ def _raw_shift(one: Comparison, two: Comparison, first: Values, second: Values) 
     return two_sample([math.log(value) for value in x], [math.log(value) for value in y])
 
 
-def _obstacle(shift: Estimate) -> str:
-    if shift.low is None:
-        return shift.reason
-    return "zero variance: no block differs from another" if shift.low == shift.high else ""
-
-
-def _judgement(
-    item: RunComparison,
-    shift: Estimate,
-    lines: tuple[Line, Line],
-    q: float | None,
-    tests: int,
-    thresholds: Thresholds,
-) -> Judgement:
+def _judgement(pair: _Pair, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
+    item = pair.item
     threshold = thresholds.get((item.benchmark, item.metric.name))
     limit = limit_of(item.metric, (item.first, item.second), threshold, is_ratio=True)
-    obstacle = _obstacle(shift)
-    verdict = Verdict.INCONCLUSIVE if obstacle else verdict_of(shift.low, shift.high, q, limit.margin)
-    base = Judgement(verdict, "", q, limit.delta, limit.source)
-    if verdict is not Verdict.INCONCLUSIVE:
-        return base
-    why = obstacle or doubt(shift.low, shift.high, q, shift.p, limit.margin, tests)
-    deviations = [spread(line.differences) for line in lines if line.differences]
+    base = decide(pair.evidence, q, tests, limit)
+    deviations = [spread(line.differences) for line in pair.lines if line.differences]
     known = [deviation for deviation in deviations if deviation]
-    if shift.estimate is None or len(known) < 2:
-        return replace(base, why=why)
     # Two samples of n blocks each: the variance of the shift is that of both together over n.
-    needed = units_needed(
-        math.hypot(*known), limit.margin, min(item.blocks), estimate=shift.estimate, why=why
-    )
-    return replace(base, why=why, needed=needed)
+    deviation = math.hypot(*known) if len(known) == 2 and pair.shift.estimate is not None else None
+    return with_blocks(base, pair.evidence, deviation, min(item.blocks), limit)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from perfctl.model import Comparison, Direction, Judgement, Verdict
-from perfctl.model.quantity import number
+from perfctl.model.quantity import counted, number
 
 EMULATED = "emulated: not an overhead figure"
 """What every figure of a guest under tcg is headed with: it says what works, not what a guest costs."""
@@ -65,14 +66,15 @@ def _figures(comparison: Comparison, ratio: float) -> str:
         factor_interval(ratio, comparison.low, comparison.high),
         p_text(comparison.p),
         p_text(q, "q"),
-        f"n={counted(comparison.blocks, 'block')}",
+        f"n={blocks_text([comparison.blocks])}",
     ]
     return " ".join(filter(None, parts))
 
 
-def counted(count: int, what: str) -> str:
-    """Return e.g. '1 block', '10 blocks'."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def blocks_text(blocks: Sequence[int]) -> str:
+    """Return e.g. '10 blocks', and of two runs '10 and 12 blocks'."""
+    *earlier, last = blocks
+    return " and ".join([*map(str, earlier), counted(last, "block")])
 
 
 def describe(ratio: float, direction: Direction, *, absolute: str = "") -> str:

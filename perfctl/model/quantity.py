@@ -59,3 +59,8 @@ def duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // part_size:02d} {part_name}"
     return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def counted(count: int, what: str) -> str:
+    """Return e.g. '1 block', '10 blocks', '1,200 tests'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

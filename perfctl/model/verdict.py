@@ -74,12 +74,16 @@ class HostRatio:
     ratio: float
     low: float | None
     high: float | None
-    blocks: int
+    blocks: tuple[int, ...]
+    """Of the run, or of each of two runs that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetComparison:
     """One environment against the baseline over all hosts (or pairs, clustered by host) of a run.
+
+    Of two runs: what became of that ratio, as in RunComparison; `baseline_value` and `value` are then those
+    of the environment in the first and in the second run.
 
     `ratio`, `low`, `high` and `p` are those of the claim; None with a `note` where they cannot be had. When
     `disagree` is true the headline is the range from `lowest` to `highest`.

@@ -5,7 +5,7 @@ events --progress()--> stderr                      a live display on a terminal,
 PerfctlError --print_error()--> stderr             what happened, where, what to do
 """
 
-from perfctl.model.quantity import MISSING, duration, number, percent, quantity
+from perfctl.model.quantity import MISSING, counted, duration, number, percent, quantity
 from perfctl.output.messages import print_error
 from perfctl.output.progress import progress
 from perfctl.output.table import FORMATS, Column, Format, Table, emit, format_option, render
@@ -16,6 +16,7 @@ __all__ = [
     "Column",
     "Format",
     "Table",
+    "counted",
     "duration",
     "emit",
     "format_option",

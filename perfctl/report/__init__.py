@@ -10,6 +10,7 @@ The command line turns them into tables.
 """
 
 from perfctl.report.comparison import ComparisonReport, comparison_report
+from perfctl.report.left_out import LeftOut
 from perfctl.report.two_runs import RunReport, run_report
 
-__all__ = ["ComparisonReport", "RunReport", "comparison_report", "run_report"]
+__all__ = ["ComparisonReport", "LeftOut", "RunReport", "comparison_report", "run_report"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import Analysis, Setting, analyse
+from perfctl.compare import Analysis, Place, Setting, analyse
 from perfctl.errors import UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.report.health import Health, health
@@ -85,7 +85,8 @@ def comparison_report(
         )
     wanted, others = chosen_metrics(seen, metrics)
     omissions = store.omissions(run_id)
-    found = _analysis(store, detail, chosen, wanted, omissions)
+    cells = store.baseline_cells()
+    found = _analysis(store, detail, chosen, wanted, omissions, history_before(store, detail, wanted, cells))
     return ComparisonReport(
         run=detail.summary,
         baseline=chosen,
@@ -93,8 +94,14 @@ def comparison_report(
         comparisons=found.comparisons,
         fleets=found.fleets,
         suites=found.suites,
-        health=health(store, until=run_id),
-        left_out=left_out(omissions, found.comparisons, detail.summary.hosts),
+        health=health(store, until=run_id, cells=cells),
+        left_out=left_out(
+            omissions,
+            found.comparisons,
+            seen,
+            benchmarks=[item.name for item in detail.benchmarks],
+            hosts=detail.summary.hosts,
+        ),
         counts=detail.counts,
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.
@@ -109,6 +116,7 @@ def _analysis(
     baseline: str,
     wanted: Sequence[Observation],
     omissions: Sequence[Omission],
+    history: Sequence[HistoryCell],
 ) -> Analysis:
     run_id = detail.summary.run_id
     declared = declared_metrics(detail)
@@ -121,30 +129,37 @@ def _analysis(
             digests=store.digests(run_id),
             programs=programs(detail),
             declared=declared,
-            thresholds=practical_thresholds(detail, declared, history_before(store, detail, wanted)),
-            omissions={
-                (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
-                for item in omissions
-            },
+            thresholds=practical_thresholds(detail, declared, history),
+            omissions=reasons(omissions),
             bounds=store.artefacts(run_id),
         ),
     )
 
 
-def history_before(store: Store, detail: RunDetail, wanted: Sequence[Observation]) -> list[HistoryCell]:
+def reasons(omissions: Sequence[Omission]) -> dict[Place, str]:
+    """Return why there is no value, by benchmark, target, environment, replicate and block."""
+    return {
+        (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
+        for item in omissions
+    }
+
+
+def history_before(
+    store: Store, detail: RunDetail, wanted: Sequence[Observation], cells: Sequence[HistoryCell]
+) -> list[HistoryCell]:
     """Return the values of both replicates of the baseline in the runs before this one.
 
-    Headlines come from one query; a benchmark of which other metrics are wanted is read whole.
+    `cells` are those of all headlines; a benchmark of which other metrics are wanted is read whole.
     """
     ids = [run.run_id for run in store.history_runs()]
     earlier = frozenset(ids[: ids.index(detail.summary.run_id)])
     if not earlier:
         return []
     others = {item.benchmark for item in wanted if not item.metric.headline}
-    cells = [cell for cell in store.baseline_cells() if cell.benchmark not in others]
+    found = [cell for cell in cells if cell.benchmark not in others]
     for benchmark in sorted(others):
-        cells += store.benchmark_cells(benchmark)
-    return [cell for cell in cells if cell.run_id in earlier]
+        found += store.benchmark_cells(benchmark)
+    return [cell for cell in found if cell.run_id in earlier]
 
 
 def chosen_metrics(

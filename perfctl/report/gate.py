@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from perfctl.errors import DataError, RegressionFound, UsageError
 from perfctl.model import Direction, Metric
+from perfctl.model.quantity import counted
 from perfctl.report.comparison import ComparisonReport, comparison_report
 from perfctl.report.gate_questions import Gated, questions, questions_of_two_runs
 from perfctl.report.health import TargetHealth
@@ -98,7 +99,8 @@ class GateReport:
                 for state in dict.fromkeys(line.state for line in failed)
             )
             raise RegressionFound(
-                f"the gate of {100 * self.max_regression:g} % fails: {states} of {len(self.lines)} lines",
+                f"the gate of {100 * self.max_regression:g} % fails: {states}"
+                f" of {counted(len(self.lines), 'line')}",
                 where=where,
                 hint=f"from a value to its blocks: perfctl why {self.run.run_id} METRIC",
             )

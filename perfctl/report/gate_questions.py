@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from perfctl.compare import describe, fleet_words, words
 from perfctl.compare.fleets import fleets
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, Pairing, pair
-from perfctl.compare.wording import factor_interval
+from perfctl.compare.wording import blocks_text, factor_interval
 from perfctl.model import Comparison, Direction, FleetComparison, Metric, Observation
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
 from perfctl.report.conditions import conditions, differences
@@ -267,7 +267,7 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
         target=f"{len(item.hosts)} {kind}",
         environment=_environment(item),
         baseline=item.baseline,
-        blocks=min(host.blocks for host in item.hosts),
+        blocks=min(min(host.blocks) for host in item.hosts),
         ratio=item.ratio,
         low=item.low,
         high=item.high,
@@ -316,7 +316,7 @@ def _against(base: Gated, line: Line, other: Line, margin: float, differing: str
     text = ""
     if ratio is not None:
         text = f"{describe(ratio, metric.direction)} {factor_interval(ratio, low, high)}".rstrip()
-        text += f" than in the earlier run, n={len(other.differences)} and {len(line.differences)} blocks"
+        text += f" than in the earlier run, n={blocks_text([len(other.differences), len(line.differences)])}"
     found = replace(
         base,
         p_beyond=None,

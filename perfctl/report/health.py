@@ -109,12 +109,13 @@ class Health:
         return None
 
 
-def health(store: Store, *, until: str | None = None) -> Health:
+def health(store: Store, *, until: str | None = None, cells: Sequence[HistoryCell] | None = None) -> Health:
     """Return the health of the instrument from all runs in the database, or from those up to a run (its id).
 
-    Without any A/A test the rates are None, with the reason.
+    `cells` are those of the baselines, where they have been read already. Without any A/A test the rates are
+    None, with the reason.
     """
-    tests = aa_tests(store.baseline_cells())
+    tests = aa_tests(store.baseline_cells() if cells is None else cells)
     if until is not None:
         ids = [run.run_id for run in store.history_runs()]
         known = frozenset(ids[: ids.index(until) + 1])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from perfctl.model import Comparison, Target
+from perfctl.model import Comparison, Observation, Target
 from perfctl.store import Omission
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Some blocks of one leg that a comparison lacks. `environment` '' and no target: a host without any."""
+    """Some blocks of one leg that a comparison lacks.
+
+    `environment` '' is a host without any block, and without a target, too, all of them.
+    """
 
     benchmark: str
     target: Target | None
@@ -24,11 +27,17 @@ class LeftOut:
 
 
 def left_out(
-    omissions: Iterable[Omission], comparisons: Sequence[Comparison], hosts: Sequence[str]
+    omissions: Iterable[Omission],
+    comparisons: Sequence[Comparison],
+    seen: Iterable[Observation],
+    *,
+    benchmarks: Sequence[str],
+    hosts: Sequence[str],
 ) -> tuple[LeftOut, ...]:
     """Return what was left out: executions without a value, values that are not used, hosts without blocks.
 
-    `comparisons` tell of values that are there and not used; `hosts` are those of the plan.
+    `comparisons` tell of values that are there and not used; `benchmarks` and `hosts` are those of the plan,
+    `seen` are all values of the run.
     """
     known = list(omissions)
     executions = Counter(
@@ -48,12 +57,30 @@ def left_out(
                 key = (item.benchmark, item.target, leg or item.environment, item.metric.name, why)
                 unused[key] = max(blocks, unused.get(key, 0))
     found += [LeftOut(*key, blocks) for key, blocks in unused.items()]
-    seen = {host for item in comparisons for host in (item.target.host, item.target.peer)}
-    seen |= {host for item in known for host in (item.target.host, item.target.peer)}
-    found += [
-        LeftOut("", Target(host), "", "", "no block has ended", 0) for host in hosts if host not in seen
-    ]
-    return tuple(found)
+    places = {(item.benchmark, host) for item in seen for host in _hosts(item.target)}
+    places |= {(item.benchmark, host) for item in known for host in _hosts(item.target)}
+    return (*found, *_without_blocks(places, benchmarks, hosts))
+
+
+def _without_blocks(
+    places: Collection[tuple[str, str]], benchmarks: Sequence[str], hosts: Sequence[str]
+) -> Iterator[LeftOut]:
+    """Name the hosts and the benchmarks without any block, each once, then where else one has none."""
+    begun, there = {name for name, _ in places}, {host for _, host in places}
+    reason = "no block has ended"
+    for host in hosts:
+        if host not in there:
+            yield LeftOut("", Target(host), "", "", reason, 0)
+    for name in benchmarks:
+        if name not in begun and places:
+            yield LeftOut(name, None, "", "", reason, 0)
+        for host in hosts:
+            if name in begun and host in there and (name, host) not in places:
+                yield LeftOut(name, Target(host), "", "", reason, 0)
+
+
+def _hosts(target: Target) -> tuple[str, ...]:
+    return (target.host,) if target.peer is None else (target.host, target.peer)
 
 
 def _leg(environment: str, replicate: int) -> str:

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from perfctl.errors import PerfctlError, UnknownName
 from perfctl.model import Metric, Target
+from perfctl.model.quantity import counted
 from perfctl.report.segments import Places, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
 from perfctl.stats import Threshold, change_points, practical_threshold
@@ -119,7 +120,7 @@ def trend_report(
     cells = store.cells_of_key(newest.key)
     chosen, other_units = _metric_of(cells, metric)
     left_out = [
-        f"{_runs(item.runs)} of {benchmark} as {_call(item.benchmark)}: another benchmark"
+        f"{counted(item.runs, 'run')} of {benchmark} as {_call(item.benchmark)}: another benchmark"
         for item in mine[:-1]
     ]
     wanted = [cell for cell in cells if chosen is not None and same_metric(cell.metric, chosen)]
@@ -302,7 +303,9 @@ def _metric_of(cells: Sequence[HistoryCell], wanted: str | None) -> tuple[Metric
         if not same_metric(cell.metric, newest) and cell.metric.name == newest.name:
             text = f"{cell.metric.name} in {cell.metric.unit}, {cell.metric.direction} is better"
             others.setdefault(text, set()).add(cell.run_id)
-    return newest, tuple(f"{_runs(len(ids))} with {text}: not of this series" for text, ids in others.items())
+    return newest, tuple(
+        f"{counted(len(ids), 'run')} with {text}: not of this series" for text, ids in others.items()
+    )
 
 
 def same_metric(one: Metric, other: Metric) -> bool:
@@ -332,7 +335,3 @@ def _call(benchmark: StoredBenchmark) -> str:
     return " ".join(
         [benchmark.workload, *(f"{name}={value}" for name, value in benchmark.parameters.items())]
     )
-
-
-def _runs(count: int) -> str:
-    return f"{count} run" + "s" * (count != 1)

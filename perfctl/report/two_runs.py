@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import Confounders, Pairing, RunSide, compare_runs, pair
+from perfctl.compare import Confounders, Pairing, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
-from perfctl.model import Comparison, Observation, RunComparison, Target
-from perfctl.report.comparison import chosen_metrics, history_before, programs
+from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
+from perfctl.report.comparison import chosen_metrics, history_before, programs, reasons
 from perfctl.report.conditions import DIMENSIONS, conditions, differences
 from perfctl.report.health import Health, health
+from perfctl.report.left_out import LeftOut, left_out
 from perfctl.report.thresholds import declared_metrics, practical_thresholds
-from perfctl.store import RunDetail, RunSummary, Store
+from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,13 @@ class RunReport:
     by: str | None
     """The dimension that was allowed to differ."""
     comparisons: tuple[RunComparison, ...]
-    left_out: tuple[str, ...]
+    """One per host (or pair)."""
+    fleets: tuple[FleetComparison, ...]
+    """One per benchmark, metric and environment that two hosts or more have in both runs."""
+    unmatched: tuple[str, ...]
     """What could not be compared, and why."""
+    left_out: tuple[tuple[LeftOut, ...], tuple[LeftOut, ...]]
+    """What no figure rests on, and why, in each run; of one run's hosts the second is empty."""
     health: Health
     database: str
     other_metrics: tuple[str, ...]
@@ -66,19 +72,23 @@ def run_report(
     if by is not None and by not in DIMENSIONS:
         raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
     chosen = baseline or details[0].baseline
-    left_out = _Unlike(details, chosen)
-    sides, others = _sides(store, details, chosen, metrics, left_out)
+    unlike = _Unlike(details, chosen)
+    sides, lost, others = _sides(store, details, chosen, metrics, unlike)
     newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
-    comparisons, found = _compared(store, details, newest, sides, by)
-    _check(comparisons, found, by, left_out.reasons)
+    cells = store.baseline_cells()
+    analysis, found = _compared(store, details, newest, sides, by, cells)
+    _check(analysis.comparisons, found, by, unlike.reasons)
+    unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details)
     return RunReport(
         first=details[0].summary,
         second=details[1].summary,
         baseline=chosen,
         by=by,
-        comparisons=tuple(comparisons),
-        left_out=tuple(left_out.reasons + ([] if one_run else _only_in_one(sides, comparisons, details))),
-        health=health(store, until=newest.summary.run_id),
+        comparisons=analysis.comparisons,
+        fleets=analysis.fleets,
+        unmatched=tuple(unlike.reasons + unmatched),
+        left_out=(lost[0], () if one_run else lost[1]),
+        health=health(store, until=newest.summary.run_id, cells=cells),
         database=str(store.path),
         other_metrics=others,
     )
@@ -90,7 +100,8 @@ def _compared(
     newest: RunDetail,
     sides: tuple[RunSide, RunSide],
     by: str | None,
-) -> tuple[list[RunComparison], dict[str, list[str]]]:
+    cells: Sequence[HistoryCell],
+) -> tuple[RunsAnalysis, dict[str, list[str]]]:
     """Return the comparisons, and by dimension what else differs between their sides."""
     first, second = (conditions(store, item.summary.run_id) for item in details)
     used = programs(details[0])
@@ -103,20 +114,16 @@ def _compared(
         return "; ".join(text for dimension, text in unlike.items() if dimension != by)
 
     declared = declared_metrics(newest)
-    thresholds = practical_thresholds(newest, declared, history_before(store, newest, ()))
+    thresholds = practical_thresholds(newest, declared, history_before(store, newest, (), cells))
     one_run = details[0].summary.run_id == details[1].summary.run_id
-    comparisons = [
-        item
-        for targets in _targets(sides, by=by, one_run=one_run)
-        for item in compare_runs(
-            *sides,
-            thresholds=thresholds,
-            confounding=confounding,
-            targets=targets,
-            across_accelerators=by == "accelerator",
-        )
-    ]
-    return comparisons, found
+    analysis = compare_runs(
+        *sides,
+        thresholds=thresholds,
+        confounding=confounding,
+        targets=_targets(sides, by=by, one_run=one_run),
+        across_accelerators=by == "accelerator",
+    )
+    return analysis, found
 
 
 class _Unlike:
@@ -150,7 +157,7 @@ class _Unlike:
             f"environment {name}: another environment in each run" for name in sorted(self.environments)
         ]
 
-    def keeps(self, item: Observation) -> bool:
+    def keeps(self, item: Observation | Omission) -> bool:
         """Return whether an observation means the same in both runs."""
         return item.benchmark not in self.benchmarks and item.environment not in self.environments
 
@@ -165,22 +172,36 @@ def _sides(
     baseline: str,
     metrics: Collection[str],
     unlike: _Unlike,
-) -> tuple[tuple[RunSide, RunSide], tuple[str, ...]]:
+) -> tuple[tuple[RunSide, RunSide], list[tuple[LeftOut, ...]], tuple[str, ...]]:
+    """Return the runs' lines and values, what is left out of each, and metrics that were not asked for."""
     sides: list[RunSide] = []
+    lost: list[tuple[LeftOut, ...]] = []
     others: list[str] = []
     for detail in details:
         run_id = detail.summary.run_id
-        wanted, rest = chosen_metrics(store.observations(run_id), metrics)
+        measured = store.observations(run_id)
+        wanted, rest = chosen_metrics(measured, metrics)
         seen = [item for item in wanted if unlike.keeps(item)]
+        omissions = [item for item in store.omissions(run_id) if unlike.keeps(item)]
         pairing = Pairing(
             baseline,
             [item.name for item in detail.environments if item.name not in unlike.environments],
             Confounders(store.digests(run_id), programs(detail)),
             declared_metrics(detail),
+            reasons(omissions),
         )
         sides.append(RunSide(pair(seen, pairing), _values(seen)))
+        lost.append(
+            left_out(
+                omissions,
+                [line.comparison for line in sides[-1].lines],
+                measured,
+                benchmarks=[item.name for item in detail.benchmarks if item.name not in unlike.benchmarks],
+                hosts=detail.summary.hosts,
+            )
+        )
         others += rest
-    return (sides[0], sides[1]), tuple(dict.fromkeys(others))
+    return (sides[0], sides[1]), lost, tuple(dict.fromkeys(others))
 
 
 def _values(seen: Iterable[Observation]) -> dict[tuple[str, str, Target, str], list[float]]:
@@ -193,10 +214,10 @@ def _values(seen: Iterable[Observation]) -> dict[tuple[str, str, Target, str], l
 
 def _targets(
     sides: tuple[RunSide, RunSide], *, by: str | None, one_run: bool
-) -> Sequence[Mapping[Target, Target] | None]:
-    """Return which targets stand for which: of the same name, or one host for another."""
+) -> Sequence[Mapping[Target, Target]]:
+    """Return which targets stand for which: one host for another; nothing where the names are the same."""
     if by != "host":
-        return [None]
+        return ()
     targets = [[line.comparison.target for line in side.lines] for side in sides]
     found = [list(dict.fromkeys(item for item in side if item.peer is None)) for side in targets]
     if one_run and len(found[0]) >= 2:

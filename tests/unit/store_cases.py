@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from perfctl.model import (
@@ -52,13 +53,15 @@ BLOCKS = (block(), block(index=1), block(Target("h2")), block(PAIR, benchmark="s
 PLAN = Plan("demo", "42", "native", (NATIVE, CONTAINER), (CPU, STREAM), (Round((Track(BLOCKS),)),))
 
 
-def begin_run(store: Store, plan: Plan = PLAN, run_id: str | None = None) -> str:
+def begin_run(
+    store: Store, plan: Plan = PLAN, run_id: str | None = None, *, hosts: Sequence[Host] = HOSTS
+) -> str:
     run_id = run_id or new_id()
     store.begin_run(
         run_id,
         plan,
         '{"plan": "as text"}',
-        HOSTS,
+        hosts,
         command=("perfctl", "run", "--suite", "demo"),
         perfctl_version="0.1.0",
         inventory=("inventory/lab.yml",),

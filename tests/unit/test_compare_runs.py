@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
+from perfctl.compare import Pairing, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import (
     Environment,
     Fact,
     FactState,
     Fingerprint,
+    Host,
+    Observation,
     Plan,
     PlannedInvocation,
+    Reach,
     Round,
     Target,
     Track,
 )
 from perfctl.report import run_report
+from perfctl.stats import benjamini_hochberg, minimum_detectable_effect, rank_sum_p
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 
 
 def plan_of(hosts: tuple[str, ...], blocks: int = 12) -> Plan:
     whole = tuple(cases.block(Target(host), index) for host in hosts for index in range(blocks))
-    return dataclasses.replace(cases.PLAN, rounds=(Round((Track(whole),)),))
+    return dataclasses.replace(cases.PLAN, benchmarks=(cases.CPU,), rounds=(Round((Track(whole),)),))
 
 
 def measure(
@@ -43,10 +51,11 @@ def measure(
     kernel: str = "6.1.0",
     tool: str = "a" * 64,
     costs: dict[str, float] | None = None,
+    noise: float = 0.004,
 ) -> str:
     """Store a run: the container takes `cost` times as long as native; all values are times `level`."""
     plan = plan_of(hosts)
-    run_id = cases.begin_run(store, plan)
+    run_id = cases.begin_run(store, plan, hosts=[Host(host, "192.0.2.1") for host in hosts])
     generator = random.Random(seed)
     for host in hosts:
         facts = Fingerprint(
@@ -65,7 +74,7 @@ def measure(
             (item.environment, item.replicate): 1000
             * level
             / (slower if item.environment == "container" else 1)
-            * generator.lognormvariate(0, 0.004)
+            * generator.lognormvariate(0, noise)
             for item in block.invocations
         }
         cases.measure_block(store, run_id, block, values)
@@ -162,7 +171,7 @@ def test_hosts_that_only_one_run_has_are_named(path: Path) -> None:
         two = measure(store, cost=1.1, seed=2, hosts=("h1",))
         report = run_report(store, one, two)
     assert [str(item.target) for item in report.comparisons] == ["h1"]
-    assert report.left_out == (f"cpu-1 in container on h2: only in run {one}",)
+    assert report.unmatched == (f"cpu-1 in container on h2: only in run {one}",)
 
 
 def test_the_hosts_of_a_run_can_be_compared(path: Path) -> None:
@@ -180,6 +189,115 @@ def test_the_hosts_of_a_run_can_be_compared(path: Path) -> None:
     assert "h1, then h2" in perfctl(path, run, "--by", "host").stdout
     refused = perfctl(path, run, "--by", "kernel").exception
     assert isinstance(refused, UsageError) and "one run cannot be compared by kernel" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("count", "reach"), [(2, Reach.THESE_HOSTS), (4, Reach.THESE_HOSTS), (5, Reach.FLEET)]
+)
+def test_the_hosts_of_both_runs_say_something_together(path: Path, count: int, reach: Reach) -> None:
+    hosts = tuple(f"h{number}" for number in range(1, count + 1))
+    with open_store(path, create=True) as store:
+        one = measure(store, cost=1.10, seed=1, hosts=(*hosts, "only-here"))
+        two = measure(store, cost=1.155, seed=2, hosts=hosts)
+        there, back = run_report(store, one, two), run_report(store, two, one)
+    (claim,), (other,) = there.fleets, back.fleets
+    assert [host.target.host for host in claim.hosts] == list(hosts)
+    assert (claim.reach, claim.judgement.verdict) == (reach, "different")
+    assert claim.ratio == pytest.approx(1 / 1.05, abs=0.005) and claim.low is not None
+    assert claim.low < 1 / 1.05 < (claim.high or 0)
+    assert claim.ratio is not None and other.ratio is not None and abs(claim.ratio * other.ratio - 1) < 1e-12
+    assert claim.p == pytest.approx(other.p, rel=1e-9)
+    q_values = [item.judgement.q for item in there.comparisons]
+    assert [*q_values, claim.judgement.q] == benjamini_hochberg(
+        [*(item.p for item in there.comparisons), claim.p]
+    )
+    page = perfctl(path, one, two).stdout
+    assert f"n=12 and 12 blocks x {count} hosts" in page
+    assert ("these only" in page) is (reach is Reach.THESE_HOSTS)
+    rows = json.loads(perfctl(path, one, two, "--format", "json").stdout)["rows"]
+    assert [row["level"] for row in rows] == ["host"] * count + ["fleet"]
+    fleet = rows[-1]
+    assert (fleet["hosts"], fleet["first_blocks"], fleet["first_ratio"]) == (list(hosts), 12 * count, None)
+    assert (fleet["target"], fleet["verdict"]) == (f"{count} hosts", "different")
+
+
+def test_the_fleet_of_two_runs_keeps_its_level_when_nothing_changed(path: Path) -> None:
+    """Hosts differ, the runs do not: the exact test of few hosts and the t test of five."""
+    generator = random.Random(11)
+    wrong = {3: 0, 5: 0}
+    for seed in range(200):
+        for count in wrong:
+            sides = []
+            for _ in range(2):
+                seen = [
+                    Observation("b", cases.METRICS[0], Target(f"h{host}"), block, name, 1, value)
+                    for host in range(count)
+                    for block in range(8)
+                    for name, value in (
+                        ("native", 100 * generator.lognormvariate(0, 0.01)),
+                        ("container", 100 * generator.lognormvariate(0.05 * host + seed * 1e-4, 0.01)),
+                    )
+                ]
+                sides.append(RunSide(pair(seen, Pairing("native")), {}))
+            (claim,) = compare_runs(*sides, thresholds={}, confounding=lambda one, two: "").fleets
+            wrong[count] += claim.p is not None and claim.p <= 0.05
+    assert all(count <= 18 for count in wrong.values())
+
+
+def test_inconclusive_lines_say_what_they_could_have_found_and_what_they_need(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        one, two = (measure(store, cost=1.1, seed=seed, noise=0.02) for seed in (1, 2))
+        report = run_report(store, one, two)
+    judgements = [*(item.judgement for item in report.comparisons), report.fleets[0].judgement]
+    assert [item.verdict for item in judgements] == ["inconclusive"] * 3
+    assert all(item.mde and item.needed and item.needed > 12 for item in judgements)
+    page = perfctl(path, one, two).stdout
+    first, claim = judgements[0], judgements[-1]
+    assert f"needs about {first.needed} blocks in each to decide" in page
+    assert f"needs about {claim.needed} blocks on each in each run to decide" in page
+    rows = json.loads(perfctl(path, one, two, "--format", "json").stdout)["rows"]
+    assert [row["mde"] for row in rows] == [item.mde for item in judgements]
+
+
+def test_two_runs_find_the_effect_that_they_say_they_find() -> None:
+    """The chance of 80 %: the rank-sum test of 10 and 10 blocks at the effect that is told."""
+    generator = np.random.default_rng(12)
+    effect = minimum_detectable_effect(10, math.hypot(0.01, 0.01))
+    assert effect is not None
+    found = sum(
+        rank_sum_p(0.01 * generator.normal(size=10), effect + 0.01 * generator.normal(size=10)) <= 0.05
+        for _ in range(2000)
+    )
+    assert 0.78 <= found / 2000 <= 0.88
+
+
+def test_what_each_run_left_out_is_named_with_its_reason(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        one = measure(store, cost=1.1, seed=1)
+        plan = plan_of(("h1", "h2"))
+        two = cases.begin_run(store, plan)
+        for block in plan.blocks():
+            values = {("native", 1): 1000.0 + block.index, ("native", 2): 1000.0}
+            if block.target.host == "h1":
+                cases.measure_block(store, two, block, values | {("container", 1): 900.0})
+            elif block.index < 3:
+                block_id = store.begin_block(two, block, attempt=1)
+                store.end_block(block_id, "interrupted")
+        store.end_run(two, "partial")
+        report = run_report(store, one, two)
+    first, second = report.left_out
+    assert first == ()
+    assert [(str(item.target), item.environment, item.reason, item.blocks) for item in second] == [
+        ("h2", leg, "not run", 3) for leg in ("container", "native", "native A2")
+    ]
+    page = perfctl(path, one, two).stdout
+    table = page[page.index("\nleft out:\n") :]
+    assert re.search(r"second +cpu-1 +h2 +container +— +not run +3", table)
+    rows = json.loads(perfctl(path, one, two, "--format", "json").stdout)["rows"]
+    lost = [row for row in rows if row["level"] == "left_out"]
+    assert [(row["run"], row["environment"], row["left_out"], row["note"]) for row in lost] == [
+        (two, leg, 3, "not run") for leg in ("container", "native", "native A2")
+    ]
 
 
 def test_few_blocks_are_inconclusive_with_a_reason(path: Path) -> None:

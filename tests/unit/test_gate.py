@@ -111,7 +111,7 @@ def test_few_blocks_zero_variance_and_ties_are_undecided(path: Path) -> None:
         assert states(report) == [("h1", "undecided")]
         assert reason in report.lines[0].why
         report.raise_for_regression(strict=False)
-        with pytest.raises(RegressionFound, match="1 undecided of 1 lines"):
+        with pytest.raises(RegressionFound, match="1 undecided of 1 line"):
             report.raise_for_regression(strict=True)
 
 

@@ -35,7 +35,7 @@ from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 
 BLOCKS = tuple(cases.block(Target(host), index) for host in ("h1", "h2") for index in range(10))
-PLAN = dataclasses.replace(cases.PLAN, rounds=(Round((Track(BLOCKS),)),))
+PLAN = dataclasses.replace(cases.PLAN, benchmarks=(cases.CPU,), rounds=(Round((Track(BLOCKS),)),))
 COST = {"native": 1.0, "container": 0.8}
 
 
@@ -150,7 +150,7 @@ def test_json_is_the_same_to_the_byte(database: Path) -> None:
     first, second = (perfctl(database, "latest", "--all-metrics", "--format", "json") for _ in range(2))
     assert first.stdout_bytes == second.stdout_bytes
     document = json.loads(first.stdout)
-    assert (document["schema_version"], document["kind"], len(document["rows"])) == (1, "comparison", 10)
+    assert (document["schema_version"], document["kind"], len(document["rows"])) == (1, "comparison", 11)
     row = document["rows"][0]
     assert (row["benchmark"], row["metric"], row["unit"], row["direction"]) == (
         "cpu-1",
@@ -161,6 +161,8 @@ def test_json_is_the_same_to_the_byte(database: Path) -> None:
     assert row["low"] < row["ratio"] < row["high"]
     assert row["words"].startswith("different: 1.25x slower")
     assert row["peer"] is None
+    lost = document["rows"][-1]
+    assert (lost["level"], lost["target"], lost["left_out"], lost["blocks"]) == ("left_out", "h2", 3, None)
 
 
 MARK = "emulated: not an overhead figure"
@@ -226,6 +228,7 @@ def test_a_guest_as_the_baseline(with_guests: Path) -> None:
     found = [
         (row["environment"], row["accelerator"], row["baseline_accelerator"], row["emulated"], row["blocks"])
         for row in rows
+        if row["level"] == "host"
     ]
     assert found == [
         ("native", None, "kvm", False, 7),
@@ -238,13 +241,13 @@ def test_a_guest_as_the_baseline(with_guests: Path) -> None:
 
 def test_machines_get_the_mark_as_a_field(with_guests: Path) -> None:
     rows = json.loads(perfctl(with_guests, "latest", "--format", "json").stdout)["rows"]
-    assert [(row["accelerator"], row["emulated"]) for row in rows] == [
+    assert [(row["accelerator"], row["emulated"]) for row in rows if row["level"] == "host"] == [
         ("kvm", False),
         ("tcg", True),
         (None, False),
     ]
     read = csv.DictReader(io.StringIO(perfctl(with_guests, "latest", "--format", "csv").stdout))
-    assert [(row["accelerator"], row["emulated"]) for row in read] == [
+    assert [(row["accelerator"], row["emulated"]) for row in read if row["level"] == "host"] == [
         ("kvm", "false"),
         ("tcg", "true"),
         ("", "false"),
@@ -273,8 +276,9 @@ def test_the_difference_of_a_start_comes_from_the_database(tmp_path: Path) -> No
 
 def test_csv_and_markdown(database: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(perfctl(database, "latest", "--format", "csv").stdout)))
-    assert [row["level"] for row in rows] == ["host"] * 4 + ["fleet"]
-    assert [row["blocks"] for row in rows] == ["10", "10", "7", "10", "17"]
+    assert [row["level"] for row in rows] == ["host"] * 4 + ["fleet", "left_out"]
+    assert [row["blocks"] for row in rows] == ["10", "10", "7", "10", "17", ""]
+    assert (rows[-1]["target"], rows[-1]["left_out"], rows[-1]["verdict"]) == ("h2", "3", "")
     assert float(rows[0]["ratio"]) == pytest.approx(0.8, abs=0.01)
     page = perfctl(database, "latest", "--format", "md").stdout
     assert page.startswith("| benchmark | target |")

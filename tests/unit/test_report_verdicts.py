@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ HOSTS = ("h1", "h2")
 
 def plan_of(hosts: tuple[str, ...] = HOSTS, blocks: int = 8) -> Plan:
     whole = tuple(cases.block(Target(host), index) for host in hosts for index in range(blocks))
-    return dataclasses.replace(cases.PLAN, rounds=(Round((Track(whole),)),))
+    return dataclasses.replace(cases.PLAN, benchmarks=(cases.CPU,), rounds=(Round((Track(whole),)),))
 
 
 def run(store: Store, *, seed: int, noise: float = 0.002, off: float = 0.0, cost: float = 1.05) -> str:
@@ -133,6 +134,39 @@ def test_what_was_left_out_is_named_with_its_reason(path: Path) -> None:
     assert rows[0]["reasons"]["container: failed (timeout)"] == 2
 
 
+def test_a_host_without_a_block_of_a_benchmark_is_named_in_every_format_and_never_as_zero(path: Path) -> None:
+    """h2 has blocks of another benchmark only; of the third nobody has any."""
+    other, third = (dataclasses.replace(cases.CPU, name=name) for name in ("cpu-2", "cpu-3"))
+    plan = plan_of(hosts=("h1",))
+    more = tuple(
+        dataclasses.replace(cases.block(Target(host), index), benchmark="cpu-2")
+        for host in HOSTS
+        for index in range(8)
+    )
+    plan = dataclasses.replace(
+        plan, benchmarks=(cases.CPU, other, third), rounds=(*plan.rounds, Round((Track(more),)))
+    )
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, plan)
+        for block in plan.blocks():
+            values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0 + block.index}
+            cases.measure_block(store, run_id, block, values)
+        store.end_run(run_id, "complete")
+    document = json.loads(perfctl(path, run_id, "--format", "json").stdout)
+    lost = [row for row in document["rows"] if row["level"] == "left_out"]
+    assert [(row["benchmark"], row["target"], row["host"], row["note"]) for row in lost] == [
+        ("cpu-1", "h2", "h2", "no block has ended"),
+        ("cpu-3", None, None, "no block has ended"),
+    ]
+    assert {row[name] for row in lost for name in ("blocks", "left_out", "ratio", "p", "verdict")} == {None}
+    text = perfctl(path, run_id, "--format", "csv").stdout
+    assert "left_out,cpu-1,h2,h2,," in text and "left_out,cpu-3,,,," in text
+    page = perfctl(path, run_id).stdout
+    table = page[page.index("\nleft out:\n") :]
+    assert re.search(r"cpu-1 +h2 +— +— +no block has ended +—", table)
+    assert re.search(r"cpu-3 +— +— +— +no block has ended +—", table)
+
+
 def test_when_nothing_is_left_out_that_is_said(path: Path) -> None:
     with open_store(path, create=True) as store:
         run(store, seed=1)
@@ -188,7 +222,7 @@ def test_flags_and_sensitivity_are_told(path: Path) -> None:
             cases.measure_block(store, run_id, block, values)
         store.end_run(run_id, "complete")
     plain = perfctl(path, run_id).stdout
-    assert "flagged: 1 blocks in 1 line are far off" in plain
+    assert "flagged: 1 block in 1 line: far off or disturbed" in plain
     assert "without 1 flagged block: equivalent: " in perfctl(path, run_id, "--sensitivity").stdout
     row = json.loads(perfctl(path, run_id, "--format", "json").stdout)["rows"][0]
     assert (row["flagged"], row["blocks"], row["verdict_without_flagged"]) == ([4], 10, "equivalent")

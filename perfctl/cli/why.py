@@ -66,7 +66,8 @@ def _cells(report: WhyReport) -> Table:
 _FIELDS = (
     *("benchmark", "target", "environment", "baseline", "metric", "unit", "block", "attempt", "counts"),
     *("order", "difference", "leg", "replicate", "position", "invocation_id", "status", "reason", "detail"),
-    *("validity", "accelerator", "started", "duration_s", "value", "samples", "flags", "lines"),
+    *("validity", "accelerator", "started", "duration_s", "value", "samples", "flags", "findings"),
+    "lines",
     *("line_count", "lines_are"),
 )
 
@@ -113,6 +114,7 @@ def _execution(item: WhyExecution) -> dict[str, Any]:
         "leg": found.environment,
         "started": utc_text(found.started_at),
         "flags": list(item.flags),
+        "findings": list(item.findings),
         "lines": [{"number": line.number, "text": line.text} for line in item.lines.lines],
         "line_count": item.lines.count,
         "lines_are": item.lines.how,
@@ -137,6 +139,10 @@ def _cell_tables(report: WhyReport, cell: WhyCell) -> list[Table]:
     if not cell.complete:
         notes.append("no block has both values: the flags say why")
     tables = [Table("why", columns, [_block_row(cell, block) for block in cell.blocks], notes)]
+    flagged = [_flag_row(block, item) for block in cell.blocks for item in _both(block) if item.flags]
+    if flagged:
+        names = [Column("block", align="right"), Column("leg"), Column("flags"), Column("id", "invocation")]
+        tables.append(Table("flags", [*names, Column("counted", "what was counted then")], flagged))
     rows = [row for block in cell.blocks for item in _both(block) for row in _line_rows(block, item)]
     columns = [Column("block", align="right"), Column("leg"), Column("took"), Column("status")]
     columns += [Column("line", align="right"), Column("text", "what it printed")]
@@ -161,6 +167,16 @@ def _block_row(cell: WhyCell, block: WhyBlock) -> dict[str, Any]:
         "flags": "; ".join(flags),
         "base_id": _short(block.base),
         "leg_id": _short(block.leg),
+    }
+
+
+def _flag_row(block: WhyBlock, item: WhyExecution) -> dict[str, Any]:
+    return {
+        "block": block.block,
+        "leg": _name(item),
+        "flags": ", ".join(item.flags),
+        "id": _short(item),
+        "counted": item.counted,
     }
 
 

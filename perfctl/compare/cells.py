@@ -32,6 +32,8 @@ class Column:
     """Block -> why its value is not used."""
     flagged: set[int] = field(default_factory=set)
     """Blocks whose value is an outlier, or whose invocation was flagged."""
+    outliers: set[int] = field(default_factory=set)
+    """Blocks whose value is an outlier."""
 
     def flag_outliers(self, metric: Metric) -> None:
         """Flag the values that are far from the others of this leg. None is dropped."""
@@ -40,9 +42,10 @@ class Column:
         step = metric.step or 0.0
         if metric.resolution and len(row):
             step = max(step, metric.resolution * abs(float(np.median(row))))
-        self.flagged.update(
+        self.outliers.update(
             blocks[place] for place in np.flatnonzero(outliers(row, resolution=step)).tolist()
         )
+        self.flagged |= self.outliers
 
 
 @dataclass(frozen=True, slots=True)

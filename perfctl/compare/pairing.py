@@ -56,6 +56,7 @@ class _Question:
     base_values: tuple[float, ...]
     reasons: tuple[tuple[str, int], ...]
     flagged: tuple[int, ...]
+    outliers: tuple[tuple[str, int, int], ...]
 
     @property
     def has_ratio(self) -> bool:
@@ -145,6 +146,13 @@ def _questions(
                 tuple(base_values[block] for block in match.blocks),
                 left_out(group, leg, base, missing, omissions) if missing else (),
                 tuple(block for block in match.blocks if block in flagged) if flagged else (),
+                tuple(
+                    (*key, block)
+                    for block in match.blocks
+                    if block in flagged
+                    for key, side in ((base, base_column), (leg, column))
+                    if block in side.outliers
+                ),
             )
 
 
@@ -192,6 +200,7 @@ def _comparison(
         difference_high=shift.high if shift else None,
         reasons=question.reasons,
         flagged=question.flagged,
+        outliers=question.outliers,
     )
 
 

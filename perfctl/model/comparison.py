@@ -76,6 +76,8 @@ class Comparison:
     """Why blocks are left out, and how many for each reason, e.g. ('container: failed (timeout)', 2)."""
     flagged: tuple[int, ...] = ()
     """Blocks with an outlier or a flagged invocation on either side. They are in the figures."""
+    outliers: tuple[tuple[str, int, int], ...] = ()
+    """Values that are outliers: (environment, replicate, block), on either side. They are in the figures."""
     without_flagged: Alternative | None = None
     """What would come out without them."""
     artefact: str = ""

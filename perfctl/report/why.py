@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from perfctl.compare.cells import Column
 from perfctl.model import Metric, Status, Target
+from perfctl.report.outliers import counted_words
 from perfctl.report.output_lines import OutputLines, output_lines
 from perfctl.report.thresholds import declared_metrics
 from perfctl.report.trend import unknown_name
@@ -24,7 +25,14 @@ class WhyExecution:
     evidence: Evidence
     flags: tuple[str, ...]
     """'outlier', 'flagged', 'invalid', or why it has no value."""
+    findings: tuple[str, ...]
+    """What the counters around it say, in sentences."""
     lines: OutputLines
+
+    @property
+    def counted(self) -> str:
+        """What was counted while it ran, in words: the likely cause of an outlier, if there is one."""
+        return counted_words(self.findings, self.evidence.validity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,7 @@ class _Reader:
         self._benchmarks: dict[str, StoredBenchmark] = {item.name: item for item in detail.benchmarks}
         self._metric = metric
         self._has_lines = has_lines
+        self.findings = store.findings(detail.summary.run_id)
         self._known: dict[str, OutputLines] = {}
 
     def lines(self, item: Evidence) -> OutputLines:
@@ -196,7 +205,8 @@ def _execution(item: Evidence, outliers: set[str], reader: _Reader) -> WhyExecut
         flags.append("no such value")
     if item.validity in ("flagged", "invalid"):
         flags.append(item.validity)
-    return WhyExecution(item, tuple(flags), reader.lines(item))
+    findings = reader.findings.get(item.invocation_id, ())
+    return WhyExecution(item, tuple(flags), findings, reader.lines(item))
 
 
 def _difference(one: WhyExecution | None, two: WhyExecution | None) -> float | None:

@@ -90,6 +90,16 @@ def _farthest(sentences: list[str]) -> str:
     return sentences[0] if count == 1 else f"{sentences[0]} ({count} invocations lie above it)"
 
 
+def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str, ...]]:
+    """Return what was found of each execution of a run, in sentences; one with nothing is not there."""
+    found: dict[str, tuple[str, ...]] = {}
+    for invocation_id, sentence in connection.execute(
+        "SELECT invocation_id, sentence FROM v_finding WHERE run_id = ?", (run_id,)
+    ):
+        found[invocation_id] = (*found.get(invocation_id, ()), sentence)
+    return found
+
+
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
     """Return the verdict on an execution and why, None where nobody judged."""
     verdict, text = connection.execute(

@@ -278,6 +278,11 @@ class Store:
         with self._reading() as connection:
             return judged.validity_counts(connection, reading.find_run(connection, run))
 
+    def findings(self, run: str) -> dict[str, tuple[str, ...]]:
+        """Return {execution's id: sentences} of what the rules of validity, and the bounds, found."""
+        with self._reading() as connection:
+            return judged.findings(connection, reading.find_run(connection, run))
+
     def artefacts(self, run: str) -> judged.Artefacts:
         """Return why values lie above what the hardware has, for `compare`; of invocations that count."""
         with self._reading() as connection:

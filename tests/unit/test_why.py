@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from perfctl import facts
 from perfctl.cli import main_group
 from perfctl.errors import DataError, UnknownName
+from perfctl.facts import Assessment, Case, Expected, Finding, Severity, Validity
 from perfctl.model import Benchmark, Environment, Plan, Reason, Round, Status, Target, Track, new_id
+from perfctl.report.comparison import comparison_report
+from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, why_report
 from perfctl.store import Store, StoredBenchmark, open_store
@@ -287,3 +291,80 @@ def test_a_pair_belongs_to_both_hosts(path: Path) -> None:
         cells = why_report(store, "latest", "events_per_s", host="h1").cells
         assert [str(cell.target) for cell in cells] == ["h1->h2"]
         assert len(why_report(store, "latest", "events_per_s", host="h2").cells) == 2
+
+
+# ---- what was counted as an outlier was measured ---------------------------------------------------------
+
+STEAL = Finding("steal", Severity.FLAGGED, 4, "% of all CPU time", 1, "the hypervisor gave 4 % to others")
+NOISE = Finding("heat", Severity.FLAGGED, 1, "times", 0, "a CPU was slowed down once")
+
+
+def judged(*found: Finding) -> Mapping[str, object]:
+    """What is stored of an invocation that was judged."""
+    verdict = facts.Verdict.FLAGGED if found else facts.Verdict.VALID
+    made = Assessment(Validity(verdict, found, ()), Case(Expected()))
+    return {"validity": verdict.value, "validity_json": made.to_json()}
+
+
+def with_rate(rate: float) -> Mapping[str, object]:
+    return {"stdout": TEXT.replace("4216.72", f"{rate:.2f}").encode()}
+
+
+OUTLIERS = {
+    (1, "container"): {**with_rate(400.0), **judged(STEAL, NOISE)},
+    (2, "container"): {**with_rate(500.0), **judged()},
+    (3, "container"): with_rate(600.0),
+    (4, "container"): judged(NOISE),
+}
+
+
+def test_an_outlier_names_what_was_counted_or_that_nothing_was(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store, blocks=15, changes=OUTLIERS)
+    legs = {block.block: block.leg for block in cell_of(path).blocks if block.leg is not None}
+    assert {number: (leg.flags, leg.counted) for number, leg in legs.items() if leg.flags} == {
+        1: (
+            ("outlier", "flagged"),
+            "the hypervisor gave 4 % to others; a CPU was slowed down once",
+        ),
+        2: (("outlier",), "nothing unusual was counted"),
+        3: (("outlier",), "nothing was counted: it was not judged"),
+        4: (("flagged",), "a CPU was slowed down once"),
+    }
+    printed = perfctl(path, "why", "latest", "events_per_second").stdout
+    for words in (
+        "what was counted then",
+        "the hypervisor gave 4 % to others",
+        "nothing unusual was counted",
+    ):
+        assert words in printed
+    rows = json.loads(perfctl(path, "why", "latest", "events_per_second", "--format", "json").stdout)["rows"]
+    (row,) = [item for item in rows if item["leg"] == "container" and item["block"] == 1]
+    assert row["findings"] == ["the hypervisor gave 4 % to others", "a CPU was slowed down once"]
+
+
+def test_a_cell_without_flags_has_no_table_of_them(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store)
+    assert "what was counted then" not in perfctl(path, "why", "latest", "events_per_second").stdout
+
+
+def test_a_report_has_each_outlier_once_with_what_was_counted(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        run_id = sysbench_run(
+            store, blocks=15, changes=OUTLIERS | {(5, "native"): {**with_rate(50.0), **judged(STEAL)}}
+        )
+        found = outliers(store, run_id, comparison_report(store, run_id).comparisons)
+    by_leg = {(item.environment, item.replicate, item.block): item for item in found}
+    assert len(found) == len(by_leg)
+    # Both replicates of the baseline are said to be 50 there.
+    assert set(by_leg) == {("native", 1, 5), ("native", 2, 5), *(("container", 1, n) for n in (1, 2, 3))}
+    assert by_leg["container", 1, 1].value == 400.0
+    assert by_leg["native", 2, 5].counted == "the hypervisor gave 4 % to others"
+    assert by_leg["container", 1, 2].counted == "nothing unusual was counted"
+
+
+def test_without_outliers_nothing_is_read(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        run_id = sysbench_run(store)
+        assert outliers(store, run_id, comparison_report(store, run_id).comparisons) == ()

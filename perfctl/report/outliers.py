@@ -1,0 +1,70 @@
+"""Values far from the others of their environment, each with what was counted while it was measured.
+
+An outlier is never dropped. What the counters around its invocation say is its likely cause; that they say
+nothing is worth knowing, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from perfctl.model import Comparison, Metric, Target
+from perfctl.store import Evidence, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """One value that is an outlier among those of its environment there; `replicate` 2: the baseline's A2."""
+
+    benchmark: str
+    target: Target
+    metric: Metric
+    environment: str
+    replicate: int
+    block: int
+    value: float
+    invocation_id: str
+    findings: tuple[str, ...]
+    """What the rules of validity found of its invocation, in sentences."""
+    counted: str
+    """The same in words, also where there is none."""
+
+
+def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
+    """Return the outliers of these comparisons, each once, in their order."""
+    wanted: dict[tuple[str, Target, Metric, str, int, int], None] = {}
+    for item in comparisons:
+        for environment, replicate, block in item.outliers:
+            wanted[item.benchmark, item.target, item.metric, environment, replicate, block] = None
+    if not wanted:
+        return ()
+    findings = store.findings(run_id)
+    known = {
+        name: _by_place(store.evidence(run_id, name))
+        for name in dict.fromkeys(metric.name for _, _, metric, *_ in wanted)
+    }
+    found = []
+    for place in wanted:
+        benchmark, target, metric, environment, replicate, block = place
+        seen = known[metric.name].get((benchmark, target, environment, replicate, block))
+        if seen is not None and seen.value is not None:
+            sentences = findings.get(seen.invocation_id, ())
+            words = counted_words(sentences, seen.validity)
+            found.append(Outlier(*place, seen.value, seen.invocation_id, sentences, words))
+    return tuple(found)
+
+
+def counted_words(findings: Sequence[str], validity: str | None) -> str:
+    """Return what was counted around an invocation: its findings, or that there are none."""
+    if findings:
+        return "; ".join(findings)
+    return "nothing was counted: it was not judged" if validity is None else "nothing unusual was counted"
+
+
+def _by_place(evidence: Iterable[Evidence]) -> dict[tuple[str, Target, str, int, int], Evidence]:
+    return {
+        (item.benchmark, item.target, item.environment, item.replicate, item.block): item
+        for item in evidence
+        if item.counts
+    }

@@ -156,27 +156,30 @@ def decide(found: Evidence, q: float | None, tests: int, limit: Limit) -> Judgem
     return Judgement(verdict, why, q, limit.delta, limit.source)
 
 
-def with_blocks(
-    base: Judgement,
-    found: Evidence,
-    deviation: float | None,
-    blocks: int,
-    limit: Limit,
-    *,
-    is_ratio: bool = True,
-) -> Judgement:
-    """Return the judgement on a host's `blocks`; if inconclusive, what they find and how many it takes.
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What the blocks of a host (of two runs: the fewer) can find."""
 
-    `deviation` is the standard deviation of what one block gives.
-    """
+    blocks: int
+    deviation: float | None
+    """The standard deviation of what one block gives."""
+    effect: float | None
+    """The smallest effect that they find with a chance of 80 %, on the scale of the differences."""
+
+
+def with_power(
+    base: Judgement, found: Evidence, power: Power, limit: Limit, *, is_ratio: bool = True
+) -> Judgement:
+    """Return the judgement; an inconclusive one says what the blocks would find, and how many it takes."""
     if base.verdict is not Verdict.INCONCLUSIVE:
         return base
+    blocks, deviation = power.blocks, power.deviation
     if not deviation or (found.obstacle and blocks >= FEWEST_BLOCKS):
         return replace(base, needed=FEWEST_BLOCKS if 0 < blocks < FEWEST_BLOCKS else None)
     estimate = found.estimate or 0.0
     return replace(
         base,
-        mde=limit.share(minimum_detectable_effect(blocks, deviation), logarithm=is_ratio),
+        mde=limit.share(power.effect, logarithm=is_ratio),
         needed=units_needed(deviation, limit.margin, blocks, estimate=estimate, why=base.why),
     )
 
@@ -192,8 +195,9 @@ def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) 
     if result is not None:
         found = Evidence(result.estimate, result.low, result.high, item.p, obstacle)
     deviation = spread(line.differences) if line.differences else None
-    base = decide(found, q, tests, limit)
-    return with_blocks(base, found, deviation, item.blocks, limit, is_ratio=is_ratio)
+    effect = minimum_detectable_effect(item.blocks, deviation) if deviation else None
+    power = Power(item.blocks, deviation, effect)
+    return with_power(decide(found, q, tests, limit), found, power, limit, is_ratio=is_ratio)
 
 
 def doubt(

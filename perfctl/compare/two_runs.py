@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.deciding import Evidence, Thresholds, decide, family, limit_of, with_blocks
+from perfctl.compare.deciding import Evidence, Power, Thresholds, decide, family, limit_of, with_power
 from perfctl.compare.fleets import Claim, Member, claim_of, judged
 from perfctl.compare.pairing import Line, exp
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
-from perfctl.stats import Estimate, PairedResult, spread, two_sample
+from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, spread, two_sample
 
 Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 """(benchmark, metric, target, environment) -> the values of its first replicate, one per block."""
@@ -212,8 +212,14 @@ def _judgement(pair: _Pair, q: float | None, tests: int, thresholds: Thresholds)
     threshold = thresholds.get((item.benchmark, item.metric.name))
     limit = limit_of(item.metric, (item.first, item.second), threshold, is_ratio=True)
     base = decide(pair.evidence, q, tests, limit)
-    deviations = [spread(line.differences) for line in pair.lines if line.differences]
-    known = [deviation for deviation in deviations if deviation]
+    return with_power(base, pair.evidence, _power(pair), limit)
+
+
+def _power(pair: _Pair) -> Power:
+    blocks = min(pair.item.blocks)
+    sizes = [(len(line.differences), spread(line.differences) or 0.0) for line in pair.lines]
+    if pair.shift.estimate is None or not all(deviation for _, deviation in sizes):
+        return Power(blocks, None, None)
     # Two samples of n blocks each: the variance of the shift is that of both together over n.
-    deviation = math.hypot(*known) if len(known) == 2 and pair.shift.estimate is not None else None
-    return with_blocks(base, pair.evidence, deviation, min(item.blocks), limit)
+    deviation = math.hypot(*(deviation for _, deviation in sizes))
+    return Power(blocks, deviation, minimum_detectable_shift(*sizes))

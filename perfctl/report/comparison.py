@@ -10,6 +10,7 @@ from perfctl.errors import UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out
+from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.thresholds import declared_metrics, practical_thresholds
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
@@ -34,6 +35,8 @@ class ComparisonReport:
     health: Health
     """The rolling A/A rate over the database up to this run."""
     left_out: tuple[LeftOut, ...]
+    outliers: tuple[Outlier, ...]
+    """Of the values in the comparisons, with what was counted as each was measured."""
     counts: tuple[Count, ...]
     blocks: int
     """Blocks with at least one value, over all benchmarks and targets."""
@@ -65,12 +68,18 @@ class ComparisonReport:
 
 
 def comparison_report(
-    store: Store, run: str, *, baseline: str | None = None, metrics: Collection[str] = ()
+    store: Store,
+    run: str,
+    *,
+    baseline: str | None = None,
+    metrics: Collection[str] = (),
+    cells: Sequence[HistoryCell] | None = None,
 ) -> ComparisonReport:
     """Return the comparisons of `run` (an id, its beginning or end, 'latest') with its baseline or another.
 
-    Without `metrics` only headline metrics are compared; 'all' among them is every metric. Raises UnknownName
-    for a run, environment or metric that is not there.
+    Without `metrics` only headline metrics are compared; 'all' among them is every metric. `cells` are those
+    of the baselines of all runs, where they have been read already. Raises UnknownName for a run, environment
+    or metric that is not there.
     """
     detail = store.run(run)
     run_id = detail.summary.run_id
@@ -85,7 +94,7 @@ def comparison_report(
         )
     wanted, others = chosen_metrics(seen, metrics)
     omissions = store.omissions(run_id)
-    cells = store.baseline_cells()
+    cells = store.baseline_cells() if cells is None else cells
     found = _analysis(store, detail, chosen, wanted, omissions, history_before(store, detail, wanted, cells))
     return ComparisonReport(
         run=detail.summary,
@@ -102,6 +111,7 @@ def comparison_report(
             benchmarks=[item.name for item in detail.benchmarks],
             hosts=detail.summary.hosts,
         ),
+        outliers=outliers(store, run_id, found.comparisons),
         counts=detail.counts,
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.

@@ -129,13 +129,14 @@ def gate_report(
     """
     if not (math.isfinite(max_regression) and max_regression >= 0):
         raise UsageError("a limit is a share from 0 % up", hint="for example: --max-regression 2%")
-    report = comparison_report(store, run, metrics=metrics)
+    cells = store.baseline_cells()
+    report = comparison_report(store, run, metrics=metrics, cells=cells)
     margin = math.log1p(max_regression)
     if baseline_run is None:
         gated = questions(store, report, metrics=metrics, margin=margin, per_host=per_host)
         earlier = None
     else:
-        earlier = comparison_report(store, baseline_run, metrics=metrics)
+        earlier = comparison_report(store, baseline_run, metrics=metrics, cells=cells)
         if earlier.run.run_id == report.run.run_id:
             raise UsageError(
                 "a run cannot be gated against itself", hint="without --baseline: its own baseline"

@@ -17,6 +17,7 @@ many            benjamini_hochberg, holm
 how large       position, log_margin, practical_threshold       against the practical threshold
 how many        second_stage            Stein's second stage after the pilot
                 minimum_detectable_effect, blocks_needed        of the paired test
+                minimum_detectable_shift                        of the rank-sum test
                 variance_components, best_repetitions           where the spread arises
 over time       change_points           E-divisive and the rule for an alarm
 health          clopper_pearson         of the A/A rate
@@ -48,6 +49,7 @@ from perfctl.stats.precision import (
     blocks_needed,
     minimum_detectable_effect,
     minimum_detectable_effect_over_hosts,
+    minimum_detectable_shift,
     second_stage,
     spread,
 )
@@ -92,6 +94,7 @@ __all__ = [
     "median_interval",
     "minimum_detectable_effect",
     "minimum_detectable_effect_over_hosts",
+    "minimum_detectable_shift",
     "outliers",
     "over_hosts",
     "over_pairs",

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from perfctl.stats.estimate import finite
 from perfctl.stats.hodges_lehmann import interval_rank
 from perfctl.stats.laws import NORMAL, t_quantile
+from perfctl.stats.two_sample import shift_rank
 
 PILOT_BLOCKS = 10
 N_MAX = 30
@@ -136,6 +137,27 @@ def minimum_detectable_effect_over_hosts(
         return None
     scores = t_quantile(1 - alpha / 2, hosts - 1) + t_quantile(power, hosts - 1)
     return scores * s_h / math.sqrt(hosts)
+
+
+def minimum_detectable_shift(
+    first: tuple[int, float], second: tuple[int, float], *, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """Return the shift between two samples that the rank-sum test finds; each is its size and deviation.
+
+    (t_{1-a/2,m+n-2} + t_{power,m+n-2}) sqrt((s_x^2/m + s_y^2/n) pi/3), a the level that the discrete test
+    achieves. None where it never can, e.g. for 3 and 4 values. Simulated, the power at this shift is 0.78 to
+    0.81 for 5 to 30 values in each that scatter alike; 0.66 for 6 and 30 values where the 30 scatter twice
+    as much (see the tests). Raises ValueError for a deviation below 0.
+    """
+    (m, s_x), (n, s_y) = first, second
+    if not all(math.isfinite(s) and s >= 0 for s in (s_x, s_y)):
+        raise ValueError("a deviation must be at least 0")
+    found = shift_rank(m, n, 1 - alpha) if m and n else None
+    if found is None:
+        return None
+    degrees = m + n - 2
+    scores = t_quantile((1 + found[1]) / 2, degrees) + t_quantile(power, degrees)
+    return scores * math.sqrt((s_x**2 / m + s_y**2 / n) / _EFFICIENCY)
 
 
 def _percent(share: float) -> str:

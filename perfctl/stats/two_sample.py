@@ -38,7 +38,7 @@ def two_sample(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
     differences = np.sort((y[None, :] - x[:, None]).reshape(-1))
     middle = median_of_sorted(differences)
     p = rank_sum_p(x, y)
-    found = _interval_rank(len(x), len(y), confidence)
+    found = shift_rank(len(x), len(y), confidence)
     if found is None:
         reason = f"{len(x)} and {len(y)} values have no {confidence:.0%} interval"
         return Estimate(count, middle, None, None, None, p, reason)
@@ -102,7 +102,7 @@ def _stratified_p(pairs: Sequence[tuple[Floats, Floats]]) -> float:
 
 @lru_cache(maxsize=1024)
 def _stratified_rank(sizes: tuple[tuple[int, ...], ...], confidence: float) -> tuple[int, float] | None:
-    """Return k as `_interval_rank` does, from the sum of the hosts' U."""
+    """Return k as `shift_rank` does, from the sum of the hosts' U."""
     law = np.ones(1)
     for small, large in sizes:
         alone = _distribution(tuple(range(1, small + large + 1)), small)
@@ -159,7 +159,7 @@ def _normal_p(ranks: np.ndarray, size: int, chosen: int) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _interval_rank(m: int, n: int, confidence: float) -> tuple[int, float] | None:
+def shift_rank(m: int, n: int, confidence: float) -> tuple[int, float] | None:
     """Return the largest k with P(U <= k - 1) <= (1 - confidence) / 2, and the achieved confidence."""
     side = (1 - confidence) / 2
     if m + n > EXACT_UP_TO_BOTH:

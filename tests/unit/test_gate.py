@@ -20,7 +20,7 @@ from perfctl.report.gate import GateReport, GateState, decided, gate_report, wor
 from perfctl.report.gate_questions import Gated, with_p
 from perfctl.report.junit import junit_xml
 from perfctl.stats import paired_rows
-from perfctl.store import open_store
+from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, add_run, facts
 
@@ -327,3 +327,19 @@ def test_ten_lines_at_the_limit_are_wrongly_decided_in_one_gate_of_twenty(
     # 5 % and three standard errors of 1000 draws.
     assert wrong / 1000 <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
     assert wrong > 10, "a rule that never decides has no error either"
+
+
+def test_the_history_of_the_baselines_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = run_of(path, ratio=1.0), run_of(path, ratio=1.0)
+    reads: list[Store] = []
+    real = Store.baseline_cells
+
+    def counted(store: Store) -> list[HistoryCell]:
+        reads.append(store)
+        return real(store)
+
+    monkeypatch.setattr(Store, "baseline_cells", counted)
+    with open_store(path, read_only=True) as store:
+        gate_report(store, second, max_regression=0.02)
+        gate_report(store, second, max_regression=0.02, baseline_run=first)
+    assert len(reads) == 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perfctl.cli.comparison_table import comparison_table, left_out_table
+from perfctl.cli.outlier_table import outlier_table
 from perfctl.cli.run_comparison_table import run_comparison_table
 from perfctl.errors import UsageError
 from perfctl.output import Format, emit, format_option
@@ -99,6 +100,9 @@ def _one_run(
     emit(comparison_table(report, for_people=for_people, sensitivity=sensitivity), fmt)
     if for_people:
         _emit_left_out({"": report.left_out}, fmt)
+        if report.outliers:
+            click.echo("\noutliers (they are in every figure):\n")
+            emit(outlier_table(report.outliers, report.run.run_id), fmt)
 
 
 def _emit_left_out(parts: Mapping[str, Sequence[LeftOut]], fmt: Format) -> None:

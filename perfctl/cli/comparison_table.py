@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from perfctl.cli.outlier_table import outliers_of
 from perfctl.output import Column, Table, counted
 
 if TYPE_CHECKING:
     from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, SuiteComparison
-    from perfctl.report import ComparisonReport, LeftOut
+    from perfctl.report import ComparisonReport, LeftOut, Outlier
 
 _FIELDS = (
     *("level", "benchmark", "target", "host", "peer", "metric", "unit", "direction", "headline"),
@@ -18,7 +19,7 @@ _FIELDS = (
     *("delta", "delta_source", "mde", "needed"),
     *("difference", "difference_low", "difference_high"),
     *("blocks", "left_out", "reasons", "hosts", "reach", "i2", "lowest", "highest"),
-    *("flagged", "verdict_without_flagged", "artefact", "words", "note", "confounded"),
+    *("flagged", "outliers", "verdict_without_flagged", "artefact", "words", "note", "confounded"),
 )
 """`level` says what a row is about: 'host', 'fleet', 'suite' or 'left_out'; what a level has not is null."""
 
@@ -33,7 +34,7 @@ def comparison_table(report: ComparisonReport, *, for_people: bool, sensitivity:
         if any(row["note"] for row in rows):
             columns.append(Column("note"))
     else:
-        rows = [_host(item) for item in report.comparisons]
+        rows = [_host(item, report.outliers) for item in report.comparisons]
         rows += [_fleet(item) for item in report.fleets]
         rows += [_suite(item) for item in report.suites]
         rows += [left_out_row(item, _FIELDS) for item in report.left_out]
@@ -111,7 +112,7 @@ def metric_fields(item: Comparison | FleetComparison | RunComparison) -> dict[st
     }
 
 
-def _host(item: Comparison) -> dict[str, Any]:
+def _host(item: Comparison, outliers: Sequence[Outlier]) -> dict[str, Any]:
     from perfctl.compare import words
 
     other = item.without_flagged
@@ -127,6 +128,7 @@ def _host(item: Comparison) -> dict[str, Any]:
         hosts=None,
         reasons=dict(item.reasons),
         flagged=list(item.flagged),
+        outliers=outliers_of(item, outliers),
         verdict_without_flagged=other.judgement.verdict if other else None,
         words=words(item),
     )
@@ -274,7 +276,7 @@ def notes(report: ComparisonReport) -> list[str]:
     found = [
         f"run {run.run_id}: suite {run.suite}, {run.status}, hosts {', '.join(run.hosts)},"
         f" {report.blocks} of {counted(report.planned_blocks, 'block')}"
-        f" {'has' if report.planned_blocks == 1 else 'have'} values{going}",
+        f" {'has' if report.planned_blocks == 1 else 'have'} values{_growth(report)}{going}",
         _ended(report),
     ]
     if not report.comparisons:
@@ -292,6 +294,13 @@ def notes(report: ComparisonReport) -> list[str]:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
     found.append(f"database {report.database}")
     return found
+
+
+def _growth(report: ComparisonReport) -> str:
+    first = report.first_planned_blocks
+    if first is None or first >= report.planned_blocks:
+        return ""
+    return f" ({first} were planned at first, second stages added {report.planned_blocks - first})"
 
 
 def _verdicts(report: ComparisonReport) -> list[str]:

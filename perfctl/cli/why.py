@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfctl.output import Column, Format, Table, emit, format_option
+from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -135,7 +135,7 @@ def _cell_tables(report: WhyReport, cell: WhyCell) -> list[Table]:
         Column("leg_id", f"{own}: invocation"),
     ]
     head = f"{report.metric} of {cell.benchmark} on {cell.target}: {own} against {cell.baseline}"
-    notes = [f"{head}, {cell.complete} blocks with both values (change = d_b, as a share)"]
+    notes = [f"{head}, {counted(cell.complete, 'block')} with both values (change = d_b, as a share)"]
     if not cell.complete:
         notes.append("no block has both values: the flags say why")
     tables = [Table("why", columns, [_block_row(cell, block) for block in cell.blocks], notes)]

@@ -11,6 +11,7 @@ The command line turns them into tables.
 
 from perfctl.report.comparison import ComparisonReport, comparison_report
 from perfctl.report.left_out import LeftOut
+from perfctl.report.outliers import Outlier
 from perfctl.report.two_runs import RunReport, run_report
 
-__all__ = ["ComparisonReport", "LeftOut", "RunReport", "comparison_report", "run_report"]
+__all__ = ["ComparisonReport", "LeftOut", "Outlier", "RunReport", "comparison_report", "run_report"]

@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from perfctl.compare import Analysis, Place, Setting, analyse
-from perfctl.errors import UnknownName
+from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
+from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out
 from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.stats import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
 
@@ -41,6 +43,9 @@ class ComparisonReport:
     blocks: int
     """Blocks with at least one value, over all benchmarks and targets."""
     planned_blocks: int
+    """Of the plan as it is now: second stages are in it as soon as they are decided."""
+    first_planned_blocks: int | None
+    """Of the plan that the run began with, where second stages were decided; None where none was."""
     other_metrics: tuple[str, ...]
     """Metrics of the run that were not asked for."""
 
@@ -116,8 +121,21 @@ def comparison_report(
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.
         planned_blocks=detail.summary.planned // (len(environments) + 1),
+        first_planned_blocks=_first_planned_blocks(store, run_id),
         other_metrics=others,
     )
+
+
+def _first_planned_blocks(store: Store, run_id: str) -> int | None:
+    try:
+        plan = plan_from_json(store.plan_json(run_id))
+    except DataError:
+        # Of another version of perfctl: how it came about is not known.
+        return None
+    decided = {item.benchmark for item in plan.decisions}
+    if not decided:
+        return None
+    return sum(block.benchmark not in decided or block.index < PILOT_BLOCKS for block in plan.blocks())
 
 
 def _analysis(

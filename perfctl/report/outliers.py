@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfctl.model import Comparison, Metric, Target
-from perfctl.store import Evidence, Store
+from perfctl.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +33,17 @@ class Outlier:
 
 def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
     """Return the outliers of these comparisons, each once, in their order."""
-    wanted: dict[tuple[str, Target, Metric, str, int, int], None] = {}
-    for item in comparisons:
-        for environment, replicate, block in item.outliers:
-            wanted[item.benchmark, item.target, item.metric, environment, replicate, block] = None
-    if not wanted:
-        return ()
-    findings = store.findings(run_id)
-    known = {
-        name: _by_place(store.evidence(run_id, name))
-        for name in dict.fromkeys(metric.name for _, _, metric, *_ in wanted)
-    }
+    places = dict.fromkeys(
+        (item.benchmark, item.target, item.metric, *leg) for item in comparisons for leg in item.outliers
+    )
     found = []
-    for place in wanted:
+    for place in places:
         benchmark, target, metric, environment, replicate, block = place
-        seen = known[metric.name].get((benchmark, target, environment, replicate, block))
-        if seen is not None and seen.value is not None:
-            sentences = findings.get(seen.invocation_id, ())
-            words = counted_words(sentences, seen.validity)
-            found.append(Outlier(*place, seen.value, seen.invocation_id, sentences, words))
+        for seen in store.findings_at(
+            run_id, benchmark, target, block, (environment, replicate), metric.name
+        ):
+            words = counted_words(seen.findings, seen.validity)
+            found.append(Outlier(*place, seen.value, seen.invocation_id, seen.findings, words))
     return tuple(found)
 
 
@@ -60,11 +52,3 @@ def counted_words(findings: Sequence[str], validity: str | None) -> str:
     if findings:
         return "; ".join(findings)
     return "nothing was counted: it was not judged" if validity is None else "nothing unusual was counted"
-
-
-def _by_place(evidence: Iterable[Evidence]) -> dict[tuple[str, Target, str, int, int], Evidence]:
-    return {
-        (item.benchmark, item.target, item.environment, item.replicate, item.block): item
-        for item in evidence
-        if item.counts
-    }

@@ -100,6 +100,48 @@ def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class FoundAt:
+    """The value of an execution, and what was found of it, in sentences."""
+
+    invocation_id: str
+    validity: str | None
+    value: float
+    findings: tuple[str, ...]
+
+
+def findings_at(
+    connection: sqlite3.Connection,
+    run_id: str,
+    benchmark: str,
+    target: Target,
+    block: int,
+    leg: tuple[str, int],
+    metric: str,
+) -> list[FoundAt]:
+    """Return the one execution of a leg in the attempt at a block that counts; none where it has no value."""
+    rows = connection.execute(
+        "SELECT invocation_id, validity, value, validity_json FROM block JOIN invocation USING (block_id)"
+        " JOIN environment USING (environment_id) JOIN invocation_metric USING (invocation_pk)"
+        " JOIN metric USING (metric_pk)"
+        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block_index = ?"
+        " AND environment.name = ? AND replicate = ? AND metric.name = ?"
+        " AND block.status <> 'running' AND value IS NOT NULL"
+        " ORDER BY block.status = 'complete' DESC, attempt DESC LIMIT 1",
+        (run_id, benchmark, str(target), block, *leg, metric),
+    )
+    return [
+        FoundAt(invocation_id, validity, value, _sentences(validity, text))
+        for invocation_id, validity, value, text in rows
+    ]
+
+
+def _sentences(validity: str | None, text: str | None) -> tuple[str, ...]:
+    if validity is None or text is None:
+        return ()
+    return tuple(item.sentence for item in Assessment.from_json(validity, text).validity.findings)
+
+
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
     """Return the verdict on an execution and why, None where nobody judged."""
     verdict, text = connection.execute(

@@ -22,6 +22,7 @@ from perfctl.model import (
     Observation,
     Plan,
     Sample,
+    Target,
 )
 from perfctl.store import (
     artifact,
@@ -282,6 +283,13 @@ class Store:
         """Return {execution's id: sentences} of what the rules of validity, and the bounds, found."""
         with self._reading() as connection:
             return judged.findings(connection, reading.find_run(connection, run))
+
+    def findings_at(
+        self, run_id: str, benchmark: str, target: Target, block: int, leg: tuple[str, int], metric: str
+    ) -> list[judged.FoundAt]:
+        """Return what was found of (environment, replicate) in a block, and its value of `metric`, if any."""
+        with self._reading() as connection:
+            return judged.findings_at(connection, run_id, benchmark, target, block, leg, metric)
 
     def artefacts(self, run: str) -> judged.Artefacts:
         """Return why values lie above what the hardware has, for `compare`; of invocations that count."""

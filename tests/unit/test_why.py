@@ -364,6 +364,41 @@ def test_a_report_has_each_outlier_once_with_what_was_counted(path: Path) -> Non
     assert by_leg["container", 1, 2].counted == "nothing unusual was counted"
 
 
+def test_compare_lists_outliers_with_what_was_counted(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store, blocks=15, changes=OUTLIERS)
+    printed = perfctl(path, "compare", "latest").stdout
+    head, _, table = printed.partition("outliers (they are in every figure):")
+    assert "gave 4 % to others" not in head
+    for words in ("gave 4 % to others; a CPU was slowed", "nothing unusual was counted", "it was not judged"):
+        assert words in table
+    rows = json.loads(perfctl(path, "compare", "latest", "--format", "json").stdout)["rows"]
+    by_leg = {row["environment"]: row["outliers"] for row in rows if row["level"] == "host"}
+    assert by_leg["native"] == []
+    assert [(item["block"], item["value"]) for item in by_leg["container"]] == [
+        (1, 400.0),
+        (2, 500.0),
+        (3, 600.0),
+    ]
+    assert by_leg["container"][0]["findings"] == [STEAL.sentence, NOISE.sentence]
+    assert by_leg["container"][1]["findings"] == []
+
+
+def test_compare_without_outliers_says_nothing_of_them(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        sysbench_run(store)
+    assert "in every figure" not in perfctl(path, "compare", "latest").stdout
+
+
+def test_many_outliers_are_cut_for_people_and_counted(path: Path) -> None:
+    far = {(index, "container"): with_rate(10.0 + index) for index in range(0, 100, 4)}
+    with open_store(path, create=True) as store:
+        sysbench_run(store, blocks=100, changes=far)
+    table = perfctl(path, "compare", "latest").stdout.partition("outliers (they are")[2]
+    assert table.count("it was not judged") == 20
+    assert "and 5 more (--format json has them)" in table
+
+
 def test_without_outliers_nothing_is_read(path: Path) -> None:
     with open_store(path, create=True) as store:
         run_id = sysbench_run(store)

@@ -46,7 +46,8 @@ class NativeBandwidth:
         found = [
             item
             for item in self._store.native_bests(self._run_id, host, keys)
-            if item.limits in (_NO_LIMITS, environment.limits)
+            if item.metric == load.memory.rate
+            and item.limits in (_NO_LIMITS, environment.limits)
             and self._was_the_same(item.run_id, host, facts)
         ]
         count = sum(item.count for item in found)

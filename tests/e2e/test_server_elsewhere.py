@@ -83,6 +83,24 @@ def test_whole_frames_were_sent_from_every_environment(measured: Project) -> Non
     assert "the largest packet" not in listed.stdout
 
 
+def test_the_servers_host_is_read_around_every_invocation(measured: Project) -> None:
+    rows = measured.rows(
+        "SELECT invocation_id, count(*) AS kept FROM v_invocation JOIN v_artifact USING (invocation_id)"
+        " WHERE status = 'ok' AND name LIKE 'server\\_counters\\_%' ESCAPE '\\' AND size_bytes > 0"
+        " GROUP BY invocation_id"
+    )
+    assert [row["kept"] for row in rows] == [2] * len(rows)
+    assert len(rows) == measured.rows("SELECT ok FROM v_run")[0]["ok"]
+    shown = measured.perfctl("show", "latest", "--invocation", rows[0]["invocation_id"], "--format", "json")
+    (invocation,) = json.loads(shown.stdout)["rows"]
+    unjudged = {item["rule"] for item in invocation["not_judged"]}
+    assert "server" not in unjudged
+    peer = measured.rows("SELECT DISTINCT peer FROM v_invocation")[0]["peer"]
+    said = [item["reason"] for item in invocation["not_judged"]]
+    said += [item["sentence"] for item in invocation["findings"]]
+    assert any(text.startswith(f"at {peer}: ") for text in said)
+
+
 def test_nothing_is_left(measured: Project, provisioned_lab: LabAtHand) -> None:
     (run,) = measured.rows("SELECT run_id FROM v_run")
     for host in provisioned_lab.hosts:

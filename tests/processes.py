@@ -31,3 +31,21 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 30
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
         time.sleep(0.02)
+
+
+def can_read_kernel_log() -> bool:
+    """Return whether this login on this machine may read what the kernel says."""
+    try:
+        os.close(os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def hidden_sleep(seconds: str) -> list[str]:
+    """Return a command that leaves a sleep in a session of its own, without anything that names its job.
+
+    It ends only when the sleep is there: until it has its session it is ended with the command.
+    """
+    hide = f"env -i setsid sh -c 'echo >hidden; exec sleep {seconds}' >/dev/null 2>&1 &"
+    return ["sh", "-c", f"{hide} until [ -s hidden ]; do sleep 0.05; done"]

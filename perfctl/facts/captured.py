@@ -194,14 +194,18 @@ def disks(files: Sections) -> Iterator[tuple[str, tuple[int, int]]]:
             yield words[2], (read * _SECTOR_BYTES, written * _SECTOR_BYTES)
 
 
-def wall_offset_ns(files: Sections) -> tuple[int, int] | None:
-    """Return between which two values the wall clock was ahead of the monotonic clock, in nanoseconds.
+def wall_ahead_ns(files: Sections) -> int | None:
+    """Return how far the kernel keeps the wall clock ahead of the monotonic one, in nanoseconds.
 
-    The section `clock` holds MONOTONIC WALL MONOTONIC: the wall clock was read between the two others.
+    Both are slowed down and sped up alike: this changes only when the wall clock is set.
     """
-    words = " ".join(files.get("clock", [])).split()
-    numbers = [whole_number(word) for word in words]
-    known = [value for value in numbers if value is not None]
-    if len(known) != 3 or len(numbers) != 3 or known[2] < known[0]:
-        return None
-    return known[1] - known[2], known[1] - known[0]
+    return only(files, "clock")
+
+
+def kernel_log(files: Sections) -> tuple[list[str] | None, bool]:
+    """Return the records of /dev/kmsg that came while the command ran, and whether some are missing.
+
+    None where the log could not be read.
+    """
+    cut = files.get("kernel log, cut")
+    return (files.get("kernel log"), False) if cut is None else (cut, True)

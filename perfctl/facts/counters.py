@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from perfctl.facts import captured
 from perfctl.facts.captured import Sections
-from perfctl.facts.kernel_log import new_messages
+from perfctl.facts.kernel_log import messages_of
 
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 """Of the line `cpu` of /proc/stat, in USER_HZ ticks; see proc(5). user and nice already hold guest time."""
@@ -84,7 +84,7 @@ class CounterDelta:
     is_own_network: bool
     """Whether TCP's counters are those of the benchmark's own network namespace."""
     clock_step_s: float | None
-    """How far the wall clock was set, at least; 0.0 when it may not have been."""
+    """How far the wall clock was set."""
     boot_time_step_s: int | None
     """The same in whole seconds, from the time of boot that the kernel derives from the wall clock."""
     cpus_before: int | None
@@ -96,7 +96,9 @@ class CounterDelta:
     carrier_changes: Mapping[str, int] = field(default_factory=dict)
     disks: Mapping[str, DiskDelta] = field(default_factory=dict)
     messages: tuple[str, ...] | None = None
-    """Lines that are new in the kernel's log."""
+    """What the kernel wrote into its log meanwhile."""
+    is_log_cut: bool = False
+    """Whether it wrote more than was kept."""
     backwards: frozenset[str] = frozenset()
     """Fields (for links and disks their names) that are missing because the counter went backwards."""
 
@@ -144,6 +146,7 @@ def parse_counters(before: bytes, after: bytes) -> CounterDelta:
     both = _Readings(before, after)
     tcp_sent, tcp_resent, is_own_network = _tcp(both)
     periods, stopped_us = _quota(both)
+    records, is_log_cut = captured.kernel_log(both.new)
     return CounterDelta(
         **_cpu(both),
         context_switches=both.named("context_switches", "/proc/stat", "ctxt"),
@@ -177,7 +180,8 @@ def parse_counters(before: bytes, after: bytes) -> CounterDelta:
         links=_links(both),
         carrier_changes=_carrier_changes(both),
         disks=_disks(both),
-        messages=new_messages(both.old.get("dmesg"), both.new.get("dmesg")),
+        messages=None if records is None else messages_of(records),
+        is_log_cut=is_log_cut,
         backwards=frozenset(both.backwards),
     )
 
@@ -240,11 +244,8 @@ def _tcp(both: _Readings) -> tuple[int | None, int | None, bool]:
 
 
 def _clock_step_s(both: _Readings) -> float | None:
-    old, new = captured.wall_offset_ns(both.old), captured.wall_offset_ns(both.new)
-    if old is None or new is None:
-        return None
-    # Where the two ranges overlap, the clock may have stood still; else it moved by the gap at least.
-    return max(0, new[0] - old[1], old[0] - new[1]) / 1e9
+    old, new = captured.wall_ahead_ns(both.old), captured.wall_ahead_ns(both.new)
+    return None if old is None or new is None else abs(new - old) / 1e9
 
 
 def _boot_time_step_s(both: _Readings) -> int | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-_STAMP = re.compile(r"^(?:<\d+>)?\[ *(\d+\.\d+)\]")
+_RECORD = re.compile(r"(\d+),\d+,(\d+),[^;]*;(.*)", re.ASCII)
+_PRIORITIES = 8
+"""Of each facility; see sysfs-dev-kmsg in the kernel's documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +63,18 @@ def kind_of(line: str) -> Kind | None:
     return next((kind for kind in KINDS if kind.pattern.search(line)), None)
 
 
-def new_messages(before: Sequence[str] | None, after: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the lines of `after` that `before` does not have, given the last lines of the log each time.
+def messages_of(records: Iterable[str]) -> tuple[str, ...]:
+    """Return what the kernel itself says in records of /dev/kmsg, as dmesg writes it: `[seconds] text`.
 
-    None where it cannot be told: one is missing or empty (an unprivileged login reads nothing), or so much
-    was written in between that they share no line and the lines have no times.
+    A record is `PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT`; lines that begin with a space belong to the one
+    before. Programs may write there, too, but never in the kernel's name (facility 0: priorities below 8).
     """
-    if not before or not after:
-        return None
-    for start, line in enumerate(before):
-        if line == after[0] and before[start:] == after[: len(before) - start]:
-            return tuple(after[len(before) - start :])
-    # `before` may be the end of a log whose whole is `after`.
-    tail = list(before)
-    for end in range(len(after), len(tail) - 1, -1):
-        if after[end - 1] == tail[-1] and list(after[end - len(tail) : end]) == tail:
-            return tuple(after[end:])
-    last = _stamp(before[-1])
-    if last is None:
-        return None
-    return tuple(line for line in after if (_stamp(line) or 0.0) > last)
-
-
-def _stamp(line: str) -> float | None:
-    match = _STAMP.match(line)
-    return float(match[1]) if match else None
+    found = (_RECORD.match(line) for line in records)
+    return tuple(
+        f"[{int(match[2]) / 1e6:12.6f}] {match[3]}"
+        for match in found
+        if match and int(match[1]) < _PRIORITIES
+    )
 
 
 def by_kind(lines: Iterable[str]) -> dict[str, list[str]]:

@@ -167,6 +167,8 @@ stop_server() {
   else
     session_of "$server"
     end_session "$session" 20
+    # It may just have been dying: then its session was not told any longer.
+    end_orphans
   fi
 }
 
@@ -192,7 +194,7 @@ reap() {
 # start RUN LIFETIME_S MARK [ROOT]: `script` holds this text, which is kept in the spool. Prints the spool's
 # path and the jobs in it.
 start() {
-  for tool in setsid mkfifo tail sleep grep; do
+  for tool in setsid mkfifo tail sleep grep sed; do
     command -v "$tool" >/dev/null || { echo "perfctl: $tool is missing" >&2 && return 127; }
   done
   make_spool "$1" "$4" || return 1
@@ -211,6 +213,7 @@ start() {
     stop_server
   else
     end_orphans
+    end_lost_jobs
   fi
   clean_up
   umask 077

@@ -13,7 +13,7 @@ from perfctl.job.protocol import SpoolFull
 from perfctl.shell import Completed, Transport
 from perfctl.shell.session import SESSION_FUNCTIONS
 
-_PARTS = ("spool.sh", "view.sh", "worker.sh", "control.sh")
+_PARTS = ("spool.sh", "view.sh", "kernel_log.sh", "worker.sh", "control.sh")
 _SCRIPT = "\n".join(
     (SESSION_FUNCTIONS, *(Path(__file__).with_name(part).read_text(encoding="ascii") for part in _PARTS))
 )

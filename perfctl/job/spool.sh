@@ -1,5 +1,5 @@
 # The job server: runs one run's commands on this host, whether or not a controller is connected.
-# POSIX sh (dash, busybox ash), /proc, setsid, tail, sleep, mkfifo. docs/jobs.md draws it.
+# POSIX sh (dash, busybox ash), /proc, setsid, tail, sleep, mkfifo, sed. docs/jobs.md draws it.
 #
 #   start RUN LIFETIME_S   make the spool and start the server, or find it with a job running
 #   serve                  the server itself: starts a worker per slot and background commands
@@ -64,11 +64,19 @@ is_booted_by_systemd() {
 
 # is_ours PID VERB: is this process one of this spool's that does VERB? Process ids are used again.
 is_ours() {
+  # What separates the words there is no character that a variable can hold.
+  has_words "$1" "$spool/server.sh$2$spool"
+}
+
+is_logger() {
+  has_words "$1" "/dev/kmsg$spool/no-file"
+}
+
+has_words() {
   [ -n "$1" ] && kill -0 "$1" 2>/dev/null || return 1
   words=
   { IFS= read -r words <"/proc/$1/cmdline"; } 2>/dev/null
-  # What separates the words there is no character that a variable can hold.
-  case $words in *"$spool/server.sh$2$spool"*) return 0 ;; esac
+  case $words in *"$2"*) return 0 ;; esac
   return 1
 }
 
@@ -93,10 +101,11 @@ runner_of() {
 # Every command carries its job in its environment: found even when it has made itself a session of its own.
 more_members() {
   if [ -n "$is_orphaned" ]; then
-    for entry in $(grep -lsaF "$spool/server.sh" /proc/[0-9]*/cmdline); do
+    for entry in $(grep -lszF "$spool/" /proc/[0-9]*/cmdline); do
       entry=${entry#/proc/}
       entry=${entry%/cmdline}
-      [ "$entry" != "$self" ] && is_ours "$entry" serve && alive="$alive $entry"
+      [ "$entry" != "$self" ] || continue
+      if is_ours "$entry" serve || is_logger "$entry"; then alive="$alive $entry"; fi
     done
   fi
   [ -n "$marked" ] || return 0
@@ -116,11 +125,15 @@ end_job() {
   return $ended
 }
 
-# end_orphans: what is left of a server that was killed: its other processes, and jobs that nobody waits for.
+# end_orphans: the processes that are left of a server which was killed.
 end_orphans() {
   is_orphaned=1
   end_session none 20
   is_orphaned=
+}
+
+# end_lost_jobs: those that nobody waits for any longer.
+end_lost_jobs() {
   for file in "$jobs"/*.run; do
     id=${file##*/}
     id=${id%.run}

@@ -3,7 +3,10 @@
 # One awk program reads /proc three times: before the start (kept in ID.seen), half way (ID.half), and after the
 # end, when it puts ID.view together. Whatever goes wrong here, the job itself goes on: there is no view then.
 
-# Variables: step; what (cgroup:TEXT, pidfile:PATH, or nothing: the session `job`); leader (the process of the
+# It also tells the counters how far the wall clock is ahead of the monotonic one, which only changes when the
+# wall clock is set.
+
+# Variables: step; counters (the file that the clock goes to); what (cgroup:TEXT, pidfile:PATH, or nothing: the session `job`); leader (the process of the
 # pidfile); seen, half (files); at_ms; and, for the end, took_ms and used (user and system before and after).
 view='
 function read_stat(file,   line, f, part, found) {
@@ -49,7 +52,20 @@ function read_counter(file,   line, f, found) {
   return found
 }
 
+# The kernel writes it for each processor, among its timers; root may read them. A number too large for awk:
+# it stays text.
+function tell_clock(   line, f, is_wall, ahead) {
+  while (ahead == "" && (getline line < "/proc/timer_list") > 0) {
+    split(line, f, " ")
+    if (f[1] == ".index:") is_wall = f[2] == "1"
+    if (f[1] == ".offset:" && is_wall) ahead = f[2]
+  }
+  close("/proc/timer_list")
+  if (ahead != "") printf "\n==> clock <==\n%s\n", ahead >> counters
+}
+
 function before(   i, found) {
+  tell_clock()
   for (i = 1; i < ARGC; i++) {
     if (!read_stat(ARGV[i])) continue
     print "was", pid "/" tid, born, user, sys
@@ -88,6 +104,7 @@ function table(   i, at, is_known, is_own) {
 }
 
 function after(   line, has_half, f) {
+  tell_clock()
   printf "# Who used processor time on this host while the command ran (%.3f s), since just before it.\n",
     took_ms / 1000
   print "# own: of the environment, which is " (what == "" ? "session " job : what)
@@ -138,8 +155,8 @@ view_before() {
   looker=
   [ "$look_ms" -gt 0 ] && [ -n "$has_awk" ] || return 0
   child=
-  { read_view before >"$job.seen"; } 2>/dev/null || return 0
-  (exec 3<&- 4<&- && look) &
+  { read_view before -v "counters=$job.before" >"$job.seen"; } 2>/dev/null || return 0
+  (exec 3<&- 4<&- 6<&- && look) &
   looker=$!
 }
 
@@ -162,7 +179,7 @@ view_after() {
   kill "$looker" 2>/dev/null
   wait "$looker" 2>/dev/null
   took_ms=$(((ended_at - started) / 1000000))
-  { read_view after -v "took_ms=$took_ms" -v "used=$used_before $used" >"$job.view"; } 2>/dev/null
+  { read_view after -v "counters=$job.after" -v "took_ms=$took_ms" -v "used=$used_before $used" >"$job.view"; } 2>/dev/null
 }
 
 # processor_time: sets `used` to what this worker's commands have used so far, as `times` says it.

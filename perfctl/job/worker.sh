@@ -129,7 +129,7 @@ guard() {
   fi
   # Not `watchdog 3<&- 4<&-`: for a function the shell puts copies by, and a copy of the answers' pipe in
   # another process would hide from who reads it that this one is dead.
-  (exec 3<&- 4<&- && watchdog "$mine") &
+  (exec 3<&- 4<&- 6<&- && watchdog "$mine") &
   dog=$!
 }
 
@@ -139,12 +139,13 @@ run_job() {
   job=$jobs/$1
   [ -s "$job.run" ] && return 1
   # From here on it is ours: should we be killed, it is lost, and never run a second time.
-  { printf 'none %s\n' "$me" >"$job.run"; } 2>/dev/null
+  { printf 'none %s\n' "$me" >"$job.run" && printf '' >"$job.before"; } 2>/dev/null
   why=exited
   . "$job.cmd"
+  log_before
   view_before
   # shellcheck disable=SC2086 # a list of files
-  if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >"$job.before"; } 2>/dev/null &&
+  if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >>"$job.before"; } 2>/dev/null &&
     ! has_room; then
     result="0 0 0 unstarted"
     rm -f "$job.before"
@@ -155,7 +156,7 @@ run_job() {
   [ -n "$looker" ] && processor_time && used_before=$used
   clock
   started=$now
-  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- &
+  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- 6<&- &
   child=$!
   printf '%s %s\n' "$child" "$me" >"$job.run"
   guard "$id" $((started + timeout_ms * 1000000))
@@ -176,6 +177,8 @@ run_job() {
   fi
   kill -0 "-$child" 2>/dev/null && end_job "$id"
   view_after
+  # Last, for it comes a tick of the kernel's clock after what it tells of.
+  { log_after >>"$job.after"; } 2>/dev/null || has_room || why=full
   result="$code $started $ended_at $why"
   printf '%s\n' "$result" >"$job.end" || result="$code $started $ended_at full"
 }
@@ -185,6 +188,8 @@ worker() {
   mine=$1
   dog=
   read -r me _ </proc/self/stat
+  has_log=
+  start_log && has_log=1
   exec 3<>"$spool/req.$mine" 4<>"$spool/rep.$mine"
   echo "$me" >"$spool/worker.$mine"
   # Where no group counts the jobs' time, this process does, which waits for them.

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
-from perfctl.facts import parse_counters
+from perfctl.facts import Expected, Validity, captured, judge_validity, parse_counters
 from perfctl.job import JobLost, JobShell, JobTimeout, Look, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
@@ -26,7 +26,7 @@ from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
-from tests.processes import unique_seconds, wait_until, with_argument
+from tests.processes import can_read_kernel_log, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
 
@@ -77,6 +77,7 @@ def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
     made.stop()
     reap(transport, "run-1", spool_root=root)
     wait_until(lambda: not with_argument(made.spool), "our processes on the host to end")
+    assert loggers(made) == []
 
 
 def spool_files(jobs: JobShell) -> list[str]:
@@ -139,6 +140,130 @@ def test_the_jobs_own_processor_time_is_among_the_counters(jobs: JobShell) -> No
     assert delta.own_cpu_us is not None and delta.own_cpu_us >= burnt_us - 40_000 > 0
 
 
+def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters_of_a_look(jobs: JobShell) -> None:
+    if os.geteuid():
+        pytest.fail("this test needs root: nobody else may read the kernel's list of timers")
+    done = jobs.run_job("inv-1", ["true"], 30, look=Look("", 60))
+    jobs.acknowledge("inv-1")
+    before, after = (captured.sections(text) for text in (done.counters_before, done.counters_after))
+    ahead_ns = captured.wall_ahead_ns(before)
+    assert ahead_ns is not None and ahead_ns == captured.wall_ahead_ns(after)
+    assert abs(ahead_ns / 1e9 - (time.time() - time.monotonic())) < 1
+    assert parse_counters(done.counters_before, done.counters_after).clock_step_s == 0
+    whole = jobs.run(["true"], timeout_s=30)
+    assert parse_counters(whole.counters_before, whole.counters_after).clock_step_s is None
+
+
+# ---- the kernel's log --------------------------------------------------------------------------------------
+
+
+def log_of(done: Completed) -> list[str]:
+    """Return the records of the kernel's log that came with a job, all of them."""
+    records, is_cut = captured.kernel_log(captured.sections(done.counters_after))
+    assert records is not None and not is_cut
+    return records
+
+
+def judged(done: Completed) -> Validity:
+    """Return the verdict on a job."""
+    return judge_validity(
+        done.counters_before,
+        done.counters_after,
+        started_ns=done.started_ns,
+        ended_ns=done.ended_ns,
+        expected=Expected(),
+    )
+
+
+def loggers(jobs: JobShell) -> list[int]:
+    """Return the processes that read the kernel's log for a job server."""
+    return with_argument(f"{jobs.spool}/no-file")
+
+
+@pytest.fixture
+def kernel_log() -> None:
+    """Say what these tests need."""
+    assert can_read_kernel_log() and not os.geteuid(), "this test needs root on a machine that shows its log"
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_what_comes_into_the_kernels_log_is_kept_with_the_job_that_ran_then(jobs: JobShell) -> None:
+    word = f"perfctl test {unique_seconds()}"
+    write = ["sh", "-c", 'echo "<4>WARNING: $1" >/dev/kmsg; sleep 0.1', "sh", word]
+    assert any(word in record for record in log_of(jobs.run(write, timeout_s=30)))
+    after = jobs.run(["true"], timeout_s=30)
+    assert not any(word in record for record in log_of(after))
+    assert "kernel_messages" not in {item.rule for item in judged(after).unjudged}
+    with Path("/dev/kmsg").open("w") as log:
+        log.write(f"<4>between {word}")
+    time.sleep(0.1)
+    assert not any(word in record for record in log_of(jobs.run(["true"], timeout_s=30)))
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_a_program_that_crashes_flags_the_invocation(jobs: JobShell) -> None:
+    # The one thing of weight that the kernel can be brought to say without harm; a program's own words in
+    # its log do not count.
+    assert Path("/proc/sys/debug/exception-trace").read_text().strip() == "1"
+    crash = "import ctypes, os; print(os.getpid(), flush=True); ctypes.string_at(0)"
+    done = jobs.run(["sh", "-c", '"$0" -c "$1"; sleep 0.1', sys.executable, crash], timeout_s=30)
+    (finding,) = (item for item in judged(done).findings if item.rule == "kernel_messages")
+    assert f"[{done.text.strip()}]: segfault at 0" in finding.sentence
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_a_reader_of_the_log_that_ended_is_told_and_replaced(jobs: JobShell) -> None:
+    kill = ["sh", "-c", 'kill -9 "$(cat ../logger.0)"']
+    done = jobs.run(kill, timeout_s=30)
+    assert b"==> kernel log, cut <==" in done.counters_after
+    assert "kernel_messages" in {item.rule for item in judged(done).unjudged}
+    assert b"==> kernel log <==" in jobs.run(["true"], timeout_s=30).counters_after
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_a_reader_of_the_log_does_not_outlive_who_it_reads_for(
+    jobs: JobShell, transport: Transport, root: str
+) -> None:
+    (first,) = loggers(jobs)
+    os.kill(int((Path(jobs.spool) / "worker.0").read_text()), signal.SIGKILL)
+    with pytest.raises(HostError):
+        jobs.run(["true"], timeout_s=30)
+    assert b"==> kernel log <==" in jobs.run(["true"], timeout_s=30).counters_after
+    (second,) = loggers(jobs)
+    assert second != first
+    for pid in servers(jobs):
+        os.kill(pid, signal.SIGKILL)
+    reap(transport, "run-1", discard=True, spool_root=root)
+    assert loggers(jobs) == []
+
+
+class WithoutKernelLog(LocalShell):
+    """This machine as a container: what is in the place of the kernel's log says nothing."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        return super().run([*self._hide(), *argv], timeout_s=timeout_s, stdin=stdin)
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        return super().stream([*self._hide(), *argv])
+
+    @staticmethod
+    def _hide() -> list[str]:
+        return ["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /dev/kmsg && exec "$@"', "sh"]
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_where_the_kernels_log_cannot_be_read_its_rule_is_not_judged(root: str) -> None:
+    jobs = JobShell.start(WithoutKernelLog("box"), "run-1", lifetime_s=600, spool_root=root)
+    try:
+        done = jobs.run(["true"], timeout_s=30)
+        assert b"kernel log" not in done.counters_after
+        (reason,) = (item.reason for item in judged(done).unjudged if item.rule == "kernel_messages")
+        assert reason == "the kernel's log could not be read there"
+        assert loggers(jobs) == []
+    finally:
+        jobs.stop()
+
+
 def test_jobs_share_a_work_folder_that_goes_with_the_run(jobs: JobShell) -> None:
     jobs.run(["sh", "-c", "echo data > test_file"], timeout_s=30)
     assert jobs.run(["cat", "test_file"], timeout_s=30).text == "data\n"
@@ -160,7 +285,8 @@ def test_a_job_leads_a_session_of_its_own_and_reads_nothing(jobs: JobShell) -> N
 
 def test_a_job_inherits_nothing_of_the_server(jobs: JobShell) -> None:
     names = jobs.run(
-        ["sh", "-c", "ls -l /proc/self/fd | wc -l; readlink /proc/$$/fd/3 /proc/$$/fd/4"], timeout_s=30
+        ["sh", "-c", "ls -l /proc/self/fd | wc -l; readlink /proc/$$/fd/3 /proc/$$/fd/4 /proc/$$/fd/6"],
+        timeout_s=30,
     )
     assert "spool" not in names.text
 

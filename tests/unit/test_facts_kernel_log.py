@@ -7,33 +7,33 @@ from pathlib import Path
 import pytest
 
 from perfctl.facts.captured import sections
-from perfctl.facts.kernel_log import KINDS, by_kind, kind_of, new_messages
+from perfctl.facts.kernel_log import KINDS, by_kind, kind_of, messages_of
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
 
-OLD = ["[    1.0] a", "[    2.0] b", "[    3.0] c"]
-
 
 @pytest.mark.parametrize(
-    ("before", "after", "new"),
+    ("records", "messages"),
     [
-        (OLD, OLD, ()),
-        (OLD, [*OLD, "[ 4.0] d"], ("[ 4.0] d",)),
-        (OLD, [*OLD[1:], "[ 4.0] d"], ("[ 4.0] d",)),
-        (OLD, ["[    0.5] z", *OLD, "[ 4.0] d"], ("[ 4.0] d",)),
-        # The log has been written over in between: times tell what is new.
-        (OLD, ["[    9.0] x", "[   10.0] y"], ("[    9.0] x", "[   10.0] y")),
-        # Without times, equal lines are not taken for old ones.
-        (["x", "x"], ["x", "x", "x"], ("x",)),
-        (["a", "b"], ["c", "d"], None),
-        (None, OLD, None),
-        (OLD, None, None),
-        ([], OLD, None),
-        (OLD, [], None),
+        ([], ()),
+        (
+            ["6,25094,25120584908,-;br1: entered disabled state"],
+            ("[25120.584908] br1: entered disabled state",),
+        ),
+        # With what belongs to it: the device, and how records of one line hang together.
+        (
+            ["3,1,5,c,caller=T1;I/O; error", " SUBSYSTEM=block", " DEVICE=b8:0"],
+            ("[    0.000005] I/O; error",),
+        ),
+        # A program, not the kernel: facility 1, priority 4; facility 3.
+        (["12,2,6,-;WARNING: says a program", "30,3,7,-;systemd[1]: Started"], ()),
+        # Cut off, or no record at all.
+        (["4,7,8", "4,7,8,-", "WARNING: x", "", " ", "-4,7,8,-;x", "4,7,x,-;y"], ()),
+        (["4,7,8,-;"], ("[    0.000008] ",)),
     ],
 )
-def test_what_is_new(before, after, new):
-    assert new_messages(before, after) == new
+def test_what_the_kernel_itself_said(records, messages):
+    assert messages_of(records) == messages
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,12 @@ def test_lines_are_grouped_in_the_order_of_kinds():
 
 
 def test_a_real_log_of_containers_that_come_and_go_holds_nothing_that_matters():
-    for case in ("counters-host", "counters-lab-host"):
-        lines = sections((DATA / case / "after").read_bytes())["dmesg"]
-        assert len(lines) > 20
-        assert by_kind(lines) == {}
+    lines = messages_of(sections((DATA / "counters-containers" / "after").read_bytes())["kernel log"])
+    assert len(lines) > 20
+    assert by_kind(lines) == {}
+
+
+def test_a_real_program_that_crashed():
+    lines = messages_of(sections((DATA / "counters-crash" / "after").read_bytes())["kernel log"])
+    (crashed,) = by_kind(lines)["crash"]
+    assert "segfault at 0" in crashed

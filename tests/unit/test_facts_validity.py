@@ -44,11 +44,8 @@ class Reading:
         self.received = [10**9, 10**6, 0, 0]
         """Bytes, packets, errors, drops of eth1."""
         self.carrier = 3
-        self.clock = [10**13, WALL_NS, 10**13]
-        self.log = [
-            "[    1.000000] Linux version 6.1",
-            "[   99.000000] br0: port 1(eth1) entered forwarding state",
-        ]
+        self.wall_ahead_ns = WALL_NS
+        self.log = ["6,70,99000000,-;br0: port 1(eth1) entered forwarding state"]
         self.without: set[str] = set()
         self.extra: dict[str, str] = {}
 
@@ -72,8 +69,8 @@ class Reading:
             "/proc/net/snmp": f"{SNMP_HEAD}\nTcp: 1 {self.tcp[0]} {self.tcp[1]}",
             "/proc/net/dev": f"Inter-| x | y\n face |z\n  eth1: {received} 0 0 0 0 0 0 0 0 0 0 0 0",
             "/sys/class/net/eth1/carrier_changes": str(self.carrier),
-            "clock": "{} {} {}".format(*self.clock),
-            "dmesg": "\n".join(self.log),
+            "clock": str(self.wall_ahead_ns),
+            "kernel log": "\n".join(self.log),
             **self.extra,
         }
         kept = {path: text for path, text in files.items() if path not in self.without}
@@ -86,7 +83,6 @@ def later() -> Reading:
     reading.ticks["user"] += TICKS // 4
     reading.ticks["idle"] += TICKS - TICKS // 4
     reading.group["usage_usec"] += TICKS // 4 * 10_000
-    reading.clock = [at + DURATION_S * 10**9 for at in reading.clock]
     reading.tcp[0] += 100_000
     reading.received[1] += 1_000_000
     return reading
@@ -135,12 +131,12 @@ def counted(change: Callable[[int, Reading], None]) -> Callable[[float, Reading]
 
 
 def set_clock(share: float, after: Reading) -> None:
-    after.clock[1] += round(share / 100 * DURATION_S * 1e9)
+    after.wall_ahead_ns += round(share / 100 * DURATION_S * 1e9)
 
 
 def logged(line: str) -> Callable[[float, Reading], None]:
     def change(count: float, after: Reading) -> None:
-        after.log += [f"[  {100 + n}.000000] {line}" for n in range(round(count))]
+        after.log += [f"4,{100 + n},{100 + n}000000,-;{line}" for n in range(round(count))]
 
     return change
 
@@ -437,7 +433,7 @@ SOURCES = {
     "kernel_warnings": "/sys/kernel/warn_count",
     "kernel_oopses": "/sys/kernel/oops_count",
     "hung_tasks": "/proc/sys/kernel/hung_task_detect_count",
-    "kernel_messages": "dmesg",
+    "kernel_messages": "kernel log",
     "retransmits": "/proc/net/snmp",
     "nic_drops": "/proc/net/dev",
     "nic_errors": "/proc/net/dev",
@@ -450,7 +446,8 @@ SOURCES = {
 def test_a_file_that_was_not_read_is_a_rule_that_is_not_judged(rule, end):
     before, after = Reading(), later()
     for name, reading in (("before", before), ("after", after)):
-        if end in (name, "both"):
+        # Of the log only what came in between is kept, so only the second reading has it.
+        if end in (name, "both") or SOURCES[rule] == "kernel log":
             reading.without.add(SOURCES[rule])
     validity = judge(after, before=before)
     assert validity.findings == ()
@@ -474,7 +471,7 @@ def test_a_counter_that_went_backwards_is_not_judged_and_never_negative(rule):
 
 def test_a_restarted_host_is_not_judged():
     before = Reading()
-    before.clock[1] -= 10**9 * 3600
+    before.wall_ahead_ns -= 10**9 * 3600
     validity = judge_validity(before.bytes(), b"", started_ns=5, ended_ns=4, expected=NETWORK)
     assert [finding.rule for finding in validity.findings] == ["no_counters"]
 
@@ -507,7 +504,6 @@ def test_damaged_numbers_are_missing_numbers():
 def test_too_short_for_shares_of_cpu_time():
     after = Reading()
     after.ticks["user"] += 99
-    after.clock = [at + 10**9 // 2 for at in after.clock]
     validity = judge(after)
     assert validity.findings == ()
     assert {item.rule for item in validity.unjudged} >= {"steal", "others_cpu"}
@@ -530,15 +526,51 @@ def test_an_interface_without_a_packet_lost_none():
     assert [item.rule for item in judge(after).unjudged] == ["nic_drops"]
 
 
-def test_the_clock_is_only_set_when_it_must_have_been():
-    # It took 3 s to read the wall clock: within them any offset may be.
-    before, after = Reading(), later()
-    after.clock[2] += 3 * 10**9
-    after.clock[1] += 2 * 10**9
-    assert judge(after, before=before).findings == ()
-    after.clock[1] += 2 * 10**9
-    (finding,) = judge(after, before=before).findings
-    assert finding.seen == pytest.approx(10)
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_wall_clock_that_is_set_back_was_set_too(direction):
+    after = later()
+    after.wall_ahead_ns += direction * DURATION_S * 5_000_000
+    (finding,) = judge(after).findings
+    assert (finding.rule, finding.severity) == ("clock_step", Severity.FLAGGED)
+    assert finding.seen == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-5", "1 2", "1\n2", "1.5"])
+def test_a_clock_that_makes_no_sense_is_a_clock_that_was_not_read(text):
+    after = later()
+    after.extra["clock"] = text
+    validity = judge(after)
+    assert "clock_step" in {item.rule for item in validity.unjudged}
+    assert validity.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("log", "rules"),
+    [
+        ([], []),
+        (["12,101,100,-;WARNING: says a program"], []),
+        (["4,101,100,-;WARNING: CPU: 1 PID: 2 at mm/slub.c:1"], ["kernel_messages"]),
+        ([" WARNING: of the line before", "WARNING: no record", "x,y,z;WARNING: "], []),
+    ],
+)
+def test_only_what_the_kernel_itself_says_in_its_log_counts(log, rules):
+    after = later()
+    after.log = log
+    validity = judge(after)
+    assert [finding.rule for finding in validity.findings] == rules
+    assert validity.unjudged == ()
+
+
+def test_a_log_of_which_only_a_part_was_kept_is_judged_only_by_what_is_there():
+    after = later()
+    after.without.add("kernel log")
+    after.extra["kernel log, cut"] = "6,70,99000000,-;br0: port 1(eth1) entered forwarding state"
+    (reason,) = (item.reason for item in judge(after).unjudged)
+    assert reason == "the kernel wrote more into its log than was kept"
+    after.extra["kernel log, cut"] += "\n2,71,99000001,-;EXT4-fs error (device sda1): ext4_find_entry"
+    validity = judge(after)
+    assert validity.unjudged == ()
+    assert rules_of(validity) == {"kernel_messages": Severity.INVALID}
 
 
 @pytest.mark.parametrize(("boot_time", "verdict"), [("1795000000", "valid"), ("1795000002", "invalid")])

@@ -15,8 +15,9 @@ from perfctl.model import Benchmark, Environment, Fingerprint
 from perfctl.store import NamedBenchmark, Store
 from perfctl.workloads import WORKLOADS, Load, MemoryTraffic, workload
 
-FEWEST_VALUES = 5
-"""Native values from which a bound is made: the first few may all be slow ones."""
+FEWEST_NEAR = 5
+"""Native values as fast as the fastest, within the bound's tolerance: they show that it is a ceiling. On a host
+that is disturbed, the fastest of a few is only the least disturbed."""
 _NO_LIMITS = (None, None, None, None)
 
 
@@ -34,8 +35,9 @@ class NativeBandwidth:
     ) -> Bound | None:
         """Return what the memory of the host allows this benchmark at most.
 
-        None where that is not known: too few native values, facts that were not read, blocks that a cache
-        may hold. None also for native environments, which set the bound, and for other benchmarks.
+        None where that is not known: too few native values as fast as the fastest, facts that were not read,
+        blocks that a cache may hold. None also for native environments, which set the bound, and for other
+        benchmarks.
         """
         load = workload(benchmark.workload).load(benchmark.parameters)
         if load.memory is None or environment.kind == "native" or facts is None:
@@ -45,17 +47,18 @@ class NativeBandwidth:
         keys = self._of_the_same_way(load.memory, load.threads or 1, beyond_caches_bytes(facts))
         found = [
             item
-            for item in self._store.native_bests(self._run_id, host, keys)
+            for item in self._store.native_values(self._run_id, host, keys)
             if item.metric == load.memory.rate
             and item.limits in (_NO_LIMITS, environment.limits)
             and self._was_the_same(item.run_id, host, facts)
         ]
-        count = sum(item.count for item in found)
-        if count < FEWEST_VALUES:
+        if not found:
             return None
         best = max(found, key=lambda item: item.value)
-        source = f"the fastest of {count} native measurements of this host's memory"
-        return memory_bandwidth(best.value, best.unit, source)
+        source = f"the fastest of {len(found)} native measurements of this host's memory"
+        bound = memory_bandwidth(best.value, best.unit, source)
+        near = sum(item.value * (1 + bound.tolerance) >= best.value for item in found)
+        return bound if near >= FEWEST_NEAR else None
 
     def _of_the_same_way(self, own: MemoryTraffic, threads: int, least_bytes: int) -> list[str]:
         """Return the keys of the benchmarks of all runs whose rates bound this one's."""

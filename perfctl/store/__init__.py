@@ -23,7 +23,7 @@ docs/database.md describes the tables, the views and the rules.
 from __future__ import annotations
 
 from perfctl.store.evidence import Evidence
-from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeBest, Snapshot
+from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission
 from perfctl.store.query import NamedQuery, named_queries, named_query, query
@@ -58,7 +58,7 @@ __all__ = [
     "InvocationState",
     "NamedBenchmark",
     "NamedQuery",
-    "NativeBest",
+    "NativeValue",
     "Omission",
     "Reparsed",
     "Rows",

@@ -68,19 +68,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeBest:
-    """The highest of the values that a benchmark had on a host, natively, within one run, and their count.
-
-    `limits` are those of the environment (`Environment.limits`).
-    """
+class NativeValue:
+    """A value that a benchmark had on a host natively; `limits` are its environment's."""
 
     run_id: str
-    benchmark_key: str
     limits: Limits
     metric: str
     unit: str
     value: float
-    count: int
 
 
 _CELLS = """
@@ -108,12 +103,12 @@ _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
     )"""
 
 
-_NATIVE_BESTS = """
+_NATIVE_VALUES = """
 SELECT
-    block.run_id, benchmark_id,
+    block.run_id,
     json_extract(fields_json, '$.cpuset_cpus'), json_extract(fields_json, '$.cpuset_mems'),
     json_extract(fields_json, '$.cpu_quota'), json_extract(fields_json, '$.memory_mib'),
-    metric.name, unit, max(value), count(value)
+    metric.name, unit, value
 FROM run_host
 JOIN block ON block.host_id = run_host.host_id
 JOIN invocation USING (block_id)
@@ -123,8 +118,7 @@ JOIN metric USING (metric_pk)
 WHERE run_host.run_id = ? AND run_host.name = ? AND benchmark_id IN ({keys}) AND peer_id IS NULL
     AND kind = 'native' AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
     AND value IS NOT NULL
-GROUP BY block.run_id, benchmark_id, environment_id, metric_pk
-ORDER BY min(invocation.started_at)
+ORDER BY invocation.started_at
 """
 
 
@@ -168,17 +162,17 @@ def _cells(connection: sqlite3.Connection, sql: str, arguments: tuple[str, ...])
     )
 
 
-def native_bests(
+def native_values(
     connection: sqlite3.Connection, run_id: str, host: str, keys: Sequence[str]
-) -> list[NativeBest]:
-    """Return the best headline values of these benchmarks on a run's host in all runs, this one included.
+) -> list[NativeValue]:
+    """Return the headline values of these benchmarks on a run's host in all runs, this one included.
 
-    Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest run first.
+    Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest first.
     """
-    rows = connection.execute(_NATIVE_BESTS.format(keys=", ".join("?" * len(keys))), (run_id, host, *keys))
+    rows = connection.execute(_NATIVE_VALUES.format(keys=", ".join("?" * len(keys))), (run_id, host, *keys))
     return [
-        NativeBest(run, key, (cpus, nodes, quota, memory), *of_values)
-        for run, key, cpus, nodes, quota, memory, *of_values in rows
+        NativeValue(run, (cpus, nodes, quota, memory), metric, unit, value)
+        for run, cpus, nodes, quota, memory, metric, unit, value in rows
     ]
 
 

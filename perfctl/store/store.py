@@ -38,7 +38,7 @@ from perfctl.store import (
 )
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
-from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeBest, Snapshot
+from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
@@ -365,10 +365,10 @@ class Store:
         with self._reading() as connection:
             return history.baseline_cells(connection)
 
-    def native_bests(self, run_id: str, host: str, keys: Sequence[str]) -> list[NativeBest]:
-        """Return the best native values of benchmarks (`Benchmark.key`) on a run's host in every run."""
+    def native_values(self, run_id: str, host: str, keys: Sequence[str]) -> list[NativeValue]:
+        """Return the native values of benchmarks (`Benchmark.key`) on a run's host in every run."""
         with self._reading() as connection:
-            return history.native_bests(connection, run_id, host, keys)
+            return history.native_values(connection, run_id, host, keys)
 
     def snapshots(self) -> list[Snapshot]:
         """Return which fingerprint each host and environment had in each run."""

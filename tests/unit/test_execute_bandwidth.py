@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import HostUnreachable
-from perfctl.execute.bandwidth import FEWEST_VALUES, NativeBandwidth
+from perfctl.execute.bandwidth import FEWEST_NEAR, NativeBandwidth
 from perfctl.execute.block import Conduct, invocation_id, record
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.measure import read_outcome
@@ -108,7 +108,7 @@ class Run:
         return bandwidth.bound("h1", self.known, self.benchmarks[of], environment)
 
 
-NATIVE_RATES = (9_500.0, 9_000.0, 10_000.0, 9_800.0, 9_900.0)
+NATIVE_RATES = (9_600.0, 9_550.0, 10_000.0, 9_800.0, 9_900.0)
 
 
 def test_what_is_faster_than_the_hosts_own_memory_is_likely_an_artefact(store: Store) -> None:
@@ -151,13 +151,23 @@ def test_native_sets_the_bound_and_is_never_held_against_it(store: Store) -> Non
 def test_without_enough_native_values_nothing_is_judged(store: Store) -> None:
     run = Run(store)
     assert run.bound() is None
-    run.measure(NATIVE, *NATIVE_RATES[: FEWEST_VALUES - 1])
+    run.measure(NATIVE, *NATIVE_RATES[: FEWEST_NEAR - 1])
     assert run.bound() is None
     (fast,) = run.measure(CONTAINER, 99_000.0)
     judged = store.assessment(fast)
     assert judged is not None and judged.case.claims == ()
     run.measure(NATIVE, NATIVE_RATES[-1])
     assert run.bound() is not None
+
+
+def test_the_fastest_of_values_far_apart_is_no_ceiling(store: Store) -> None:
+    run = Run(store)
+    run.measure(NATIVE, 8_120.0, 7_520.0, 4_340.0, 4_790.0, 8_150.0, 5_580.0)
+    assert run.bound() is None
+    run.measure(NATIVE, *NATIVE_RATES, 2_000.0)
+    bound = run.bound()
+    assert bound is not None and bound.value == 10_000.0
+    assert bound.source == "the fastest of 12 native measurements of this host's memory"
 
 
 def test_invalid_native_values_bound_nothing(store: Store) -> None:

@@ -16,8 +16,8 @@ from perfctl.store import NamedBenchmark, Store
 from perfctl.workloads import WORKLOADS, Load, MemoryTraffic, workload
 
 FEWEST_NEAR = 5
-"""Native values as fast as the fastest, within the bound's tolerance: they show that it is a ceiling. On a host
-that is disturbed, the fastest of a few is only the least disturbed."""
+"""Native values as fast as the fastest, within the bound's tolerance: they show that it is a ceiling. On a
+disturbed host the fastest of a few is only the least disturbed."""
 _NO_LIMITS = (None, None, None, None)
 
 

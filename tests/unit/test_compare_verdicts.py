@@ -142,10 +142,9 @@ def test_q_is_over_all_comparisons_of_all_levels_but_the_a_a_tests() -> None:
     report = analyse(seen, Setting("native"))
     found = report.comparisons
     compared = [item for item in found if not item.is_aa]
-    told = [*compared, *report.suites]
-    assert [item.judgement.q for item in told if item.judgement] == benjamini_hochberg(
-        [item.p for item in told]
-    )
+    told = [(item.p, item.judgement) for item in compared]
+    told += [(item.p, item.judgement) for item in report.suites]
+    assert [judgement.q for _, judgement in told if judgement] == benjamini_hochberg([p for p, _ in told])
     assert (len(compared), len(report.suites)) == (6, 1)
     assert all(item.judgement is None and item.p is not None for item in found if item.is_aa)
 

@@ -16,7 +16,7 @@ send() {
 await() {
   runner_of "$1"
   if is_ours "$word" serve && [ ! -s "$jobs/$1.end" ]; then
-    [ -s "$jobs/$1.run" ] || printf '%s\n' "$1" >&5
+    [ -e "$jobs/$1.before" ] || printf '%s\n' "$1" >&5
     # Only the worker holds the other end: should it be killed, the answers end.
     while read -r id result <&4; do
       [ "$id" = "$1" ] && return

@@ -15,6 +15,7 @@ start_log() {
   # The second file is not there: it says whose process this is.
   cat /dev/kmsg "$spool/no-file" >&6 2>/dev/null 3<&- 4<&- 6<&- &
   logger=$!
+  drained=0
   echo "$logger" >"$spool/logger.$mine"
   left=500
   while log_position && [ "$left" -gt 0 ]; do
@@ -41,19 +42,31 @@ end_log() {
   logger= drained=
 }
 
-# log_position: sets `position` to how much was read of the log, once all of it was; fails when nobody reads it.
+# log_position: sets `position` to how much was read of the log, once that is all (`is_all`) or may fill the
+# FIFO; fails when nobody reads it.
 log_position() {
   position=
+  is_all=
   patience=100
-  while stat_fields "/proc/$logger/stat" && [ "$patience" -gt 0 ]; do
-    case $fields in
-      "S $me "*)
+  while [ "$patience" -gt 0 ]; do
+    place=
+    # Where the kernel has it sleep; a file without an end of line.
+    { read -r place <"/proc/$logger/wchan"; } 2>/dev/null
+    case $place in
+      devkmsg_read*)
+        is_all=1
         { read -r _ position <"/proc/$logger/io"; } 2>/dev/null
         return
         ;;
-      "R $me "* | "D $me "*) ;;
+    esac
+    stat_fields "/proc/$logger/stat" || return 1
+    case $fields in
+      [RDS]" $me "*) ;;
       *) return 1 ;;
     esac
+    # Where what it reads does not fit into what is left of a page, the FIFO is full before 64 KiB.
+    { read -r _ position <"/proc/$logger/io"; } 2>/dev/null
+    [ -z "$drained" ] || [ $((position - drained)) -lt 32768 ] || return 0
     patience=$((patience - 1))
     sleep 0.01
   done
@@ -79,16 +92,22 @@ drain_log() {
 # log_before: what the kernel said until now is not the job's.
 log_before() {
   [ -n "$has_log" ] || return 0
-  # A reader that is too slow is told so by the kernel, and ends.
-  log_position || { start_log && log_position; } || return 0
-  [ "$position" = "$drained" ] || drain_log >/dev/null
+  is_all=
+  rounds=0
+  # After a storm more may wait than the FIFO holds.
+  while [ -z "$is_all" ] && [ "$rounds" -lt 50 ]; do
+    rounds=$((rounds + 1))
+    # A reader that is too slow is told so by the kernel, and ends.
+    log_position || { start_log && log_position; } || return 0
+    [ "$position" = "$drained" ] || drain_log >/dev/null
+  done
 }
 
 # log_after: print what it said meanwhile.
 log_after() {
   [ -n "$logger" ] || return 0
   title='kernel log, cut'
-  log_position && [ $((position - drained)) -lt 60000 ] && title='kernel log'
+  log_position && [ -n "$is_all" ] && title='kernel log'
   printf '\n==> %s <==\n' "$title" || return
   [ "$position" = "$drained" ] || drain_log
 }

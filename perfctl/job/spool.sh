@@ -134,9 +134,9 @@ end_orphans() {
 
 # end_lost_jobs: those that nobody waits for any longer.
 end_lost_jobs() {
-  for file in "$jobs"/*.run; do
+  for file in "$jobs"/*.cmd; do
     id=${file##*/}
-    id=${id%.run}
+    id=${id%.cmd}
     [ -e "$file" ] && [ ! -s "$jobs/$id.end" ] && end_job "$id"
   done
 }

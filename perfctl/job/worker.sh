@@ -137,9 +137,9 @@ guard() {
 run_job() {
   id=$1
   job=$jobs/$1
-  [ -s "$job.run" ] && return 1
   # From here on it is ours: should we be killed, it is lost, and never run a second time.
-  { printf 'none %s\n' "$me" >"$job.run" && printf '' >"$job.before"; } 2>/dev/null
+  [ -e "$job.before" ] && return 1
+  { printf '' >"$job.before"; } 2>/dev/null
   why=exited
   . "$job.cmd"
   log_before

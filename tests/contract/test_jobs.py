@@ -220,6 +220,36 @@ def test_a_reader_of_the_log_that_ended_is_told_and_replaced(jobs: JobShell) -> 
     assert b"==> kernel log <==" in jobs.run(["true"], timeout_s=30).counters_after
 
 
+STORM = """
+PATH=/usr/sbin:/sbin:$PATH
+trap 'ip link del pfctest-a; ip link del pfctest-b' EXIT
+ip link add pfctest-b type bridge
+ip link add pfctest-a type veth peer name pfctest-c
+ip link set pfctest-a up
+n=0
+while [ $n -lt 500 ]; do
+  n=$((n + 1))
+  echo "link set pfctest-a master pfctest-b"
+  echo "link set pfctest-a nomaster"
+done | ip -batch -
+"""
+
+
+@pytest.mark.usefixtures("kernel_log")
+def test_of_a_storm_in_the_log_the_beginning_is_kept_and_the_rest_is_not_the_next_jobs(
+    jobs: JobShell,
+) -> None:
+    done = jobs.run(["/bin/bash", "-c", STORM], timeout_s=60)
+    assert done.exit_code == 0, done.error_text
+    records, is_cut = captured.kernel_log(captured.sections(done.counters_after))
+    assert records is not None and is_cut
+    assert 30_000 < sum(map(len, records)) < 200_000
+    reasons = {item.rule: item.reason for item in judged(done).unjudged}
+    assert reasons["kernel_messages"] == "the kernel wrote more into its log than was kept"
+    after = log_of(jobs.run(["true"], timeout_s=30))
+    assert len([record for record in after if "pfctest" in record]) < 20
+
+
 @pytest.mark.usefixtures("kernel_log")
 def test_a_reader_of_the_log_does_not_outlive_who_it_reads_for(
     jobs: JobShell, transport: Transport, root: str

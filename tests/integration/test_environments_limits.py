@@ -20,7 +20,7 @@ from perfctl.shell import Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from tests.conftest import LabAtHand
-from tests.processes import unique_seconds, wait_until
+from tests.processes import hidden_sleep, unique_seconds, wait_until
 from tests.tiny_image import tiny_image
 
 pytestmark = pytest.mark.lab
@@ -221,7 +221,7 @@ def test_a_timeout_ends_what_runs_in_the_scope(jobs, run_id):
 def test_closing_ends_also_what_hides(jobs, run_id):
     seconds = unique_seconds()
     with limited(run_id, "native", memory_mib=64).open(jobs) as shell:
-        shell.run(["sh", "-c", f"env -i setsid sleep {seconds} >/dev/null 2>&1 &"], timeout_s=30)
+        shell.run(hidden_sleep(seconds), timeout_s=30)
         wait_until(lambda: processes(jobs, f"sleep {seconds}"), "the hidden process")
     assert processes(jobs, f"sleep {seconds}") == []
 

@@ -14,7 +14,7 @@ from perfctl.model import new_id
 from perfctl.shell import Completed, Transport
 from perfctl.ssh import connect
 from tests.conftest import LabAtHand
-from tests.processes import unique_seconds, wait_until
+from tests.processes import hidden_sleep, unique_seconds, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -89,7 +89,7 @@ def test_what_hides_from_session_and_environment_ends_with_the_unit(
     jobs: JobShell, transport: Transport
 ) -> None:
     seconds = unique_seconds()
-    jobs.run(["sh", "-c", f"env -i setsid sleep {seconds} >/dev/null 2>&1 &"], timeout_s=30)
+    jobs.run(hidden_sleep(seconds), timeout_s=30)
     wait_until(lambda: processes(transport, f"sleep {seconds}"), "the hidden process")
     jobs.stop()
     assert processes(transport, f"sleep {seconds}") == []

@@ -19,6 +19,7 @@ from perfctl.lab import HostStatus, Wish, down, status, up
 from perfctl.model import Note
 from perfctl.playbook import run_playbook
 from tests.conftest import LabAtHand
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -113,6 +114,20 @@ def test_up_again_does_nothing(lab: LabAtHand) -> None:
     assert [note.text.split(":")[0] for note in said if isinstance(note, Note)] == ["already up"]
     assert len(said) == 1
     assert _docker("ps", "--quiet", "--no-trunc", "--filter", "label=perfctl.lab=perfctl-test") == before
+
+
+def test_a_host_where_a_unit_has_failed_is_up_all_the_same(lab: LabAtHand) -> None:
+    host = lab.hosts[0]
+    lab.inside(host, "systemd-run", "--quiet", "--unit=broken", "false")
+    try:
+        wait_until(
+            lambda: lab.inside(host, "systemctl", "list-units", "--failed", "--plain", "--no-legend"),
+            "the unit to fail",
+        )
+        assert next(item.system for item in status(lab.project_dir, "perfctl-test")) == "degraded"
+        test_up_again_does_nothing(lab)
+    finally:
+        lab.inside(host, "systemctl", "reset-failed", "broken.service")
 
 
 # -- a lab to hurt ----------------------------------------------------------------------------------------

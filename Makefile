@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: help
 help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
-	@echo "make test      every test, on real hosts                                    (20 min the first time, then 10)"
+	@echo "make test      every test, on real hosts                                    (50 min, with guests without KVM)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
@@ -70,7 +70,7 @@ demo: provisioned
 test: venv
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
 	    bootstrap/packages sysbench openssh-server busybox-static sudo
-	@$(STEP) "Run all tests" "10 min; 20 min the first time" .venv/bin/python -m pytest $(PYTEST)
+	@$(STEP) "Run all tests" "50 min, much of it guests without KVM" .venv/bin/python -m pytest $(PYTEST)
 
 .PHONY: lint
 lint: venv

@@ -7,7 +7,8 @@
 #   list | cancel ID... | stop [STORED_ID...] | reap RUN keep|discard
 #
 # A job is a few files: ID.cmd (the request), ID.in, ID.run (its processes), ID.out, ID.err, ID.before and
-# ID.after (counters), ID.seen, ID.half and ID.view (the host's view), ID.end (how it ended). They stay until a controller says that it has stored them.
+# ID.after (counters), ID.seen, ID.half and ID.view (the host's view), ID.end (how it
+# ended). They stay until a controller says that it has stored them.
 
 unset CDPATH
 LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -6,8 +6,9 @@
 # It also tells the counters how far the wall clock is ahead of the monotonic one, which only changes when the
 # wall clock is set.
 
-# Variables: step; counters (the file that the clock goes to); what (cgroup:TEXT, pidfile:PATH, or nothing: the session `job`); leader (the process of the
-# pidfile); seen, half (files); at_ms; and, for the end, took_ms and used (user and system before and after).
+# Variables: step; counters (the file that the clock goes to); what (cgroup:TEXT, pidfile:PATH, or nothing: the
+# session `job`); leader (the process of the pidfile); seen, half (files); at_ms; and, for the end, took_ms and
+# used (user and system before and after).
 view='
 function read_stat(file,   line, f, part, found) {
   found = (getline line < file) > 0

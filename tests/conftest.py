@@ -1,79 +1,103 @@
-"""The lab of the tests: two systemd hosts on this machine, brought up once and only when a test asks.
+"""Which worker runs which test, and the lab that they share (tests/lab.py).
 
-PERFCTL_TEST_KEEP_LAB=1 leaves it up at the end, so that the next run of the tests starts at once.
+`make test` runs four workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
+order. What needs the lab is marked with the host that it keeps busy:
+
+    lab("first"), lab("second")    one queue for each host of the lab: they run side by side
+    lab("both")                    waits until neither queue is at work
+    lab("engine")                  this machine's engine only, like
+    (no mark)                      this machine only: file by file, on whichever worker is free
+
+`stage="up"` says that the lab need not be provisioned: such tests come first in their queue.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
-from perfctl.lab import Wish, down, up
+from tests import lab as shared_lab
+from tests.lab import HOSTS, LabAtHand
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
-_PROJECT = _REPOSITORY / ".state" / "test-lab"
-_WISH = Wish("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
-_PROVISION_TIMEOUT_S = 1500
+_QUEUES = {"first": HOSTS[:1], "second": HOSTS[1:], "both": HOSTS}
+"""The hosts that each queue keeps busy."""
+_reserved = ExitStack()
+_queue_reserved: str | None = None
 
 
-@dataclass(frozen=True)
-class LabAtHand:
-    """A lab that is up: its inventory and the names of its hosts."""
+def _queue(item: pytest.Item) -> str | None:
+    """Return the queue of a test, None for one that keeps no host of the lab busy."""
+    mark = item.get_closest_marker("lab")
+    return None if mark is None or mark.args[0] == "engine" else str(mark.args[0])
 
-    project_dir: Path
-    inventory: Path
-    hosts: tuple[str, ...]
 
-    def perfctl(self, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run the program with this lab's project and inventory."""
-        argv = [sys.executable, "-m", "perfctl", "--project", str(self.project_dir)]
-        return subprocess.run(
-            [*argv, "--inventory", str(self.inventory), *arguments],
-            cwd=_REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+def _order(item: pytest.Item) -> tuple[int, bool]:
+    """Return when a test begins: the two queues first, then this machine, then what needs both hosts."""
+    mark, queue = item.get_closest_marker("lab"), _queue(item)
+    waits = mark is not None and mark.kwargs.get("stage") != "up"
+    return (1 if queue is None else 2 if queue == "both" else 0), waits and queue is not None
 
-    def inside(self, host: str, *argv: str, timeout_s: float = 60) -> str:
-        """Run a command in a host, not through ssh, and return its output; it must succeed."""
-        done = subprocess.run(
-            ["docker", "exec", host, *argv], capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-        assert done.returncode == 0, f"{host}: {argv}\n{done.stdout}{done.stderr}"
-        return done.stdout
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared_lab.begin_session()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        queue = _queue(item)
+        group = f"lab-{queue}" if queue else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_order)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Wait until the hosts that a test needs are free; they stay reserved for the tests after it."""
+    global _queue_reserved
+    queue = _queue(item)
+    if queue is not None and queue != _queue_reserved:
+        _reserved.enter_context(shared_lab.reserved(_QUEUES[queue]))
+        _queue_reserved = queue
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Free the hosts when the next test needs others: by then every fixture that used them is gone."""
+    global _queue_reserved
+    yield
+    if nextitem is None or _queue(nextitem) != _queue_reserved:
+        _reserved.close()
+        _queue_reserved = None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        shared_lab.end_session()
 
 
 @pytest.fixture(scope="session")
-def engine(request: pytest.FixtureRequest) -> None:
+def engine() -> None:
     """See to it that a Docker Engine runs on this machine: the lab starts one where none does."""
     if shutil.which("docker"):
         answer = subprocess.run(["docker", "version"], capture_output=True, timeout=60, check=False)
         if answer.returncode == 0:
             return
-    request.getfixturevalue("lab")
+    shared_lab.lab_at("up")
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[LabAtHand]:
+def lab() -> LabAtHand:
     """Return a lab of two hosts that are as `perfctl lab up` leaves them, or provisioned already."""
-    made = up(_PROJECT, _WISH)
-    yield LabAtHand(_PROJECT, made.inventory, tuple(member.name for member in made.members))
-    if os.environ.get("PERFCTL_TEST_KEEP_LAB") != "1":
-        down(_PROJECT, _WISH.name)
+    return shared_lab.lab_at("up")
 
 
 @pytest.fixture(scope="session")
-def provisioned_lab(lab: LabAtHand) -> LabAtHand:
+def provisioned_lab() -> LabAtHand:
     """Return the lab after `perfctl provision`."""
-    done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return lab
+    return shared_lab.lab_at("provisioned")

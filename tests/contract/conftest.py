@@ -14,7 +14,7 @@ from perfctl.job import JobShell
 from perfctl.model import Environment, Host, new_id
 from perfctl.shell import Shell, Transport
 from perfctl.ssh import connect
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 from tests.sshd import Sshd, running_sshd
 from tests.tiny_image import tiny_image
 
@@ -46,14 +46,18 @@ def ssh_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transpor
     transport.close()
 
 
-@contextmanager
-def lab_ssh_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
-    """A host of the lab, which has what guests need."""
-    lab: LabAtHand = request.getfixturevalue("provisioned_lab")
-    (host,) = load_hosts([str(lab.inventory)], limit=lab.hosts[0])
-    transport = connect(host)
-    yield transport
-    transport.close()
+def lab_host(number: int) -> TransportMaker:
+    """Return the maker of a connection to a host of the lab, which has what guests need."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
+        lab: LabAtHand = request.getfixturevalue("provisioned_lab")
+        (host,) = load_hosts([str(lab.inventory)], limit=lab.hosts[number])
+        transport = connect(host)
+        yield transport
+        transport.close()
+
+    return make
 
 
 def jobs_over(transport_maker: TransportMaker, *, on_this_machine: bool = True) -> Maker:
@@ -121,7 +125,7 @@ def opened(host: Shell, what: str | Environment, image: str | None = None) -> It
         yield inside
 
 
-LAB_HOST = jobs_over(lab_ssh_shell, on_this_machine=False)
+FIRST, SECOND = (jobs_over(lab_host(number), on_this_machine=False) for number in (0, 1))
 SHELLS: dict[str, Maker] = {
     "local": local_shell,
     "ssh": ssh_shell,
@@ -129,13 +133,20 @@ SHELLS: dict[str, Maker] = {
     "jobs over ssh": jobs_over(ssh_shell),
     "container over local": container_over(local_shell),
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
-    "native with limits": limited_over(LAB_HOST),
-    "vm over jobs over ssh": guest_over(LAB_HOST, "vm"),
-    "container in vm": guest_over(LAB_HOST, "container-in-vm"),
+    "native with limits": limited_over(FIRST),
+    "vm over jobs over ssh": guest_over(SECOND, "vm"),
+    "container in vm": guest_over(SECOND, "container-in-vm"),
 }
-_OF_THE_LAB = ("container", "native with limits", "vm")
+_OF_THE_LAB = {
+    "container over local": "engine",
+    "container over jobs over ssh": "engine",
+    "native with limits": "first",
+    "vm over jobs over ssh": "second",
+    "container in vm": "second",
+}
 _PARAMETERS = [
-    pytest.param(name, marks=pytest.mark.lab) if name.startswith(_OF_THE_LAB) else name for name in SHELLS
+    pytest.param(name, marks=[pytest.mark.lab(_OF_THE_LAB[name])] if name in _OF_THE_LAB else [])
+    for name in SHELLS
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 
 SHADOW = "/usr/local/bin/sysbench"
 Break = Callable[[str], None]

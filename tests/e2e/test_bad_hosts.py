@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LabAtHand
 from tests.e2e.conftest import BRIEF, Break, Project
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("first")
+
+HUNG = "/tmp/perfctl-test-hung"
 
 
 def _run(project: Project, host: str, *arguments: str) -> tuple[int, str]:
@@ -29,18 +31,32 @@ def _reasons(project: Project) -> list[tuple[str, str | None]]:
         ("echo Lorem ipsum dolor sit amet", "unparsable"),
         ("true", "no_output"),
         ("echo FATAL: out of luck >&2; exit 7", "exit_nonzero"),
-        ("trap : TERM; while :; do sleep 600; done", "timeout"),
     ],
-    ids=["rubbish", "nothing", "non-zero", "hangs"],
+    ids=["rubbish", "nothing", "non-zero"],
 )
 def test_a_benchmark_that_goes_wrong_is_a_row_with_its_reason(
-    on_host: Project, host: str, shadow: Break, provisioned_lab: LabAtHand, script: str, reason: str
+    on_host: Project, host: str, shadow: Break, script: str, reason: str
 ) -> None:
     shadow(script)
     exit_code, stderr = _run(on_host, host)
     assert exit_code == 3, stderr
     # Two legs, and once more at the end.
     assert _reasons(on_host) == [("failed", reason)] * 4
+    assert on_host.rows("SELECT * FROM v_sample") == []
+
+
+def test_a_benchmark_that_hangs_is_ended_with_its_children(
+    on_host: Project, host: str, shadow: Break, provisioned_lab: LabAtHand
+) -> None:
+    # Only the first execution hangs: each one takes the whole time limit.
+    hang = "trap : TERM; while :; do sleep 600; done"
+    shadow(f"case $1 in --version) exit 0;; esac; mkdir {HUNG} 2>/dev/null || exit 7; {hang}")
+    try:
+        exit_code, stderr = _run(on_host, host)
+    finally:
+        provisioned_lab.inside(host, "rm", "-rf", HUNG)
+    assert exit_code == 3, stderr
+    assert sorted(_reasons(on_host)) == [("failed", "exit_nonzero")] * 3 + [("failed", "timeout")]
     assert on_host.rows("SELECT * FROM v_sample") == []
     assert "sleep 600" not in provisioned_lab.inside(host, "ps", "-eo", "args")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from perfctl.stats import second_stage, spread
-from tests.conftest import LabAtHand
 from tests.e2e.conftest import Break, Project, wait_until
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("first")
 
 SUITE = """\
 [suite]

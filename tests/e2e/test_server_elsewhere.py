@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from perfctl.inventory import load_hosts
-from tests.conftest import LabAtHand
 from tests.e2e.conftest import Project
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("both")
 
 SUITE = """\
 [suite]

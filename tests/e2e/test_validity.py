@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LabAtHand
 from tests.e2e.conftest import Project, wait_until
+from tests.lab import LabAtHand
 from tests.processes import can_read_kernel_log
 
 DROP_IN = "/run/systemd/system/perfctl-.service.d"
@@ -30,8 +30,8 @@ def on_lab(provisioned_lab: LabAtHand, project: Project) -> Project:
 
 @pytest.fixture
 def host(provisioned_lab: LabAtHand) -> str:
-    """Return the host that is made busy, limited or unfit: not the one in which other tests break tools."""
-    return provisioned_lab.hosts[1]
+    """Return the host that is made busy, limited or unfit."""
+    return provisioned_lab.hosts[0]
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_every_invocation_is_judged_by_limits_that_are_kept(project: Project) ->
     assert "0 say something else now" in again.stderr
 
 
-@pytest.mark.lab
+@pytest.mark.lab("first")
 def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project, host: str) -> None:
     with in_the_background(host, "sh", "-c", "while :; do :; done"):
         done = measure(on_lab, host)
@@ -86,7 +86,7 @@ def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project, ho
     assert [row["n"] for row in counts] == [0]
 
 
-@pytest.mark.lab
+@pytest.mark.lab("first")
 def test_a_limit_that_nobody_asked_for_makes_it_invalid(
     on_lab: Project, provisioned_lab: LabAtHand, host: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_limit_that_nobody_asked_for_makes_it_invalid(
     assert counted[1:5] == ["0", "0", "2", "0"]
 
 
-@pytest.mark.lab
+@pytest.mark.lab("first")
 def test_a_host_that_is_not_fit_is_refused_until_it_is_or_is_forced(on_lab: Project, host: str) -> None:
     strict = ("--preflight", "neighbours=0,0")
     guest = "cp /bin/sleep /tmp/qemu-test && exec /tmp/qemu-test 1000"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LabAtHand
 from tests.e2e.conftest import Project, end, wait_until
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("both")
 
 SUITE = """\
 [suite]

@@ -19,7 +19,7 @@ from perfctl.shell.local import LocalShell
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.tiny_image import tiny_image
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("engine")
 
 
 @pytest.fixture(scope="module")

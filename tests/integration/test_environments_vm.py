@@ -24,10 +24,10 @@ from perfctl.inventory import load_hosts
 from perfctl.job import JobShell, JobTimeout
 from perfctl.model import Environment, Host, new_id
 from perfctl.ssh import connect
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("second")
 
 VM = environment("vm")
 TEST_RUN = new_id()
@@ -45,8 +45,8 @@ def jobs_on(host: Host, run_id: str) -> Iterator[JobShell]:
 
 @pytest.fixture(scope="module")
 def machine(provisioned_lab: LabAtHand) -> Host:
-    """Return the lab's first host."""
-    return load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])[0]
+    """Return the lab's second host."""
+    return load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[1])[0]
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +376,7 @@ def test_a_container_in_a_guest_is_reached_like_any_other(host, provisioned_lab)
     inner = driver_for(
         environment("container-in-vm"), run_id=TEST_RUN, invocation_id=new_id(), host_address="192.0.2.1"
     )
-    peer = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[-1])[0]
+    peer = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])[0]
     with inner.open(host) as shell, jobs_on(peer, TEST_RUN + "-peer") as far:
         assert shell.name == f"{host.name}/vm/container-in-vm"
         assert shell.accelerator in ("kvm", "tcg")

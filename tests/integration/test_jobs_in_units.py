@@ -13,10 +13,10 @@ from perfctl.job import JobShell, JobTimeout, reap
 from perfctl.model import new_id
 from perfctl.shell import Completed, Transport
 from perfctl.ssh import connect
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 from tests.processes import hidden_sleep, unique_seconds, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("first", stage="up")
 
 
 @pytest.fixture

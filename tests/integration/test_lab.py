@@ -18,10 +18,10 @@ from perfctl.errors import Refused
 from perfctl.lab import HostStatus, Wish, down, status, up
 from perfctl.model import Note
 from perfctl.playbook import run_playbook
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("both", stage="up")
 
 LIGHT = Wish("perfctl-light", 1, True, "172.31.242.0/24", "10.243.0.0/16")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("first", stage="up")
 
 SCRIPT = Path(__file__).resolve().parents[2] / "roles" / "perf_bridge" / "files" / "bridge.sh"
 

@@ -1,0 +1,212 @@
+"""The lab that all tests share: two systemd hosts on this machine, brought up and provisioned once.
+
+The first test that asks starts `python -m tests.lab`, which works in the background while other tests run;
+whoever needs the lab waits for its stage:
+
+    worker 1 ──┐                                         up ──> provisioned
+    worker 2 ──┼──> .state/test-lab/session.json <── stage, pid, or what failed
+    worker 3 ──┘
+
+PERFCTL_TEST_KEEP_LAB=1 leaves it up at the end, so that the next run of the tests starts at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perfctl.lab import Wish, down, up
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT = REPOSITORY / ".state" / "test-lab"
+WISH = Wish("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
+HOSTS = ("perfctl-test-1", "perfctl-test-2")
+STAGES = ("up", "provisioned")
+
+_SESSION_VARIABLE = "PERFCTL_TEST_SESSION"
+_STAGE_FILE = PROJECT / "session.json"
+_LOG = PROJECT / "session.log"
+_PROVISION_TIMEOUT_S = 1500
+_END_TIMEOUT_S = 30
+_LOG_TAIL_BYTES = 6000
+
+
+@dataclass(frozen=True)
+class LabAtHand:
+    """A lab that is up: its inventory and the names of its hosts."""
+
+    project_dir: Path
+    inventory: Path
+    hosts: tuple[str, ...]
+
+    def perfctl(self, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run the program with this lab's project and inventory."""
+        argv = [sys.executable, "-m", "perfctl", "--project", str(self.project_dir)]
+        return subprocess.run(
+            [*argv, "--inventory", str(self.inventory), *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def inside(self, host: str, *argv: str, timeout_s: float = 60) -> str:
+        """Run a command in a host, not through ssh, and return its output; it must succeed."""
+        done = subprocess.run(
+            ["docker", "exec", host, *argv], capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        assert done.returncode == 0, f"{host}: {argv}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def begin_session() -> None:
+    """Give this test session a name that its workers inherit."""
+    os.environ.setdefault(_SESSION_VARIABLE, f"{os.getpid()}-{time.time_ns()}")
+
+
+def end_session() -> None:
+    """Take the lab down if this session brought it up, and end the bring-up if it is still going on."""
+    with _locked():
+        state = _read()
+        if state.get("session") != os.environ.get(_SESSION_VARIABLE):
+            return
+        if state["reached"] != list(STAGES):
+            _end(int(state["pid"]))
+        _STAGE_FILE.unlink()
+    if os.environ.get("PERFCTL_TEST_KEEP_LAB") != "1":
+        down(PROJECT, WISH.name)
+
+
+def lab_at(stage: str) -> LabAtHand:
+    """Return the lab as soon as it has reached a stage. Raises AssertionError with the log when it cannot."""
+    with _locked():
+        if _read().get("session") != os.environ[_SESSION_VARIABLE]:
+            _start()
+    while True:
+        state = _read()
+        if "failed" in state:
+            raise AssertionError(f"the lab of the tests: {state['failed']}\n{_log_tail()}")
+        if stage in state.get("reached", ()):
+            return LabAtHand(PROJECT, PROJECT / "inventory" / f"{WISH.name}.yml", HOSTS)
+        assert _is_alive(int(state["pid"])), f"the bring-up of the tests' lab was killed\n{_log_tail()}"
+        time.sleep(0.2)
+
+
+@contextmanager
+def reserved(hosts: tuple[str, ...]) -> Iterator[None]:
+    """Keep hosts of the lab for this worker alone, asked for in the same order by all: no deadlock."""
+    PROJECT.mkdir(parents=True, exist_ok=True)
+    handles = []
+    try:
+        for host in sorted(hosts):
+            handle = (PROJECT / f"{host}.lock").open("w")
+            handles.append(handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        for handle in handles:
+            handle.close()
+
+
+# ---- the bring-up ------------------------------------------------------------------------------------------
+
+
+def _start() -> None:
+    with _LOG.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.lab"],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while _read().get("pid") != process.pid:
+        assert process.poll() is None, f"the bring-up of the tests' lab did not start\n{_log_tail()}"
+        time.sleep(0.05)
+
+
+def _bring_up() -> None:
+    """Take the lab through its stages; each is written down when it is reached."""
+    state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
+    _write(state)
+    try:
+        made = up(PROJECT, WISH)
+        _reach(state, "up")
+        lab = LabAtHand(PROJECT, made.inventory, HOSTS)
+        done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
+        print(done.stdout, done.stderr, sep="", flush=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"perfctl provision exited {done.returncode}")
+        _reach(state, "provisioned")
+    except BaseException as error:
+        _write(state | {"failed": f"{type(error).__name__}: {error}"})
+        raise
+
+
+def _reach(state: dict[str, Any], stage: str) -> None:
+    print(f"{time.strftime('%T')} {stage}", flush=True)
+    state["reached"] = [*state["reached"], stage]
+    _write(state)
+
+
+def _end(pid: int) -> None:
+    """End the bring-up with all that it started: it leads a process group of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# ---- what is written down ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    PROJECT.mkdir(parents=True, exist_ok=True)
+    with (PROJECT / "session.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _read() -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(_STAGE_FILE.read_text())
+    except FileNotFoundError:
+        return {}
+    return state
+
+
+def _write(state: dict[str, Any]) -> None:
+    partial = _STAGE_FILE.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(state))
+    partial.replace(_STAGE_FILE)
+
+
+def _log_tail() -> str:
+    with suppress(OSError):
+        return _LOG.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+    return ""
+
+
+if __name__ == "__main__":
+    _bring_up()

@@ -47,12 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
         shared_lab.begin_session()
 
 
-@pytest.hookimpl(trylast=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    queue = _queue(item)
+    group = f"lab-{queue}" if queue else item.nodeid.partition("::")[0]
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        queue = _queue(item)
-        group = f"lab-{queue}" if queue else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_order)
 
 

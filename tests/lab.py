@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,20 @@ def lab_at(stage: str) -> LabAtHand:
 
 @contextmanager
 def reserved(hosts: tuple[str, ...]) -> Iterator[None]:
-    """Keep hosts of the lab for this worker alone, asked for in the same order by all: no deadlock."""
+    """Keep hosts of the lab for this worker alone: all of them or, while another has one, none."""
     PROJECT.mkdir(parents=True, exist_ok=True)
-    handles = []
-    try:
-        for host in sorted(hosts):
-            handle = (PROJECT / f"{host}.lock").open("w")
-            handles.append(handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        for handle in handles:
-            handle.close()
+    while True:
+        with ExitStack() as handles:
+            try:
+                for host in hosts:
+                    handle = handles.enter_context((PROJECT / f"{host}.lock").open("w"))
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            else:
+                yield
+                return
+        time.sleep(0.2)
 
 
 # ---- the bring-up ------------------------------------------------------------------------------------------

@@ -7,12 +7,11 @@ for: `perfctl --help` costs a tenth of what eager imports would (a test holds th
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 import click
 
 from perfctl import __version__
-from perfctl.cli.settings import Settings, load_settings
+from perfctl.cli.command import Group
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("perfctl.cli.lab:lab", "A fleet of systemd hosts on this machine, for trying and testing."),
@@ -37,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module only when that command runs or shows its own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,29 +62,9 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.option(
-    "-i",
-    "--inventory",
-    multiple=True,
-    metavar="PATH",
-    help="Ansible inventory; repeat for more. [PERFCTL_INVENTORY]",
-)
-@click.option("--db", "database", metavar="PATH|URL", help="The results database. [PERFCTL_DB_URL]")
-@click.option(
-    "--project",
-    "project_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(),
-    help="The project folder: perfctl.toml, inventory/, suites/, results.db.  [default: here]",
-)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="perfctl")
-@click.pass_context
-def main_group(
-    ctx: click.Context, inventory: tuple[str, ...], database: str | None, project_dir: Path, debug: bool
-) -> None:
+def main_group() -> None:
     """What a container, a VM or a setting costs on your machines, and how sure that is."""
-    ctx.obj = load_settings(project_dir, inventory=inventory, database=database, debug=debug)
 
 
-__all__ = ["COMMANDS", "LazyGroup", "Settings", "main_group"]
+__all__ = ["COMMANDS", "LazyGroup", "main_group"]

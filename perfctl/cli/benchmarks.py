@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.errors import UsageError
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from perfctl.workloads import ParameterSpec, Workload
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--metrics", is_flag=True, help="Show what NAME reports instead of its parameters.")
 @format_option

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.comparison_table import comparison_table, left_out_table
 from perfctl.cli.outlier_table import outlier_table
 from perfctl.cli.run_comparison_table import run_comparison_table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 DIMENSIONS = ("environment", "host", "kernel", "tool", "image", "accelerator", "settings")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.argument("other_run", metavar="[RUN2]", required=False)
 @click.option(

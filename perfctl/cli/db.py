@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfctl.cli.command import Group
 from perfctl.errors import DataError
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """Look after the results database; see docs/database.md."""
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.model import Environment
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @format_option
 def environments(name: str | None, fmt: Format) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.errors import UsageError
 from perfctl.output import Column, Format, Table, counted, emit, format_option
 
@@ -34,7 +35,7 @@ class Percent(click.ParamType[float]):
         return share
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option(
     "--max-regression",

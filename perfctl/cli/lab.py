@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.command import Group
 from perfctl.cli.settings import Settings
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -20,7 +21,7 @@ _name_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group)
 def lab() -> None:
     """A fleet of systemd hosts on this machine, for trying and testing.
 

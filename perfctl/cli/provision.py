@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
@@ -20,7 +21,7 @@ _COLUMNS = (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option(
     "--tags",

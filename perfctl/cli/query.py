@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.errors import UsageError
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from perfctl.store import Rows
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sql", required=False)
 @click.option("--named", metavar="NAME", help="A query that comes with perfctl.")
 @click.option("--list", "wants_list", is_flag=True, help="List the queries that come with perfctl.")

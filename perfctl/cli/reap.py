@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.settings import Settings
 from perfctl.errors import PartialFailure, UsageError
 from perfctl.output import Column, Format, Table, emit, format_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Every run in the database that did not come to its end.")
 @format_option

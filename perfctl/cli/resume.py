@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.settings import Settings
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option(
     "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.settings import Settings
 from perfctl.errors import UsageError
 
@@ -20,7 +21,7 @@ def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
     return given
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--suite", required=True, metavar="NAME|FILE", help="What to measure; see: perfctl suites.")
 @click.option(
     "--env",

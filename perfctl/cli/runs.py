@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, duration, emit, format_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from perfctl.store import RunSummary
 
 
-@click.command()
+@click.command(cls=Command)
 @format_option
 @click.pass_obj
 def runs(settings: Settings, fmt: Format) -> None:

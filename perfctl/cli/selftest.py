@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from perfctl.stats import Estimate
 
 
-@click.command()
+@click.command(cls=Command)
 @format_option
 @click.pass_obj
 def selftest(settings: Settings, fmt: Format) -> None:

@@ -24,7 +24,7 @@ class Settings:
 
 
 def load_settings(
-    project_dir: Path,
+    project_dir: Path = Path(),
     *,
     inventory: Sequence[str] = (),
     database: str | None = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, duration, emit, format_option
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from perfctl.store import InvocationDetail, RunDetail, Store, ValidityCount
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.option("--invocation", metavar="ID", help="Show this execution of the run, and what is kept of it.")
 @click.option(

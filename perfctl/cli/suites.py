@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.settings import Settings
 from perfctl.output import Column, Format, Table, emit, format_option, percent
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from perfctl.model import Suite
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @format_option
 @click.pass_obj

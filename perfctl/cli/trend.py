@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from perfctl.report.trend_points import TrendPoint
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("benchmark")
 @click.option("--metric", metavar="NAME", help="Another metric.  [default: the headline]")
 @click.option("--environment", "environments", multiple=True, metavar="NAME", help="Only this; repeatable.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.output import Column, Format, Table, emit, format_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="KEY=VALUE|@FILE", help="As for provision.")
 @format_option

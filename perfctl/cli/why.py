@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfctl.cli.command import Command
 from perfctl.output import Column, Format, Table, counted, emit, format_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from perfctl.report.why import WhyBlock, WhyCell, WhyExecution, WhyReport
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run")
 @click.argument("metric")
 @click.option("--benchmark", metavar="NAME", help="Only this benchmark.")

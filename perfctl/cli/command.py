@@ -1,0 +1,102 @@
+"""The classes of all commands, and the options that every one of them has.
+
+`-i`, `--db`, `--project` and `--debug` are accepted before the command, after it, and between a group and its
+command. The last place in which one is given counts, also for `-i`, which may be repeated in it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perfctl.cli.settings import load_settings
+
+_GIVEN = "perfctl.cli.given"
+"""Key of `Context.meta`, which all contexts of one command line share: values by parameter name."""
+
+
+class _SharedOption(click.Option):
+    """An option of every command; its value goes into the settings and not to the command's function."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, expose_value=False, callback=_remember, **kwargs)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    # Contexts are parsed from the outermost to the innermost, so the innermost value stays.
+    if value:
+        ctx.meta.setdefault(_GIVEN, {})[param.name] = value
+
+
+SHARED_OPTIONS = (
+    _SharedOption(
+        ["-i", "--inventory"],
+        multiple=True,
+        metavar="PATH",
+        help="Ansible inventory; repeat for more. [PERFCTL_INVENTORY]",
+    ),
+    _SharedOption(["--db", "database"], metavar="PATH|URL", help="The results database. [PERFCTL_DB_URL]"),
+    _SharedOption(
+        ["--project", "project_dir"],
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The project folder: perfctl.toml, inventory/, suites/, results.db.  [default: here]",
+    ),
+    _SharedOption(["--debug"], is_flag=True, help="Show the traceback of an error."),
+)
+
+
+class _WithSharedOptions(click.Command):
+    """Adds the shared options, but for those whose name the command itself uses."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and the shared options."""
+        own = super().get_params(ctx)
+        taken = {word for param in own for word in (param.name, *param.opts)}
+        return [*own, *(option for option in SHARED_OPTIONS if taken.isdisjoint((option.name, *option.opts)))]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then the shared ones."""
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for title, is_shared in (("Options", False), ("Options of every command", True)):
+            chosen = [option for option in options if isinstance(option, _SharedOption) is is_shared]
+            with formatter.section(title):
+                formatter.write_dl([record for item in chosen if (record := item.get_help_record(ctx))])
+
+
+class Command(_WithSharedOptions):
+    """A command; its function gets `Settings` by `click.pass_obj`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Load the settings, now that every option is known, and run the command."""
+        ctx.obj = load_settings(**ctx.meta.get(_GIVEN, {}))
+        return super().invoke(ctx)
+
+
+class Group(_WithSharedOptions, click.Group):
+    """A group of commands."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def next_command(text: str, *names: str) -> str:
+    """Return a command to type next: `text` and those shared options of this command line that it needs.
+
+    `names` are parameter names: inventory, database, project_dir. Only options that were given are repeated;
+    what the environment and perfctl.toml say holds for the next command, too.
+    """
+    given = click.get_current_context().meta.get(_GIVEN, {})
+    words = ["perfctl", text]
+    for option in SHARED_OPTIONS:
+        if option.name in names and option.name in given:
+            value = given[option.name]
+            values = value if isinstance(value, tuple) else (value,)
+            words += [shlex.join((option.opts[0], str(item))) for item in values]
+    return " ".join(words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
     except OSError as error:
         raise UsageError(f"ansible-inventory does not start: {error.strerror}", where=where) from error
     if done.returncode != 0:
-        raise UsageError(_ansible_words(done.stderr), where=where, hint=_hint(done.stderr, arguments))
+        raise _refusal(done.stderr, arguments, sources)
     return cache.Kept(done.stdout, done.stderr)
 
 
@@ -123,7 +124,13 @@ def _ansible_words(stderr: str) -> str:
     return "; ".join(unique)[:1000] or "ansible-inventory failed without a word"
 
 
-def _hint(stderr: str, arguments: Sequence[str]) -> str:
+def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> UsageError:
+    """Return the error of an ansible-inventory that failed; a source with a comma is a list of hosts."""
+    missing = [source for source in sources if "," not in source and not Path(source).expanduser().exists()]
+    if missing:
+        hint = "give the path of an inventory, or make a lab: perfctl lab up"
+        return UsageError("there is no such inventory", where=", ".join(missing), hint=hint)
+    hint = f"see what Ansible makes of it: {shlex.join(('ansible-inventory', *arguments))}"
     if "vault" in stderr.lower():
-        return "give the vault password: ... -- --vault-password-file FILE"
-    return "try: ansible-inventory " + " ".join(arguments)
+        hint = "give the vault password: ... -- --vault-password-file FILE"
+    return UsageError(_ansible_words(stderr), where=", ".join(sources), hint=hint)

@@ -18,11 +18,11 @@ def wants_color(stream: IO[str]) -> bool:
 def error_text(error: PerfctlError, *, color: bool = False) -> str:
     """Return at most three lines without a final newline; each part is put on one line."""
     red, off = ("\x1b[1;31m", "\x1b[0m") if color else ("", "")
-    lines = [f"{red}error:{off} {_one_line(error.message)}"]
+    lines = [f"{red}error:{off} {_without_label('error:', error.message)}"]
     if error.where:
-        lines.append(f"  where: {_one_line(error.where)}")
+        lines.append(f"  where: {_without_label('where:', error.where)}")
     if error.hint:
-        lines.append(f"  try:   {_one_line(error.hint)}")
+        lines.append(f"  try:   {_without_label('try:', error.hint)}")
     return "\n".join(lines)
 
 
@@ -30,6 +30,12 @@ def print_error(error: PerfctlError, stream: IO[str] | None = None) -> None:
     """Write `error` to stderr (or `stream`)."""
     target = sys.stderr if stream is None else stream
     print(error_text(error, color=wants_color(target)), file=target, flush=True)
+
+
+def _without_label(label: str, text: str) -> str:
+    """Return `text` on one line, without the label that it may have already: virsh says "error: " itself."""
+    line = _one_line(text)
+    return line[len(label) :].lstrip() if line.lower().startswith(label) else line
 
 
 def _one_line(text: str) -> str:

@@ -106,7 +106,7 @@ def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
     except OSError as error:
         said = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise HostUnreachable(
-            f"{place}: {said}", where=settings.name, hint=f"is it up? try: ping {settings.hostname}"
+            f"{place}: {said}", where=settings.name, hint=f"see whether it is up: ping {settings.hostname}"
         ) from error
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # The kernel's keep-alive carries no ssh bytes and wakes no process on the host while it measures.
@@ -211,8 +211,8 @@ def _log_in(transport: paramiko.Transport, settings: Settings, timeout_s: float)
     raise HostUnreachable(
         f"it refused the login as {settings.user}; tried: {', '.join(tried) or 'nothing, there is no key'}",
         where=settings.name,
-        hint=f"try: ssh -p {settings.port} {settings.user}@{settings.hostname}; set ansible_user and "
-        "ansible_ssh_private_key_file in the inventory, or add the key to the agent (ssh-add)",
+        hint=f"log in by hand: ssh -p {settings.port} {settings.user}@{settings.hostname}; set ansible_user "
+        "and ansible_ssh_private_key_file in the inventory, or add the key to the agent (ssh-add)",
     )
 
 

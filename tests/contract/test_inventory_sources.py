@@ -112,8 +112,10 @@ def test_a_broken_inventory_beside_a_good_one_is_told_in_ansibles_words(tmp_path
 
 
 def test_a_source_that_does_not_exist_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="absent"):
-        load_hosts([str(tmp_path / "absent")])
+    present = write(tmp_path / "present.ini", "h1\n")
+    with pytest.raises(UsageError, match="absent: there is no such inventory") as caught:
+        load_hosts([present, str(tmp_path / "absent")])
+    assert caught.value.where == str(tmp_path / "absent")
 
 
 # ---- vault -------------------------------------------------------------------------------------------------

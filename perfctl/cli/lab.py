@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import click
 
-from perfctl.cli.command import Group
+from perfctl.cli.command import Group, next_command
 from perfctl.cli.settings import Settings
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -64,6 +67,11 @@ def up(
     with progress() as listener:
         result = bring_up(settings.project_dir, wish, listener=listener)
     click.echo(str(result.inventory))
+    if not result.spec.light:
+        path = result.inventory
+        here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        provision = next_command(f"provision -i {shlex.quote(str(here))}", "project_dir")
+        click.echo(f"prepare its hosts for runs: {provision}", err=True)
 
 
 @lab.command()
@@ -83,7 +91,9 @@ def status(settings: Settings, name: str, fmt: Format) -> None:
     waiting = [host.host for host in hosts if not host.is_ready]
     if waiting:
         raise PartialFailure(
-            f"not ready: {', '.join(waiting)}", where=name, hint="bring them back: perfctl lab up"
+            f"not ready: {', '.join(waiting)}",
+            where=name,
+            hint=f"bring them back: {next_command(f'lab up --name {name}', 'project_dir')}",
         )
 
 
@@ -105,4 +115,7 @@ def down(settings: Settings, name: str, keep_engine: bool, purge: bool) -> None:
 
     with progress() as listener:
         found = take_down(settings.project_dir, name, keep_engine=keep_engine, purge=purge, listener=listener)
-    click.echo(f"the lab {name} is gone" if found else f"no lab {name} here: nothing to do", err=True)
+    click.echo(
+        f"the lab {name} is gone" if found else f"no lab {name} in {settings.project_dir}: nothing to do",
+        err=True,
+    )

@@ -20,7 +20,7 @@ def resume(settings: Settings, run: str, force: bool) -> None:
     Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
     went on after their controller died are collected first.
     """
-    from perfctl.cli.ending import finish
+    from perfctl.cli.ending import finish, with_database
     from perfctl.execute import resume_run
     from perfctl.output import progress
 
@@ -29,7 +29,7 @@ def resume(settings: Settings, run: str, force: bool) -> None:
             run,
             database_url=settings.database_url,
             inventory=settings.inventory,
-            listener=listener,
+            listener=with_database(listener, settings.database_url),
             force=force,
         )
     finish(outcome)

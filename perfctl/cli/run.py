@@ -95,7 +95,7 @@ def run(
     failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
     The run's id goes to standard output.
     """
-    from perfctl.cli.ending import finish
+    from perfctl.cli.ending import finish, with_database
     from perfctl.cli.limits import parse_limits
     from perfctl.execute import RunRequest, prepare, run_suite
     from perfctl.output import progress
@@ -122,6 +122,9 @@ def run(
         return
     with progress() as listener:
         outcome = run_suite(
-            request, database_url=settings.database_url, command=["perfctl", *sys.argv[1:]], listener=listener
+            request,
+            database_url=settings.database_url,
+            command=["perfctl", *sys.argv[1:]],
+            listener=with_database(listener, settings.database_url),
         )
     finish(outcome)

@@ -107,7 +107,9 @@ def status(project_dir: Path, name: str = DEFAULT_NAME) -> tuple[HostStatus, ...
     state = folder.read()
     if state is None:
         raise UnknownName(
-            "there is no such lab in this project", where=name, hint="bring it up: perfctl lab up"
+            f"there is no lab {name} in this project",
+            where=str(folder.project_dir),
+            hint=f"bring it up: perfctl lab up --name {name}",
         )
     return _status(folder, state.spec, Engine())
 

@@ -1,0 +1,126 @@
+"""What commands print beside their result: where results go, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import perfctl.execute
+import perfctl.lab
+import perfctl.provision
+from perfctl.cli import main_group
+from perfctl.errors import PartialFailure, UnknownName
+from perfctl.execute import RunOutcome
+from perfctl.lab import Lab
+from perfctl.lab.topology import LabSpec
+from perfctl.model import Listener, Plan, RunStarted
+from perfctl.provision import ProvisionReport
+
+STARTED = RunStarted("0193-run", Plan("cpu", "1", "native", (), (), ()), done=0, estimate_s=1)
+OPTIONS = ["-i", "inventory/lab.yml", "--db", "x.db"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("PERFCTL_DB_URL", ""), ("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "data")):
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def _invoke(*words: str) -> Result:
+    return CliRunner().invoke(main_group, words)
+
+
+@pytest.fixture
+def outcome(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `run` and `resume` come to, instead of measuring: a run's counts."""
+    counts: dict[str, Any] = {"status": "complete", "ok": 4, "failed": 0}
+
+    def measured(*_: object, listener: Listener, **__: object) -> RunOutcome:
+        listener(STARTED)
+        return RunOutcome("0193-run", **counts)
+
+    monkeypatch.setattr(perfctl.execute, "run_suite", measured)
+    monkeypatch.setattr(perfctl.execute, "resume_run", measured)
+    return counts
+
+
+@pytest.mark.parametrize("command", [["run", "--suite", "cpu"], ["resume", "latest"]], ids=lambda it: it[0])
+def test_a_run_says_which_database_it_fills_and_how_to_compare(
+    command: list[str], outcome: dict[str, Any]
+) -> None:
+    done = _invoke(*command, *OPTIONS)
+    assert done.stdout == "0193-run\n"
+    assert "results go to x.db\n" in done.stderr
+    assert "see what it costs: perfctl compare 0193-run --db x.db\n" in done.stderr
+
+
+def test_a_run_in_an_empty_folder_says_where_the_default_database_is(outcome: dict[str, Any]) -> None:
+    done = _invoke("run", "--suite", "cpu")
+    assert f"results go to {Path('data', 'perfctl', 'results.db')}\n" in done.stderr
+    assert "see what it costs: perfctl compare 0193-run\n" in done.stderr
+
+
+def test_a_run_with_failures_names_the_commands_that_find_it_again(outcome: dict[str, Any]) -> None:
+    outcome |= {"status": "partial", "failed": 1}
+    error = _invoke("run", "--suite", "cpu", *OPTIONS, "--project", "my fleet").exception
+    assert isinstance(error, PartialFailure)
+    assert error.hint == (
+        "why: perfctl show 0193-run --db x.db --project 'my fleet'; run the rest again: "
+        "perfctl resume 0193-run -i inventory/lab.yml --db x.db --project 'my fleet'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("light", "project", "words"),
+    [
+        (False, (), "prepare its hosts for runs: perfctl provision -i inventory/lab.yml\n"),
+        (
+            False,
+            ("--project", "/fleet"),
+            "prepare its hosts for runs: perfctl provision -i /fleet/inventory/lab.yml --project /fleet\n",
+        ),
+        # Such hosts cannot be provisioned.
+        (True, (), ""),
+    ],
+)
+def test_a_lab_that_is_up_says_where_its_inventory_is_and_how_to_provision(
+    light: bool, project: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = LabSpec("lab", 2, light, "172.31.240.0/24", "10.241.0.0/16")
+
+    def up(project_dir: Path, *_: object, **__: object) -> Lab:
+        return Lab(spec, project_dir / "inventory" / "lab.yml", ())
+
+    monkeypatch.setattr(perfctl.lab, "up", up)
+    done = _invoke("lab", "up", *project)
+    assert done.stdout == f"{Path(*project[1:]).absolute() / 'inventory' / 'lab.yml'}\n"
+    assert done.stderr == words
+
+
+def test_a_lab_that_is_not_there_is_named_with_its_project(here: Path) -> None:
+    error = _invoke("lab", "status", "--name", "other").exception
+    assert isinstance(error, UnknownName)
+    assert (error.message, error.where) == ("there is no lab other in this project", str(here))
+    assert error.hint == "bring it up: perfctl lab up --name other"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "measure there: perfctl run --suite cpu -i inventory/lab.yml --db x.db\n"),
+        (["--check"], ""),
+        (["--undo"], ""),
+    ],
+)
+def test_provision_says_how_to_measure_once_something_was_done(
+    options: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("provision", "undo"):
+        monkeypatch.setattr(perfctl.provision, name, lambda *_, **__: ProvisionReport(()))
+    done = _invoke("provision", *options, *OPTIONS)
+    assert (done.exit_code, done.stderr) == (0, words)

@@ -21,6 +21,10 @@ _INTRODUCTION = """\
 This page is generated: `python -m perfctl.cli.reference > docs/cli.md` writes it, and a test fails when it is
 out of date.
 
+The options of every command are accepted before and after it (`perfctl --db x.db runs`,
+`perfctl runs --db x.db`); the last place in which one is given counts. After `--` they go to
+ansible-playbook like everything else there.
+
 Data goes to standard output, everything else to standard error. Exit codes:
 
 | code | meaning |

@@ -86,14 +86,14 @@ class Group(_WithSharedOptions, click.Group):
         self.format_commands(ctx, formatter)
 
 
-def next_command(text: str, *names: str) -> str:
-    """Return a command to type next: `text` and those shared options of this command line that it needs.
+def repeat_options(command: str, *names: str) -> str:
+    """Return a command to type next: `command` and those shared options of this command line that it needs.
 
     `names` are parameter names: inventory, database, project_dir. Only options that were given are repeated;
     what the environment and perfctl.toml say holds for the next command, too.
     """
     given = click.get_current_context().meta.get(_GIVEN, {})
-    words = ["perfctl", text]
+    words = [command]
     for option in SHARED_OPTIONS:
         if option.name in names and option.name in given:
             value = given[option.name]

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from perfctl.cli.command import next_command
-from perfctl.errors import PartialFailure
+from perfctl.cli.command import repeat_options
+from perfctl.errors import Interrupted, PartialFailure
 from perfctl.model import Event, Listener, Note, RunStarted
 
 if TYPE_CHECKING:
+    from perfctl.cli.settings import Settings
     from perfctl.execute import RunOutcome
 
+_OF_RESULTS = ("database", "project_dir")
+_OF_A_RUN = ("inventory", *_OF_RESULTS)
 
-def with_database(listener: Listener, database_url: str) -> Listener:
-    """Return a listener that is also told, as a run starts, which database its results go to."""
 
-    def heard(event: Event) -> None:
-        listener(event)
-        if isinstance(event, RunStarted):
-            listener(Note("info", "", f"results go to {database_url}"))
+@contextmanager
+def run_progress(settings: Settings) -> Iterator[Listener]:
+    """Give a listener for a run: it shows progress, and which database the results go to.
 
-    return heard
+    The hint of an Interrupted, a command, gets the options that were given.
+    """
+    from perfctl.output import progress
+
+    with progress() as listener:
+
+        def heard(event: Event) -> None:
+            listener(event)
+            if isinstance(event, RunStarted):
+                listener(Note("info", "", f"results go to {settings.database_url}"))
+
+        try:
+            yield heard
+        except Interrupted as error:
+            if error.hint:
+                error.hint = repeat_options(error.hint, *_OF_A_RUN)
+            raise
 
 
 def finish(outcome: RunOutcome) -> None:
     """Print the run's id. Raises PartialFailure when invocations failed or blocks are not complete."""
     click.echo(outcome.run_id)
     if outcome.status != "complete":
-        why = next_command(f"show {outcome.run_id}", "database", "project_dir")
-        again = next_command(f"resume {outcome.run_id}", "inventory", "database", "project_dir")
+        why = repeat_options(f"perfctl show {outcome.run_id}", *_OF_RESULTS)
+        again = repeat_options(f"perfctl resume {outcome.run_id}", *_OF_A_RUN)
         raise PartialFailure(
             f"{outcome.failed} invocations failed, {outcome.ok} are ok and kept",
             where=f"run {outcome.run_id}",
             hint=f"why: {why}; run the rest again: {again}",
         )
-    compare = next_command(f"compare {outcome.run_id}", "database", "project_dir")
+    compare = repeat_options(f"perfctl compare {outcome.run_id}", *_OF_RESULTS)
     click.echo(f"see what it costs: {compare}", err=True)

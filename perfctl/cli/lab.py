@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from perfctl.cli.command import Group, next_command
+from perfctl.cli.command import Group, repeat_options
 from perfctl.cli.settings import Settings
 from perfctl.output import Column, Format, Table, emit, format_option
 
@@ -70,7 +70,7 @@ def up(
     if not result.spec.light:
         path = result.inventory
         here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        provision = next_command(f"provision -i {shlex.quote(str(here))}", "project_dir")
+        provision = repeat_options(f"perfctl provision -i {shlex.quote(str(here))}", "project_dir")
         click.echo(f"prepare its hosts for runs: {provision}", err=True)
 
 
@@ -93,7 +93,7 @@ def status(settings: Settings, name: str, fmt: Format) -> None:
         raise PartialFailure(
             f"not ready: {', '.join(waiting)}",
             where=name,
-            hint=f"bring them back: {next_command(f'lab up --name {name}', 'project_dir')}",
+            hint=f"bring them back: {repeat_options(f'perfctl lab up --name {name}', 'project_dir')}",
         )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from perfctl.cli.command import Command, next_command
+from perfctl.cli.command import Command, repeat_options
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
@@ -101,5 +101,5 @@ def provision(
     emit(Table("provision", _COLUMNS, rows), fmt)
     report.raise_for_failures()
     if not (check or undo):
-        measure = next_command("run --suite cpu", "inventory", "database", "project_dir")
+        measure = repeat_options("perfctl run --suite cpu", "inventory", "database", "project_dir")
         click.echo(f"measure there: {measure}", err=True)

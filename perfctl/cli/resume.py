@@ -20,16 +20,15 @@ def resume(settings: Settings, run: str, force: bool) -> None:
     Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
     went on after their controller died are collected first.
     """
-    from perfctl.cli.ending import finish, with_database
+    from perfctl.cli.ending import finish, run_progress
     from perfctl.execute import resume_run
-    from perfctl.output import progress
 
-    with progress() as listener:
+    with run_progress(settings) as listener:
         outcome = resume_run(
             run,
             database_url=settings.database_url,
             inventory=settings.inventory,
-            listener=with_database(listener, settings.database_url),
+            listener=listener,
             force=force,
         )
     finish(outcome)

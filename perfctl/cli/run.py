@@ -95,10 +95,9 @@ def run(
     failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
     The run's id goes to standard output.
     """
-    from perfctl.cli.ending import finish, with_database
+    from perfctl.cli.ending import finish, run_progress
     from perfctl.cli.limits import parse_limits
     from perfctl.execute import RunRequest, prepare, run_suite
-    from perfctl.output import progress
 
     request = RunRequest(
         suite=suite,
@@ -120,11 +119,8 @@ def run(
 
         print_plan(prepare(request, database_url=settings.database_url))
         return
-    with progress() as listener:
+    with run_progress(settings) as listener:
         outcome = run_suite(
-            request,
-            database_url=settings.database_url,
-            command=["perfctl", *sys.argv[1:]],
-            listener=with_database(listener, settings.database_url),
+            request, database_url=settings.database_url, command=["perfctl", *sys.argv[1:]], listener=listener
         )
     finish(outcome)

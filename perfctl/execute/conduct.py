@@ -114,8 +114,8 @@ def _conduct_leased(
         store.end_run(work.run_id, "interrupted")
         _tell_end(store, work.run_id, "interrupted", listener)
         if isinstance(error, (KeyboardInterrupt, Interrupted)):
-            hint = f"finish it with: perfctl resume {work.run_id}"
-            raise Interrupted("stopped; what was measured is kept", where="run", hint=hint) from error
+            where, hint = f"run {work.run_id}", f"perfctl resume {work.run_id}"
+            raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
         raise
     return _close(store, work.run_id, listener)
 

@@ -12,7 +12,7 @@ import perfctl.execute
 import perfctl.lab
 import perfctl.provision
 from perfctl.cli import main_group
-from perfctl.errors import PartialFailure, UnknownName
+from perfctl.errors import Interrupted, PartialFailure, UnknownName
 from perfctl.execute import RunOutcome
 from perfctl.lab import Lab
 from perfctl.lab.topology import LabSpec
@@ -42,6 +42,8 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def measured(*_: object, listener: Listener, **__: object) -> RunOutcome:
         listener(STARTED)
+        if counts["status"] == "interrupted":
+            raise Interrupted("stopped", where="run 0193-run", hint="perfctl resume 0193-run")
         return RunOutcome("0193-run", **counts)
 
     monkeypatch.setattr(perfctl.execute, "run_suite", measured)
@@ -73,6 +75,16 @@ def test_a_run_with_failures_names_the_commands_that_find_it_again(outcome: dict
         "why: perfctl show 0193-run --db x.db --project 'my fleet'; run the rest again: "
         "perfctl resume 0193-run -i inventory/lab.yml --db x.db --project 'my fleet'"
     )
+
+
+@pytest.mark.parametrize("command", [["run", "--suite", "cpu"], ["resume", "latest"]], ids=lambda it: it[0])
+def test_a_run_that_is_stopped_names_the_command_that_goes_on(
+    command: list[str], outcome: dict[str, Any]
+) -> None:
+    outcome["status"] = "interrupted"
+    error = _invoke(*command, *OPTIONS).exception
+    assert isinstance(error, Interrupted)
+    assert error.hint == "perfctl resume 0193-run -i inventory/lab.yml --db x.db"
 
 
 @pytest.mark.parametrize(

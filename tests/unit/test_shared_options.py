@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from perfctl.cli import main_group
-from perfctl.cli.command import SHARED_OPTIONS, Command, Group, next_command
+from perfctl.cli.command import SHARED_OPTIONS, Command, Group, repeat_options
 from perfctl.cli.settings import Settings
 from perfctl.errors import UsageError
 
@@ -168,7 +168,7 @@ def test_a_command_keeps_its_own_option_of_the_same_name(empty: Path) -> None:
 def test_the_next_command_repeats_what_it_needs_of_the_options_given(empty: Path) -> None:
     @click.command(cls=Command)
     def done() -> None:
-        click.echo(next_command("run --suite cpu", "inventory", "database"))
+        click.echo(repeat_options("perfctl run --suite cpu", "inventory", "database"))
 
     words = ["-i", "a.yml", "-i", "my hosts.yml", "--db", "x.db", "--project", "elsewhere"]
     result = CliRunner().invoke(done, words, catch_exceptions=False)

@@ -70,17 +70,18 @@ def test_a_run_is_one_transient_unit(jobs: JobShell, transport: Transport) -> No
 def test_the_units_own_processor_time_and_quota_are_among_the_counters(
     jobs: JobShell, transport: Transport
 ) -> None:
-    burn = ["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; times"]
-    free = jobs.run(burn, timeout_s=60)
+    burn = ["sh", "-c", "i=0; while [ $i -lt $0 ]; do i=$((i+1)); done; times"]
+    free = jobs.run([*burn, "100000"], timeout_s=60)
     delta = parse_counters(free.counters_before, free.counters_after)
     used = re.match(r"(\d+)m([\d.]+)s", free.text)
     assert used and delta.own_cpu_us is not None
     assert delta.own_cpu_us >= 1e6 * (60 * int(used[1]) + float(used[2])) - 10_000
     assert delta.quota_stopped_us == 0
     unit = f"perfctl-{run_id(jobs)}.service"
-    limit = ["systemctl", "set-property", "--runtime", unit, "CPUQuota=10%"]
+    # So little that it is held back however busy the machine is.
+    limit = ["systemctl", "set-property", "--runtime", unit, "CPUQuota=1%"]
     assert transport.run(limit, timeout_s=30).exit_code == 0
-    held = jobs.run(burn, timeout_s=60)
+    held = jobs.run([*burn, "20000"], timeout_s=60)
     stopped_us = parse_counters(held.counters_before, held.counters_after).quota_stopped_us
     assert stopped_us is not None and stopped_us > 0
 

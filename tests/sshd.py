@@ -98,9 +98,9 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     (folder / "ssh_config").write_text("GlobalKnownHostsFile /dev/null\n")
     host_key = (folder / "host_key.pub").read_text().strip()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-    made_dir = os.geteuid() == 0 and not _PRIVILEGE_SEPARATION_DIR.exists()
-    if made_dir:
-        _PRIVILEGE_SEPARATION_DIR.mkdir(mode=0o755)
+    if os.geteuid() == 0:
+        # It stays, as after a start of ssh.service: the sshd of another worker may need it still.
+        _PRIVILEGE_SEPARATION_DIR.mkdir(mode=0o755, exist_ok=True)
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     sshd = Sshd(folder, port, process)
@@ -111,9 +111,6 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
         sshd.drop_connections()
         process.kill()
         process.wait(timeout=10)
-        if made_dir:
-            with contextlib.suppress(OSError):
-                _PRIVILEGE_SEPARATION_DIR.rmdir()
 
 
 def _wait_until_it_listens(sshd: Sshd) -> None:

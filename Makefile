@@ -12,6 +12,9 @@ BRIEFLY := --blocks 6 --param time_s=1
 TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
+# What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
+UNIT_TESTS := tests/unit tests/contract/test_inventory_sources.py tests/contract/test_server_watch.py \
+    tests/contract/test_ssh_connection.py
 # How many runs with guests `make bench` kills.
 KILLS := 50
 
@@ -22,6 +25,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
 	@echo "make test      every test, on real hosts                                    (50 min, with guests without KVM)"
+	@echo "make unit      the tests that need no lab                                   (50 s)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
@@ -71,6 +75,13 @@ test: venv
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
 	    bootstrap/packages sysbench openssh-server busybox-static sudo
 	@$(STEP) "Run all tests" "50 min, much of it guests without KVM" .venv/bin/python -m pytest $(PYTEST)
+
+.PHONY: unit
+unit: venv
+	@$(STEP) "Install missing packages that these tests need" "20 s" \
+	    bootstrap/packages busybox-static openssh-server sudo xz-utils
+	@$(STEP) "Run the tests that need no lab" "50 s" \
+	    .venv/bin/python -m pytest -n 2 --dist worksteal $(UNIT_TESTS) $(PYTEST)
 
 .PHONY: lint
 lint: venv

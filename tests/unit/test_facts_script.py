@@ -199,6 +199,12 @@ def test_a_version_is_read_from_either_stream(tmp_path):
     assert value(facts, "tool.bench.path") == f"{tmp_path}/bench"
 
 
+def test_a_warning_on_stderr_is_no_part_of_a_version(tmp_path):
+    program(tmp_path, "bench", 'echo "WARNING: ld.so: invalid GLIBC_TUNABLES" >&2; echo "bench 1.2"')
+    facts = read(inside_argv([], version_argvs=[["bench", "-V"]]), in_front(tmp_path))
+    assert value(facts, "tool.bench.version") == "bench 1.2"
+
+
 def test_the_digest_is_that_of_the_file_on_the_path(tmp_path):
     program(tmp_path, "bench", "exit 0")
     facts = read(inside_argv(["bench", "absent"]), in_front(tmp_path))

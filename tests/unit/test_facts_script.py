@@ -117,10 +117,11 @@ def test_files_are_read_as_they_are():
 
 
 def test_an_unset_variable_is_missing_and_an_empty_one_is_present():
-    facts = read(inside_argv(), {"MALLOC_CONF": "", "MALLOC_ARENA_MAX": "2 'x'\n=y"})
+    # The odd value is for jemalloc: newer glibc warns on stderr of an odd value of its own.
+    facts = read(inside_argv(), {"MALLOC_ARENA_MAX": "", "MALLOC_CONF": "2 'x'\n=y"})
     assert state(facts, "env.PYTHONHASHSEED") is FactState.MISSING
-    assert value(facts, "env.MALLOC_CONF") == ""
-    assert value(facts, "env.MALLOC_ARENA_MAX") == "2 'x'\n=y"
+    assert value(facts, "env.MALLOC_ARENA_MAX") == ""
+    assert value(facts, "env.MALLOC_CONF") == "2 'x'\n=y"
 
 
 def test_only_named_variables_are_read():

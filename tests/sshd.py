@@ -64,19 +64,26 @@ class Sshd:
 
     def connections(self) -> list[int]:
         """Return the process ids of the sshd children that serve connections now."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[1]) == self.process.pid and fields[0] != "Z":
-                    found.append(int(path.parent.name))
-        return found
+        return _sshd_children(self.process.pid)
 
     def drop_connections(self) -> None:
         """Cut every connection as a broken network or a killed sshd does: without a goodbye."""
         for pid in self.connections():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+            # Since OpenSSH 9.8 root's connections, too, have a process of their own below that child.
+            for own in (*_sshd_children(pid), pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(own, 9)
+
+
+def _sshd_children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            if int(fields[1]) == parent and fields[0] != "Z" and name.startswith("sshd"):
+                found.append(int(path.parent.name))
+    return found
 
 
 @contextmanager

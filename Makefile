@@ -26,6 +26,7 @@ help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
 	@echo "make test      every test, on real hosts                                    (50 min, with guests without KVM)"
 	@echo "make unit      the tests that need no lab                                   (50 s)"
+	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
@@ -82,6 +83,11 @@ unit: venv
 	    bootstrap/packages busybox-static openssh-server sudo xz-utils
 	@$(STEP) "Run the tests that need no lab" "50 s" \
 	    .venv/bin/python -m pytest -n 2 --dist worksteal $(UNIT_TESTS) $(PYTEST)
+
+.PHONY: unit-trixie
+unit-trixie: venv
+	@$(STEP) "Install mmdebstrap if it is missing" "20 s" bootstrap/packages mmdebstrap
+	@$(STEP) "Run venv, unit, lint and the tests of the wheel on Debian 13" "6 min" .venv/bin/python -m tests.trixie
 
 .PHONY: lint
 lint: venv

@@ -12,6 +12,9 @@ BRIEFLY := --blocks 6 --param time_s=1
 TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
+# What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
+UNIT_TESTS := tests/unit tests/contract/test_inventory_sources.py tests/contract/test_server_watch.py \
+    tests/contract/test_ssh_connection.py
 # How many runs with guests `make bench` kills.
 KILLS := 50
 
@@ -23,6 +26,8 @@ help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
 	@echo "make test      every test, on real hosts                                    (15 min)"
 	@echo "make test-fast the same without the slowest tests                           (15 min)"
+	@echo "make unit      the tests that need no lab                                   (50 s)"
+	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
@@ -73,7 +78,7 @@ WORKERS := 4
 .PHONY: test-packages
 test-packages:
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo
+	    bootstrap/packages sysbench openssh-server busybox-static sudo xz-utils
 
 .PHONY: test
 test: venv test-packages
@@ -82,6 +87,18 @@ test: venv test-packages
 .PHONY: test-fast
 test-fast: venv test-packages
 	@$(STEP) "Run all tests but the slowest" "15 min" .venv/bin/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST)
+
+.PHONY: unit
+unit: venv
+	@$(STEP) "Install missing packages that these tests need" "20 s" \
+	    bootstrap/packages busybox-static openssh-server sudo xz-utils
+	@$(STEP) "Run the tests that need no lab" "50 s" \
+	    .venv/bin/python -m pytest -n 2 --dist worksteal $(UNIT_TESTS) $(PYTEST)
+
+.PHONY: unit-trixie
+unit-trixie: venv
+	@$(STEP) "Install mmdebstrap if it is missing" "20 s" bootstrap/packages mmdebstrap
+	@$(STEP) "Run venv, unit, lint and the tests of the wheel on Debian 13" "6 min" .venv/bin/python -m tests.trixie
 
 .PHONY: lint
 lint: venv

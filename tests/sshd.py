@@ -64,19 +64,26 @@ class Sshd:
 
     def connections(self) -> list[int]:
         """Return the process ids of the sshd children that serve connections now."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[1]) == self.process.pid and fields[0] != "Z":
-                    found.append(int(path.parent.name))
-        return found
+        return _sshd_children(self.process.pid)
 
     def drop_connections(self) -> None:
         """Cut every connection as a broken network or a killed sshd does: without a goodbye."""
         for pid in self.connections():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+            # Since OpenSSH 9.8 root's connections, too, have a process of their own below that child.
+            for own in (*_sshd_children(pid), pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(own, 9)
+
+
+def _sshd_children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            if int(fields[1]) == parent and fields[0] != "Z" and name.startswith("sshd"):
+                found.append(int(path.parent.name))
+    return found
 
 
 @contextmanager
@@ -98,9 +105,9 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     (folder / "ssh_config").write_text("GlobalKnownHostsFile /dev/null\n")
     host_key = (folder / "host_key.pub").read_text().strip()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-    made_dir = os.geteuid() == 0 and not _PRIVILEGE_SEPARATION_DIR.exists()
-    if made_dir:
-        _PRIVILEGE_SEPARATION_DIR.mkdir(mode=0o755)
+    if os.geteuid() == 0:
+        # It stays, as after a start of ssh.service: the sshd of another worker may need it still.
+        _PRIVILEGE_SEPARATION_DIR.mkdir(mode=0o755, exist_ok=True)
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     sshd = Sshd(folder, port, process)
@@ -111,9 +118,6 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
         sshd.drop_connections()
         process.kill()
         process.wait(timeout=10)
-        if made_dir:
-            with contextlib.suppress(OSError):
-                _PRIVILEGE_SEPARATION_DIR.rmdir()
 
 
 def _wait_until_it_listens(sshd: Sshd) -> None:

@@ -268,7 +268,7 @@ tools() {
   done
 }
 
-# version ARGV...: tool.PROGRAM.version; some tools print it on stderr
+# version ARGV...: tool.PROGRAM.version; some tools print it on stderr, where the loader's warnings go, too
 version() {
   value=
   state=missing
@@ -276,8 +276,11 @@ version() {
   if [ -n "$path" ]; then
     name=tool.${1##*/}.version
     shift
-    value=$("$path" "$@" 2>&1) && state=present
-    [ $state = present ] || judge "$value"
+    if value=$("$path" "$@") && [ -n "$value" ] || value=$("$path" "$@" 2>&1); then
+      state=present
+    else
+      judge "$value"
+    fi
   else
     name=tool.${1##*/}.version
   fi

@@ -90,7 +90,7 @@ def test_a_host_that_others_keep_busy_flags_what_it_measures(on_lab: Project, ho
 def test_a_limit_that_nobody_asked_for_makes_it_invalid(
     on_lab: Project, provisioned_lab: LabAtHand, host: str
 ) -> None:
-    drop_in = f"mkdir -p {DROP_IN} && printf '[Service]\\nCPUQuota=3%%\\n' >{DROP_IN}/50-test.conf"
+    drop_in = f"mkdir -p {DROP_IN} && printf '[Service]\\nCPUQuota=8%%\\n' >{DROP_IN}/50-test.conf"
     provisioned_lab.inside(host, "sh", "-c", f"{drop_in} && systemctl daemon-reload")
     try:
         done = measure(on_lab, host)

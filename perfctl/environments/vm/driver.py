@@ -31,7 +31,7 @@ from perfctl.environments.vm.domain import (
     probe_command_line,
     tap_name,
 )
-from perfctl.environments.vm.pinning import Pinning, plan
+from perfctl.environments.vm.pinning import plan
 from perfctl.environments.vm.script import CALL_TIMEOUT_S, Guest, host_argv, link_argv
 from perfctl.environments.vm.shell import GuestShell, Opened
 from perfctl.environments.vm.survey import State, Survey
@@ -131,7 +131,8 @@ class VmDriver:
         found = Survey.parse(host.run(host_argv("survey"), timeout_s=CALL_TIMEOUT_S).text)
         found.check(with_engine=self._with_engine)
         found.check_memory(self._memory_mib, hugepages=self._environment.hugepages)
-        self._pinning(found)
+        # What fits with neither accelerator is refused before one is tried.
+        plan(found.topology, self._environment, "tcg")
         return found
 
     def _choose(self, host: Shell, survey: Survey) -> Choice:
@@ -146,11 +147,12 @@ class VmDriver:
     ) -> EnvironmentFailure | None:
         """Boot a guest without disks and address as far as its first program; return why it did not."""
         guest = self._new_guest()
+        # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
+        domain = self._domain(survey, choice, guest, _ANY_ADDRESS)
+        tiny = replace(domain, disks=(), command_line=probe_command_line())
         with self._removed(host, guest):
             try:
                 self._claim(host, guest, step=0)
-                domain = self._domain(survey, choice, guest, _ANY_ADDRESS)
-                tiny = replace(domain, disks=(), command_line=probe_command_line())
                 self._boot(host, guest, tiny, "kernel", timeout_s)
             except EnvironmentFailure as failure:
                 return failure
@@ -207,7 +209,7 @@ class VmDriver:
             run_id=self._run_id,
             accelerator=choice.accelerator,
             memory_mib=self._memory_mib,
-            pinning=self._pinning(survey),
+            pinning=plan(survey.topology, self._environment, choice.accelerator),
             kernel=f"{survey.image}/vmlinuz",
             initramfs=f"{survey.image}/initramfs",
             command_line=command_line(
@@ -235,9 +237,6 @@ class VmDriver:
     @property
     def _memory_mib(self) -> int:
         return self._environment.memory_mib or VM_MEMORY_MIB
-
-    def _pinning(self, survey: Survey) -> Pinning:
-        return plan(survey.topology, self._environment)
 
     def _new_guest(self) -> Guest:
         return Guest(new_name(self._stem), str(uuid.uuid4()))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfctl.environments.catalogue import VM_VCPUS
+from perfctl.environments.catalogue import default_vcpus
 from perfctl.environments.limits import parse_cpulist
 from perfctl.errors import EnvironmentUnavailable
 from perfctl.model import Environment
+from perfctl.model.environment import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def cpulist(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def plan(topology: Topology, environment: Environment) -> Pinning:
+def plan(topology: Topology, environment: Environment, accelerator: Accelerator) -> Pinning:
     """Return where the guest goes: one NUMA node, each vCPU on a core of its own, qemu's threads elsewhere.
 
     What the environment says itself (cpuset_cpus, cpuset_mems, emulator_cpus) is taken as it is. Raises
@@ -100,7 +101,7 @@ def plan(topology: Topology, environment: Environment) -> Pinning:
     if environment.cpuset_cpus:
         vcpus = _asked_for(topology, environment.cpuset_cpus, environment.vcpus, "cpuset_cpus")
     else:
-        vcpus = _on_one_node(topology, environment.vcpus or VM_VCPUS, mems)
+        vcpus = _on_one_node(topology, environment.vcpus or default_vcpus(accelerator), mems)
     if environment.emulator_cpus:
         emulator = _asked_for(topology, environment.emulator_cpus, None, "emulator_cpus")
     else:

@@ -69,8 +69,8 @@ echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 while :; do true | true; done &
 while :; do chrt -f 99 timeout 8 chrt -f 98 sh -c 'while :; do :; done'; sleep 0.1; done
 """
-"""While processes end, which takes RCU's grace periods, nothing else runs for seconds on the guest's only CPU,
-the kernel's own threads included: that is a stall of RCU as the kernel defines it."""
+"""While processes end, which takes RCU's grace periods, nothing else runs for seconds on the only CPU, the
+kernel's own threads included: that is a stall of RCU as the kernel defines it."""
 
 
 def test_a_command_under_which_the_kernel_stalls_ends_with_the_guest(host):

@@ -184,7 +184,7 @@ def _survey_one(
             inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
         except EnvironmentDied as error:
             # A guest that hung once must not cost the run all its guests on this host.
-            remarks.append(f"made once more, for {error}")
+            remarks.append(f"made once more: {error.message}")
             inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
         remarks.append(f"not available: {error}")

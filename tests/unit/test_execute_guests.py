@@ -155,7 +155,7 @@ def test_a_guest_that_hangs_in_the_survey_is_tried_once_more(surveyed) -> None:
     vm = found["h1", VM.key]
     assert vm.unavailable is None
     assert vm.fingerprint_id is not None
-    assert told == ["h1/vm: made once more, for a CPU is stuck"]
+    assert told == ["h1/vm: made once more: a CPU is stuck"]
     assert [name for name, _ in drivers.asked] == ["native", "vm", "vm"]
 
 

@@ -192,6 +192,7 @@ class VmDriver:
                     stack.enter_context(removal.pop_all())
                     return guest, opened
             except refusal.NoOutput as failure:
+                failure.message += f" (boot {attempt} of {BOOT_ATTEMPTS})"
                 # One that could not be removed would run beside the next.
                 if attempt == BOOT_ATTEMPTS or getattr(failure, "__notes__", None):
                     raise

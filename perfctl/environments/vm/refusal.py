@@ -76,10 +76,8 @@ def of_start(guest: Guest, started: Completed, state: State, timeout_s: int) -> 
     if word == "failed":
         return EnvironmentUnavailable(f"the guest came up without what it needs: {detail}", artifacts=kept)
     if word == "no_output":
-        return NoOutput(
-            f"the guest printed nothing for {detail} s; its console said last: {state.last_line}",
-            artifacts=kept,
-        )
+        last = f"; its console said last: {state.last_line}" if state.console else ""
+        return NoOutput(f"the guest printed nothing for {detail} s{last}", artifacts=kept)
     if word == "silent":
         why_not = f": {detail}" if detail else f" within {timeout_s} s"
         return EnvironmentDied(

@@ -422,11 +422,11 @@ def test_a_list_of_cpus_is_as_many_vcpus():
 
 
 def test_the_default_number_of_vcpus_is_that_of_the_accelerator_which_the_guest_gets():
-    assert driver().describe(ScriptedHost())["pinning.vcpus"] == "0:0"
+    assert driver().describe(ScriptedHost())["pinning.vcpus"] == "0:1"
     remembered = survey_text(devices="kvm", accelerator="boot-1 7.2.22\nkvm\nit booted")
     on_kvm = ScriptedHost(survey=said(stdout=remembered))
     assert driver().describe(on_kvm)["pinning.vcpus"] == "0:0 1:1"
-    assert driver(vcpus=2).describe(ScriptedHost())["pinning.vcpus"] == "0:0 1:1"
+    assert driver(vcpus=2).describe(ScriptedHost())["pinning.vcpus"] == "0:1 1:0"
 
 
 def test_a_host_with_too_few_cpus_does_not_remember_that_kvm_does_not_work():

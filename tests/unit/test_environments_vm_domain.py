@@ -24,8 +24,10 @@ SERVER = "# CPU,Core,Socket,Node\n" + "".join(
 )
 
 
-def planned(lscpu: str = SERVER, allowed: str = "", accelerator: Accelerator = "kvm", **changes) -> Pinning:
-    return plan(Topology.parse(lscpu, allowed), replace(VM, **changes), accelerator)
+def planned(
+    lscpu: str = SERVER, allowed: str = "", accelerator: Accelerator = "kvm", host="", **changes
+) -> Pinning:
+    return plan(Topology.parse(lscpu, allowed), replace(VM, **changes), accelerator, host=host)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,15 @@ def test_cores_of_one_node_come_first_then_siblings_and_the_emulator_keeps_away(
 def test_an_emulated_guest_has_one_vcpu_unless_its_environment_says_otherwise(changes, kvm, tcg):
     assert planned(accelerator="kvm", **changes).vcpus == kvm
     assert planned(accelerator="tcg", **changes).vcpus == tcg
+
+
+def test_emulated_guests_of_the_hosts_of_a_lab_are_on_different_cpus():
+    first, second = (planned(DESKTOP, accelerator="tcg", host=f"lab-{n}").vcpus for n in (1, 2))
+    assert {first, second} == {(0,), (1,)}
+    assert planned(DESKTOP, accelerator="tcg", host="lab-3").vcpus == first
+    on_kvm = {planned(accelerator="kvm", host=f"lab-{n}").vcpus for n in (1, 2)}
+    assert on_kvm == {(0, 1)}
+    assert {planned(accelerator="tcg", host=f"lab-{n}", cpuset_cpus="3").vcpus for n in (1, 2)} == {(3,)}
 
 
 def test_one_cpu_is_enough_for_an_emulated_guest():

@@ -107,7 +107,7 @@ class VmDriver:
         with self._naming(host):
             survey = self._survey(host)
             choice = self._choose(host, survey)
-        stable = self._domain(survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
+        stable = self._domain(host, survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
         manifest = survey.manifest
         return {
             "accelerator": choice.accelerator,
@@ -165,7 +165,7 @@ class VmDriver:
         """Boot a guest without disks and address as far as its first program; return why it did not."""
         guest = self._new_guest()
         # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
-        domain = self._domain(survey, choice, guest, _ANY_ADDRESS)
+        domain = self._domain(host, survey, choice, guest, _ANY_ADDRESS)
         tiny = replace(domain, disks=(), command_line=probe_command_line())
         with self._removed(host, guest):
             try:
@@ -199,7 +199,7 @@ class VmDriver:
 
     def _start(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, attempt: int) -> Opened:
         address = self._claim(host, guest, step=_ADDRESSES_PER_GUEST)
-        domain = self._domain(survey, choice, guest, address)
+        domain = self._domain(host, survey, choice, guest, address)
         goal: Literal["engine", "ssh"] = "engine" if self._with_engine else "ssh"
         disks = [f"root.qcow2={survey.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
         if self._with_engine:
@@ -231,7 +231,7 @@ class VmDriver:
         steps = (line.split() for line in started.text.splitlines())
         return {name: float(seconds) for name, seconds in steps}
 
-    def _domain(self, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
+    def _domain(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
         network = survey.network
         engine_range = f"{IPv4Address(address) + _ENGINE_OFFSET}/{_ENGINE_PREFIX_LENGTH}"
         disks = [
@@ -246,7 +246,7 @@ class VmDriver:
             run_id=self._run_id,
             accelerator=choice.accelerator,
             memory_mib=self._memory_mib,
-            pinning=plan(survey.topology, self._environment, choice.accelerator),
+            pinning=plan(survey.topology, self._environment, choice.accelerator, host=host.name),
             kernel=f"{survey.image}/vmlinuz",
             initramfs=f"{survey.image}/initramfs",
             command_line=command_line(

@@ -97,7 +97,7 @@ def plan(
     """Return where the guest goes: one NUMA node, each vCPU on a core of its own, qemu's threads elsewhere.
 
     What the environment says itself (cpuset_cpus, cpuset_mems, emulator_cpus) is taken as it is. Emulated
-    guests of hosts that are named one after another begin with one CPU after another: the hosts of a lab share
+    guests of hosts that are named one after another begin with one CPU after another: hosts of a lab share
     one machine, on whose first CPU all their guests would be. Raises EnvironmentUnavailable when the host has
     not the CPUs.
     """

@@ -73,11 +73,15 @@ def _one(environment: Environment) -> Table:
 
 def _values(environment: Environment) -> dict[str, str | int | float | None]:
     """Return every field of it, and the command that makes each layer and the server's side."""
+    from perfctl.environments.catalogue import default_vcpus
+
     values = {
         name: _shown(getattr(environment, name))
         for name in environment.__dataclass_fields__
         if name not in ("name", "within", "server")
     }
+    if environment.kind == "vm" and environment.vcpus is None:
+        values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
     values["made by"] = _made_by(environment)
     if environment.within:
         values["within"] = environment.within.name

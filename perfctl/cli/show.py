@@ -100,6 +100,8 @@ def _invocation(item: InvocationDetail, judged: Assessment | None) -> list[Table
         "target": item.target,
         "environment": item.environment,
         "accelerator": item.accelerator,
+        "vCPUs": item.vcpus,
+        "boot attempts": item.boot_attempts,
         "block": f"{item.block}, attempt {item.attempt}, replicate {item.replicate}",
         "status": item.status if item.reason is None else f"{item.status} ({item.reason})",
         "validity": item.validity,

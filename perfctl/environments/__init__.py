@@ -20,13 +20,29 @@ from perfctl.shell import Shell
 
 
 def driver_for(
-    environment: Environment, *, run_id: str, invocation_id: str, host_address: str, image: str | None = None
+    environment: Environment,
+    *,
+    run_id: str,
+    invocation_id: str,
+    host_address: str,
+    image: str | None = None,
+    first_output_s: float | None = None,
 ) -> EnvironmentDriver:
     """Return the driver that makes `environment` for one invocation.
 
     `host_address` is the host's address on the test network: the environment's own address wherever it shares
-    the host's network. `image` replaces the image that the environment names.
+    the host's network. `image` replaces the image that the environment names. `first_output_s` is how long an
+    earlier guest took on this host until it printed something, where that is known.
     """
+
+    def guest(guest_environment: Environment, *, with_engine: bool) -> VmDriver:
+        return VmDriver(
+            guest_environment,
+            run_id=run_id,
+            invocation_id=invocation_id,
+            with_engine=with_engine,
+            first_output_s=first_output_s,
+        )
 
     def alone(host_address: str) -> EnvironmentDriver:
         if environment.kind == "native":
@@ -34,20 +50,14 @@ def driver_for(
                 environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address
             )
         if environment.kind == "vm":
-            return VmDriver(environment, run_id=run_id, invocation_id=invocation_id)
+            return guest(environment, with_engine=False)
         return ContainerDriver(
             environment, run_id=run_id, invocation_id=invocation_id, host_address=host_address, image=image
         )
 
     if environment.within is None:
         return alone(host_address)
-    outer = VmDriver(
-        environment.within,
-        run_id=run_id,
-        invocation_id=invocation_id,
-        with_engine=environment.kind == "container",
-    )
-    return WithinDriver(outer, alone)
+    return WithinDriver(guest(environment.within, with_engine=environment.kind == "container"), alone)
 
 
 def start_argv(environment: Environment) -> list[str]:

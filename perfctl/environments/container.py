@@ -149,7 +149,7 @@ class ContainerShell:
         return _last_words(json.loads(said.text), (log.text + log.error_text).strip())
 
     @property
-    def accelerator(self) -> str | None:
+    def boot(self) -> None:
         """None: a container runs on the kernel and the processor of where it is."""
         return None
 

@@ -59,7 +59,7 @@ class NativeShell:
         return self._scope.last_words() if self._scope else ""
 
     @property
-    def accelerator(self) -> None:
+    def boot(self) -> None:
         """None: nothing is emulated or virtualised by us."""
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from perfctl.model import GuestBoot
 from perfctl.shell import Shell
 
 
@@ -26,15 +27,16 @@ class EnvironmentShell(Shell, Protocol):
         ...
 
     @property
-    def accelerator(self) -> str | None:
-        """'kvm' or 'tcg' inside a guest, else None."""
+    def boot(self) -> GuestBoot | None:
+        """What the guest has and how it came up; None where there is no guest."""
         ...
 
     @property
     def opening_s(self) -> Mapping[str, float]:
         """How long its opening took: seconds on the host's clock from the start to each step.
 
-        Natively nothing; 'made' for a container (the engine has started it); 'kernel' and 'ssh' for a guest.
+        Natively nothing; 'made' for a container (the engine has started it); 'console' (the first output),
+        'kernel' and 'ssh' for a guest.
         """
         ...
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
+from perfctl.model import GuestBoot
 from perfctl.shell import Completed, Process, Shell
 
 
@@ -28,9 +29,9 @@ class WithinShell:
         return self._inner.address
 
     @property
-    def accelerator(self) -> str | None:
+    def boot(self) -> GuestBoot | None:
         """The outer environment's."""
-        return self._outer.accelerator
+        return self._outer.boot
 
     @property
     def opening_s(self) -> Mapping[str, float]:

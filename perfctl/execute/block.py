@@ -13,7 +13,7 @@ from perfctl.execute import validity
 from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
-from perfctl.execute.survey import Survey
+from perfctl.execute.survey import Survey, first_output_s
 from perfctl.facts import Assessment, Limits
 from perfctl.model import (
     SERVER_COUNTERS,
@@ -26,6 +26,7 @@ from perfctl.model import (
     InvocationStarted,
     Listener,
     Metric,
+    Note,
     Plan,
     PlannedInvocation,
     Reason,
@@ -128,6 +129,9 @@ def record(
         validity_json=judged.to_json() if judged else None,
     )
     _commit(conduct.store, stored, metrics, outcome.samples)
+    if outcome.boot and outcome.boot.attempts > 1:
+        where = f"{block.target} {block.benchmark} {planned.environment} block {block.index}"
+        conduct.listener(Note("warning", where, outcome.boot.remark))
     if outcome.completed is not None and block.target.host not in conduct.fleet.lost:
         conduct.fleet[block.target.host].jobs.acknowledge(stored.id)
     conduct.listener(
@@ -167,7 +171,9 @@ def _record_of(
         counters_before=done.counters_before,
         counters_after=done.counters_after,
         fingerprint_id=None,
-        accelerator=outcome.accelerator,
+        accelerator=outcome.boot.accelerator if outcome.boot else None,
+        vcpus=outcome.boot.vcpus if outcome.boot else None,
+        boot_attempts=outcome.boot.attempts if outcome.boot else None,
         artifacts=_artifacts(outcome, done),
     )
 
@@ -189,6 +195,7 @@ def _judge(
             conduct.facts,
             conduct.bandwidth.bound(host, conduct.facts.get(host), benchmark, environment),
             outcome.server,
+            outcome.boot,
         )
         judged = validity.judge(where, outcome.completed, outcome.samples, conduct.limits)
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -277,6 +284,11 @@ def _measure(
         server=server,
         host_view=conduct.plan.host_view,
         stop=conduct.stop,
+        first_output_s={
+            name: first_output_s(conduct.survey, name)
+            for name in (block.target.host, block.target.peer)
+            if name
+        },
     )
     try:
         return measure(assignment)

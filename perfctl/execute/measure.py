@@ -22,7 +22,7 @@ from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.place import Opened, Place, name_artifacts, open_places
 from perfctl.execute.server import ServerNotReady, ServerWatch, serving
 from perfctl.job import Look
-from perfctl.model import Benchmark, Environment, Metric, Reason, Sample, Status
+from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.workloads import OpeningWorkload, Workload
@@ -49,8 +49,8 @@ class Outcome:
     detail: str = ""
     completed: Completed | None = None
     samples: tuple[Sample, ...] = ()
-    accelerator: str | None = None
-    """'kvm' or 'tcg' when a guest took part."""
+    boot: GuestBoot | None = None
+    """Of the guest that took part; of two the client's, with the attempts of the one that took more."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     """What is kept of its environments, by name."""
     server: ServerWatch | None = None
@@ -80,6 +80,8 @@ class Assignment:
     """Whether the host is looked at while the benchmark runs."""
     stop: threading.Event
     """Set when the user wants to end: what is not measured by then will not be."""
+    first_output_s: Mapping[str, float | None] = field(default_factory=dict)
+    """By host: how long an earlier guest took there until it printed something."""
 
 
 def measure(assignment: Assignment) -> Outcome:
@@ -137,9 +139,10 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
 
 def _measure_in_places(assignment: Assignment, stack: ExitStack) -> Outcome:
     """Open client and server, measure, and ask them what is to be kept while they still stand."""
-    places = [Place(assignment.client, assignment.environment)]
+    hosts = [(assignment.client, assignment.environment, "")]
     if assignment.server is not None:
-        places.append(Place(assignment.server, assignment.environment.of_server, "server_"))
+        hosts.append((assignment.server, assignment.environment.of_server, "server_"))
+    places = [Place(*each, assignment.first_output_s.get(each[0].host.name)) for each in hosts]
     opened = open_places(
         places, run_id=assignment.run_id, invocation_id=assignment.invocation_id, stack=stack
     )
@@ -150,12 +153,12 @@ def _measure_in_places(assignment: Assignment, stack: ExitStack) -> Outcome:
     except PerfctlError as error:
         outcome = outcome_of(error)
     kept = {name: content for each in opened for name, content in each.artifacts().items()}
-    accelerators = [each.shell.accelerator for each in opened if each.shell.accelerator]
-    return replace(
-        outcome,
-        accelerator=next(iter(accelerators), None),
-        artifacts={**kept, **outcome.artifacts},
-    )
+    return replace(outcome, boot=_boot_of(opened), artifacts={**kept, **outcome.artifacts})
+
+
+def _boot_of(opened: Sequence[Opened]) -> GuestBoot | None:
+    boots = [each.shell.boot for each in opened if each.shell.boot]
+    return replace(boots[0], attempts=max(boot.attempts for boot in boots)) if boots else None
 
 
 def _measure_between(assignment: Assignment, client: Opened, server: Opened | None = None) -> Outcome:

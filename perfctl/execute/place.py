@@ -69,6 +69,8 @@ class Place:
     connected: ConnectedHost
     environment: Environment
     artifact_prefix: str = ""
+    first_output_s: float | None = None
+    """How long an earlier guest took on the host until it printed something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _opening(place: Place, run_id: str, invocation_id: str) -> Iterator[Opened]:
         run_id=run_id,
         invocation_id=invocation_id,
         host_address=place.connected.host.network_address,
+        first_output_s=place.first_output_s,
     )
     with driver.open(host) as shell:
         yield Opened(place, host, shell)

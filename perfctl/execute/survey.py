@@ -13,7 +13,7 @@ from typing import Literal
 
 from perfctl import facts
 from perfctl.environments import driver_for
-from perfctl.errors import CommandTimeout, EnvironmentFailure, OutputError
+from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentFailure, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Outcome, outcome_of
 from perfctl.execute.path import Path, described, probe_paths
@@ -21,6 +21,7 @@ from perfctl.model import (
     Environment,
     FactState,
     Fingerprint,
+    GuestBoot,
     Host,
     Listener,
     Note,
@@ -46,6 +47,8 @@ class Surveyed:
     """What the user should hear about it."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """The way from inside to each peer."""
+    first_output_s: float | None = None
+    """How long its guest took until it printed something."""
 
     def verdict_for(self, programs: Sequence[str]) -> Outcome | None:
         """Return the outcome known beforehand for a benchmark that needs `programs`, or None: it can run."""
@@ -60,6 +63,12 @@ class Surveyed:
 
 Survey = dict[tuple[str, str], Surveyed]
 """(host, key of the environment) -> what was found."""
+
+
+def first_output_s(survey: Survey, host: str) -> float | None:
+    """Return how long a guest took at most on a host until it printed something; None where none was made."""
+    found = [item.first_output_s for (name, _), item in survey.items() if name == host]
+    return max((seconds for seconds in found if seconds is not None), default=None)
 
 
 def programs_of(plan: Plan) -> tuple[str, ...]:
@@ -136,7 +145,8 @@ def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, lis
         peers = peers_of(plan, host, fleet.hosts)
         paths: dict[str, Mapping[str, Path]] = {}
         for environment in environments_on(plan, host):
-            found = _survey_one(connected, environment, store, run_id, plan, peers)
+            heard_s = first_output_s(survey, host.name)
+            found = _survey_one(connected, environment, store, run_id, plan, peers, heard_s)
             survey[host.name, environment.key] = found
             paths[environment.name] = found.paths
             for remark in found.remarks:
@@ -148,6 +158,17 @@ def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, lis
     return survey
 
 
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What was found inside an environment."""
+
+    fingerprint: Fingerprint
+    description: Mapping[str, str]
+    paths: Mapping[str, Path]
+    boot: GuestBoot | None
+    first_output_s: float | None
+
+
 def _survey_one(
     connected: ConnectedHost,
     environment: Environment,
@@ -155,39 +176,65 @@ def _survey_one(
     run_id: str,
     plan: Plan,
     peers: Mapping[str, str],
+    first_output_s: float | None,
 ) -> Surveyed:
+    remarks: list[str] = []
+    try:
+        try:
+            inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
+        except EnvironmentDied as error:
+            # A guest that hung once must not cost the run all its guests on this host.
+            remarks.append(f"made once more: {error.message}")
+            inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
+    except EnvironmentFailure as error:
+        remarks.append(f"not available: {error}")
+        return Surveyed(None, unavailable=outcome_of(error), remarks=tuple(remarks))
+    except (OutputError, CommandTimeout) as error:
+        # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
+        remarks.append(f"facts could not be read: {error}")
+        return Surveyed(None, remarks=tuple(remarks))
+    missing = _missing(inside.fingerprint, programs_of(plan))
+    if inside.boot and inside.boot.attempts > 1:
+        remarks.append(inside.boot.remark)
+    if missing:
+        remarks.append(f"not installed: {', '.join(sorted(missing))}")
+    remarks += [f"to {name}: {path.remark}" for name, path in inside.paths.items() if path.remark]
+    key = None
+    if environment.key in {item.key for item in plan.environments}:
+        # What only servers run in has no place of its own in a run's facts.
+        whole = {**inside.description, **described(inside.paths)}
+        host = connected.host.name
+        key = store.record_environment_snapshot(run_id, host, environment.name, inside.fingerprint, whole)
+    return Surveyed(key, None, missing, tuple(remarks), inside.paths, inside.first_output_s)
+
+
+def _look_inside(
+    connected: ConnectedHost,
+    environment: Environment,
+    run_id: str,
+    plan: Plan,
+    peers: Mapping[str, str],
+    first_output_s: float | None,
+) -> _Inside:
+    """Make the environment and read it. Raises EnvironmentFailure, OutputError, CommandTimeout."""
     host = connected.host
-    programs = programs_of(plan)
-    paths: Mapping[str, Path] = {}
     driver = driver_for(
         environment,
         run_id=run_id,
         invocation_id=content_hash([run_id, host.name, environment.key, "survey"])[:32],
         host_address=host.network_address,
+        first_output_s=first_output_s,
     )
-    try:
-        # open() says as well as check() would why an environment cannot exist, and is needed anyway.
-        with driver.open(connected.jobs) as inside:
-            description = driver.describe(connected.jobs)
-            argv = facts.inside_argv(programs, version_argvs=versions_of(plan))
-            done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
-            fingerprint = facts.parse(done.text)
-            with suppress(CommandTimeout):
-                paths = probe_paths(inside, peers)
-    except EnvironmentFailure as error:
-        return Surveyed(None, unavailable=outcome_of(error), remarks=(f"not available: {error}",))
-    except (OutputError, CommandTimeout) as error:
-        # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
-        return Surveyed(None, remarks=(f"facts could not be read: {error}",))
-    missing = _missing(fingerprint, programs)
-    remarks = [f"not installed: {', '.join(sorted(missing))}"] if missing else []
-    remarks += [f"to {name}: {path.remark}" for name, path in paths.items() if path.remark]
-    key = None
-    if environment.key in {item.key for item in plan.environments}:
-        # What only servers run in has no place of its own in a run's facts.
-        whole = {**description, **described(paths)}
-        key = store.record_environment_snapshot(run_id, host.name, environment.name, fingerprint, whole)
-    return Surveyed(key, missing_programs=missing, remarks=tuple(remarks), paths=paths)
+    paths: Mapping[str, Path] = {}
+    # open() says as well as check() would why an environment cannot exist, and is needed anyway.
+    with driver.open(connected.jobs) as inside:
+        description = driver.describe(connected.jobs)
+        argv = facts.inside_argv(programs_of(plan), version_argvs=versions_of(plan))
+        done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
+        fingerprint = facts.parse(done.text)
+        with suppress(CommandTimeout):
+            paths = probe_paths(inside, peers)
+        return _Inside(fingerprint, description, paths, inside.boot, inside.opening_s.get("console"))
 
 
 def _unequal_mtus(paths: Mapping[str, Mapping[str, Path]]) -> Iterator[str]:

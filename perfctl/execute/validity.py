@@ -21,9 +21,9 @@ from perfctl.facts import (
     Severity,
     Values,
 )
-from perfctl.model import Benchmark, Environment, Fingerprint, Host, Sample, Target
+from perfctl.model import Benchmark, Environment, Fingerprint, GuestBoot, Host, Sample, Target
 from perfctl.shell import Completed
-from perfctl.workloads import Load, workload
+from perfctl.workloads import Load, OpeningWorkload, workload
 
 _US_PER_S = 1_000_000
 _WORST_FIRST = (Severity.INVALID, Severity.ARTEFACT, Severity.FLAGGED)
@@ -43,6 +43,8 @@ class Circumstances:
     """What the host's memory allows the benchmark, where that is known."""
     server: ServerWatch | None = None
     """What was read at the server's host."""
+    boot: GuestBoot | None = None
+    """How its guest came up, if there was one."""
 
 
 def judge(
@@ -97,7 +99,9 @@ def case_of(where: Circumstances, completed: Completed) -> Case:
         # Its commands are in a control group of their own, which is not among the counters.
         expected = replace(expected, is_own_cpu_read=False)
     claims = tuple(_claims(where, interface, expected))
-    return Case(expected, own_cpu_us(completed), claims, _server_of(where, load))
+    is_start_measured = isinstance(workload(where.benchmark.workload), OpeningWorkload)
+    attempts = where.boot.attempts if where.boot and is_start_measured else None
+    return Case(expected, own_cpu_us(completed), claims, _server_of(where, load), attempts)
 
 
 def _server_of(where: Circumstances, load: Load) -> Server | None:

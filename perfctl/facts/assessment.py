@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from perfctl.facts.bounds import Bound, claimed_bytes, device_bytes, judge_bound
 from perfctl.facts.counters import CounterDelta, parse_counters
-from perfctl.facts.finding import Finding, Severity, Thresholds, Unjudged
+from perfctl.facts.finding import Finding, Rule, Severity, Thresholds, Unjudged
 from perfctl.facts.preflight import PREFLIGHT
 from perfctl.facts.thresholds import VALIDITY, Expected
 from perfctl.facts.validity import Validity, Verdict, judge_validity
@@ -52,6 +52,8 @@ class Case:
     """The CPU time of the benchmark's own tasks where it is known otherwise than by the counters."""
     claims: tuple[Claim, ...] = ()
     server: Server | None = None
+    boot_attempts: int | None = None
+    """How often the guest was booted whose start is what was measured; None where no guest's start was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Assessment:
     def to_json(self) -> str:
         """Return what is kept beside the verdict: findings, rules not judged, and the case."""
         case = {"expected": _expectations(self.case.expected), "own_cpu_us": self.case.own_cpu_us}
+        if self.case.boot_attempts is not None:
+            case["boot_attempts"] = self.case.boot_attempts
         server = self.case.server
         if server is not None:
             case["server"] = asdict(server) | {"expected": _expectations(server.expected)}
@@ -102,7 +106,10 @@ class Assessment:
         claims = tuple(map(_claim, case["claims"]))
         return cls(
             Validity(Verdict(verdict), findings, unjudged),
-            Case(_expected(case["expected"]), case["own_cpu_us"], claims, server),
+            Case(
+                *(_expected(case["expected"]), case["own_cpu_us"], claims, server),
+                case.get("boot_attempts"),
+            ),
         )
 
 
@@ -122,12 +129,25 @@ def assess(reading: Reading, case: Case, values: Values, thresholds: Thresholds 
     )
     if case.server is not None:
         validity = _worse(validity, _judge_server(reading, case.server, thresholds))
+    if case.boot_attempts is not None:
+        validity = _worse(validity, _judge_boots(case.boot_attempts, thresholds["boot_attempts"]))
     delta = parse_counters(reading.before, reading.after)
     found = tuple(finding for claim in case.claims for finding in _judge_claim(claim, values, delta))
     if found:
         verdict = Verdict.FLAGGED if validity.verdict is Verdict.VALID else validity.verdict
         validity = replace(validity, verdict=verdict, findings=(*validity.findings, *found))
     return Assessment(validity, case)
+
+
+def _judge_boots(attempts: int, rule: Rule) -> Validity:
+    """Judge the start of a guest by how many boots it took."""
+    crossed = rule.crossed(attempts)
+    if crossed is None:
+        return Validity(Verdict.VALID, (), ())
+    severity = Severity.INVALID if crossed.is_severe else Severity.FLAGGED
+    text = f"the guest was booted {attempts} times; the last boot is what was measured"
+    finding = Finding(rule.name, severity, attempts, rule.unit, crossed.limit, text)
+    return Validity(Verdict(severity.value), (finding,), ())
 
 
 def _judge_server(reading: Reading, server: Server, thresholds: Thresholds) -> Validity:

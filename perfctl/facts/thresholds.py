@@ -30,6 +30,7 @@ VALIDITY = Thresholds((
     Rule("kernel_oopses", "faults", None, 0, "the kernel itself went wrong"),
     Rule("hung_tasks", "tasks", None, 0, "stood still for minutes"),
     Rule("kernel_messages", "lines", 0, 0, "that matter; their kind (below) decides between the two"),
+    Rule("boot_attempts", "boots", 1, None, "of a guest whose start is measured: one printed nothing"),
     Rule("retransmits", "% of segments", 0.1, None, "of TCP; the environment's own network may be the cause"),
     Rule("nic_drops", "% of packets", 0.01, None, "the environment's own load may be the cause"),
     Rule("nic_errors", "packets", 0, None, "damaged by a cable, a port, a driver; the figure may be right"),

@@ -18,7 +18,7 @@ from perfctl.model.event import (
 from perfctl.model.fingerprint import Fact, FactState, Fingerprint
 from perfctl.model.host import Host, Target
 from perfctl.model.identity import canonical_json, content_hash, new_id
-from perfctl.model.invocation import SERVER_COUNTERS, InvocationRecord, Reason, Status
+from perfctl.model.invocation import SERVER_COUNTERS, GuestBoot, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.verdict import (
     Alternative,
@@ -45,6 +45,7 @@ __all__ = [
     "FactState",
     "Fingerprint",
     "FleetComparison",
+    "GuestBoot",
     "Host",
     "HostRatio",
     "InvocationEnded",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from perfctl.model.environment import Accelerator
+
 SERVER_COUNTERS = ("server_counters_before", "server_counters_after")
 """Names of artifacts: the counters of the server's host just before the client's command and just after."""
 
@@ -34,6 +36,7 @@ class Reason(StrEnum):
     ENVIRONMENT_DIED = "environment_died"
     GUEST_PANICKED = "guest_panicked"
     GUEST_SILENT = "guest_silent"
+    GUEST_STALLED = "guest_stalled"
     DISK_FULL = "disk_full"
     OUT_OF_MEMORY = "out_of_memory"
     NAME_TAKEN = "name_taken"
@@ -41,6 +44,20 @@ class Reason(StrEnum):
     SPOOL_FULL = "spool_full"
     SETUP_FAILED = "setup_failed"
     INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestBoot:
+    """What the guest of an invocation really had, and how often it was booted until it came up."""
+
+    accelerator: Accelerator
+    vcpus: int
+    attempts: int = 1
+
+    @property
+    def remark(self) -> str:
+        """Return what the user is told of a guest that was booted more than once."""
+        return f"a guest printed nothing and was ended; boot {self.attempts} came up and counts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,10 @@ class InvocationRecord:
     """Content hash of the fingerprint taken inside the environment."""
     accelerator: str | None = None
     """'kvm' or 'tcg' when it ran in a guest. Values of different accelerators are never compared."""
+    vcpus: int | None = None
+    """How many vCPUs its guest had."""
+    boot_attempts: int | None = None
+    """How often its guest was booted until it came up; all times are of the last boot."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     """What else is kept of it, by name: 'console', 'domain_xml', 'host_view', `SERVER_COUNTERS`."""
     validity: str | None = None

@@ -178,8 +178,20 @@ def find_invocation(connection: sqlite3.Connection, run_id: str, wanted: str) ->
 
 
 _DETAIL = (
-    *("invocation_id", "run_id", "benchmark", "target", "environment", "accelerator", "block", "attempt"),
-    *("replicate", "status", "reason", "validity", "detail", "exit_code", "started", "duration_s"),
+    *("invocation_id", "run_id", "benchmark", "target", "environment", "accelerator", "vcpus"),
+    *(
+        "boot_attempts",
+        "block",
+        "attempt",
+        "replicate",
+        "status",
+        "reason",
+        "validity",
+        "detail",
+        "exit_code",
+        "started",
+        "duration_s",
+    ),
     "fingerprint_id",
 )
 

@@ -314,6 +314,8 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "accelerator": record.accelerator,
         "validity": record.validity,
         "validity_json": record.validity_json,
+        "vcpus": record.vcpus,
+        "boot_attempts": record.boot_attempts,
     }
     for name, output in prepared.outputs.items():
         row[f"{name}_sha256"] = artifact.insert(connection, output)

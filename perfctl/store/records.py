@@ -90,6 +90,8 @@ class InvocationDetail:
     target: str
     environment: str
     accelerator: str | None
+    vcpus: int | None
+    boot_attempts: int | None
     block: int
     attempt: int
     replicate: int

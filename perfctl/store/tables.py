@@ -247,7 +247,8 @@ class Invocation(Table):
     """One execution. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL).
 
     `validity` is the verdict by the counters around it (NULL: nobody judged), `validity_json` what was found,
-    which rules could not be judged, and what else the verdict rests on.
+    which rules could not be judged, and what else the verdict rests on. `accelerator`, `vcpus` and
+    `boot_attempts` are of its guest (NULL: there was none, or it did not come up).
     """
 
     __tablename__ = "invocation"
@@ -257,6 +258,8 @@ class Invocation(Table):
         CheckConstraint(_one_of("accelerator", ACCELERATORS), name="accelerator"),
         CheckConstraint(_one_of("validity", VALIDITIES), name="validity"),
         CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
+        CheckConstraint("vcpus >= 1", name="vcpus"),
+        CheckConstraint("boot_attempts >= 1", name="boot_attempts"),
         UniqueConstraint("invocation_id"),
         UniqueConstraint("block_id", "environment_id", "replicate"),
         {"sqlite_strict": True},
@@ -283,6 +286,8 @@ class Invocation(Table):
     accelerator: Mapped[str | None]
     validity: Mapped[str | None]
     validity_json: Mapped[str | None]
+    vcpus: Mapped[int | None]
+    boot_attempts: Mapped[int | None]
 
 
 class InvocationArtifact(Table):

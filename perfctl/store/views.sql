@@ -44,6 +44,8 @@ SELECT
     peer.name AS peer,
     environment.name AS environment,
     invocation.accelerator,
+    invocation.vcpus,
+    invocation.boot_attempts,
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from perfctl.environments.catalogue import CATALOGUE, IMAGE, VM_MEMORY_MIB, VM_VCPUS
+from perfctl.environments.catalogue import CATALOGUE, IMAGE, VM_MEMORY_MIB, default_vcpus
 from perfctl.environments.limits import parse_cpulist
 from perfctl.errors import SuiteError
 from perfctl.model import Environment
@@ -143,7 +143,7 @@ def _vm(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "memory_mib": fields["memory_mib"] or VM_MEMORY_MIB,
         "accelerator": _optional_choice(table, "accelerator", ("kvm", "tcg")),
-        "vcpus": vcpus or len(cpus) or VM_VCPUS,
+        "vcpus": vcpus or len(cpus) or None,
         "emulator_cpus": _cpulist(table, "emulator_cpus"),
         "hugepages": table.value("hugepages", bool, False),
         "disk_cache": cache,
@@ -180,8 +180,12 @@ def _check_composition(table: Table, within: Environment | None, server: Environ
 
 def _check_fits(table: Table, container: Environment, guest: Environment) -> None:
     """Refuse limits of a container that are none in its guest."""
-    vcpus, memory_mib = guest.vcpus or VM_VCPUS, guest.memory_mib or VM_MEMORY_MIB
-    size = f"{guest.name} has {vcpus} vCPUs and {memory_mib} MiB"
+    # A suite must hold on every host, and which accelerator a host has is not known here.
+    vcpus = guest.vcpus or default_vcpus(guest.accelerator or "tcg")
+    memory_mib = guest.memory_mib or VM_MEMORY_MIB
+    number = f"{vcpus} vCPUs" if vcpus > 1 else "1 vCPU"
+    where = "" if guest.vcpus or guest.accelerator else " (where it is emulated)"
+    size = f"{guest.name} has {number}{where} and {memory_mib} MiB"
     hint = f"a container in a guest counts what the guest has; see vcpus and memory_mib of {guest.name}"
     if container.cpuset_cpus and max(parse_cpulist(container.cpuset_cpus)) >= vcpus:
         raise table.wrong("cpuset_cpus", f"goes beyond the guest: {size}", hint=hint)

@@ -3,8 +3,9 @@
 The measured command is `true`. What it prints is nothing; perfctl writes the report itself, from the times of
 its jobs on the host's own clock: what the controller and the network take between them does not count.
 
-    steps: kernel ssh
-    kernel: 2.041000000 s          from the start of opening, as the environment tells it
+    steps: console kernel ssh
+    console: 0.870000000 s         from the start of opening, as the environment tells it
+    kernel: 2.041000000 s
     ssh: 4.377000000 s
     first command: 0.093000000 s   by itself
 """
@@ -25,6 +26,7 @@ def _seconds(name: str, description: str, *, headline: bool = False) -> Metric:
 
 _READY = _seconds("ready", "from the start of opening until the first command has ended", headline=True)
 _STEPS = (
+    _seconds("console", "until the guest has printed something (vm)"),
     _seconds("kernel", "until the guest's kernel has started its first program (vm)"),
     _seconds("ssh", "until the guest has answered by ssh (vm)"),
     _seconds("made", "until the engine has started the container (container)"),

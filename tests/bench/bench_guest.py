@@ -63,7 +63,7 @@ def bench_cached(host: Host) -> None:
             with driver.open(jobs) as guest:
                 guest.run(["true"], timeout_s=60)
                 walls_s.append(time.perf_counter() - start)
-                accelerator = str(guest.accelerator)
+                accelerator = guest.boot.accelerator if guest.boot else "no guest"
     finally:
         jobs.stop()
         transport.close()

@@ -100,7 +100,7 @@ def test_a_guest_says_what_it_is_and_how_long_it_took(host, guest):
     settings = json.loads(on_host(host, "cat", f"{FOLDER}/host.json"))
     assert ipaddress.ip_address(guest.address) in ipaddress.ip_network(settings["guest_range"])
     assert guest.name == f"{host.name}/vm"
-    assert guest.accelerator in ("kvm", "tcg")
+    assert guest.boot.accelerator in ("kvm", "tcg")
     assert 0 < guest.opening_s["kernel"] < guest.opening_s["ssh"]
     assert guest.is_alive()
     kept = guest.artifacts()
@@ -379,7 +379,7 @@ def test_a_container_in_a_guest_is_reached_like_any_other(host, provisioned_lab)
     peer = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])[0]
     with inner.open(host) as shell, jobs_on(peer, TEST_RUN + "-peer") as far:
         assert shell.name == f"{host.name}/vm/container-in-vm"
-        assert shell.accelerator in ("kvm", "tcg")
+        assert shell.boot is not None and shell.boot.accelerator in ("kvm", "tcg")
         assert list(shell.opening_s)[-1] == "made"
         assert shell.opening_s["made"] > shell.opening_s["ssh"]
         assert shell.host_processes.startswith("pidfile:")

@@ -77,7 +77,7 @@ def test_a_client_shows_where_its_server_runs(name, server, made_by):
 
 def test_a_guest_shows_its_size():
     fields = shown("vm")
-    assert (fields["vcpus"], fields["memory_mib"], fields["hugepages"]) == (2, 2048, "no")
+    assert (fields["vcpus"], fields["memory_mib"], fields["hugepages"]) == ("2 (emulated: 1)", 2048, "no")
     assert fields["cpu_quota"] is None
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from perfctl.environments import driver_for, environment, start_argv
 from perfctl.environments.vm import VmDriver, left_behind, remove_all
 from perfctl.environments.vm.domain import tap_name
+from perfctl.environments.vm.refusal import NoOutput
 from perfctl.environments.vm.survey import State, Survey
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, EnvironmentUnavailable
+from perfctl.model import GuestBoot
+from perfctl.shell import Completed
 from tests.unit.vm_host import (
     GONE,
     INVOCATION_ID,
@@ -94,6 +99,9 @@ def test_more_memory_than_there_is(memory_mib, hugepages, message):
 # --- what became of a guest ---------------------------------------------------------------------------------
 
 
+STALL = "[61.2] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [runc:488]"
+
+
 def state(console: str = "perfctl: ssh", **sections: str) -> State:
     return State({**sections, "console": console})
 
@@ -107,6 +115,13 @@ def test_a_guest_that_runs_has_not_died():
     [
         (state(PANIC, **GONE), "guest_panicked", "panicked: Kernel panic - not syncing: VFS"),
         (state(PANIC, **RUNNING), "guest_panicked", "Kernel panic"),
+        (
+            state(**{**GONE, "stall": STALL}),
+            "guest_stalled",
+            "stalled and the guest was ended: [61.2]",
+        ),
+        (state(**{**RUNNING, "stall": STALL}), "guest_stalled", "CPU#1 stuck for 26s! [runc:488]"),
+        (state(PANIC, **{**GONE, "stall": STALL}), "guest_panicked", "Kernel panic"),
         (state(**{**RUNNING, "domain": "paused (I/O error)"}), "disk_full", "I/O error on its disk"),
         (state(**{**RUNNING, "domain": "paused (user)"}), "environment_died", "stands still: paused"),
         (
@@ -137,7 +152,7 @@ def test_three_calls_to_open_and_one_to_close():
     host = ScriptedHost()
     with driver().open(host) as guest:
         assert (guest.name, guest.address, guest.mtu_bytes) == ("h1/vm", "10.241.1.129", 9000)
-        assert guest.accelerator == "tcg"
+        assert guest.boot == GuestBoot("tcg", vcpus=1, attempts=1)
         assert guest.opening_s == {"kernel": 1.5, "ssh": 4.25}
         assert guest.domain.startswith("perfctl-0000aaaa-0000bbbb-")
         assert guest.host_processes == f"pidfile:/run/libvirt/qemu/{guest.domain}.pid"
@@ -148,8 +163,8 @@ def test_three_calls_to_open_and_one_to_close():
     assert f"<uuid>{identity}</uuid>" in xml
     assert "perfctl.address=10.241.1.129/16" in xml
     start = host.arguments("start")
-    assert start[:5] == [name, identity, "ssh", "180", "+64055:+106"]
-    assert start[5] == "root.qcow2=/var/lib/perfctl/vm/images/abc/root.ext4"
+    assert start[:6] == [name, identity, "ssh", "180", "30", "+64055:+106"]
+    assert start[6] == "root.qcow2=/var/lib/perfctl/vm/images/abc/root.ext4"
     assert start[-3:] == ["-M", "-N", "root@10.241.1.129"]
 
 
@@ -267,6 +282,8 @@ def test_what_the_host_refuses_is_unavailable_with_its_words(answers, reason, me
             "within 180 s; its console said last: perfctl: ssh",
         ),
         ("silent No route to host", RUNNING, EnvironmentDied, "guest_silent", "answer: No route to host"),
+        (f"stalled {STALL}", RUNNING, EnvironmentDied, "guest_stalled", "soft lockup - CPU#1 stuck for 26s!"),
+        ("ended", {**GONE, "stall": STALL}, EnvironmentDied, "guest_stalled", "soft lockup - CPU#1"),
         ("ended", GONE, EnvironmentDied, "environment_died", "qemu has ended"),
         ("ended", {**GONE, "oom": "2"}, EnvironmentDied, "out_of_memory", "lack of memory"),
         ("failed no br1", RUNNING, EnvironmentUnavailable, "environment_unavailable", "needs: no br1"),
@@ -291,6 +308,104 @@ def test_checking_boots_as_far_as_the_kernel_and_leaves_nothing():
     assert host.arguments("start")[2] == "kernel"
 
 
+# --- a second boot ------------------------------------------------------------------------------------------
+
+NO_OUTPUT = said(15, stdout="why no_output 30\n")
+
+
+def in_turn(*answers: Completed) -> Callable[[Sequence[str], bytes], Completed]:
+    left = iter(answers)
+    return lambda argv, stdin: next(left)
+
+
+def test_a_guest_that_printed_nothing_is_removed_and_another_one_is_booted():
+    host = ScriptedHost(
+        start=in_turn(NO_OUTPUT, said(stdout="console 0.80\nkernel 1.50\nssh 4.25\n")),
+        state=said(stdout=state_text(RUNNING, console="")),
+    )
+    with driver().open(host) as guest:
+        assert guest.boot == GuestBoot("tcg", vcpus=1, attempts=2)
+        assert guest.opening_s == {"console": 0.8, "kernel": 1.5, "ssh": 4.25}
+        assert host.verbs() == ["survey", "claim", "start", "state", "close", "claim", "start"]
+        silent = host.arguments("close")[0]
+        assert guest.domain != silent
+    assert host.verbs()[-1] == "close"
+    assert [argv[5] for argv, _ in host.asked if verb(argv) == "close"] == [silent, guest.domain]
+
+
+def test_a_guest_that_prints_nothing_twice_is_given_up():
+    host = ScriptedHost(start=NO_OUTPUT, state=said(stdout=state_text(RUNNING, console="")))
+    with (
+        pytest.raises(EnvironmentDied, match=r"printed nothing for 30 s \(boot 2 of 2\)$") as caught,
+        driver().open(host),
+    ):
+        pytest.fail("the body ran")
+    assert (caught.value.reason, caught.value.where) == ("guest_silent", "h1/vm")
+    assert caught.value.artifacts == {"console": b""}
+    assert host.verbs() == ["survey", *["claim", "start", "state", "close"] * 2]
+
+
+def test_no_second_boot_beside_a_guest_that_could_not_be_removed():
+    host = ScriptedHost(start=NO_OUTPUT, close=said(1, stdout=" domain perfctl-1\n"))
+    with pytest.raises(EnvironmentDied) as caught, driver().open(host):
+        pytest.fail("the body ran")
+    assert "domain perfctl-1 is left" in caught.value.__notes__[0]
+    assert host.verbs().count("start") == 1
+
+
+@pytest.mark.parametrize("why", ["silent", f"stalled {STALL}", "panicked Kernel panic - x"])
+def test_what_is_no_lack_of_output_is_not_booted_again(why):
+    host = ScriptedHost(start=said(15, stdout=f"console 0.80\nwhy {why}\n"))
+    with pytest.raises(EnvironmentDied), driver().open(host):
+        pytest.fail("the body ran")
+    assert host.verbs().count("start") == 1
+
+
+def test_the_body_may_fail_for_lack_of_output_of_another_guest():
+    host = ScriptedHost()
+    with pytest.raises(NoOutput), driver().open(host):
+        raise NoOutput("of another guest")
+    assert host.verbs() == ["survey", "claim", "start", "close"]
+
+
+@pytest.mark.parametrize(("first_output_s", "limit"), [(None, "30"), (0.8, "30"), (6.0, "30"), (9.5, "48")])
+def test_how_long_no_output_is_waited_for_follows_from_an_earlier_guest(first_output_s, limit):
+    host = ScriptedHost()
+    made = VmDriver(VM, run_id=RUN_ID, invocation_id=INVOCATION_ID, first_output_s=first_output_s)
+    with made.open(host):
+        assert host.arguments("start")[4] == limit
+
+
+def test_a_container_in_a_guest_waits_as_long_for_its_guest():
+    host = ScriptedHost(ssh=inside(stdout="x\n"))
+    made = driver_for(
+        environment("container-in-vm"),
+        run_id=RUN_ID,
+        invocation_id=INVOCATION_ID,
+        host_address="10.0.0.1",
+        first_output_s=9.5,
+    )
+    with made.open(host) as shell:
+        assert shell.boot == GuestBoot("tcg", vcpus=1)
+    assert host.arguments("start")[4] == "48"
+
+
+@pytest.mark.parametrize("why", ["no_output 30", "silent", f"stalled {STALL}"])
+def test_checking_tries_a_guest_that_hung_once_more(why):
+    host = ScriptedHost(start=in_turn(said(15, stdout=f"why {why}\n"), said(stdout="kernel 1.00\n")))
+    driver().check(host)
+    assert host.verbs().count("start") == 2
+    with pytest.raises(EnvironmentDied):
+        driver().check(ScriptedHost(start=said(15, stdout=f"why {why}\n")))
+
+
+def test_checking_does_not_try_again_what_cannot_be():
+    host = ScriptedHost(start=said(14, stderr="error: Unable to add bridge br1: No such device"))
+    with pytest.raises(EnvironmentUnavailable):
+        driver().check(host)
+    assert host.verbs().count("start") == 1
+
+
 def test_describing_makes_nothing():
     host = ScriptedHost()
     described = driver().describe(host)
@@ -304,6 +419,21 @@ def test_describing_makes_nothing():
 def test_a_list_of_cpus_is_as_many_vcpus():
     host = ScriptedHost()
     assert driver(cpuset_cpus="1", vcpus=None).describe(host)["pinning.vcpus"] == "0:1"
+
+
+def test_the_default_number_of_vcpus_is_that_of_the_accelerator_which_the_guest_gets():
+    assert driver().describe(ScriptedHost())["pinning.vcpus"] == "0:1"
+    remembered = survey_text(devices="kvm", accelerator="boot-1 7.2.22\nkvm\nit booted")
+    on_kvm = ScriptedHost(survey=said(stdout=remembered))
+    assert driver().describe(on_kvm)["pinning.vcpus"] == "0:0 1:1"
+    assert driver(vcpus=2).describe(ScriptedHost())["pinning.vcpus"] == "0:1 1:0"
+
+
+def test_a_host_with_too_few_cpus_does_not_remember_that_kvm_does_not_work():
+    host = ScriptedHost(survey=said(stdout=survey_text(devices="kvm", topology="0,0,0,0\n")))
+    with pytest.raises(EnvironmentUnavailable, match="2 vCPUs do not fit"):
+        driver().describe(host)
+    assert host.verbs() == ["survey"]
 
 
 # --- the accelerator ----------------------------------------------------------------------------------------
@@ -381,7 +511,7 @@ def test_a_container_in_a_guest_is_opened_in_the_guest_and_both_are_removed():
     )
     with made.open(host) as shell:
         assert shell.name == "h1/vm/container-in-vm"
-        assert shell.accelerator == "tcg"
+        assert shell.boot == GuestBoot("tcg", vcpus=1, attempts=1)
         assert shell.opening_s == {"kernel": 1.0, "ssh": 4.0, "engine": 6.0, "made": pytest.approx(6.0)}
         assert shell.opening_s["made"] > 6.0
         assert shell.host_processes.startswith("pidfile:")

@@ -11,6 +11,7 @@ from perfctl.environments import environment
 from perfctl.environments.vm.domain import Disk, Domain, Nic, command_line, mac_address, tap_name
 from perfctl.environments.vm.pinning import Pinning, Topology, cpulist, plan
 from perfctl.errors import EnvironmentUnavailable
+from perfctl.model.environment import Accelerator
 from tests.unit.vm_host import DESKTOP, RUN_ID
 
 VM = environment("vm")
@@ -23,8 +24,10 @@ SERVER = "# CPU,Core,Socket,Node\n" + "".join(
 )
 
 
-def planned(lscpu: str = SERVER, allowed: str = "", **changes) -> Pinning:
-    return plan(Topology.parse(lscpu, allowed), replace(VM, **changes))
+def planned(
+    lscpu: str = SERVER, allowed: str = "", accelerator: Accelerator = "kvm", host="", **changes
+) -> Pinning:
+    return plan(Topology.parse(lscpu, allowed), replace(VM, **changes), accelerator, host=host)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,35 @@ def test_cores_of_one_node_come_first_then_siblings_and_the_emulator_keeps_away(
     pinning = planned(vcpus=vcpus)
     assert (pinning.vcpus, pinning.emulator, pinning.nodes) == (cpus, emulator, (0,))
     assert not pinning.is_emulator_shared
+
+
+@pytest.mark.parametrize(
+    ("changes", "kvm", "tcg"),
+    [
+        ({}, (0, 1), (0,)),
+        ({"vcpus": 2}, (0, 1), (0, 1)),
+        ({"vcpus": 1}, (0,), (0,)),
+        ({"cpuset_cpus": "3,2"}, (3, 2), (3, 2)),
+    ],
+)
+def test_an_emulated_guest_has_one_vcpu_unless_its_environment_says_otherwise(changes, kvm, tcg):
+    assert planned(accelerator="kvm", **changes).vcpus == kvm
+    assert planned(accelerator="tcg", **changes).vcpus == tcg
+
+
+def test_emulated_guests_of_the_hosts_of_a_lab_are_on_different_cpus():
+    first, second = (planned(DESKTOP, accelerator="tcg", host=f"lab-{n}").vcpus for n in (1, 2))
+    assert {first, second} == {(0,), (1,)}
+    assert planned(DESKTOP, accelerator="tcg", host="lab-3").vcpus == first
+    on_kvm = {planned(accelerator="kvm", host=f"lab-{n}").vcpus for n in (1, 2)}
+    assert on_kvm == {(0, 1)}
+    assert {planned(accelerator="tcg", host=f"lab-{n}", cpuset_cpus="3").vcpus for n in (1, 2)} == {(3,)}
+
+
+def test_one_cpu_is_enough_for_an_emulated_guest():
+    assert planned("0,0,0,0\n", accelerator="tcg").vcpus == (0,)
+    with pytest.raises(EnvironmentUnavailable, match="2 vCPUs do not fit"):
+        planned("0,0,0,0\n", accelerator="kvm")
 
 
 def test_on_a_host_without_other_cpus_the_emulator_is_shared_and_that_is_said():

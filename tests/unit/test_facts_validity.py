@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import UnknownName, UsageError
-from perfctl.facts import VALIDITY, Expected, Severity, Validity, Verdict, judge_validity
+from perfctl.facts import (
+    VALIDITY,
+    Assessment,
+    Case,
+    Expected,
+    Severity,
+    Validity,
+    Verdict,
+    assess,
+    judge_validity,
+)
+from perfctl.facts import Reading as CountersReading
 from perfctl.facts.finding import Thresholds
 from perfctl.facts.kernel_log import KINDS
 from perfctl.model import Environment
@@ -154,6 +165,9 @@ def grow(field: str, key: str | int | None = None, factor: float = 1.0) -> Calla
     return change
 
 
+RULES = [rule for rule in VALIDITY.rules if rule.name != "boot_attempts"]
+"""Those that are judged by counters; the other one is at the end."""
+
 CHANGES: dict[str, Callable[[float, Reading], None]] = {
     "steal": lambda value, after: shifted("steal", value, after),
     "others_cpu": lambda value, after: shifted("system", value, after),
@@ -186,8 +200,8 @@ def step(rule: str) -> float:
     return STEPS.get(rule, 0.005 if "%" in VALIDITY[rule].unit else 1)
 
 
-MILD = {rule.name: rule.mild for rule in VALIDITY.rules if rule.mild is not None}
-SEVERE = {rule.name: rule.severe for rule in VALIDITY.rules if rule.severe is not None}
+MILD = {rule.name: rule.mild for rule in RULES if rule.mild is not None}
+SEVERE = {rule.name: rule.severe for rule in RULES if rule.severe is not None}
 
 
 def test_quiet_seconds_are_valid_and_everything_is_judged():
@@ -195,7 +209,7 @@ def test_quiet_seconds_are_valid_and_everything_is_judged():
 
 
 def test_every_rule_is_tried():
-    assert set(CHANGES) == {rule.name for rule in VALIDITY.rules}
+    assert set(CHANGES) == {rule.name for rule in RULES}
 
 
 @pytest.mark.parametrize("rule", CHANGES)
@@ -236,7 +250,7 @@ def test_at_its_severe_limit_a_rule_only_flags(rule):
     assert rules_of(judge(after)) == {rule: Severity.FLAGGED}
 
 
-@pytest.mark.parametrize("rule", [rule.name for rule in VALIDITY.rules if rule.severe is None])
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES if rule.severe is None])
 def test_what_an_environment_may_cause_never_makes_invalid(rule):
     after = later()
     CHANGES[rule](40, after)
@@ -489,7 +503,7 @@ def test_of_which_nothing_is_known_is_flagged_and_not_valid(before, after):
     validity = judge_validity(before, after, started_ns=None, ended_ns=None, expected=NETWORK)
     assert validity.verdict is Verdict.FLAGGED
     assert rules_of(validity) == {"no_counters": Severity.FLAGGED}
-    assert {item.rule for item in validity.unjudged} == {rule.name for rule in VALIDITY.rules}
+    assert {item.rule for item in validity.unjudged} == {rule.name for rule in RULES}
 
 
 def test_damaged_numbers_are_missing_numbers():
@@ -649,3 +663,27 @@ def test_a_real_busy_machine_is_flagged_and_missing_sensors_are_named():
     assert validity.verdict is Verdict.FLAGGED
     assert set(rules_of(validity)) == {"others_cpu", "pressure_cpu"}
     assert {item.rule for item in validity.unjudged} >= {"heat", "heat_time"}
+
+
+# --- boots ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attempts", "limits", "verdict"),
+    [
+        (None, (1, None), Verdict.VALID),
+        (1, (1, None), Verdict.VALID),
+        (2, (1, None), Verdict.FLAGGED),
+        (2, (None, 1), Verdict.INVALID),
+        (2, (2, None), Verdict.VALID),
+    ],
+)
+def test_a_start_that_took_more_boots_than_the_limit_allows(attempts, limits, verdict):
+    thresholds = VALIDITY.changed("boot_attempts", mild=limits[0], severe=limits[1])
+    reading = CountersReading(Reading().bytes(), later().bytes(), 10**13, 10**13 + DURATION_S * 10**9)
+    judged = assess(reading, Case(NETWORK, boot_attempts=attempts), {}, thresholds)
+    assert judged.validity.verdict is verdict
+    assert [item.rule for item in judged.validity.findings] == ["boot_attempts"] * (
+        verdict is not Verdict.VALID
+    )
+    assert Assessment.from_json(verdict.value, judged.to_json()) == judged

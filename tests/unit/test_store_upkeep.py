@@ -240,12 +240,13 @@ def test_the_newest_migration_is_the_programs_revision():
     assert names[-1].partition("_")[0] == schema.REVISION
 
 
+NEXT = f"{int(schema.REVISION) + 1:04}"
 NEXT_MIGRATION = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "NEXT"
+down_revision = "CURRENT"
 branch_labels = None
 depends_on = None
 
@@ -266,8 +267,10 @@ def next_scripts(tmp_path):
 
     def make(extra: str = "pass") -> Path:
         scripts: Path = tmp_path / "migrations"
+        script = NEXT_MIGRATION.replace("EXTRA", extra)
+        script = script.replace("NEXT", NEXT).replace("CURRENT", schema.REVISION)
         shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0004_next.py").write_text(NEXT_MIGRATION.replace("EXTRA", extra))
+        (scripts / "versions" / f"{NEXT}_next.py").write_text(script)
         return scripts
 
     return make
@@ -277,7 +280,7 @@ def test_a_migration_that_rebuilds_parents_keeps_every_row(filled, next_scripts)
     before = dump(filled)
     migrate(filled, scripts=next_scripts())
     after = dump(filled)
-    assert after["alembic_version"] == [("0004",)]
+    assert after["alembic_version"] == [(NEXT,)]
     assert [row[:-1] for row in after["run"]] == before["run"]
     assert [row[:-1] for row in after["invocation"]] == before["invocation"]
     for name in before.keys() - {"alembic_version", "run", "invocation"}:
@@ -309,15 +312,16 @@ def test_a_migration_that_fails_changes_nothing(filled, next_scripts, extra, err
 def test_upgrade_makes_a_backup_first(filled, next_scripts, monkeypatch):
     scripts = next_scripts()
     before = dump(filled)
-    monkeypatch.setattr(schema, "REVISION", "0004")
+    current = schema.REVISION
+    monkeypatch.setattr(schema, "REVISION", NEXT)
     monkeypatch.setattr("perfctl.store.migration.MIGRATIONS", scripts)
-    with pytest.raises(SchemaMismatch, match="0003"):
+    with pytest.raises(SchemaMismatch, match=current):
         open_store(filled)
     done = upgrade(filled)
-    assert (done.before, done.after) == ("0003", "0004")
+    assert (done.before, done.after) == (current, NEXT)
     assert done.backup is not None
     assert dump(done.backup) == before
-    assert dump(filled)["alembic_version"] == [("0004",)]
+    assert dump(filled)["alembic_version"] == [(NEXT,)]
     assert upgrade(filled).backup is None
 
 
@@ -350,7 +354,7 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     after = dump(of_0001)
     assert after.pop("alembic_version") == [(schema.REVISION,)]
     assert after.pop("invocation_artifact") == []
-    assert after.pop("invocation") == [(*row, None, None, None) for row in before.pop("invocation")]
+    assert after.pop("invocation") == [(*row, *[None] * 5) for row in before.pop("invocation")]
     assert after.pop("run") == [(*row, None) for row in before.pop("run")]
     assert after.pop("metric") == [(*row, 0) for row in before.pop("metric")]
     before.pop("alembic_version")

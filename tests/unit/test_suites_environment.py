@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.environments import CATALOGUE
-from perfctl.environments.catalogue import IMAGE, VM_MEMORY_MIB, VM_VCPUS
+from perfctl.environments.catalogue import IMAGE, VM_MEMORY_MIB
 from perfctl.environments.limits import parse_cpulist
 from perfctl.errors import SuiteError
 from perfctl.model import Environment
@@ -80,7 +80,8 @@ def test_a_guest_with_everything(tmp_path: Path) -> None:
 
 def test_a_guest_that_says_nothing_is_as_the_built_in_one(tmp_path: Path) -> None:
     (guest,) = read(tmp_path, '[environments.g]\nkind = "vm"\n', "g")
-    assert (guest.vcpus, guest.memory_mib) == (VM_VCPUS, VM_MEMORY_MIB)
+    assert (guest.vcpus, guest.memory_mib) == (None, VM_MEMORY_MIB)
+    assert guest.identity() == {**CATALOGUE["vm"].identity(), "name": "g"}
     assert (guest.image, guest.network, guest.engine) == (None, None, None)
 
 
@@ -199,11 +200,11 @@ def test_cpulists(text: str, cpus: tuple[int, ...]) -> None:
         ('kind = "container"\nwithin = "y"', "leads back to itself: y -> y", ""),
         # a container that is larger than its guest
         (
-            'kind = "container"\nwithin = "vm"\ncpuset_cpus = "2"',
-            "vm has 2 vCPUs and 2048 MiB",
+            'kind = "container"\nwithin = "vm"\ncpuset_cpus = "1"',
+            "vm has 1 vCPU (where it is emulated) and 2048 MiB",
             "counts what",
         ),
-        ('kind = "container"\nwithin = "vm"\ncpu_quota = 2.5', "goes beyond the guest", ""),
+        ('kind = "container"\nwithin = "vm"\ncpu_quota = 1.5', "goes beyond the guest", ""),
         ('kind = "container"\nwithin = "vm"\nmemory_mib = 2048', "goes beyond the guest", ""),
     ],
 )
@@ -212,6 +213,24 @@ def test_refused(tmp_path: Path, lines: str, message: str, hint: str) -> None:
     assert message in found[0]
     assert found[1] == "my.toml: [environments.y]"
     assert hint in found[2]
+
+
+@pytest.mark.parametrize(
+    ("guest", "quota", "size"),
+    [
+        ("vcpus = 4", 4.5, "g has 4 vCPUs and 2048 MiB"),
+        ('accelerator = "kvm"', 2.5, "g has 2 vCPUs and 2048 MiB"),
+        ('accelerator = "tcg"', 1.5, "g has 1 vCPU and 2048 MiB"),
+        ("vcpus = 1", 1.5, "g has 1 vCPU and 2048 MiB"),
+    ],
+)
+def test_a_container_fits_into_what_its_guest_says_or_has_by_default(
+    tmp_path: Path, guest: str, quota: float, size: str
+) -> None:
+    text = f'[environments.g]\nkind = "vm"\n{guest}\n[environments.c]\nkind = "container"\nwithin = "g"\n'
+    assert size in refusal(tmp_path, f"{text}cpu_quota = {quota}\n")[0]
+    (container,) = read(tmp_path, f"{text}cpu_quota = {quota - 0.5}\n", "c")
+    assert container.cpu_quota == quota - 0.5
 
 
 def test_a_circle_is_shown(tmp_path: Path) -> None:

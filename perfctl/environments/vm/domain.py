@@ -116,10 +116,12 @@ def probe_command_line() -> str:
     return " ".join(_QUIET_BOOT)
 
 
-# An emulated timer may be late under load, which the kernel takes for a broken one. What follows `quiet`
-# leaves out self-tests and devices that the guest does not have: half a second of an emulated boot, nothing
-# that a benchmark sees.
+# The kernel takes these words in their order: `earlyprintk` has it print its first lines as it starts, by
+# which a guest that hangs is told from one that is slow, and `quiet` ends that; errors are printed always. An
+# emulated timer may be late under load, which the kernel takes for a broken one. What follows `quiet` leaves
+# out self-tests and devices that the guest does not have: half a second of an emulated boot, nothing that a
+# benchmark sees.
 _QUIET_BOOT = (
-    *("console=ttyS0", "panic=1", "no_timer_check", "quiet"),
+    *("earlyprintk=ttyS0,115200", "console=ttyS0", "panic=1", "no_timer_check", "quiet"),
     *("cryptomgr.notests", "i8042.noaux", "i8042.nokbd", "8250.nr_uarts=1", "random.trust_cpu=on"),
 )

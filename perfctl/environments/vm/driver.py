@@ -2,7 +2,7 @@
 
     survey    what the host has                                     1 call
     claim     its folder and its address                            1 call
-    start     overlays, domain, boot, connection, all on the host   1 call
+    start     overlays, domain, boot, connection, all on the host   1 call; once more after no output
     run       ssh from the host                                     1 call; its cost is around the command
     close     domain, tap, overlays, address                        1 call, checked
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Literal
@@ -31,16 +31,25 @@ from perfctl.environments.vm.domain import (
     probe_command_line,
     tap_name,
 )
-from perfctl.environments.vm.pinning import Pinning, plan
+from perfctl.environments.vm.pinning import plan
 from perfctl.environments.vm.script import CALL_TIMEOUT_S, Guest, host_argv, link_argv
 from perfctl.environments.vm.shell import GuestShell, Opened
 from perfctl.environments.vm.survey import State, Survey
-from perfctl.errors import CommandFailed, EnvironmentFailure, PerfctlError
-from perfctl.model import Environment
+from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentFailure, PerfctlError
+from perfctl.model import Environment, GuestBoot
 from perfctl.shell import Shell
 
 BOOT_TIMEOUT_S = 180
 """How long a guest may take until it answers. Emulated on a loaded host it takes many times its own."""
+
+BOOT_ATTEMPTS = 2
+"""A guest that prints nothing is ended and booted once more: emulated ones now and then hang before their
+first line, and the next one is fine."""
+
+MIN_OUTPUT_TIMEOUT_S = 30
+OUTPUT_TIMEOUT_FACTOR = 5
+"""How long a guest may print nothing while its kernel starts, at least and in times to the first output of an
+earlier guest on this host."""
 
 _SCRATCH_SIZE = "16G"
 """Of the empty disk; it takes no more of the host than is written to it."""
@@ -63,14 +72,21 @@ class VmDriver:
         run_id: str,
         invocation_id: str,
         with_engine: bool = False,
+        first_output_s: float | None = None,
         boot_timeout_s: int = BOOT_TIMEOUT_S,
     ) -> None:
-        """Make guests of `environment`; `with_engine`: with a Docker engine for containers within."""
+        """Make guests of `environment`; `with_engine`: with a Docker engine for containers within.
+
+        `first_output_s` is how long an earlier guest took on this host until it printed something.
+        """
         self._environment = environment
         self._run_id = run_id
         self._stem = name_stem(run_id, invocation_id)
         self._with_engine = with_engine
         self._boot_timeout_s = boot_timeout_s
+        self._output_timeout_s = max(
+            MIN_OUTPUT_TIMEOUT_S, round(OUTPUT_TIMEOUT_FACTOR * (first_output_s or 0.0))
+        )
 
     def check(self, host: Shell) -> None:
         """Boot a guest as far as its first program. Raises EnvironmentUnavailable, EnvironmentDied."""
@@ -78,6 +94,8 @@ class VmDriver:
             survey = self._survey(host)
             choice = self._choose(host, survey)
             failure = self._probe(host, survey, choice, self._boot_timeout_s)
+            if isinstance(failure, EnvironmentDied):
+                failure = self._probe(host, survey, choice, self._boot_timeout_s)
             if failure is not None:
                 raise failure
 
@@ -89,7 +107,7 @@ class VmDriver:
         with self._naming(host):
             survey = self._survey(host)
             choice = self._choose(host, survey)
-        stable = self._domain(survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
+        stable = self._domain(host, survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
         manifest = survey.manifest
         return {
             "accelerator": choice.accelerator,
@@ -119,10 +137,9 @@ class VmDriver:
         with self._naming(host):
             survey = self._survey(host)
             choice = self._choose(host, survey)
-        guest = self._new_guest()
-        with self._removed(host, guest):
+        with ExitStack() as stack:
             with self._naming(host):
-                opened = self._start(host, survey, choice, guest)
+                guest, opened = self._start_until_output(host, survey, choice, stack)
             yield GuestShell(host, self._environment, guest, opened)
 
     # ---- the host ----
@@ -131,7 +148,8 @@ class VmDriver:
         found = Survey.parse(host.run(host_argv("survey"), timeout_s=CALL_TIMEOUT_S).text)
         found.check(with_engine=self._with_engine)
         found.check_memory(self._memory_mib, hugepages=self._environment.hugepages)
-        self._pinning(found)
+        # What fits with neither accelerator is refused before one is tried.
+        plan(found.topology, self._environment, "tcg")
         return found
 
     def _choose(self, host: Shell, survey: Survey) -> Choice:
@@ -146,11 +164,12 @@ class VmDriver:
     ) -> EnvironmentFailure | None:
         """Boot a guest without disks and address as far as its first program; return why it did not."""
         guest = self._new_guest()
+        # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
+        domain = self._domain(host, survey, choice, guest, _ANY_ADDRESS)
+        tiny = replace(domain, disks=(), command_line=probe_command_line())
         with self._removed(host, guest):
             try:
                 self._claim(host, guest, step=0)
-                domain = self._domain(survey, choice, guest, _ANY_ADDRESS)
-                tiny = replace(domain, disks=(), command_line=probe_command_line())
                 self._boot(host, guest, tiny, "kernel", timeout_s)
             except EnvironmentFailure as failure:
                 return failure
@@ -158,9 +177,29 @@ class VmDriver:
 
     # ---- one guest ----
 
-    def _start(self, host: Shell, survey: Survey, choice: Choice, guest: Guest) -> Opened:
+    def _start_until_output(
+        self, host: Shell, survey: Survey, choice: Choice, stack: ExitStack
+    ) -> tuple[Guest, Opened]:
+        """Return a guest that has come up, which `stack` removes; one without output is replaced once."""
+        attempt = 0
+        while True:
+            attempt += 1
+            guest = self._new_guest()
+            try:
+                with ExitStack() as removal:
+                    removal.enter_context(self._removed(host, guest))
+                    opened = self._start(host, survey, choice, guest, attempt)
+                    stack.enter_context(removal.pop_all())
+                    return guest, opened
+            except refusal.NoOutput as failure:
+                failure.message += f" (boot {attempt} of {BOOT_ATTEMPTS})"
+                # One that could not be removed would run beside the next.
+                if attempt == BOOT_ATTEMPTS or getattr(failure, "__notes__", None):
+                    raise
+
+    def _start(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, attempt: int) -> Opened:
         address = self._claim(host, guest, step=_ADDRESSES_PER_GUEST)
-        domain = self._domain(survey, choice, guest, address)
+        domain = self._domain(host, survey, choice, guest, address)
         goal: Literal["engine", "ssh"] = "engine" if self._with_engine else "ssh"
         disks = [f"root.qcow2={survey.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
         if self._with_engine:
@@ -168,7 +207,8 @@ class VmDriver:
         opening_s = self._boot(
             host, guest, domain, goal, self._boot_timeout_s, *disks, "--", *link_argv(guest, address)
         )
-        return Opened(address, survey.network.mtu_bytes, choice.accelerator, opening_s, domain.xml())
+        boot = GuestBoot(choice.accelerator, len(domain.pinning.vcpus), attempt)
+        return Opened(address, survey.network.mtu_bytes, boot, opening_s, domain.xml())
 
     def _claim(self, host: Shell, guest: Guest, *, step: int) -> str:
         asked = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
@@ -180,9 +220,8 @@ class VmDriver:
     def _boot(
         self, host: Shell, guest: Guest, domain: Domain, goal: str, timeout_s: int, *rest: str
     ) -> dict[str, float]:
-        asked = host_argv(
-            "start", guest.name, guest.uuid, goal, str(timeout_s), domain.owner, *(rest or ("--",))
-        )
+        limits = (str(timeout_s), str(self._output_timeout_s))
+        asked = host_argv("start", guest.name, guest.uuid, goal, *limits, domain.owner, *(rest or ("--",)))
         started = host.run(asked, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
         if started.exit_code != 0:
             state = State.parse(
@@ -192,7 +231,7 @@ class VmDriver:
         steps = (line.split() for line in started.text.splitlines())
         return {name: float(seconds) for name, seconds in steps}
 
-    def _domain(self, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
+    def _domain(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
         network = survey.network
         engine_range = f"{IPv4Address(address) + _ENGINE_OFFSET}/{_ENGINE_PREFIX_LENGTH}"
         disks = [
@@ -207,7 +246,7 @@ class VmDriver:
             run_id=self._run_id,
             accelerator=choice.accelerator,
             memory_mib=self._memory_mib,
-            pinning=self._pinning(survey),
+            pinning=plan(survey.topology, self._environment, choice.accelerator, host=host.name),
             kernel=f"{survey.image}/vmlinuz",
             initramfs=f"{survey.image}/initramfs",
             command_line=command_line(
@@ -235,9 +274,6 @@ class VmDriver:
     @property
     def _memory_mib(self) -> int:
         return self._environment.memory_mib or VM_MEMORY_MIB
-
-    def _pinning(self, survey: Survey) -> Pinning:
-        return plan(survey.topology, self._environment)
 
     def _new_guest(self) -> Guest:
         return Guest(new_name(self._stem), str(uuid.uuid4()))

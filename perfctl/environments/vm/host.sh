@@ -2,7 +2,7 @@
 #
 #   survey                       what there is here, in sections
 #   claim NAME RUN UUID TAP STEP the guest's folder and, where STEP is not 0, an address of its own
-#   start NAME UUID UNTIL S ...  the domain in the folder's XML; waits until the guest has come so far
+#   start NAME UUID UNTIL S Q ... the domain in the folder's XML; waits until the guest has come so far
 #   state NAME UUID              what libvirt, the kernel and the console say of it, in sections
 #   close NAME UUID              nothing of it is left; says what is
 #   left STEM RUN                what is left of a run ('' as RUN: of any), a line each
@@ -144,9 +144,20 @@ since_start() {
   printf '%s %d.%02d\n' "$1" $((took / 100)) $((took % 100))
 }
 
+# What a kernel writes when a CPU of it makes no progress any more, for grep; `look` has the same words.
+stalls='watchdog: BUG: soft lockup|rcu: INFO: rcu_.*stall'
+
+# note_output: when the console had something new for the last time.
+note_output() {
+  [ -n "$last_output" ] || since_start console
+  uptime_cs
+  last_output=$now
+}
+
 # look: takes in what the console has said since; sets the marks that it saw.
 look() {
   while IFS= read -r piece <&4; do
+    note_output
     line=$pending$piece
     pending=
     case $line in
@@ -155,16 +166,18 @@ look() {
       *"perfctl: engine"*) [ -n "$saw_engine" ] || since_start engine; saw_engine=1 ;;
       *"perfctl: failed: "*) why="failed ${line#*perfctl: failed: }" ;;
       *"Kernel panic"*) why="panicked $line" ;;
+      *"watchdog: BUG: soft lockup"* | *"rcu: INFO: rcu_"*stall*) why=${why:-stalled $line} ;;
     esac
   done
+  [ -z "$piece" ] || note_output
   pending=$pending$piece
 }
 
-# until_seen MARK: waits for a mark, a panic, the end of qemu or of the time.
-until_seen() {
+# await CONDITION: waits until it holds; fails after a panic, a stall, the end of qemu or of the time.
+await() {
   while :; do
     look
-    eval "[ -n \"\$saw_$1\" ]" && return 0
+    eval "$1" && return 0
     if [ -n "$why" ]; then
       # What init could not do may be all that it says, or the first words of a panic.
       [ "${why%% *}" = panicked ] || { sleep 0.5; look; }
@@ -174,6 +187,11 @@ until_seen() {
     kill -0 "$qemu" 2>/dev/null || { look; why=${why:-ended}; return 1; }
     uptime_cs
     [ "$now" -lt "$deadline" ] || { why=silent; return 1; }
+    # Until its first program the kernel writes all along; what comes later may take its time.
+    [ -n "$saw_kernel" ] || [ $((now - ${last_output:-$created})) -lt "$quiet" ] || {
+      why="no_output $((quiet / 100))"
+      return 1
+    }
     sleep 0.02
   done
 }
@@ -186,13 +204,14 @@ make_disk() {
   esac
 }
 
-# start NAME UUID UNTIL SECONDS OWNER DISK... -- SSH...: UNTIL is kernel, ssh or engine; the XML comes on stdin.
+# start NAME UUID UNTIL SECONDS QUIET OWNER DISK... -- SSH...: UNTIL is kernel, ssh or engine; QUIET is how many
+# seconds the console may be without output before the guest's first program; the XML comes on stdin.
 start() {
   in_guest "$1" "$2"
-  goal=$3 seconds=$4 owner=$(echo "$5" | tr -d +)
-  shift 5
+  goal=$3 quiet=$(($5 * 100)) owner=$(echo "$6" | tr -d +)
   uptime_cs
-  began=$now deadline=$((now + seconds * 100))
+  began=$now deadline=$((now + $4 * 100))
+  shift 6
   cat >"$guest/domain.xml" || return 12
   : >"$guest/console.log"
   while [ "$1" != -- ]; do
@@ -212,36 +231,31 @@ start() {
 
 # follow SSH...: the new guest on its way to the goal.
 follow() {
-  why='' pending='' saw_kernel='' saw_ssh='' saw_engine=''
+  why='' pending='' saw_kernel='' saw_ssh='' saw_engine='' last_output=''
   qemu_pid || why=ended
   echo "$qemu" >"$guest/qemu"
   exec 4<"$guest/console.log"
-  until_seen kernel || return 1
+  uptime_cs
+  created=$now
+  await '[ -n "$saw_kernel" ]' || return 1
   [ "$goal" = kernel ] && return 0
-  until_seen ssh || return 1
+  await '[ -n "$saw_ssh" ]' || return 1
   # Not a job of ours: it belongs to the guest and ends with it, whatever becomes of the controller.
-  env -u PERFCTL_JOB setsid sh -c "$link" perfctl-link "$guest" "$uuid" "${uri:-qemu:///system}" "$@" \
+  env -u PERFCTL_JOB setsid sh -c "$link" perfctl-link "$guest" "$uuid" "${uri:-qemu:///system}" "$stalls" "$@" \
     </dev/null >"$guest/ssh.log" 2>&1 4<&- &
   link_process=$!
-  until [ -S "$guest/ssh" ]; do
-    uptime_cs
-    look
-    kill -0 "$qemu" 2>/dev/null || { why=${why:-ended}; return 1; }
-    if ! kill -0 "$link_process" 2>/dev/null || [ "$now" -ge "$deadline" ]; then
-      why="silent $(tail -n 1 "$guest/ssh.log")"
-      return 1
-    fi
-    sleep 0.02
-  done
+  await '[ -S "$guest/ssh" ] || ! kill -0 "$link_process" 2>/dev/null' || [ "$why" = silent ] || return 1
+  [ -S "$guest/ssh" ] || { why="silent $(tail -n 1 "$guest/ssh.log")"; return 1; }
   since_start ssh
-  if [ "$goal" = engine ]; then until_seen engine; fi
+  if [ "$goal" = engine ]; then await '[ -n "$saw_engine" ]'; fi
 }
 
-# The connection that all commands go over. When the guest ends, or stands still for want of disk space, it ends
-# too, and with it the commands: the guest itself can no longer say so. Nothing here wakes up until then.
+# The connection that all commands go over. When the guest ends, stands still for want of disk space, or its kernel
+# says that a CPU is stuck, it ends too, and with it the commands: the guest itself can no longer say so. Nothing
+# here wakes up until then, or until the console has something new (tail is told so by the host's kernel).
 link='
-guest=$1 uuid=$2 uri=$3
-shift 3
+guest=$1 uuid=$2 uri=$3 stalls=$4
+shift 4
 echo $$ >"$guest/link"
 "$@" &
 ssh=$!
@@ -255,6 +269,12 @@ trap "kill $ssh" TERM
     *) kill "$ssh" ;;
   esac
 ) &
+tail -n +1 -f "$guest/console.log" 2>/dev/null | {
+  grep -qE "$stalls" || exit
+  # Its CPUs would go on spinning beside what is measured next.
+  virsh --quiet --connect "$uri" destroy "$uuid" >/dev/null 2>&1
+  kill "$ssh"
+} &
 wait "$ssh"
 kill -TERM 0
 '
@@ -279,6 +299,8 @@ state() {
   if [ -n "$word" ]; then dmesg 2>/dev/null | grep -E "(Out of memory|out of memory|oom-kill).*\b$word\b" | tail -n 3; fi
   section libvirt
   tail -n 4 "/var/log/libvirt/qemu/$name.log" 2>/dev/null
+  section stall
+  grep -m 1 -E "$stalls" "$guest/console.log" 2>/dev/null
   section console
   tail -c 65536 "$guest/console.log" 2>/dev/null
   return 0

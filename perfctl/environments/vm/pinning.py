@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfctl.environments.catalogue import VM_VCPUS
+from perfctl.environments.catalogue import default_vcpus
 from perfctl.environments.limits import parse_cpulist
 from perfctl.errors import EnvironmentUnavailable
 from perfctl.model import Environment
+from perfctl.model.environment import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,22 @@ def cpulist(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def plan(topology: Topology, environment: Environment) -> Pinning:
+def plan(
+    topology: Topology, environment: Environment, accelerator: Accelerator, *, host: str = ""
+) -> Pinning:
     """Return where the guest goes: one NUMA node, each vCPU on a core of its own, qemu's threads elsewhere.
 
-    What the environment says itself (cpuset_cpus, cpuset_mems, emulator_cpus) is taken as it is. Raises
-    EnvironmentUnavailable when the host has not the CPUs.
+    What the environment says itself (cpuset_cpus, cpuset_mems, emulator_cpus) is taken as it is. Emulated
+    guests of hosts that are named one after another begin with one CPU after another: hosts of a lab share
+    one machine, on whose first CPU all their guests would be. Raises EnvironmentUnavailable when the host has
+    not the CPUs.
     """
     mems = parse_cpulist(environment.cpuset_mems) if environment.cpuset_mems else None
     if environment.cpuset_cpus:
         vcpus = _asked_for(topology, environment.cpuset_cpus, environment.vcpus, "cpuset_cpus")
     else:
-        vcpus = _on_one_node(topology, environment.vcpus or VM_VCPUS, mems)
+        turn = sum(host.encode()) if accelerator == "tcg" else 0
+        vcpus = _on_one_node(topology, environment.vcpus or default_vcpus(accelerator), mems, turn)
     if environment.emulator_cpus:
         emulator = _asked_for(topology, environment.emulator_cpus, None, "emulator_cpus")
     else:
@@ -126,7 +132,7 @@ def _asked_for(topology: Topology, listed: str, count: int | None, key: str) -> 
     return wanted[:count]
 
 
-def _on_one_node(topology: Topology, count: int, nodes: Sequence[int] | None) -> tuple[int, ...]:
+def _on_one_node(topology: Topology, count: int, nodes: Sequence[int] | None, turn: int) -> tuple[int, ...]:
     by_node = {
         node: _cores_first([cpu for cpu in topology.cpus if cpu.node == node])
         for node in topology.nodes()
@@ -141,7 +147,9 @@ def _on_one_node(topology: Topology, count: int, nodes: Sequence[int] | None) ->
         )
     # The node where the fewest vCPUs share a core, then the one that leaves most CPUs to others.
     best = min(fitting, key=lambda node: (-min(count, _cores(fitting[node])), -len(fitting[node]), node))
-    return tuple(cpu.number for cpu in fitting[best][:count])
+    first = turn % len(fitting[best])
+    in_turn = [*fitting[best][first:], *fitting[best][:first]]
+    return tuple(cpu.number for cpu in in_turn[:count])
 
 
 def _cores_first(cpus: Sequence[Cpu]) -> list[Cpu]:

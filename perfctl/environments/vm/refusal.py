@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfctl.environments.vm.script import Guest
-from perfctl.environments.vm.survey import PROVISION_HINT, State, console_artifact
+from perfctl.environments.vm.survey import PROVISION_HINT, State, console_artifact, stalled
 from perfctl.errors import EnvironmentDied, EnvironmentFailure, EnvironmentUnavailable
 from perfctl.shell import Completed
 
@@ -38,6 +38,12 @@ _MEANINGS: tuple[tuple[str, str, str, str | None], ...] = (
 )
 
 
+class NoOutput(EnvironmentDied):
+    """A guest printed nothing for so long while its kernel should have started that it was ended."""
+
+    default_reason = "guest_silent"
+
+
 def of_claim(guest: Guest, claimed: Completed) -> EnvironmentUnavailable:
     """Return why the host gave the guest no folder or address."""
     if claimed.exit_code == _NAME_TAKEN:
@@ -65,8 +71,13 @@ def of_start(guest: Guest, started: Completed, state: State, timeout_s: int) -> 
         return EnvironmentDied(
             f"the guest's kernel panicked: {detail.strip()}", reason="guest_panicked", artifacts=kept
         )
+    if word == "stalled":
+        return stalled(detail, state.console)
     if word == "failed":
         return EnvironmentUnavailable(f"the guest came up without what it needs: {detail}", artifacts=kept)
+    if word == "no_output":
+        last = f"; its console said last: {state.last_line}" if state.console else ""
+        return NoOutput(f"the guest printed nothing for {detail} s{last}", artifacts=kept)
     if word == "silent":
         why_not = f": {detail}" if detail else f" within {timeout_s} s"
         return EnvironmentDied(

@@ -23,8 +23,7 @@ from perfctl.environments.vm.script import (
 from perfctl.environments.vm.survey import State, console_artifact
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
-from perfctl.model import Environment
-from perfctl.model.environment import Accelerator
+from perfctl.model import Environment, GuestBoot
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import MARK, checked, unwrap
 from perfctl.shell.files import get_file, put_file
@@ -55,7 +54,7 @@ class Opened:
 
     address: str
     mtu_bytes: int
-    accelerator: Accelerator
+    boot: GuestBoot
     opening_s: Mapping[str, float]
     xml: str
 
@@ -131,13 +130,13 @@ class GuestShell:
         return self._opened.mtu_bytes
 
     @property
-    def accelerator(self) -> Accelerator:
-        """What it runs with: 'kvm' or 'tcg'."""
-        return self._opened.accelerator
+    def boot(self) -> GuestBoot:
+        """Its accelerator, its vCPUs, and how often it was booted."""
+        return self._opened.boot
 
     @property
     def opening_s(self) -> Mapping[str, float]:
-        """How long it took from the start to the kernel's first program, and to the connection by ssh."""
+        """How long it took from the start to the first output, the first program, and the connection."""
         return self._opened.opening_s
 
     @property

@@ -189,6 +189,8 @@ class State:
         panic = re.search(r"^.*(Kernel panic.*)$", self.console, re.MULTILINE)
         if panic:
             return self._died("guest_panicked", f"the guest's kernel panicked: {panic[1].strip()}")
+        if self.sections.get("stall"):
+            return stalled(self.sections["stall"], self.console)
         said = self.sections["domain"]
         if said.startswith("paused") and "I/O error" in said:
             return self._died(
@@ -221,6 +223,15 @@ def sections(text: str) -> dict[str, str]:
     """Return the text of each section `== NAME`, stripped."""
     pieces = re.split(r"^== (\w+)\n", text, flags=re.MULTILINE)
     return {name: body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def stalled(line: str, console: str) -> EnvironmentDied:
+    """Return the death of a guest whose kernel says in `line` that a CPU of it makes no progress."""
+    return EnvironmentDied(
+        f"the guest's kernel stalled and the guest was ended: {line.strip()}",
+        reason="guest_stalled",
+        artifacts=console_artifact(console),
+    )
 
 
 def console_artifact(console: str) -> dict[str, bytes]:

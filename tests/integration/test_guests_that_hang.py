@@ -15,9 +15,9 @@ from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import new_id
 from perfctl.ssh import connect
-from tests.conftest import LabAtHand
+from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.lab("second")
 
 TEST_RUN = new_id()
 COMMAND_TIMEOUT_S = 300

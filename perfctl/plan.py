@@ -49,17 +49,17 @@ def make_plan(
 ) -> Plan:
     """Return the plan of `suite` on `hosts` (in their order).
 
-    Where the suite has no number of blocks, benchmarks get their pilot; `grown` adds what that shows to be
-    needed.
+    A benchmark without a number of blocks, its own or the suite's, gets its pilot; `grown` adds what that
+    shows to be needed.
 
     At most `max_parallel_pairs` pairs measure at the same time (None: as many as are disjoint).
     Raises NoHostMatched without hosts, UsageError when a pair benchmark meets a single host or a count is
     below 1.
     """
-    count = PILOT_BLOCKS if suite.blocks is None else suite.blocks
-    _check(suite, hosts, count, max_parallel_pairs)
+    _check(suite, hosts, max_parallel_pairs)
     rounds: list[Round] = []
     for benchmark in suite.benchmarks:
+        count = _blocks(suite, benchmark)
         for groups in _rounds_of_targets(benchmark, hosts, max_parallel_pairs):
             tracks = tuple(
                 Track(
@@ -205,11 +205,17 @@ def _block(item: Mapping[str, Any]) -> Block:
     return Block(item["benchmark"], Target(**item["target"]), item["index"], invocations)
 
 
-def _check(suite: Suite, hosts: Sequence[Host], blocks: int, max_parallel_pairs: int | None) -> None:
+def _blocks(suite: Suite, benchmark: Benchmark) -> int:
+    chosen = suite.blocks if benchmark.blocks is None else benchmark.blocks
+    return PILOT_BLOCKS if chosen is None else chosen
+
+
+def _check(suite: Suite, hosts: Sequence[Host], max_parallel_pairs: int | None) -> None:
     if not hosts:
         raise NoHostMatched("there is no host to measure on", hint="see the inventory and --limit")
-    if blocks < 1:
-        raise UsageError(f"a run needs at least 1 block, not {blocks}", hint="--blocks 10 is a good start")
+    fewest = min((_blocks(suite, benchmark) for benchmark in suite.benchmarks), default=1)
+    if fewest < 1:
+        raise UsageError(f"a run needs at least 1 block, not {fewest}", hint="--blocks 10 is a good start")
     if max_parallel_pairs is not None and max_parallel_pairs < 1:
         raise UsageError(f"--max-parallel-pairs must be at least 1, not {max_parallel_pairs}")
     paired = [benchmark.name for benchmark in suite.benchmarks if benchmark.scope == "pair"]
@@ -227,11 +233,13 @@ def _rounds_of_targets(
     """Yield, round by round, the targets of each track."""
     resources = {host.name: host.resource for host in hosts}
     if benchmark.scope == "host":
-        yield _by_resource([Target(host.name) for host in hosts], resources)
+        yield _by_resource([Target(host.name) for host in hosts[: benchmark.targets]], resources)
         return
+    left = len(hosts) ** 2 if benchmark.targets is None else benchmark.targets
     for pairs in tournament(hosts):
-        tracks = _by_resource(pairs, resources)
-        width = max_parallel_pairs or len(tracks)
+        tracks = _by_resource(pairs[:left], resources)
+        left -= len(pairs[:left])
+        width = max_parallel_pairs or max(1, len(tracks))
         for start in range(0, len(tracks), width):
             yield tracks[start : start + width]
 

@@ -63,6 +63,8 @@ def _entry_points(folder: Path) -> str:
     points = {
         "main": "makes it so",
         "preflight": "refuses before anything is changed",
+        "begin": "starts to build on the controller",
+        "keep": "ends that and keeps the image for the hosts",
         "verify": "reads it back",
         "undo": "takes it back",
     }

@@ -45,6 +45,9 @@ def lab() -> None:
 @click.option(
     "--test-subnet", metavar="CIDR", help="The network that carries tests.  [default: 10.241.0.0/16]"
 )
+@click.option(
+    "--with-image", is_flag=True, help="Meanwhile build the perf-tools image, for provisioning to load."
+)
 @click.pass_obj
 def up(
     settings: Settings,
@@ -53,6 +56,7 @@ def up(
     name: str,
     management_subnet: str | None,
     test_subnet: str | None,
+    with_image: bool,
 ) -> None:
     """Bring a lab up and write its inventory.
 
@@ -65,7 +69,7 @@ def up(
 
     wish = Wish(name, hosts, light, management_subnet, test_subnet)
     with progress() as listener:
-        result = bring_up(settings.project_dir, wish, listener=listener)
+        result = bring_up(settings.project_dir, wish, with_image=with_image, listener=listener)
     click.echo(str(result.inventory))
     if not result.spec.light:
         path = result.inventory

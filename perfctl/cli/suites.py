@@ -72,6 +72,7 @@ def _one(settings: Settings, name: str) -> Table:
         Column("settings", "parameters (defaults left out)"),
         Column("headline"),
         Column("expected_s", "one takes", "s", "right"),
+        Column("blocks", align="right"),
         Column("precision_percent", "precision ±", "%", "right"),
     ]
     rows = []
@@ -91,6 +92,7 @@ def _one(settings: Settings, name: str) -> Table:
                 "settings": " ".join(shown),
                 "headline": f"{headline.name} ({headline.unit})",
                 "expected_s": benchmark.expected_s,
+                "blocks": benchmark.blocks or suite.blocks,
                 "precision_percent": None if benchmark.precision is None else 100 * benchmark.precision,
                 "scope": benchmark.scope,
                 "parameters": dict(benchmark.parameters),

@@ -67,9 +67,11 @@ class HostStatus:
         return is_up and self.ssh == "ok"
 
 
-def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
+def up(project_dir: Path, wish: Wish, *, with_image: bool = False, listener: Listener = ignore) -> Lab:
     """Bring a lab up, or the hosts that are missing, and return it; its inventory is written.
 
+    With `with_image` the perf-tools image is built meanwhile, with this machine's engine, and kept where
+    provisioning looks for it.
     Raises UsageError and Refused before anything is changed, PlaybookFailed with the failing module's words.
     """
     folder = LabFolder(project_dir.absolute(), wish.name)
@@ -95,7 +97,8 @@ def up(project_dir: Path, wish: Wish, *, listener: Listener = ignore) -> Lab:
         if has_engine and existing and engine.has_image(f"perfctl-lab:{existing.image_tag}"):
             # All hosts of a lab are made of the same bits, also those that join it later.
             tag = existing.image_tag
-        _build(folder, LabState(spec, tag, {}, layout), archive, listener)
+        variables = _up_variables(folder, spec, archive, tag) | {"perf_lab_image_with_tools": with_image}
+        _build(folder, LabState(spec, tag, {}, layout), variables, listener)
         ids = {item.name: item.id for item in _own(folder, engine)}
         folder.write(LabState(spec, tag, ids, layout))
     return lab
@@ -145,14 +148,14 @@ def down(
     return found
 
 
-def _build(folder: LabFolder, state: LabState, archive: Archive, listener: Listener) -> None:
+def _build(folder: LabFolder, state: LabState, variables: dict[str, Any], listener: Listener) -> None:
     # Written first: what a build that is cut short leaves behind can then be taken down.
     folder.write(state)
     spec = state.spec
     what = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
     listener(Note("info", spec.name, what))
     timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
-    _play(folder, "present", _up_variables(folder, spec, archive, state.image_tag), timeout_s, listener)
+    _play(folder, "present", variables, timeout_s, listener)
 
 
 def _play(
@@ -174,7 +177,10 @@ def _play(
 
 
 def _up_variables(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str) -> dict[str, Any]:
+    base_archive = str(folder.image_dir / f"base-{tag}.tar")
     return {
+        "perf_image_base_archive": base_archive,
+        "perf_image_state_dir": str(folder.image_dir / "perf-tools"),
         "perf_lab_image_tag": tag,
         "perf_lab_image_dir": str(folder.image_dir),
         "perf_lab_image_suite": archive.suite,
@@ -183,7 +189,7 @@ def _up_variables(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str) 
         "perf_lab_hosts_state_dir": str(folder.state_dir),
         "perf_lab_hosts_image": f"perfctl-lab:{tag}",
         "perf_lab_hosts_inventory": str(folder.inventory),
-        "perf_lab_hosts_base_archive": str(folder.image_dir / f"base-{tag}.tar"),
+        "perf_lab_hosts_base_archive": base_archive,
         "perf_lab_hosts_management_subnet": spec.management_subnet,
         "perf_lab_hosts_test_subnet": spec.test_subnet,
         "perf_lab_hosts_test_mtu_bytes": TEST_MTU_BYTES,

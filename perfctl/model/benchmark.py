@@ -65,6 +65,10 @@ class Benchmark:
     precision: float | None = None
     """The half-width of the ratio's 95 % interval that its number of blocks is chosen for, as a share; None:
     the number is fixed."""
+    blocks: int | None = None
+    """Its number of blocks; None: the suite's, or as many as its precision needs."""
+    targets: int | None = None
+    """The number of hosts or pairs that it runs on, the first ones of the inventory; None: all."""
 
     @property
     def key(self) -> str:

@@ -59,7 +59,7 @@ def load_suite(
     if blocks is None and precision is None:
         return suite
     share = None if precision is None else precision_from_text(precision, where="--precision")
-    benchmarks = tuple(replace(benchmark, precision=share) for benchmark in suite.benchmarks)
+    benchmarks = tuple(replace(item, precision=share, blocks=None) for item in suite.benchmarks)
     return replace(suite, blocks=blocks, benchmarks=benchmarks)
 
 
@@ -166,10 +166,15 @@ class _Extent:
 
 
 def _extent(head: Table) -> _Extent:
-    blocks = head.optional("blocks", int)
-    if blocks is not None and blocks < 1:
-        raise head.wrong("blocks", "must be at least 1")
+    blocks = _count(head, "blocks")
     return _Extent(blocks, _precision(head, blocks))
+
+
+def _count(table: Table, key: str) -> int | None:
+    count = table.optional(key, int)
+    if count is not None and count < 1:
+        raise table.wrong(key, "must be at least 1")
+    return count
 
 
 def _precision(table: Table, blocks: int | None) -> float | None:
@@ -211,7 +216,7 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent)
 
 
 def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
-    table = Table(item, where=where, keys=("name", "workload", "parameters", "precision"))
+    table = Table(item, where=where, keys=("name", "workload", "parameters", "blocks", "precision", "targets"))
     name = table.name("name")
     where = table.where = f"{where} ({name})"
     try:
@@ -223,9 +228,10 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
     changed = overrides.apply(tool, parameters)
     if changed:
         parameters = resolve_parameters(tool, parameters | changed, where=f"--param for {name}")
-    precision = _precision(table, extent.blocks) or extent.precision
-    if precision is None and extent.blocks is None:
-        precision = usual_precision(tool, parameters)
+    blocks = _count(table, "blocks")
+    precision = _precision(table, blocks or extent.blocks)
+    if precision is None and (blocks or extent.blocks) is None:
+        precision = extent.precision or usual_precision(tool, parameters)
     return Benchmark(
         name,
         tool.name,
@@ -233,6 +239,8 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
         expected_s=tool.expected_s(parameters),
         scope=tool.scope,
         precision=precision,
+        blocks=blocks,
+        targets=_count(table, "targets"),
     )
 
 

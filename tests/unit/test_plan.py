@@ -148,6 +148,26 @@ def test_two_hosts_are_one_pair_from_the_first_to_the_second() -> None:
     assert [[targets(track) for track in round_.tracks] for round_ in plan.rounds] == [[["h1->h2", "h1->h2"]]]
 
 
+def test_a_benchmark_with_a_number_of_blocks_of_its_own() -> None:
+    plan = make_plan(suite(CPU, replace(PRIMES, blocks=5), blocks=2), hosts(1), seed="1")
+    assert Counter(block.benchmark for block in plan.blocks()) == {"cpu-1": 2, "cpu-2": 5}
+    alone = make_plan(suite(PRIMES, blocks=5), hosts(1), seed="1")
+    assert [block for block in plan.blocks() if block.benchmark == "cpu-2"] == list(alone.blocks())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 99])
+def test_a_benchmark_on_the_first_targets_alone(count: int) -> None:
+    everywhere = make_plan(suite(CPU, STREAM, blocks=1), hosts(4), seed="1")
+    chosen = make_plan(
+        suite(*(replace(item, targets=count) for item in (CPU, STREAM)), blocks=1), hosts(4), seed="1"
+    )
+    for benchmark, most in (("cpu-1", 4), ("stream", 6)):
+        own = [block for block in everywhere.blocks() if block.benchmark == benchmark]
+        assert [block for block in chosen.blocks() if block.benchmark == benchmark] == own[:count]
+        assert len(own) == most
+    assert all(track.blocks for round_ in chosen.rounds for track in round_.tracks)
+
+
 @pytest.mark.parametrize("count", range(2, 10))
 def test_tracks_of_a_round_share_neither_host_nor_resource(count: int) -> None:
     resources = {"h1": "a", "h2": "b", "h4": "a", "h6": "b", "h7": "c", "h8": "c"}

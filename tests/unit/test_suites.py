@@ -197,6 +197,30 @@ def test_storage_is_as_precise_as_the_network(tmp_path: Path) -> None:
     assert found.precision == 0.02
 
 
+def test_a_benchmark_may_have_its_own_number_of_blocks_and_of_targets(tmp_path: Path) -> None:
+    text = OWN.replace('name = "locks"', 'name = "locks"\nblocks = 7\ntargets = 1')
+    suite = load_suite(write(tmp_path, text))
+    assert suite.blocks == 3
+    assert [(item.name, item.blocks, item.targets) for item in suite.benchmarks] == [
+        ("primes", None, None),
+        ("locks", 7, 1),
+    ]
+
+
+def test_a_fixed_number_of_blocks_beside_precisions(tmp_path: Path) -> None:
+    text = OWN.replace("blocks = 3\n", "").replace('name = "locks"', 'name = "locks"\nblocks = 7')
+    suite = load_suite(write(tmp_path, text))
+    assert suite.blocks is None
+    assert [(item.blocks, item.precision) for item in suite.benchmarks] == [(None, 0.01), (7, None)]
+
+
+def test_blocks_and_precision_of_the_command_line_go_before_a_benchmarks_own(tmp_path: Path) -> None:
+    path = write(tmp_path, OWN.replace('name = "locks"', 'name = "locks"\nblocks = 7'))
+    assert {item.blocks for item in load_suite(path, blocks=2).benchmarks} == {None}
+    precise = load_suite(path, precision="2%")
+    assert {(item.blocks, item.precision) for item in precise.benchmarks} == {(None, 0.02)}
+
+
 def test_a_suite_with_blocks_has_no_precision(tmp_path: Path) -> None:
     suite = load_suite(write(tmp_path, OWN))
     assert suite.blocks == 3

@@ -56,6 +56,15 @@ def refusal(folder: Path, text: str | bytes) -> tuple[str, str, str]:
             "leave one of them out",
         ),
         (
+            HEAD + BENCHMARK + 'blocks = 10\nprecision = "1%"\n',
+            "does not go with blocks = 10",
+            "my.toml: [[benchmark]] 1 (a)",
+            "leave one of them out",
+        ),
+        (HEAD + BENCHMARK + "blocks = 0\n", "must be at least 1", "my.toml: [[benchmark]] 1 (a)", ""),
+        (HEAD + BENCHMARK + "targets = 0\n", "must be at least 1", "my.toml: [[benchmark]] 1 (a)", ""),
+        (HEAD + BENCHMARK + "targets = '1'\n", "must be a whole", "my.toml: [[benchmark]] 1 (a)", ""),
+        (
             HEAD + BENCHMARK + 'precision = "200%"\n',
             "200% is not between",
             "my.toml: [[benchmark]] 1 (a)",

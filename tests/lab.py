@@ -144,7 +144,7 @@ def _bring_up() -> None:
     state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
     _write(state)
     try:
-        made = up(PROJECT, WISH)
+        made = up(PROJECT, WISH, with_image=True)
         _reach(state, "up")
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
         done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)

@@ -36,7 +36,7 @@ WORK = ["sysbench", "threads", "--threads=2", "--time=2", "run"]
 WORK_TIMEOUT_S = 300
 BOOT_TIMEOUT_S = 900
 FIRST_OUTPUT_S = 36
-"""Far longer than perfctl waits (three minutes without output): on a machine that is busy otherwise, slow must
+"""Far longer than perfctl waits (180 s without output): on a machine that is busy otherwise, slow must
 not be taken for hanging."""
 
 HANGS = {

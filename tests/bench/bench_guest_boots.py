@@ -35,7 +35,9 @@ WORK = ["sysbench", "threads", "--threads=2", "--time=2", "run"]
 """Many switches between threads, after `docker run` has started the container."""
 WORK_TIMEOUT_S = 300
 BOOT_TIMEOUT_S = 900
-"""Far longer than perfctl waits: on a machine that is busy otherwise, slow must not be taken for hanging."""
+FIRST_OUTPUT_S = 36
+"""Far longer than perfctl waits (180 s without output): on a machine that is busy otherwise, slow must
+not be taken for hanging."""
 
 HANGS = {
     "soft lockup": re.compile(r"watchdog: BUG: soft lockup"),
@@ -62,6 +64,7 @@ def boot(host: Host, jobs: JobShell, wanted: Environment, run_id: str) -> Boot:
         run_id=run_id,
         invocation_id=identity,
         with_engine=True,
+        first_output_s=FIRST_OUTPUT_S,
         boot_timeout_s=BOOT_TIMEOUT_S,
     )
 

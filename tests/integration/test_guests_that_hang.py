@@ -48,7 +48,7 @@ class Hanging(VmDriver):
         if self.silent_boots < 0:
             return domain
         words = domain.command_line.split()
-        kept = [word for word in words if not word.startswith(("console=", "earlyprintk=", "8250."))]
+        kept = [word for word in words if not word.startswith(("console=", "8250."))]
         return replace(domain, command_line=" ".join([*kept, "8250.nr_uarts=0"]))
 
     def _boot(self, *args, **kwargs) -> dict[str, float]:

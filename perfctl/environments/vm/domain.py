@@ -101,7 +101,7 @@ def mac_address(address: str) -> str:
 def command_line(*, address: str, prefix_length: int, mtu_bytes: int, engine_range: str | None) -> str:
     """Return the kernel's command line that the guest's init reads."""
     words = [
-        *_QUIET_BOOT,
+        *_KERNEL_OPTIONS,
         f"perfctl.address={address}/{prefix_length}",
         f"perfctl.mtu={mtu_bytes}",
         "perfctl.hostname=guest",
@@ -113,15 +113,15 @@ def command_line(*, address: str, prefix_length: int, mtu_bytes: int, engine_ran
 
 def probe_command_line() -> str:
     """Return the kernel's command line of a guest that has to begin only."""
-    return " ".join(_QUIET_BOOT)
+    return " ".join(_KERNEL_OPTIONS)
 
 
-# The kernel takes these words in their order: `earlyprintk` has it print its first lines as it starts, by
-# which a guest that hangs is told from one that is slow, and `quiet` ends that; errors are printed always. An
-# emulated timer may be late under load, which the kernel takes for a broken one. What follows `quiet` leaves
-# out self-tests and devices that the guest does not have: half a second of an emulated boot, nothing that a
-# benchmark sees.
-_QUIET_BOOT = (
-    *("earlyprintk=ttyS0,115200", "console=ttyS0", "panic=1", "no_timer_check", "quiet"),
+# The kernel prints what it does until its first program begins, and from then on errors only (`quiet` would
+# have it so from the start): one that hangs is told from one that is slow, and no line of it runs into one
+# of init's. An emulated timer may be late under load, which the kernel takes for a broken one. The last
+# words leave out self-tests and devices that the guest does not have: half a second of an emulated boot,
+# nothing that a benchmark sees.
+_KERNEL_OPTIONS = (
+    *("console=ttyS0", "sysctl.kernel.printk=4", "panic=1", "no_timer_check"),
     *("cryptomgr.notests", "i8042.noaux", "i8042.nokbd", "8250.nr_uarts=1", "random.trust_cpu=on"),
 )

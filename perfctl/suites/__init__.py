@@ -216,7 +216,9 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent)
 
 
 def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
-    table = Table(item, where=where, keys=("name", "workload", "parameters", "blocks", "precision", "targets"))
+    table = Table(
+        item, where=where, keys=("name", "workload", "parameters", "blocks", "precision", "targets")
+    )
     name = table.name("name")
     where = table.where = f"{where} ({name})"
     try:

@@ -10,7 +10,7 @@ from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out
+from perfctl.report.left_out import LeftOut, left_out, planned_places
 from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.thresholds import declared_metrics, practical_thresholds
 from perfctl.stats import PILOT_BLOCKS
@@ -113,8 +113,7 @@ def comparison_report(
             omissions,
             found.comparisons,
             seen,
-            benchmarks=[item.name for item in detail.benchmarks],
-            hosts=detail.summary.hosts,
+            planned=planned_places(store, detail),
         ),
         outliers=outliers(store, run_id, found.comparisons),
         counts=detail.counts,

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from perfctl.errors import DataError
 from perfctl.model import Comparison, Observation, Target
-from perfctl.store import Omission
+from perfctl.plan import plan_from_json
+from perfctl.store import Omission, RunDetail, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,11 @@ def left_out(
     comparisons: Sequence[Comparison],
     seen: Iterable[Observation],
     *,
-    benchmarks: Sequence[str],
-    hosts: Sequence[str],
+    planned: Sequence[tuple[str, str]],
 ) -> tuple[LeftOut, ...]:
     """Return what was left out: executions without a value, values that are not used, hosts without blocks.
 
-    `comparisons` tell of values that are there and not used; `benchmarks` and `hosts` are those of the plan,
+    `comparisons` tell of values that are there and not used; `planned` are the plan's (benchmark, host),
     `seen` are all values of the run.
     """
     known = list(omissions)
@@ -59,22 +60,32 @@ def left_out(
     found += [LeftOut(*key, blocks) for key, blocks in unused.items()]
     places = {(item.benchmark, host) for item in seen for host in _hosts(item.target)}
     places |= {(item.benchmark, host) for item in known for host in _hosts(item.target)}
-    return (*found, *_without_blocks(places, benchmarks, hosts))
+    return (*found, *_without_blocks(places, planned))
+
+
+def planned_places(store: Store, detail: RunDetail) -> tuple[tuple[str, str], ...]:
+    """Return every (benchmark, host) of a run's plan, in its order; all there can be if it cannot be read."""
+    try:
+        plan = plan_from_json(store.plan_json(detail.summary.run_id))
+    except DataError:
+        return tuple((item.name, host) for item in detail.benchmarks for host in detail.summary.hosts)
+    found = ((block.benchmark, host) for block in plan.blocks() for host in _hosts(block.target))
+    return tuple(dict.fromkeys(found))
 
 
 def _without_blocks(
-    places: Collection[tuple[str, str]], benchmarks: Sequence[str], hosts: Sequence[str]
+    places: Collection[tuple[str, str]], planned: Sequence[tuple[str, str]]
 ) -> Iterator[LeftOut]:
     """Name the hosts and the benchmarks without any block, each once, then where else one has none."""
     begun, there = {name for name, _ in places}, {host for _, host in places}
     reason = "no block has ended"
-    for host in hosts:
+    for host in dict.fromkeys(host for _, host in planned):
         if host not in there:
             yield LeftOut("", Target(host), "", "", reason, 0)
-    for name in benchmarks:
+    for name in dict.fromkeys(name for name, _ in planned):
         if name not in begun and places:
             yield LeftOut(name, None, "", "", reason, 0)
-        for host in hosts:
+        for host in (host for benchmark, host in planned if benchmark == name):
             if name in begun and host in there and (name, host) not in places:
                 yield LeftOut(name, Target(host), "", "", reason, 0)
 

@@ -12,7 +12,7 @@ from perfctl.model import Comparison, FleetComparison, Observation, RunCompariso
 from perfctl.report.comparison import chosen_metrics, history_before, programs, reasons
 from perfctl.report.conditions import DIMENSIONS, conditions, differences
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out
+from perfctl.report.left_out import LeftOut, left_out, planned_places
 from perfctl.report.thresholds import declared_metrics, practical_thresholds
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
 
@@ -196,8 +196,9 @@ def _sides(
                 omissions,
                 [line.comparison for line in sides[-1].lines],
                 measured,
-                benchmarks=[item.name for item in detail.benchmarks if item.name not in unlike.benchmarks],
-                hosts=detail.summary.hosts,
+                planned=[
+                    place for place in planned_places(store, detail) if place[0] not in unlike.benchmarks
+                ],
             )
         )
         others += rest

@@ -216,8 +216,9 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent)
 
 
 def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
-    keys = ("name", "workload", "parameters", "blocks", "precision", "targets")
-    table = Table(item, where=where, keys=keys)
+    table = Table(
+        item, where=where, keys=("name", "workload", "parameters", "blocks", "precision", "targets")
+    )
     name = table.name("name")
     where = table.where = f"{where} ({name})"
     try:

@@ -54,13 +54,18 @@ PLAN = Plan("demo", "42", "native", (NATIVE, CONTAINER), (CPU, STREAM), (Round((
 
 
 def begin_run(
-    store: Store, plan: Plan = PLAN, run_id: str | None = None, *, hosts: Sequence[Host] = HOSTS
+    store: Store,
+    plan: Plan = PLAN,
+    run_id: str | None = None,
+    *,
+    hosts: Sequence[Host] = HOSTS,
+    plan_json: str = '{"plan": "as text"}',
 ) -> str:
     run_id = run_id or new_id()
     store.begin_run(
         run_id,
         plan,
-        '{"plan": "as text"}',
+        plan_json,
         hosts,
         command=("perfctl", "run", "--suite", "demo"),
         perfctl_version="0.1.0",

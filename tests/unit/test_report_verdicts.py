@@ -15,7 +15,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
-from perfctl.model import Block, Direction, Metric, Plan, Reason, Round, Status, Target, Track, new_id
+from perfctl.model import (
+    Block,
+    Direction,
+    Host,
+    Metric,
+    Plan,
+    Reason,
+    Round,
+    Status,
+    Suite,
+    Target,
+    Track,
+    new_id,
+)
+from perfctl.plan import make_plan, plan_to_json
 from perfctl.report import comparison_report
 from perfctl.report.thresholds import declared_metrics
 from perfctl.store import Store, open_store
@@ -165,6 +179,24 @@ def test_a_host_without_a_block_of_a_benchmark_is_named_in_every_format_and_neve
     table = page[page.index("\nleft out:\n") :]
     assert re.search(r"cpu-1 +h2 +— +— +no block has ended +—", table)
     assert re.search(r"cpu-3 +— +— +— +no block has ended +—", table)
+
+
+def test_a_host_on_which_a_benchmark_was_not_planned_is_not_missing(path: Path) -> None:
+    """cpu-1 runs on the first of two hosts alone, cpu-2 on both."""
+    first, second = dataclasses.replace(cases.CPU, targets=1), dataclasses.replace(cases.CPU, name="cpu-2")
+    suite = Suite("s", "", "native", cases.PLAN.environments, (first, second), 6)
+    plan = make_plan(suite, [Host(name, name) for name in HOSTS], seed="1")
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, plan, plan_json=plan_to_json(plan))
+        for block in plan.blocks():
+            if (block.benchmark, block.target.host) != ("cpu-2", "h2"):
+                values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0 + block.index}
+                cases.measure_block(store, run_id, block, values)
+        store.end_run(run_id, "complete")
+        report = comparison_report(store, run_id)
+    assert [(item.benchmark, str(item.target), item.reason) for item in report.left_out] == [
+        ("", "h2", "no block has ended")
+    ]
 
 
 def test_when_nothing_is_left_out_that_is_said(path: Path) -> None:

@@ -46,14 +46,15 @@ def test_a_start_is_timed_step_by_step_in_every_environment(
         steps.setdefault(row["environment"], {})[row["metric"]] = row["value"]
     assert set(steps["native"]) == {"ready"}
     assert set(steps["container"]) == {"made", "ready"}
-    assert set(steps["vm"]) == {"kernel", "ssh", "ready"}
-    assert set(steps["container-in-vm"]) == {"kernel", "ssh", "made", "ready"}
+    assert set(steps["vm"]) == {"console", "kernel", "ssh", "ready"}
+    assert set(steps["container-in-vm"]) == {"console", "kernel", "ssh", "made", "ready"}
+    order = ("console", "kernel", "ssh", "made", "ready")
     for name in ("container", "vm", "container-in-vm"):
-        ordered = [steps[name][step] for step in ("kernel", "ssh", "made", "ready") if step in steps[name]]
+        ordered = [steps[name][step] for step in order if step in steps[name]]
         assert ordered == sorted(ordered)
         assert ordered[0] > steps["native"]["ready"]
     (report,) = artifacts(project, "stdout", "vm")
-    assert report.startswith("steps: kernel ssh\nkernel: ")
+    assert report.startswith("steps: console kernel ssh\nconsole: ")
 
 
 # ---- what goes wrong ---------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
-"""Where an invocation happens: environments on connected hosts, opened side by side."""
+"""Where an invocation happens: environments on connected hosts, opened and closed side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 from perfctl.environments import EnvironmentShell, driver_for
 from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
@@ -14,6 +17,8 @@ from perfctl.execute.fleet import ConnectedHost
 from perfctl.job import JobShell, Look
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process
+
+Result = TypeVar("Result")
 
 
 class InvocationShell:
@@ -91,29 +96,45 @@ class Opened:
 def open_places(
     places: Sequence[Place], *, run_id: str, invocation_id: str, stack: ExitStack
 ) -> list[Opened]:
-    """Open all places at the same time and have `stack` close them, the last one first.
+    """Open all places at the same time and have `stack` close them at the same time.
 
     When one cannot be opened the others are closed with the stack. Raises like `EnvironmentDriver.open`, of
-    several errors a lost host's first.
+    several errors a lost host's first; so does the stack.
     """
     openings = [_opening(place, run_id, invocation_id) for place in places]
-    if len(openings) == 1:
-        return [stack.enter_context(openings[0])]
-    with ThreadPoolExecutor(max_workers=len(openings)) as pool:
-        futures = [pool.submit(opening.__enter__) for opening in openings]
-    opened: list[Opened] = []
-    errors: list[BaseException] = []
-    for place, opening, future in zip(places, openings, futures, strict=True):
-        error = future.exception()
-        if error is None:
-            stack.push(opening)
-            opened.append(future.result())
-        else:
+    futures = _side_by_side([opening.__enter__ for opening in openings])
+    errors = [future.exception() for future in futures]
+    for place, error in zip(places, errors, strict=True):
+        if error is not None:
             name_artifacts(place, error)
-            errors.append(error)
-    if errors:
-        raise next((error for error in errors if isinstance(error, HostError)), errors[0])
-    return opened
+    whole = [opening for opening, error in zip(openings, errors, strict=True) if error is None]
+    stack.push(partial(_close, whole))
+    _raise_first(errors)
+    return [future.result() for future in futures]
+
+
+def _close(
+    openings: Sequence[AbstractContextManager[Opened]],
+    kind: type[BaseException] | None,
+    inside: BaseException | None,
+    traceback: TracebackType | None,
+) -> None:
+    """Close all at the same time, whatever happens to one; `inside` is the error that ended what was done."""
+    closings = [partial(opening.__exit__, kind, inside, traceback) for opening in openings]
+    errors = [future.exception() for future in _side_by_side(closings)]
+    _raise_first([error for error in errors if error is not inside])
+
+
+def _side_by_side(actions: Sequence[Callable[[], Result]]) -> list[Future[Result]]:
+    """Carry out all actions at the same time, a thread each; return them when all have ended."""
+    with ThreadPoolExecutor(max_workers=max(1, len(actions))) as pool:
+        return [pool.submit(action) for action in actions]
+
+
+def _raise_first(errors: Sequence[BaseException | None]) -> None:
+    there = [error for error in errors if error is not None]
+    if there:
+        raise next((error for error in there if isinstance(error, HostError)), there[0])
 
 
 def name_artifacts(place: Place, error: BaseException) -> None:

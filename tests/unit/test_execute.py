@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from unittest.mock import Mock
+
 import pytest
 
 from perfctl import errors
+from perfctl.execute import place
 from perfctl.execute.block import block_status, invocation_id
 from perfctl.execute.conduct import few_boots
+from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.measure import outcome_of, read_outcome
 from perfctl.execute.path import described, parse_paths
+from perfctl.execute.place import Place, open_places
 from perfctl.execute.resume import outcome_of_orphan
 from perfctl.execute.server import ServerNotReady, listens
 from perfctl.execute.survey import environments_on, peers_of
@@ -184,6 +192,75 @@ def test_a_job_that_outlived_its_controller_is_used_if_it_tells_all(
     assert outcome.completed is not None
     lost = outcome_of_orphan(environment, benchmark, JobLost(where="h1"))
     assert (lost.status, lost.reason) == (Status.FAILED, Reason.UNREACHABLE)
+
+
+class FakeDriver:
+    """Opens environments that meet each other when they are opened and when they are closed."""
+
+    def __init__(self, name: str, meet: threading.Barrier, closed: list[str], fails: str) -> None:
+        self._name, self._meet, self._closed, self._fails = name, meet, closed, fails
+
+    @contextmanager
+    def open(self, host: object) -> Iterator[object]:
+        self._meet.wait(timeout=30)
+        if self._fails == f"opening {self._name}":
+            raise errors.EnvironmentUnavailable(self._fails)
+        try:
+            yield host
+        finally:
+            if "opening" not in self._fails:
+                self._meet.wait(timeout=30)
+            self._closed.append(self._name)
+            if self._fails == f"closing {self._name}":
+                raise errors.CommandFailed(self._fails)
+
+
+Places = Callable[[str], tuple[list[Place], list[str]]]
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> Places:
+    def make(fails: str) -> tuple[list[Place], list[str]]:
+        meet, closed = threading.Barrier(2), list[str]()
+        names = ("client", "server")
+        monkeypatch.setattr(
+            place, "driver_for", lambda environment, **_: FakeDriver(environment.name, meet, closed, fails)
+        )
+        hosts = [ConnectedHost(Host(name, name), Mock(), Mock()) for name in names]
+        return [Place(host, Environment(host.host.name, "native")) for host in hosts], closed
+
+    return make
+
+
+@pytest.mark.parametrize("ends_in_error", [False, True])
+def test_client_and_server_are_opened_and_closed_at_the_same_time(
+    places: Places, ends_in_error: bool
+) -> None:
+    both, closed = places("")
+    expected = pytest.raises(ZeroDivisionError) if ends_in_error else nullcontext()
+    with expected, ExitStack() as stack:
+        opened = open_places(both, run_id="r", invocation_id="i", stack=stack)
+        assert [item.place for item in opened] == both
+        assert not closed
+        assert 1 / (not ends_in_error)
+    assert sorted(closed) == ["client", "server"]
+
+
+@pytest.mark.parametrize(
+    ("fails", "left"),
+    [
+        ("opening client", ["server"]),
+        ("opening server", ["client"]),
+        ("closing server", ["client", "server"]),
+    ],
+)
+def test_what_one_of_them_fails_in_is_raised_and_the_other_is_closed(
+    places: Places, fails: str, left: list[str]
+) -> None:
+    both, closed = places(fails)
+    with pytest.raises(errors.PerfctlError, match=fails), ExitStack() as stack:
+        open_places(both, run_id="r", invocation_id="i", stack=stack)
+    assert sorted(closed) == left
 
 
 def test_an_invocation_has_the_same_id_for_every_controller() -> None:

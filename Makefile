@@ -52,7 +52,7 @@ VENV_PACKAGES := bootstrap/packages ca-certificates openssh-client python3 pytho
 .PHONY: engine
 engine:
 	@$(STEP) "Install Docker unless there is an engine" "15 s" \
-	    sh -c 'command -v dockerd || bootstrap/packages docker.io'
+	    sh -c 'command -v dockerd > /dev/null || bootstrap/packages docker.io'
 
 .PHONY: provisioned
 provisioned: venv

@@ -108,7 +108,10 @@ def compared(
 def reported(
     values: Floats, *, legs: Sequence[tuple[str, int]] = LEGS, thresholds: Thresholds | None = None
 ) -> Analysis:
-    """Return what the product's whole report says of values [benchmark, host, leg, block] (logarithms)."""
+    """Return what the product's whole report says of values [benchmark, host, leg, block] (logarithms).
+
+    NaN stands for a block that a benchmark does not have.
+    """
     return analyse(_observations(values, legs), Setting("native", thresholds=thresholds or {}))
 
 
@@ -119,6 +122,7 @@ def _observations(values: Floats, legs: Sequence[tuple[str, int]]) -> list[Obser
         for target, rows in zip(_targets(len(hosts)), hosts, strict=True)
         for (name, replicate), row in zip(legs, rows, strict=False)
         for block, value in enumerate(row)
+        if not math.isnan(value)
     ]
 
 

@@ -1,0 +1,61 @@
+"""How many blocks of round trips `make demo` needs: the power of its first report, by simulation.
+
+    python -m tests.statistics.demo     print the share of demos that find the cost, by number of blocks
+
+The report has the benchmarks of the suite `demo`. Round trips cost 1.1x in a container and the rest costs
+nothing, so that no other difference helps against the correction for many lines.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from perfctl.model import Verdict
+from perfctl.suites import load_suite
+from tests.statistics.world import LEGS, Floats, reported
+
+COST = 1.1
+LEAST_FOUND = 0.80
+BENCHMARK = "tcp-rr"
+SPREAD = {"cpu-1-thread": 0.01, "tcp-rr": 0.08, "tcp-stream": 0.08}
+"""The standard deviation of a block difference, measured in the lab (docs/measurement.md)."""
+DEMOS = 1000
+
+
+def share_found(blocks: int, *, demos: int = DEMOS) -> float:
+    """Return the share of demos whose report calls round trips different, with so many blocks of them."""
+    suite = load_suite("demo")
+    generator = np.random.default_rng(113)
+    counts = [blocks if item.name == BENCHMARK else item.blocks or suite.blocks for item in suite.benchmarks]
+    place = [item.name for item in suite.benchmarks].index(BENCHMARK)
+    found = 0
+    for _ in range(demos):
+        values = np.full((len(counts), 1, len(LEGS), max(filter(None, counts))), np.nan)
+        for row, benchmark, count in zip(values, suite.benchmarks, counts, strict=True):
+            row[0, :, :count] = _legs(generator, SPREAD[benchmark.name], count)
+        values[place, 0, -1] += math.log(COST)
+        found += _is_different(values, place)
+    return found / demos
+
+
+def fewest_blocks(*, demos: int = DEMOS) -> int:
+    """Return the fewest blocks that find the cost in `LEAST_FOUND` of demos."""
+    return next(blocks for blocks in range(6, 31) if share_found(blocks, demos=demos) >= LEAST_FOUND)
+
+
+def _legs(generator: np.random.Generator, spread: float, blocks: int | None) -> Floats:
+    """Return values of all legs without an effect; those of two legs differ by `spread`."""
+    return spread / math.sqrt(2) * generator.normal(size=(len(LEGS), blocks or 0))
+
+
+def _is_different(values: Floats, place: int) -> bool:
+    lines = [item for item in reported(values).comparisons if not item.is_aa]
+    judgement = lines[place].judgement
+    return judgement is not None and judgement.verdict in (Verdict.DIFFERENT, Verdict.DIFFERENT_SMALL)
+
+
+if __name__ == "__main__":
+    for number in range(6, 21):
+        print(f"{number:2} blocks: found in {share_found(number):.0%} of demos", flush=True)

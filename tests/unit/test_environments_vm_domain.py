@@ -240,11 +240,13 @@ def test_names_of_devices_are_short_their_own_and_always_the_same():
 
 def test_the_kernel_is_told_what_init_reads():
     words = command_line(
-        address="10.1.0.9", prefix_length=16, mtu_bytes=9000, engine_range="10.1.0.12/30"
+        "tcg", address="10.1.0.9", prefix_length=16, mtu_bytes=9000, engine_range="10.1.0.12/30"
     ).split()
     assert {"console=ttyS0", "panic=1", "no_timer_check", "perfctl.address=10.1.0.9/16"} <= set(words)
     assert words[-1] == "perfctl.engine=10.1.0.12/30"
     # All lines until init begins, then errors only.
     assert "quiet" not in words and "sysctl.kernel.printk=4" in words
-    plain = command_line(address="10.1.0.9", prefix_length=16, mtu_bytes=1500, engine_range=None)
+    plain = command_line("kvm", address="10.1.0.9", prefix_length=16, mtu_bytes=1500, engine_range=None)
     assert "perfctl.mtu=1500" in plain and "engine" not in plain
+    # A real processor's TSC is what programs read the time from.
+    assert "tsc=unstable" in words and "tsc=unstable" not in plain

@@ -98,10 +98,12 @@ def mac_address(address: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x52, 0x50, *ipaddress.IPv4Address(address).packed))
 
 
-def command_line(*, address: str, prefix_length: int, mtu_bytes: int, engine_range: str | None) -> str:
+def command_line(
+    accelerator: Accelerator, *, address: str, prefix_length: int, mtu_bytes: int, engine_range: str | None
+) -> str:
     """Return the kernel's command line that the guest's init reads."""
     words = [
-        *_KERNEL_OPTIONS,
+        probe_command_line(accelerator),
         f"perfctl.address={address}/{prefix_length}",
         f"perfctl.mtu={mtu_bytes}",
         "perfctl.hostname=guest",
@@ -111,9 +113,9 @@ def command_line(*, address: str, prefix_length: int, mtu_bytes: int, engine_ran
     return " ".join(words)
 
 
-def probe_command_line() -> str:
+def probe_command_line(accelerator: Accelerator) -> str:
     """Return the kernel's command line of a guest that has to begin only."""
-    return " ".join(_KERNEL_OPTIONS)
+    return " ".join([*_KERNEL_OPTIONS, *(_EMULATED_OPTIONS if accelerator == "tcg" else ())])
 
 
 # The kernel prints what it does until its first program begins, and from then on errors only (`quiet` would
@@ -125,3 +127,7 @@ _KERNEL_OPTIONS = (
     *("console=ttyS0", "sysctl.kernel.printk=4", "panic=1", "no_timer_check"),
     *("cryptomgr.notests", "i8042.noaux", "i8042.nokbd", "8250.nr_uarts=1", "random.trust_cpu=on"),
 )
+# Emulated on a busy host the kernel may measure a TSC of 414 MHz where it ticks 2,596 million times a second.
+# Its clock then runs six times too fast, and what took four seconds counts as a lockup of twenty-six. The PM
+# timer keeps the time of such guests anyway.
+_EMULATED_OPTIONS = ("tsc=unstable",)

@@ -166,7 +166,7 @@ class VmDriver:
         guest = self._new_guest()
         # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
         domain = self._domain(host, survey, choice, guest, _ANY_ADDRESS)
-        tiny = replace(domain, disks=(), command_line=probe_command_line())
+        tiny = replace(domain, disks=(), command_line=probe_command_line(choice.accelerator))
         with self._removed(host, guest):
             try:
                 self._claim(host, guest, step=0)
@@ -250,6 +250,7 @@ class VmDriver:
             kernel=f"{survey.image}/vmlinuz",
             initramfs=f"{survey.image}/initramfs",
             command_line=command_line(
+                choice.accelerator,
                 address=address,
                 prefix_length=network.prefix_length,
                 mtu_bytes=network.mtu_bytes,

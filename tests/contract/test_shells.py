@@ -74,37 +74,38 @@ def test_much_output_on_both_streams_at_once(shell: Shell) -> None:
     assert done.stderr == bytes(3 * _MIB)
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "",
-        " ",
-        "two words",
-        " around ",
-        "'single'",
-        '"double"',
-        'it\'s "both"',
-        "$HOME ${x} $(id) `id`",
-        "back\\slash \\n \\",
-        "a\nb",
-        "\n",
-        "ends in newline\n",
-        "'\"$nl\"'",
-        "tab\there",
-        "\r\n",
-        "* ? [a] ~ {a,b}",
-        "! # & ; | < > ( )",
-        "-n",
-        "--",
-        "grüße 世界 🙂",
-        os.fsdecode(bytes(range(128, 256))),
-        "\x01\x02\x7f\x1b[31m",
-        "x" * 20_000,
-    ],
-)
-def test_an_argument_arrives_as_it_is(shell: Shell, argument: str) -> None:
-    done = shell.run(["sh", "-c", _EACH, "sh", "first", argument, "last"], timeout_s=30)
-    assert done.stdout == b"\0".join([b"first", os.fsencode(argument), b"last", b""])
+ARGUMENTS = [
+    "",
+    " ",
+    "two words",
+    " around ",
+    "'single'",
+    '"double"',
+    'it\'s "both"',
+    "$HOME ${x} $(id) `id`",
+    "back\\slash \\n \\",
+    "a\nb",
+    "\n",
+    "ends in newline\n",
+    "'\"$nl\"'",
+    "tab\there",
+    "\r\n",
+    "* ? [a] ~ {a,b}",
+    "! # & ; | < > ( )",
+    "-n",
+    "--",
+    "grüße 世界 🙂",
+    os.fsdecode(bytes(range(128, 256))),
+    "\x01\x02\x7f\x1b[31m",
+    "x" * 20_000,
+]
+
+
+def test_arguments_arrive_as_they_are(shell: Shell) -> None:
+    # In one command: in an emulated guest each takes a second.
+    done = shell.run(["sh", "-c", _EACH, "sh", "first", *ARGUMENTS, "last"], timeout_s=30)
+    arrived = done.stdout.split(b"\0")
+    assert arrived == [b"first", *map(os.fsencode, ARGUMENTS), b"last", b""]
 
 
 @pytest.mark.parametrize("argv", [[], ["echo", "a\0b"]])
@@ -197,4 +198,4 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
         return done.text == f"{number}\n" and done.exit_code == number
 
     with ThreadPoolExecutor(max_workers=12) as pool:
-        assert all(pool.map(ask, range(24)))
+        assert all(pool.map(ask, range(12)))

@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab("second")
+pytestmark = pytest.mark.lab("first")
 
 IMAGE = "perfctl/perf-tools:latest"
 VM = "/var/lib/perfctl/vm"
@@ -64,8 +64,8 @@ class OnHost:
 
 @pytest.fixture(scope="module")
 def host(provisioned_lab: LabAtHand) -> OnHost:
-    """Return the lab's second host, provisioned."""
-    return OnHost(provisioned_lab, provisioned_lab.hosts[1])
+    """Return the lab's first host, provisioned."""
+    return OnHost(provisioned_lab, provisioned_lab.hosts[0])
 
 
 @pytest.fixture(scope="module")

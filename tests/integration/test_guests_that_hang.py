@@ -17,7 +17,7 @@ from perfctl.model import new_id
 from perfctl.ssh import connect
 from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab("second")
+pytestmark = pytest.mark.lab("first")
 
 TEST_RUN = new_id()
 COMMAND_TIMEOUT_S = 300
@@ -26,8 +26,8 @@ COMMAND_TIMEOUT_S = 300
 
 @pytest.fixture(scope="module")
 def host(provisioned_lab: LabAtHand) -> Iterator[JobShell]:
-    """Return the job shell of the lab's last host; no guest of this file is left at its end."""
-    machine = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[-1])[0]
+    """Return the job shell of the lab's first host; no guest of this file is left at its end."""
+    machine = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])[0]
     transport = connect(machine)
     jobs = JobShell.start(transport, TEST_RUN, lifetime_s=1800)
     yield jobs

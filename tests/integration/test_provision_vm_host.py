@@ -166,6 +166,7 @@ def test_it_is_refused_before_anything_is_changed(
     assert provisioned_lab.inside(last, "cat", "/var/lib/perfctl/stamp.json") == before
 
 
+@pytest.mark.slow
 @pytest.mark.lab("second")
 def test_undo_leaves_guests_of_others_and_then_the_host_as_it_was_found(
     provisioned_lab: LabAtHand, last: str, put_right: None

@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:
-	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (14 min the first time, then 9)"
+	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 4)"
 	@echo "make test      every test, on real hosts                                    (15 min)"
 	@echo "make test-fast the same without the slowest tests                           (15 min)"
 	@echo "make unit      the tests that need no lab                                   (50 s)"
@@ -68,15 +68,16 @@ demo:
 	@cat bootstrap/demo.txt
 	@$(STEP) "Install missing Debian packages" "1 s; 20 s when there are any" $(VENV_PACKAGES)
 	@$(MAKE) -j 2 venv engine
-	@$(STEP) "Make two hosts, and meanwhile the image for containers" "90 s; 2 s when they are there" \
+	@$(STEP) "Make two hosts, and meanwhile the image for containers" "75 s; 2 s when they are there" \
 	    $(PERFCTL) lab up --hosts 2 --with-image
-	@$(STEP) "Provision the hosts: tools, bridge, image" "45 s; 15 s when all is there" \
+	@$(STEP) "Provision the hosts: tools, bridge, image" "40 s; 10 s when all is there" \
 	    $(PERFCTL) --inventory $(LAB) provision --tags tools,engine,bridge,docker,image
-	@$(STEP) "Measure computing and the network, natively and in a container" "75 s" $(DEMO) run --suite demo
+	@$(STEP) "Measure computing and the network, natively and in a container" "105 s" \
+	    $(DEMO) run --suite demo
 	@$(STEP) "Compare" "1 s" $(DEMO) compare latest
-	@$(STEP) "Provision what virtual machines need" "100 s; 1 s when all is there" \
+	@$(STEP) "Provision what virtual machines need" "90 s; 1 s when all is there" \
 	    $(PERFCTL) --inventory $(LAB) provision
-	@$(STEP) "Measure what starting costs: a process, a container, a virtual machine" "90 s" \
+	@$(STEP) "Measure what starting costs: a process, a container, a virtual machine" "80 s" \
 	    $(DEMO) run --suite startup --env container --env vm --blocks 8 --limit lab-1
 	@$(STEP) "Compare" "1 s" $(DEMO) compare latest
 	@echo

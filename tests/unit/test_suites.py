@@ -77,6 +77,16 @@ def test_built_in_suites(name: str, scope: str, workload: str) -> None:
     assert {item.parameters.get("time_s", 10) for item in suite.benchmarks} == {10}
 
 
+def test_the_suite_of_the_demo_is_brief_and_each_of_its_blocks_can_count() -> None:
+    demo = load_suite("demo")
+    assert demo.environments == (CATALOGUE["native"], CATALOGUE["container"])
+    assert [item.parameters["test"] for item in demo.benchmarks] == ["cpu", "TCP_RR", "TCP_STREAM"]
+    assert {item.parameters["time_s"] for item in demo.benchmarks} == {1}
+    assert {item.targets for item in demo.benchmarks} == {1}
+    # Below six blocks no p-value reaches 0.05.
+    assert min(item.blocks or demo.blocks or 0 for item in demo.benchmarks) == 6
+
+
 def test_net_has_all_six_tests_and_cpu_fixed_numbers_of_threads() -> None:
     net = load_suite("net")
     assert [item.parameters["test"] for item in net.benchmarks] == [

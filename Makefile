@@ -107,7 +107,7 @@ unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
 	    bootstrap/packages busybox-static openssh-server sudo xz-utils
 	@$(STEP) "Run the tests that need no lab" "50 s" \
-	    .venv/bin/python -m pytest -n 2 --dist worksteal $(UNIT_TESTS) $(PYTEST)
+	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 
 .PHONY: unit-trixie
 unit-trixie: venv

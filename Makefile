@@ -12,8 +12,7 @@ TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
 # What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
-UNIT_TESTS := tests/unit tests/contract/test_inventory_sources.py tests/contract/test_server_watch.py \
-    tests/contract/test_ssh_connection.py
+UNIT_TESTS := tests/unit tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
 # How many runs with guests `make bench` kills.
 KILLS := 50
 

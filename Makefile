@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:
-	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 4)"
+	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (about 8 min the first time, then 5)"
 	@echo "make test      every test, on real hosts                                    (28 min)"
 	@echo "make test-fast the same without the slowest tests                           (25 min)"
 	@echo "make unit      the tests that need no lab                                   (50 s)"

@@ -5,8 +5,8 @@ order. What needs the lab is marked with the host that it keeps busy:
 
     lab("first"), lab("second")    one queue for each host of the lab: they run side by side
     lab("both")                    waits until neither queue is at work
-    lab("engine")                  this machine's engine only, like
-    (no mark)                      this machine only: file by file, on whichever worker is free
+    lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
+    (no mark)                      this machine only: the same
 
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue.
 """
@@ -69,12 +69,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Free the hosts when the next test needs others: by then every fixture that used them is gone."""
+    """Free the hosts when the next test needs others: by then every fixture that used them is gone.
+
+    After a failed teardown, too: a worker that kept them would wait for itself.
+    """
     global _queue_reserved
-    yield
-    if nextitem is None or _queue(nextitem) != _queue_reserved:
-        _reserved.close()
-        _queue_reserved = None
+    try:
+        yield
+    finally:
+        if nextitem is None or _queue(nextitem) != _queue_reserved:
+            _reserved.close()
+            _queue_reserved = None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

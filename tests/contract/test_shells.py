@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from perfctl.environments import EnvironmentShell
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
+from perfctl.execute.path import probe_paths
+from perfctl.inventory import load_hosts
+from perfctl.job import JobShell
+from perfctl.model import new_id
 from perfctl.shell import Shell
+from perfctl.ssh import connect
+from tests.lab import LabAtHand
 from tests.processes import unique_seconds, wait_until
 
 _MIB = 1 << 20
@@ -175,8 +182,16 @@ def test_a_file_arrives_with_its_mode(shell: Shell, tmp_path: Path, mode: int) -
         shell.put(source, target, mode=mode)
         assert shell.get(target) == content
         assert shell.run(["stat", "-c", "%a", target], timeout_s=30).text.strip() == f"{mode:o}"
-        source.write_bytes(b"anew")
-        shell.put(source, target, mode=mode)
+    finally:
+        shell.run(["rm", "-f", target], timeout_s=30)
+
+
+def test_a_file_that_is_there_is_replaced(shell: Shell, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", f"/tmp/perfctl-contract-{os.getpid()}-twice"
+    try:
+        for content in (b"at first, and longer", b"anew"):
+            source.write_bytes(content)
+            shell.put(source, target, mode=0o600)
         assert shell.get(target) == b"anew"
     finally:
         shell.run(["rm", "-f", target], timeout_s=30)
@@ -197,5 +212,30 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
         done = shell.run(["sh", "-c", f"echo {number}; sleep 0.05; exit {number}"], timeout_s=60)
         return done.text == f"{number}\n" and done.exit_code == number
 
-    with ThreadPoolExecutor(max_workers=12) as pool:
-        assert all(pool.map(ask, range(12)))
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        assert all(pool.map(ask, range(6)))
+
+
+# ---- what a container in a guest promises beyond that ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shell", [pytest.param("container in vm", marks=pytest.mark.lab("second"))], indirect=True
+)
+def test_a_container_in_a_guest_is_reached_like_any_other(
+    shell: EnvironmentShell, provisioned_lab: LabAtHand
+) -> None:
+    assert shell.name.endswith("/vm/container-in-vm")
+    assert shell.boot is not None and shell.boot.accelerator in ("kvm", "tcg")
+    assert list(shell.opening_s)[-1] == "made"
+    assert shell.opening_s["made"] > shell.opening_s["ssh"]
+    assert shell.host_processes.startswith("pidfile:")
+    assert shell.is_alive()
+    assert b"perfctl: engine" in shell.artifacts()["console"]
+    assert shell.run(["hostname"], timeout_s=60).text != "guest\n"
+    (peer,) = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])
+    transport = connect(peer)
+    far = JobShell.start(transport, f"contract-{new_id()}", lifetime_s=600)
+    assert probe_paths(far, {"inside": shell.address})["inside"].state == "ok"
+    far.stop()
+    transport.close()

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.environments import driver_for, environment, left_behind, remove_all
+from perfctl.environments import environment, left_behind, remove_all
 from perfctl.environments.vm import GuestShell, VmDriver
 from perfctl.environments.vm.domain import Domain
 from perfctl.environments.vm.script import FOLDER, Guest
@@ -370,23 +370,3 @@ def test_removed_when_the_body_raises(host, error):
         shell.spawn(["sleep", "1000"])
         raise error
     assert left_behind(host, TEST_RUN) == before
-
-
-# --- a container inside -------------------------------------------------------------------------------------
-
-
-def test_a_container_in_a_guest_is_reached_like_any_other(host, provisioned_lab):
-    inner = driver_for(
-        environment("container-in-vm"), run_id=TEST_RUN, invocation_id=new_id(), host_address="192.0.2.1"
-    )
-    peer = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])[0]
-    with inner.open(host) as shell, jobs_on(peer, TEST_RUN + "-peer") as far:
-        assert shell.name == f"{host.name}/vm/container-in-vm"
-        assert shell.boot is not None and shell.boot.accelerator in ("kvm", "tcg")
-        assert list(shell.opening_s)[-1] == "made"
-        assert shell.opening_s["made"] > shell.opening_s["ssh"]
-        assert shell.host_processes.startswith("pidfile:")
-        assert shell.is_alive()
-        assert probe_paths(far, {"inside": shell.address})["inside"].state == "ok"
-        assert b"perfctl: engine" in shell.artifacts()["console"]
-        assert shell.run(["hostname"], timeout_s=60).text != "guest\n"

@@ -8,7 +8,8 @@ order. What needs the lab is marked with the host that it keeps busy:
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
 
-`stage="up"` says that the lab need not be provisioned: such tests come first in their queue.
+`stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
+those that keep no host busy, because others need no lab at all.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def _queue(item: pytest.Item) -> str | None:
 def _order(item: pytest.Item) -> tuple[int, bool]:
     """Return when a test begins: the two queues first, then this machine, then what needs both hosts."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
-    waits = mark is not None and mark.kwargs.get("stage") != "up"
-    return (1 if queue is None else 2 if queue == "both" else 0), waits and queue is not None
+    needs_up_only = mark is not None and mark.kwargs.get("stage") == "up"
+    if queue is None:
+        return 1, needs_up_only
+    return (2 if queue == "both" else 0), not needs_up_only
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -66,7 +66,7 @@ def slow(provisioned_lab: LabAtHand, tmp_path: Path) -> Project:
     project = project_of(provisioned_lab, tmp_path)
     Path(project.suite).write_text(
         ONE_BENCHMARK.format(
-            name="slow", workload="sysbench", parameters='{ test = "cpu", threads = 1, time_s = 8 }'
+            name="slow", workload="sysbench", parameters='{ test = "cpu", threads = 1, time_s = 4 }'
         )
     )
     return project
@@ -82,20 +82,26 @@ def guest_of(lab: LabAtHand, project: Project) -> str:
     return found[0].partition("/")[0] if found else ""
 
 
-# Over the connection that perfctl itself holds open; without one there is nobody to ask.
+# Over the connection that perfctl itself holds open; without one there is nobody to ask. It is the guest that
+# waits for its benchmark: who asks again and again from outside may hear of it when it is over. The brackets
+# keep it from finding itself.
 _IN_GUEST = 'timeout 20 ssh -S "/var/lib/perfctl/vm/guests/$0/ssh" guest "$@" || true'
+_ONCE_IT_MEASURES = (
+    "measures() { pgrep -f '[-]-time=4' >/dev/null; }; "
+    "for _ in $(seq 40); do measures && break; sleep 0.2; done; measures && "
+)
 
 
-def in_guest(lab: LabAtHand, project: Project, command: str) -> str:
-    """Return what a command prints in the guest on the first host, '' while no guest answers."""
-    name = guest_of(lab, project)
-    return lab.inside(lab.hosts[0], "sh", "-c", _IN_GUEST, name, command) if name else ""
+def wait_until_it_measures(lab: LabAtHand, project: Project, process: Any, then: str = "true") -> None:
+    """Wait until the benchmark runs inside the guest, which then runs another command."""
 
+    def does() -> bool:
+        name = guest_of(lab, project)
+        command = f"{_ONCE_IT_MEASURES} {{ {then}; echo done; }}"
+        said = lab.inside(lab.hosts[0], "sh", "-c", _IN_GUEST, name, command) if name else ""
+        return "done" in said or process.poll() is not None
 
-def is_measuring(lab: LabAtHand, project: Project) -> bool:
-    """Whether the benchmark runs inside the guest."""
-    # The brackets keep it from finding itself.
-    return bool(in_guest(lab, project, "pgrep -f '[-]-time=8'").strip())
+    wait_until(does, "a guest that measures", 300)
 
 
 def start_in_guest(lab: LabAtHand, project: Project) -> Any:
@@ -105,17 +111,8 @@ def start_in_guest(lab: LabAtHand, project: Project) -> Any:
 
 def test_the_console_of_a_guest_that_panics_is_kept(provisioned_lab: LabAtHand, slow: Project) -> None:
     process = start_in_guest(provisioned_lab, slow)
-    # The guest itself waits for its benchmark: whoever asks from outside may hear of it when it is over.
-    panic = (
-        "measures() { pgrep -f '[-]-time=8' >/dev/null; }; "
-        "for _ in $(seq 40); do measures && break; sleep 0.2; done; "
-        "measures && { nohup sh -c 'sleep 0.5; echo c >/proc/sysrq-trigger' >/dev/null 2>&1 & echo panics; }"
-    )
-    wait_until(
-        lambda: "panics" in in_guest(provisioned_lab, slow, panic) or process.poll() is not None,
-        "a guest that measures",
-        300,
-    )
+    panic = "nohup sh -c 'sleep 0.5; echo c >/proc/sysrq-trigger' >/dev/null 2>&1 & true"
+    wait_until_it_measures(provisioned_lab, slow, process, panic)
     _, stderr = process.communicate(timeout=300)
     # The block is run again, and comes to its end with another guest.
     assert process.returncode == 0, stderr
@@ -154,11 +151,7 @@ def test_a_killed_run_is_reaped_with_its_guest_while_that_boots(
 
 def test_a_run_killed_while_a_guest_measures_is_resumed(provisioned_lab: LabAtHand, slow: Project) -> None:
     process = start_in_guest(provisioned_lab, slow)
-    wait_until(
-        lambda: is_measuring(provisioned_lab, slow) or process.poll() is not None,
-        "a guest that measures",
-        300,
-    )
+    wait_until_it_measures(provisioned_lab, slow, process)
     process.kill()
     process.communicate(timeout=30)
     done = slow.perfctl("resume", "latest", timeout_s=600)

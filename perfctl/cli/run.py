@@ -31,6 +31,13 @@ def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
     help="Where; repeat for more.  [default: the suite's]",
 )
 @click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="NAME",
+    help="Only this benchmark; repeat for more.  [default: all of the suite's]",
+)
+@click.option(
     "--blocks",
     type=click.IntRange(min=1),
     help="Fix the number of blocks: repetitions of the whole comparison.  [default: the suite's]",
@@ -76,6 +83,7 @@ def run(
     settings: Settings,
     suite: str,
     environments: tuple[str, ...],
+    benchmarks: tuple[str, ...],
     blocks: int | None,
     precision: str | None,
     parameters: tuple[str, ...],
@@ -104,6 +112,7 @@ def run(
         inventory=settings.inventory,
         limit=limit,
         environments=environments,
+        benchmarks=benchmarks,
         parameters=_parse_parameters(parameters),
         blocks=blocks,
         precision=precision,

@@ -26,6 +26,7 @@ class RunRequest:
     inventory: Sequence[str] = ()
     limit: str | None = None
     environments: Sequence[str] = ()
+    benchmarks: Sequence[str] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     blocks: int | None = None
     precision: str | None = None
@@ -60,6 +61,7 @@ def prepare(request: RunRequest, *, database_url: str | None = None) -> Prepared
     suite = load_suite(
         request.suite,
         environments=request.environments or None,
+        benchmarks=request.benchmarks or None,
         overrides=request.parameters,
         blocks=request.blocks,
         precision=request.precision,

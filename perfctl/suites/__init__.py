@@ -33,6 +33,7 @@ def load_suite(
     name_or_path: str,
     *,
     environments: Sequence[str] | None = None,
+    benchmarks: Sequence[str] | None = None,
     overrides: Mapping[str, str] | None = None,
     blocks: int | None = None,
     precision: str | None = None,
@@ -40,15 +41,16 @@ def load_suite(
 ) -> Suite:
     """Return a suite; a name with '/' or the ending .toml is a file.
 
-    `environments` replaces the suite's (its baseline is put in front when it is not among them), `overrides`
-    sets parameters by name and text in every benchmark that has them. `blocks` fixes the number of blocks,
-    `precision` ('1%') has every benchmark choose it for that half-width; only one of the two.
+    `environments` replaces the suite's (its baseline is put in front when it is not among them), `benchmarks`
+    leaves out all but these, `overrides` sets parameters by name and text in every benchmark that has them.
+    `blocks` fixes the number of blocks, `precision` ('1%') has every benchmark choose it for that half-width;
+    only one of the two.
     `project_dir` (default: the working directory) may have a suites/ folder.
-    Raises UnknownName for a suite or an environment that does not exist, SuiteError for a wrong file and
-    UsageError for wrong overrides.
+    Raises UnknownName for a suite, an environment or a benchmark that does not exist, SuiteError for a wrong
+    file and UsageError for wrong overrides.
     """
     path = _find(name_or_path, project_dir or Path())
-    suite = _read(path, environments=environments, overrides=Overrides(overrides or {}))
+    suite = _read(path, Overrides(overrides or {}), environments=environments, benchmarks=benchmarks)
     if blocks is not None and precision is not None:
         raise UsageError(
             "--blocks and --precision exclude each other",
@@ -59,8 +61,8 @@ def load_suite(
     if blocks is None and precision is None:
         return suite
     share = None if precision is None else precision_from_text(precision, where="--precision")
-    benchmarks = tuple(replace(item, precision=share, blocks=None) for item in suite.benchmarks)
-    return replace(suite, blocks=blocks, benchmarks=benchmarks)
+    measured = tuple(replace(item, precision=share, blocks=None) for item in suite.benchmarks)
+    return replace(suite, blocks=blocks, benchmarks=measured)
 
 
 def list_suites(project_dir: Path | None = None) -> list[Suite]:
@@ -68,10 +70,7 @@ def list_suites(project_dir: Path | None = None) -> list[Suite]:
 
     Raises SuiteError for a wrong file in the project.
     """
-    return [
-        _read(path, environments=None, overrides=Overrides({}))
-        for path in _files(project_dir or Path()).values()
-    ]
+    return [_read(path, Overrides({})) for path in _files(project_dir or Path()).values()]
 
 
 def _files(project_dir: Path) -> dict[str, Path]:
@@ -97,7 +96,13 @@ def _find(name_or_path: str, project_dir: Path) -> Path:
     return files[name_or_path]
 
 
-def _read(path: Path, *, environments: Sequence[str] | None, overrides: Overrides) -> Suite:
+def _read(
+    path: Path,
+    overrides: Overrides,
+    *,
+    environments: Sequence[str] | None = None,
+    benchmarks: Sequence[str] | None = None,
+) -> Suite:
     content = _toml(path)
     top = Table(content, where=str(path), keys=("suite", "environments", "benchmark"))
     head = Table(
@@ -110,14 +115,14 @@ def _read(path: Path, *, environments: Sequence[str] | None, overrides: Override
     baseline = head.value("baseline", str, DEFAULT_BASELINE)
     chosen = _environments(head, baseline, known, environments)
     extent = _extent(head)
-    benchmarks = _benchmarks(content.get("benchmark", []), path, overrides, extent)
+    measured = _benchmarks(content.get("benchmark", []), path, overrides, extent, benchmarks)
     overrides.require_all_used()
     return Suite(
         name=head.name("name", path.stem),
         description=head.value("description", str, ""),
         baseline=baseline,
         environments=chosen,
-        benchmarks=benchmarks,
+        benchmarks=measured,
         blocks=extent.blocks,
         source=str(path),
     )
@@ -190,7 +195,10 @@ def _precision(table: Table, blocks: int | None) -> float | None:
         raise SuiteError(error.message, where=table.where, hint=error.hint) from error
 
 
-def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent) -> tuple[Benchmark, ...]:
+def _benchmarks(
+    content: Any, path: Path, overrides: Overrides, extent: _Extent, asked: Sequence[str] | None
+) -> tuple[Benchmark, ...]:
+    """Return the suite's benchmarks, or those asked for, in the suite's order."""
     where = f"{path}: [[benchmark]]"
     if not isinstance(content, list):
         raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
@@ -198,9 +206,17 @@ def _benchmarks(content: Any, path: Path, overrides: Overrides, extent: _Extent)
         raise SuiteError(
             "the suite has no benchmark", where=str(path), hint="write at least one [[benchmark]]"
         )
+    if asked is not None:
+        names = [str(item["name"]) for item in content if isinstance(item, dict) and "name" in item]
+        for name in asked:
+            if name not in names:
+                hint = close_hint(name, names, otherwise=f"there are: {', '.join(names)}")
+                raise UnknownName(f"there is no benchmark {name!r}", where=str(path), hint=hint)
     found: dict[str, Benchmark] = {}
     by_key: dict[str, str] = {}
     for number, item in enumerate(content, start=1):
+        if asked is not None and isinstance(item, dict) and item.get("name") not in asked:
+            continue
         benchmark = _benchmark(item, f"{where} {number}", overrides, extent)
         if benchmark.name in found:
             raise SuiteError(f"two benchmarks are named {benchmark.name}", where=f"{where} {number}")

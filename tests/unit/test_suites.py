@@ -194,6 +194,22 @@ def test_unknown_environment_of_the_command_line() -> None:
     assert "did you mean container" in str(caught.value.hint)
 
 
+def test_only_the_benchmarks_that_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, OWN)
+    assert [item.name for item in load_suite(path, benchmarks=["locks"]).benchmarks] == ["locks"]
+    both = load_suite(path, benchmarks=["locks", "primes"])
+    assert both == load_suite(path)
+    with pytest.raises(UnknownName, match="no benchmark 'lock'") as caught:
+        load_suite(path, benchmarks=["primes", "lock"])
+    assert "did you mean locks" in str(caught.value.hint)
+
+
+def test_a_parameter_must_fit_only_the_benchmarks_that_are_asked_for() -> None:
+    # It makes two benchmarks of the suite equal, but these are not both measured.
+    (found,) = load_suite("cpu", benchmarks=["cpu-1-thread"], overrides={"threads": "2"}).benchmarks
+    assert found.parameters["threads"] == 2
+
+
 def test_a_suite_that_names_neither_blocks_nor_precision_takes_what_is_usual() -> None:
     assert {item.precision for item in load_suite("cpu").benchmarks} == {0.01}
     assert {item.precision for item in load_suite("memory").benchmarks} == {0.01}

@@ -7,8 +7,7 @@ from tests.statistics.demo import BENCHMARK, LEAST_FOUND, OTHERS, share_found
 
 
 def test_round_trips_have_the_fewest_blocks_that_find_a_cost_of_a_tenth() -> None:
-    suite = load_suite("demo")
-    assert {item.name for item in suite.benchmarks} == {BENCHMARK, *OTHERS}
+    suite = load_suite("demo", benchmarks=[BENCHMARK, *OTHERS])
     (blocks,) = (item.blocks for item in suite.benchmarks if item.name == BENCHMARK)
     assert blocks is not None
     assert share_found(blocks, demos=400) >= LEAST_FOUND

@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:
-	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (about 8 min the first time, then 5)"
+	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
 	@echo "make test      every test, on real hosts                                    (28 min)"
 	@echo "make test-fast the same without the slowest tests                           (25 min)"
 	@echo "make unit      the tests that need no lab                                   (50 s)"
@@ -70,17 +70,17 @@ demo:
 	@cat bootstrap/demo.txt
 	@$(STEP) "Install missing Debian packages" "1 s; 20 s when there are any" $(VENV_PACKAGES)
 	@$(MAKE) -j 2 venv engine
-	@$(STEP) "Make two hosts, and meanwhile the image for containers" "75 s; 2 s when they are there" \
+	@$(STEP) "Make two hosts, and meanwhile the image for containers" "2 min; 2 s when they are there" \
 	    $(PERFCTL) lab up --hosts 2 --with-image
 	@$(STEP) "Provision the hosts: tools, bridge, image" "40 s; 10 s when all is there" \
 	    $(PERFCTL) --inventory $(LAB) provision --tags tools,engine,bridge,docker,image
-	@$(STEP) "Measure computing, natively and in a container" "30 s" \
+	@$(STEP) "Measure computing, natively and in a container" "25 s" \
 	    $(DEMO) run --suite demo --benchmark cpu-1-thread
 	@$(STEP) "Compare" "1 s" $(DEMO) compare latest
-	@$(STEP) "Measure the network between the hosts, natively and in containers" "110 s" \
+	@$(STEP) "Measure the network between the hosts, natively and in containers" "80 s" \
 	    $(DEMO) run --suite demo --benchmark tcp-rr --benchmark tcp-stream
 	@$(STEP) "Compare" "1 s" $(DEMO) compare latest
-	@$(STEP) "Provision one host for virtual machines" "60 s; 1 s when all is there" \
+	@$(STEP) "Provision one host for virtual machines" "50 s; 1 s when all is there" \
 	    $(PERFCTL) --inventory $(LAB) provision --limit lab-1 -e '$(DEMO_GUESTS)'
 	@$(STEP) "Measure what starting costs: a process, a container, a virtual machine" "60 s" \
 	    $(DEMO) run --suite startup --env container --env vm --blocks 8 --limit lab-1

@@ -1,6 +1,6 @@
 """Which worker runs which test, and the lab that they share (tests/lab.py).
 
-`make test` runs four workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
+`make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the host that it keeps busy:
 
     lab("first"), lab("second")    one queue for each host of the lab: they run side by side

@@ -81,6 +81,11 @@ class Project:
             text=True,
         )
 
+    def write_inventory(self, text: str) -> None:
+        """Give the project an inventory of its own."""
+        self.inventory_path = self.folder / "hosts.yml"
+        self.inventory_path.write_text(text)
+
     def invocation_count(self) -> int:
         """Return how many invocations are stored, 0 before there is a database; while a run writes, too."""
         if not self.database.exists():
@@ -99,15 +104,22 @@ class Project:
         return rows
 
 
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an inventory of this machine alone, which Ansible need read only once."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "hosts.yml").write_text(LOCAL)
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, local: Path) -> Project:
     """Return a project whose only host is this machine."""
-    made = Project(tmp_path, tmp_path / "hosts.yml")
-    made.inventory_path.write_text(LOCAL)
+    made = Project(tmp_path, local / "hosts.yml")
     Path(made.suite).write_text(BRIEF)
     # Where tests run, other things run, too: what is fit to be measured is tested in its own place.
     made.environ["PERFCTL_FORCE"] = "1"
-    made.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    made.environ["XDG_CACHE_HOME"] = str(local / "cache")
     return made
 
 

@@ -62,7 +62,7 @@ def _closed_port() -> int:
 
 
 def test_when_no_host_answers_nothing_runs(project: Project) -> None:
-    project.inventory_path.write_text(
+    project.write_inventory(
         f"all:\n  hosts:\n    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
     )
     done = project.perfctl("run", "--suite", project.suite)
@@ -71,7 +71,7 @@ def test_when_no_host_answers_nothing_runs(project: Project) -> None:
 
 
 def test_one_host_that_does_not_answer_does_not_stop_the_other(project: Project) -> None:
-    project.inventory_path.write_text(
+    project.write_inventory(
         LOCAL + f"    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
     )
     done = project.perfctl("run", "--suite", project.suite)

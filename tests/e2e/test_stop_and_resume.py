@@ -146,7 +146,7 @@ def test_reap_leaves_a_run_alone_that_is_going_on(slow: Project) -> None:
 
 
 def test_reap_says_which_host_it_could_not_reach(project: Project) -> None:
-    project.inventory_path.write_text(
+    project.write_inventory(
         "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
         "    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: 1\n"
     )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("sql", required=False)
 @click.option("--named", metavar="NAME", help="A query that comes with perfctl.")
+@click.option(
+    "--all-metrics", is_flag=True, help="With --named overhead: every metric, not only the headlines."
+)
 @click.option("--list", "wants_list", is_flag=True, help="List the queries that come with perfctl.")
 @click.option(
     "--timeout",
@@ -33,6 +36,7 @@ def query(
     settings: Settings,
     sql: str | None,
     named: str | None,
+    all_metrics: bool,
     wants_list: bool,
     timeout_s: float,
     fmt: str,
@@ -55,7 +59,10 @@ def query(
     if wants_list:
         print_view(queries_view(named_queries()), fmt)
         return
-    text = named_query(named).sql if named is not None else str(sql)
+    chosen = named_query(named) if named is not None else None
+    if all_metrics and not (chosen and chosen.takes_all_metrics):
+        raise UsageError("--all-metrics goes with --named overhead only")
+    text = chosen.sql if chosen else str(sql)
     with open_store(settings.database_url, read_only=True) as store:
-        rows = run_query(store, text, timeout_s=timeout_s)
+        rows = run_query(store, text, timeout_s=timeout_s, all_metrics=all_metrics)
     print_view(rows_view(rows), fmt)

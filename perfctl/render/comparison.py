@@ -19,6 +19,7 @@ from perfctl.model import Comparison, Direction, FleetComparison, Reach, SuiteCo
 from perfctl.model.quantity import counted, percent
 from perfctl.render.comparison_records import FIELDS, comparison_records
 from perfctl.render.figures import (
+    RATIO_LEAD,
     VERDICT_TONES,
     WIDEST,
     by_heading,
@@ -36,7 +37,6 @@ from perfctl.render.outliers import outlier_sections
 from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import ComparisonReport
 
-_LEAD = "Ratios come from pairs within blocks (n of them), not from the two medians shown."
 _SUITE = "all benchmarks  geometric mean of the headline ratios (slower is always worse)"
 _OTHER_WAY = "the two medians point the other way than the ratio, which comes from pairs within blocks"
 
@@ -66,7 +66,7 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
         columns(*FIELDS),
         comparison_records(report),
         sections=sections,
-        lead=_LEAD if sections else "",
+        lead=RATIO_LEAD if sections else "",
         remarks=remarks.texts,
         appendix=[
             *left_out_sections({"": report.left_out}),

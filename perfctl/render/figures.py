@@ -31,6 +31,9 @@ from perfctl.render.view import Column, Section, Tone
 WIDEST = WIDTH
 """The most columns of such a table, on a terminal or not."""
 
+RATIO_LEAD = "Ratios come from pairs within blocks (n of them), not from the two medians shown."
+"""Stands above tables with medians and a ratio: the two may even point in different directions."""
+
 EMULATED_VERDICT = "emulated"
 """Stands where a verdict would: figures under tcg say nothing about overhead."""
 

@@ -8,7 +8,7 @@ from perfctl.compare import format_interval, format_p, format_ratio
 from perfctl.model.quantity import counted
 from perfctl.render.figures import WIDEST, figure_section, heading
 from perfctl.render.view import Column, Remarks, Tone, View, columns
-from perfctl.report.gate import GateLine, GateReport, GateState
+from perfctl.report.gate import LEVEL, GateLine, GateReport, GateState
 
 _FIELDS = (
     *("benchmark", "metric", "unit", "direction", "target", "environment", "baseline", "state", "why"),
@@ -49,11 +49,17 @@ def gate_view(report: GateReport) -> View:
             figure_section(title, _COLUMNS, [_row(line, remarks) for line in lines])
             for title, lines in tables.items()
         ],
-        lead=f"p (beyond) is against worse by at most {100 * report.max_regression:g} %,"
-        " p (within) against worse by at least that.",
+        lead=_lead(report) if report.lines else "",
         remarks=remarks.texts,
         footer=_footer(report),
         widest=WIDEST,
+    )
+
+
+def _lead(report: GateReport) -> str:
+    limit = f"{100 * report.max_regression:g} %"
+    return (
+        f"p (beyond) <= {LEVEL}: worse by more than {limit}, crossed. p (within) <= {LEVEL}: by less, passed."
     )
 
 

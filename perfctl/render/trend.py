@@ -7,7 +7,7 @@ from typing import Any
 
 from perfctl.compare import format_interval, format_ratio
 from perfctl.model.quantity import counted, number, quantity
-from perfctl.render.figures import WIDEST, figure_section, heading, value_text
+from perfctl.render.figures import RATIO_LEAD, WIDEST, figure_section, heading, value_text
 from perfctl.render.runs import short_id, utc_text
 from perfctl.render.view import Column, Section, View, columns
 from perfctl.report.trend import TrendReport, TrendSeries
@@ -30,7 +30,7 @@ def trend_view(report: TrendReport, *, last: int) -> View:
         columns(*_FIELDS),
         [_record(report, one, index) for one in report.series for index in range(len(one.points))],
         sections=[_section(report, one, last) for one in report.series],
-        lead="Ratios come from pairs within blocks (n of them), not from the two medians shown.",
+        lead=RATIO_LEAD if report.series else "",
         footer=_footer(report),
         widest=WIDEST,
     )

@@ -16,7 +16,7 @@ from perfctl.compare import (
     verdict_depends_on_flagged,
 )
 from perfctl.model import Comparison, Direction, FleetComparison, Reach, SuiteComparison
-from perfctl.model.quantity import counted, percent
+from perfctl.model.quantity import counted
 from perfctl.render.comparison_records import FIELDS, comparison_records
 from perfctl.render.figures import (
     RATIO_LEAD,
@@ -202,7 +202,7 @@ def _margins(report: ComparisonReport) -> list[str]:
     margins = sorted({(item.delta, item.delta_source) for item in judgements if item.delta is not None})
     if not margins:
         return []
-    some = ", ".join(f"±{percent(delta)} ({source})" for delta, source in margins[:4])
+    some = ", ".join(f"±{100 * delta:.3g} % ({source})" for delta, source in margins[:4])
     more = f" and {len(margins) - 4} more" if len(margins) > 4 else ""
     return [
         f"equivalence margin: {some}{more}, effects inside it count as equal;"
@@ -231,7 +231,8 @@ def _aa(report: ComparisonReport) -> list[str]:
         below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
         found.append(
             f"A/A: {below} of {counted(len(report.aa_tests), 'test')} of the baseline against itself"
-            f" {'has' if below == 1 else 'have'} p <= 0.05, by chance 1 in 20 does (--aa shows the rows)"
+            f" {'has' if len(report.aa_tests) == 1 else 'have'} p <= 0.05, by chance 1 in 20 does"
+            " (--aa shows the rows)"
         )
     found.append(rate_note(report.health) or "A/A over the database: no test of 6 blocks or more yet")
     quarantined = [str(item.target) for item in report.health.quarantined]

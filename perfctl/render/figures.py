@@ -38,9 +38,10 @@ EMULATED_VERDICT = "emulated"
 """Stands where a verdict would: figures under tcg say nothing about overhead."""
 
 VERDICT_TONES: dict[str, Tone] = {
-    Verdict.DIFFERENT: "bad",
-    Verdict.DIFFERENT_SMALL: "doubtful",
+    Verdict.DIFFERENT: "notable",
+    Verdict.DIFFERENT_SMALL: "notable",
     Verdict.EQUIVALENT: "good",
+    Verdict.INCONCLUSIVE: "doubtful",
     EMULATED_VERDICT: "doubtful",
 }
 

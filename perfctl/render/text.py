@@ -18,7 +18,12 @@ _LONGEST_WORD = 12
 _WORD = re.compile(r"[^\s-]+-?")
 _GAP = "  "
 _BOLD, _OFF = "\x1b[1m", "\x1b[0m"
-_TONES: dict[Tone, str] = {"good": "\x1b[32m", "bad": "\x1b[31m", "doubtful": "\x1b[33m"}
+_TONES: dict[Tone, str] = {
+    "good": "\x1b[32m",
+    "bad": "\x1b[31m",
+    "doubtful": "\x1b[33m",
+    "notable": "\x1b[36m",
+}
 
 
 def render(view: View, screen: Screen) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 Row = Mapping[str, Any] | Sequence[Any]
 """Values by column name, or in column order. A missing value is None, never 0."""
 
-Tone = Literal["good", "bad", "doubtful"]
+Tone = Literal["good", "bad", "doubtful", "notable"]
 
 WIDEST_CELL = 60
 """Characters of a cell that holds text from elsewhere, such as a line of output; for people only."""

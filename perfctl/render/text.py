@@ -13,9 +13,10 @@ from perfctl.render.view import Column, Screen, Section, Tone, View
 WIDTH = 120
 """The most columns that notes take, however wide the terminal is."""
 
-_LONGEST_WORD = 12
-"""Longer words than this are broken where a column has to be narrow."""
-_WORD = re.compile(r"[^\s-]+-?")
+_LONGEST_PIECE = 12
+"""Longer pieces than this are broken where a column has to be narrow."""
+_PIECE = re.compile(r"\s+|-+>?[^\s-]*(?:-(?!>))?|[^\s-]+(?:-(?!>))?")
+"""A cell may wrap between pieces: after a space or a hyphen, and before the arrow of a pair."""
 _GAP = "  "
 _BOLD, _OFF = "\x1b[1m", "\x1b[0m"
 _TONES: dict[Tone, str] = {
@@ -70,11 +71,11 @@ def _section(section: Section, screen: Screen, note_width: int) -> list[str]:
 
 
 def _least(columns: Sequence[Column], body: Sequence[Sequence[str]]) -> list[int]:
-    """Return how narrow each column may be: as its heading and its longest word."""
-    words = [[word for cells in body for word in _WORD.findall(cells[i])] for i in range(len(columns))]
+    """Return how narrow each column may be: as its heading and its longest piece."""
+    pieces = [[piece for cells in body for piece in _PIECE.findall(cells[i])] for i in range(len(columns))]
     return [
-        max(len(column.heading), min(_LONGEST_WORD, max(map(len, found), default=0)))
-        for column, found in zip(columns, words, strict=True)
+        max(len(column.heading), min(_LONGEST_PIECE, max(map(len, found), default=0)))
+        for column, found in zip(columns, pieces, strict=True)
     ]
 
 
@@ -89,13 +90,25 @@ def _fit(widths: Sequence[int], least: Sequence[int], columns: Sequence[Column],
     return sizes
 
 
+def _wrap(cell: str, size: int) -> list[str]:
+    """Return the lines of a cell that is wider than its column."""
+    lines = [""]
+    for piece in _PIECE.findall(cell):
+        for start in range(0, len(piece), size):
+            part = piece[start : start + size]
+            if len(lines[-1]) + len(part.rstrip()) > size:
+                lines.append("")
+                part = part.lstrip()
+            lines[-1] += part
+    return [line.rstrip() for line in lines if line.strip()]
+
+
 def _lines(
     cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column], *, has_color: bool = False
 ) -> list[str]:
     """Return the lines of one row: more than one where a cell is wider than its column."""
     wrapped = [
-        [cell] if len(cell) <= size else textwrap.wrap(cell, size)
-        for cell, size in zip(cells, widths, strict=True)
+        [cell] if len(cell) <= size else _wrap(cell, size) for cell, size in zip(cells, widths, strict=True)
     ]
     lines = []
     for level in range(max((len(part) for part in wrapped), default=0)):

@@ -154,6 +154,12 @@ def test_a_narrow_terminal_wraps_text_and_never_figures() -> None:
     assert max(len(line) for line in narrow.partition("\n\n")[2].splitlines()) <= 30
 
 
+def test_a_pair_wraps_before_its_arrow_and_long_words_are_broken() -> None:
+    view = View("t", columns("a"), [("perfctl-test-1->perfctl-test-2",), ("x" * 20,)])
+    lines = [line.strip() for line in rendered(view, width=14).splitlines()[2:]]
+    assert lines == ["perfctl-test-1", "->perfctl-", "test-2", "x" * 14, "x" * 6]
+
+
 def test_without_a_terminal_a_view_may_limit_its_width() -> None:
     long = "word " * 40
     assert max(map(len, rendered(View("t", columns("a"), [(long,)])).splitlines())) > 120

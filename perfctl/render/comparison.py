@@ -21,7 +21,6 @@ from perfctl.render.comparison_records import FIELDS, comparison_records
 from perfctl.render.figures import (
     RATIO_LEAD,
     VERDICT_TONES,
-    WIDEST,
     by_heading,
     environment_text,
     figure_cells,
@@ -34,6 +33,7 @@ from perfctl.render.figures import (
 from perfctl.render.health import rate_note
 from perfctl.render.left_out import left_out_sections
 from perfctl.render.outliers import outlier_sections
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import ComparisonReport
 
@@ -73,7 +73,7 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
             *outlier_sections(report.outliers, report.run.run_id),
         ],
         footer=_footer(report),
-        widest=WIDEST,
+        widest=WIDTH,
     )
 
 

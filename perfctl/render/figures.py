@@ -25,11 +25,7 @@ from perfctl.model import (
     Verdict,
 )
 from perfctl.model.quantity import counted, number, percent
-from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Section, Tone
-
-WIDEST = WIDTH
-"""The most columns of such a table, on a terminal or not."""
 
 RATIO_LEAD = "Ratios come from pairs within blocks (n of them), not from the two medians shown."
 """Stands above tables with medians and a ratio: the two may even point in different directions."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from perfctl.compare import format_interval, format_p, format_ratio
 from perfctl.model.quantity import counted
-from perfctl.render.figures import WIDEST, figure_section, heading
+from perfctl.render.figures import figure_section, heading
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Tone, View, columns
 from perfctl.report.gate import LEVEL, GateLine, GateReport, GateState
 
@@ -52,7 +53,7 @@ def gate_view(report: GateReport) -> View:
         lead=_lead(report) if report.lines else "",
         remarks=remarks.texts,
         footer=_footer(report),
-        widest=WIDEST,
+        widest=WIDTH,
     )
 
 

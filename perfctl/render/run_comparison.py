@@ -10,7 +10,6 @@ from perfctl.model.quantity import duration
 from perfctl.render.comparison_records import metric_fields, record_of
 from perfctl.render.figures import (
     VERDICT_TONES,
-    WIDEST,
     by_heading,
     figure_cells,
     figure_section,
@@ -20,6 +19,7 @@ from perfctl.render.figures import (
 )
 from perfctl.render.health import rate_note
 from perfctl.render.left_out import left_out_record, left_out_sections
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, View, columns
 from perfctl.report import RunReport
 
@@ -52,7 +52,7 @@ def run_comparison_view(report: RunReport) -> View:
         remarks=remarks.texts,
         appendix=left_out_sections(parts),
         footer=_footer(report),
-        widest=WIDEST,
+        widest=WIDTH,
     )
 
 

@@ -11,7 +11,7 @@ from perfctl.render.cells import cell_texts
 from perfctl.render.view import Column, Screen, Section, Tone, View
 
 WIDTH = 120
-"""The most columns that notes take, however wide the terminal is."""
+"""The most columns that notes take, however wide the terminal is, and tables of figures in a file."""
 
 _LONGEST_PIECE = 12
 """Longer pieces than this are broken where a column has to be narrow."""

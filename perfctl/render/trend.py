@@ -7,8 +7,9 @@ from typing import Any
 
 from perfctl.compare import format_interval, format_ratio
 from perfctl.model.quantity import counted, number, quantity
-from perfctl.render.figures import RATIO_LEAD, WIDEST, figure_section, heading, value_text
+from perfctl.render.figures import RATIO_LEAD, figure_section, heading, value_text
 from perfctl.render.runs import short_id, utc_text
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Section, View, columns
 from perfctl.report.trend import TrendReport, TrendSeries
 from perfctl.report.trend_points import TrendPoint, sparkline
@@ -32,7 +33,7 @@ def trend_view(report: TrendReport, *, last: int) -> View:
         sections=[_section(report, one, last) for one in report.series],
         lead=RATIO_LEAD if report.series else "",
         footer=_footer(report),
-        widest=WIDEST,
+        widest=WIDTH,
     )
 
 

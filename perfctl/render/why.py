@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from perfctl.model.quantity import counted, duration
-from perfctl.render.figures import WIDEST
 from perfctl.render.runs import utc_text
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Section, View, columns, cut
 from perfctl.report.why import WhyBlock, WhyCell, WhyExecution, WhyReport
 
@@ -37,7 +37,7 @@ def why_view(report: WhyReport) -> View:
         ],
         sections=[section for cell in report.cells for section in _sections(report, cell)],
         footer=[f"database {report.database}"],
-        widest=WIDEST,
+        widest=WIDTH,
     )
 
 

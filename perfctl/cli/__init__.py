@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
-    "why": ("perfctl.cli.why:why", "From a value in a table to blocks, executions and output lines."),
+    "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
     "selftest": ("perfctl.cli.selftest:selftest", "Whether the instrument itself is sound: the A/A rate."),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_invocation, v_sample."),
     "db": ("perfctl.cli.db:db", "Look after the results database."),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from perfctl.cli.command import Group
+from perfctl.cli.format import format_option
 from perfctl.errors import DataError
-from perfctl.output import Column, Format, Table, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -23,43 +23,29 @@ def db() -> None:
 @db.command()
 @format_option
 @click.pass_obj
-def info(settings: Settings, fmt: Format) -> None:
+def info(settings: Settings, fmt: str) -> None:
     """Show its path, size and schema, and how many rows each table has."""
+    from perfctl.render import print_view
+    from perfctl.render.db import database_view
     from perfctl.store import database_info
 
-    found = database_info(settings.database_url)
-    fields = {
-        "path": str(found.path.absolute()),
-        "size_bytes": found.size_bytes,
-        "schema": found.revision,
-        "newest_schema": found.newest_revision,
-        "integrity": found.integrity,
-    }
-    if fmt in ("json", "csv"):
-        row = fields | {"rows": found.rows}
-        emit(Table("database", [Column(name) for name in fields], [row]), fmt)
-        return
-    rows = [*fields.items(), *((f"rows in {name}", count) for name, count in found.rows.items())]
-    emit(Table("database", [Column("what"), Column("value")], rows), fmt)
+    print_view(database_view(database_info(settings.database_url)), fmt)
 
 
 @db.command()
 @format_option
 @click.pass_obj
-def check(settings: Settings, fmt: Format) -> None:
+def check(settings: Settings, fmt: str) -> None:
     """Read everything and say what is wrong: the file, references, raw outputs, derived rows."""
+    from perfctl.render import print_view
+    from perfctl.render.db import checks_view
     from perfctl.store import check as check_store
     from perfctl.store import open_store
 
     with open_store(settings.database_url, read_only=True) as store:
-        looks = check_store(store)
-    rows = [
-        (look.name, "ok" if not look.problems else "wrong", len(look.problems), "; ".join(look.problems[:3]))
-        for look in looks
-    ]
-    columns = [Column("look"), Column("result"), Column("problems", align="right"), Column("first")]
-    emit(Table("check", columns, rows), fmt)
-    wrong = [look.name for look in looks if look.problems]
+        checks = check_store(store)
+    print_view(checks_view(checks), fmt)
+    wrong = [item.name for item in checks if item.problems]
     if wrong:
         raise DataError(
             f"something is wrong with: {', '.join(wrong)}",

@@ -8,17 +8,9 @@ from pathlib import Path
 import click
 
 from perfctl.cli.command import Group, repeat_options
+from perfctl.cli.format import format_option
 from perfctl.cli.settings import Settings
-from perfctl.output import Column, Format, Table, emit, format_option
 
-_COLUMNS = {
-    "host": "host",
-    "container": "container",
-    "system": "systemd",
-    "address": "address",
-    "test_address": "test address",
-    "ssh": "ssh",
-}
 _name_option = click.option(
     "--name", default="lab", show_default=True, help="The lab, when there are several."
 )
@@ -82,16 +74,15 @@ def up(
 @_name_option
 @format_option
 @click.pass_obj
-def status(settings: Settings, name: str, fmt: Format) -> None:
+def status(settings: Settings, name: str, fmt: str) -> None:
     """Show what every host of a lab is doing; exit code 3 when one is not ready."""
-    from dataclasses import asdict
-
     from perfctl.errors import PartialFailure
-    from perfctl.lab import status as ask_status
+    from perfctl.lab import status as read_status
+    from perfctl.render import print_view
+    from perfctl.render.lab import lab_view
 
-    hosts = ask_status(settings.project_dir, name)
-    columns = [Column(field, title) for field, title in _COLUMNS.items()]
-    emit(Table("lab_status", columns, [asdict(host) for host in hosts]), fmt)
+    hosts = read_status(settings.project_dir, name)
+    print_view(lab_view(hosts), fmt)
     waiting = [host.host for host in hosts if not host.is_ready]
     if waiting:
         raise PartialFailure(

@@ -7,18 +7,11 @@ from functools import partial
 import click
 
 from perfctl.cli.command import Command, repeat_options
+from perfctl.cli.format import format_option
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.errors import UsageError
-from perfctl.output import Column, Format, Table, emit, format_option
-
-_COLUMNS = (
-    Column("host"),
-    Column("state"),
-    Column("changed", "tasks that changed something", align="right"),
-    Column("message"),
-)
 
 
 @click.command(cls=Command)
@@ -54,7 +47,7 @@ def provision(
     force: bool,
     undo: bool,
     purge_packages: bool,
-    fmt: Format,
+    fmt: str,
     ansible_arguments: tuple[str, ...],
 ) -> None:
     """Bring the hosts into the state that runs need: tools, engine, bridge, docker, the perf-tools image.
@@ -70,6 +63,8 @@ def provision(
     from perfctl.output import progress
     from perfctl.provision import provision as run_provision
     from perfctl.provision import undo as run_undo
+    from perfctl.render import print_view
+    from perfctl.render.provision import provision_view
 
     if purge_packages and not undo:
         raise UsageError("--purge-packages goes with --undo only")
@@ -94,11 +89,7 @@ def provision(
             passthrough=ansible_arguments,
             listener=without_idle_tasks(heard),
         )
-    rows = [
-        (item.host, item.state.value, item.changed, item.message.replace("\n", " | "))
-        for item in report.hosts
-    ]
-    emit(Table("provision", _COLUMNS, rows), fmt)
+    print_view(provision_view(report), fmt)
     report.raise_for_failures()
     if not (check or undo):
         measure = repeat_options("perfctl run --suite cpu", "inventory", "database", "project_dir")

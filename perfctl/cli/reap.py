@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from perfctl.cli.command import Command
+from perfctl.cli.format import format_option
 from perfctl.cli.settings import Settings
 from perfctl.errors import PartialFailure, UsageError
-from perfctl.output import Column, Format, Table, emit, format_option
 
 
 @click.command(cls=Command)
@@ -15,7 +15,7 @@ from perfctl.output import Column, Format, Table, emit, format_option
 @click.option("--all", "is_all", is_flag=True, help="Every run in the database that did not come to its end.")
 @format_option
 @click.pass_obj
-def reap(settings: Settings, run: str | None, is_all: bool, fmt: Format) -> None:
+def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
     """End and remove what RUN (an id, the start of one, or `latest`) left on its hosts.
 
     For a run that was killed and is not to be resumed: its jobs, results that were never collected,
@@ -23,6 +23,8 @@ def reap(settings: Settings, run: str | None, is_all: bool, fmt: Format) -> None
     the hosts, this is refused (exit code 6).
     """
     from perfctl.execute import reap_all, reap_run
+    from perfctl.render import print_view
+    from perfctl.render.reap import reap_view
 
     if (run is None) is not is_all:
         raise UsageError("perfctl reap needs a RUN, or --all", hint="perfctl runs lists them")
@@ -30,12 +32,9 @@ def reap(settings: Settings, run: str | None, is_all: bool, fmt: Format) -> None
         reaping = reap_all(database_url=settings.database_url, inventory=settings.inventory)
     else:
         reaping = reap_run(run, database_url=settings.database_url, inventory=settings.inventory)
-    columns = [Column("run_id", "run"), Column("host"), Column("kind"), Column("name")]
-    rows = [
-        {"run_id": item.run_id, "host": item.host, "kind": item.kind, "name": item.name}
-        for item in reaping.removed
-    ]
-    emit(Table("removed", columns, rows, reaping.left_alone or ([] if rows else ["nothing was left"])), fmt)
+    print_view(reap_view(reaping), fmt)
     if reaping.failures:
-        said = "; ".join(f"{where}: {why}" for where, why in reaping.failures)
-        raise PartialFailure(f"not everything could be removed: {said}", hint="mend it, then run reap again")
+        failures = "; ".join(f"{where}: {why}" for where, why in reaping.failures)
+        raise PartialFailure(
+            f"not everything could be removed: {failures}", hint="mend it, then run reap again"
+        )

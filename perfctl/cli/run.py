@@ -8,34 +8,15 @@ import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.settings import Settings
-from perfctl.errors import UsageError
-
-
-def _parse_parameters(items: tuple[str, ...]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--param {item!r} is not NAME=VALUE", hint="for example: --param time_s=2")
-        given[name.strip()] = value.strip()
-    return given
 
 
 @click.command(cls=Command)
 @click.option("--suite", required=True, metavar="NAME|FILE", help="What to measure; see: perfctl suites.")
 @click.option(
-    "--env",
-    "environments",
-    multiple=True,
-    metavar="NAME",
-    help="Where; repeat for more.  [default: the suite's]",
+    "--env", "environments", multiple=True, metavar="NAME", help="Where; repeatable.  [default: the suite's]"
 )
 @click.option(
-    "--benchmark",
-    "benchmarks",
-    multiple=True,
-    metavar="NAME",
-    help="Only this benchmark; repeat for more.  [default: all of the suite's]",
+    "--benchmark", "benchmarks", multiple=True, metavar="NAME", help="Only this; repeatable.  [default: all]"
 )
 @click.option(
     "--blocks",
@@ -105,7 +86,10 @@ def run(
     """
     from perfctl.cli.ending import finish, run_progress
     from perfctl.cli.limits import parse_limits
+    from perfctl.cli.variables import parse_parameters
     from perfctl.execute import RunRequest, prepare, run_suite
+    from perfctl.render import print_view
+    from perfctl.render.plan import plan_view
 
     request = RunRequest(
         suite=suite,
@@ -113,7 +97,7 @@ def run(
         limit=limit,
         environments=environments,
         benchmarks=benchmarks,
-        parameters=_parse_parameters(parameters),
+        parameters=parse_parameters(parameters),
         blocks=blocks,
         precision=precision,
         seed=seed,
@@ -124,9 +108,7 @@ def run(
         project_dir=settings.project_dir,
     )
     if dry_run:
-        from perfctl.cli.plan_table import print_plan
-
-        print_plan(prepare(request, database_url=settings.database_url))
+        print_view(plan_view(prepare(request, database_url=settings.database_url)))
         return
     with run_progress(settings) as listener:
         outcome = run_suite(

@@ -1,4 +1,4 @@
-"""-e KEY=VALUE, -e '{"key": ...}' and -e @FILE."""
+"""Variables (-e KEY=VALUE, -e '{"key": ...}', -e @FILE) and parameters (--param NAME=VALUE)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def read_variables(items: Sequence[str]) -> dict[str, Any]:
     for item in items:
         variables |= _read(item)
     return variables
+
+
+def parse_parameters(items: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of all `--param` options; a later one wins. Raises UsageError."""
+    parameters: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {item!r} is not NAME=VALUE", hint="for example: --param time_s=2")
+        parameters[name.strip()] = value.strip()
+    return parameters
 
 
 def _read(item: str) -> dict[str, Any]:

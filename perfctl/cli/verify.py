@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from perfctl.cli.command import Command
+from perfctl.cli.format import format_option
 from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
-from perfctl.output import Column, Format, Table, emit, format_option
 
 
 @click.command(cls=Command)
@@ -21,7 +21,7 @@ def verify(
     settings: Settings,
     limit: str | None,
     extra_vars: tuple[str, ...],
-    fmt: Format,
+    fmt: str,
     ansible_arguments: tuple[str, ...],
 ) -> None:
     """Read the hosts back and name everything that is not as it was provisioned (exit code 7).
@@ -30,6 +30,8 @@ def verify(
     """
     from perfctl.output import progress
     from perfctl.provision import verify as run_verify
+    from perfctl.render import print_view
+    from perfctl.render.provision import verify_view
 
     with progress() as listener:
         report = run_verify(
@@ -39,8 +41,5 @@ def verify(
             passthrough=ansible_arguments,
             listener=without_idle_tasks(listener),
         )
-    rows = [(host, "as provisioned") for host in report.clean]
-    rows += [(drift.host, drift.what) for drift in report.drifts]
-    rows += [(failure.host, failure.message.replace("\n", " | ")) for failure in report.failures]
-    emit(Table("verify", (Column("host"), Column("state")), rows), fmt)
+    print_view(verify_view(report), fmt)
     report.raise_for_drift()

@@ -1,7 +1,7 @@
-"""From observations to comparisons with the baseline, verdicts, and the words for them (docs/comparison.md).
+"""From observations to comparisons with the baseline, verdicts and sentences (docs/comparison.md).
 
 Observation ...  --analyse()-->  Analysis: hosts, fleets, suites, judged together
-                                 --words(), fleet_words(), suite_words()-->  'different: 1.34x faster ...'
+                                 --format_comparison(), ...-->  'different: 1.34x faster, 95 % CI ...'
 """
 
 from __future__ import annotations
@@ -10,18 +10,31 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from perfctl.compare.analysis import Analysis, Setting, analyse
 from perfctl.compare.cells import Place
-from perfctl.compare.claims import (
-    fleet_words,
-    raw_words,
-    run_words,
-    sensitivity,
-    suite_words,
+from perfctl.compare.confounding import Confounders, Digests
+from perfctl.compare.formatting import (
+    EMULATED,
+    format_blocks,
+    format_difference,
+    format_difference_interval,
+    format_interval,
+    format_labelled_p,
+    format_n,
+    format_p,
+    format_ratio,
+)
+from perfctl.compare.pairing import Line, Pairing, pair
+from perfctl.compare.sentences import (
+    format_comparison,
+    format_effect,
+    format_fleet,
+    format_host_range,
+    format_needs,
+    format_run_comparison,
+    format_suite,
+    format_without_flagged,
     verdict_depends_on_flagged,
 )
-from perfctl.compare.confounding import Confounders, Digests
-from perfctl.compare.pairing import Line, Pairing, pair
 from perfctl.compare.two_runs import RunsAnalysis, RunSide, compare_runs
-from perfctl.compare.wording import EMULATED, describe, words
 from perfctl.model import Comparison, Observation
 
 __all__ = [
@@ -37,15 +50,24 @@ __all__ = [
     "analyse",
     "compare",
     "compare_runs",
-    "describe",
-    "fleet_words",
+    "format_blocks",
+    "format_comparison",
+    "format_difference",
+    "format_difference_interval",
+    "format_effect",
+    "format_fleet",
+    "format_host_range",
+    "format_interval",
+    "format_labelled_p",
+    "format_n",
+    "format_needs",
+    "format_p",
+    "format_ratio",
+    "format_run_comparison",
+    "format_suite",
+    "format_without_flagged",
     "pair",
-    "raw_words",
-    "run_words",
-    "sensitivity",
-    "suite_words",
     "verdict_depends_on_flagged",
-    "words",
 ]
 
 

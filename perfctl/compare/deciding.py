@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from perfctl.compare.formatting import format_labelled_p
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, exp, results
 from perfctl.model import Alternative, Judgement, Metric, Verdict
 from perfctl.stats import (
@@ -30,7 +31,8 @@ Thresholds = Mapping[tuple[str, str], Threshold]
 
 _LEAST = practical_threshold()
 _UNKNOWN = "none: a median is zero"
-NEITHER = "the interval holds both no change and the threshold"
+NEITHER = "could be no change, could be more than the equivalence margin"
+"""Why an interval that includes both decides nothing: more blocks would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ def doubt(
 ) -> str:
     """Return why an interval that exists decides nothing."""
     if p is not None and p <= LEVEL and q is not None and q > LEVEL:
-        return f"p <= {LEVEL}, but not among {tests} comparisons (q)"
+        return f"{tests} lines were tested, so this p may be chance ({format_labelled_p(q, 'q')} > {LEVEL})"
     if position(low, high, margin) is Position.BEYOND:
         return f"p > {LEVEL}"
     return NEITHER

@@ -19,8 +19,8 @@ from perfctl.compare.deciding import (
     limit_of,
     units_needed,
 )
+from perfctl.compare.formatting import format_blocks
 from perfctl.compare.pairing import Line, exp, median
-from perfctl.compare.wording import blocks_text
 from perfctl.model import (
     Comparison,
     FleetComparison,
@@ -177,7 +177,7 @@ def claim_of(
     found = fleet_of_pairs(results, rows, pairs, few=few) if pairs else fleet(results, rows, few=few)
     uneven = [item for item in members if item.result.low is None]
     notes = [found.claim.reason or found.heterogeneity.reason]
-    notes += [f"{item.target} has {blocks_text(item.blocks)}" for item in uneven]
+    notes += [f"{item.target} has {format_blocks(item.blocks)}" for item in uneven]
     return Claim(first, tuple(members), tuple(missing), found, "; ".join(filter(None, notes)))
 
 
@@ -217,7 +217,7 @@ def _judgement(claim: Claim, q: float | None, tests: int, limit: Limit) -> Judge
     if base.verdict is not Verdict.INCONCLUSIVE:
         return base
     if claim.found.disagree and claim.few:
-        return replace(base, why="the hosts disagree (I^2 > 50%): read the range")
+        return replace(base, why="the hosts disagree (I^2 > 50 %): read the range")
     mde, needed = _power(claim, limit, base.why)
     return replace(base, mde=mde, needed=needed)
 

@@ -18,7 +18,7 @@ import numpy as np
 from perfctl.compare.accelerators import Match, matches
 from perfctl.compare.cells import Column, Group, Leg, Place, gather, left_out
 from perfctl.compare.confounding import Confounders
-from perfctl.compare.wording import interval_text
+from perfctl.compare.formatting import format_range
 from perfctl.errors import UnknownName
 from perfctl.model import Comparison, Metric, Observation
 from perfctl.model.quantity import number
@@ -224,9 +224,10 @@ def _note(question: _Question, shift: PairedResult | None) -> str:
         return crossed or f"no block has a value of both {question.leg[0]} and {question.base[0]}"
     notes = []
     if shift and not question.has_ratio:
-        span = interval_text(shift.low, shift.high)
+        span = format_range(shift.low, shift.high)
         unit = question.group.metric.unit
-        notes.append(f"difference {number(shift.estimate)}{span} {unit}: not all values are positive")
+        interval = f" ({span})" if span else ""
+        notes.append(f"difference {number(shift.estimate)}{interval} {unit}: not all values are positive")
     if len(question.values) < FEWEST_BLOCKS:
         notes.append(f"n < {FEWEST_BLOCKS} cannot be significant")
     if crossed:

@@ -1,29 +1,11 @@
-"""What people and programs see: tables in four formats, progress, errors.
+"""The terminal: progress and errors on stderr, and text made safe to show.
 
-Table --render()--> text --emit()--> stdout        data, nothing else
 events --progress()--> stderr                      a live display on a terminal, plain lines elsewhere
 PerfctlError --print_error()--> stderr             what happened, where, what to do
 """
 
-from perfctl.model.quantity import MISSING, counted, duration, number, percent, quantity
-from perfctl.output.messages import print_error
+from perfctl.output.messages import print_error, wants_color
 from perfctl.output.progress import progress
-from perfctl.output.table import FORMATS, Column, Format, Table, emit, format_option, render
+from perfctl.output.text import visible
 
-__all__ = [
-    "FORMATS",
-    "MISSING",
-    "Column",
-    "Format",
-    "Table",
-    "counted",
-    "duration",
-    "emit",
-    "format_option",
-    "number",
-    "percent",
-    "print_error",
-    "progress",
-    "quantity",
-    "render",
-]
+__all__ = ["print_error", "progress", "visible", "wants_color"]

@@ -2,11 +2,11 @@
 
     Store --comparison_report()--> ComparisonReport      one run: environments against the baseline
           --run_report()--> RunReport                    two runs: what became of that
-          gate.gate_report     may it pass?              junit.junit_xml    the same for build servers
+          gate.gate_report     may it pass?
           trend.trend_report   over all runs             health.health      the A/A rate, quarantine
-          why.why_report       from a value back to its blocks, executions and lines of output
+          why.why_report       from a value back to its blocks, invocations and lines of output
 
-The command line turns them into tables.
+`perfctl.render` turns them into tables and files.
 """
 
 from perfctl.report.comparison import ComparisonReport, comparison_report

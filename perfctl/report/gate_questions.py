@@ -10,10 +10,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare import describe, fleet_words, words
+from perfctl.compare import format_blocks, format_effect, format_interval, format_ratio
 from perfctl.compare.fleets import fleets
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, Pairing, pair
-from perfctl.compare.wording import blocks_text, factor_interval
 from perfctl.model import Comparison, Direction, FleetComparison, Metric, Observation
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
 from perfctl.report.conditions import conditions, differences
@@ -182,7 +181,7 @@ def _of_host(line: Line, told: Comparison | None, report: ComparisonReport, marg
         ratio=item.ratio,
         low=item.low,
         high=item.high,
-        words=words(item),
+        words=format_effect(item),
         confounded=item.confounded,
         doubt=f"likely artefact: {item.artefact}" if item.artefact else "",
     )
@@ -259,7 +258,7 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
     doubts = [f"likely artefact: {item.artefact}" if item.artefact else ""]
     if item.disagree and beyond:
         worst = max(beyond, key=lambda host: sign * math.log(host.ratio))
-        size = describe(worst.ratio, item.metric.direction)
+        size = format_ratio(worst.ratio, item.metric.direction)
         doubts.append(f"the hosts disagree, and {worst.target} is at {size}: --per-host gates each")
     base = Gated(
         benchmark=item.benchmark,
@@ -271,7 +270,7 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
         ratio=item.ratio,
         low=item.low,
         high=item.high,
-        words=fleet_words(item),
+        words=format_effect(item),
         confounded=item.confounded,
         doubt="; ".join(filter(None, doubts)),
     )
@@ -315,8 +314,10 @@ def _against(base: Gated, line: Line, other: Line, margin: float, differing: str
     metric = line.comparison.metric
     text = ""
     if ratio is not None:
-        text = f"{describe(ratio, metric.direction)} {factor_interval(ratio, low, high)}".rstrip()
-        text += f" than in the earlier run, n={blocks_text([len(other.differences), len(line.differences)])}"
+        interval = format_interval(ratio, low, high)
+        text = f"{format_ratio(ratio, metric.direction)} than in the earlier run"
+        text += f", 95 % CI {interval}" if interval else ""
+        text += f", n={format_blocks([len(other.differences), len(line.differences)])}"
     found = replace(
         base,
         p_beyond=None,

@@ -20,6 +20,7 @@ from perfctl.store.store import Store
 
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 _FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
+_ALL_METRICS = ":all_metrics"
 _STEPS_BETWEEN_LOOKS = 100_000
 """Steps of SQLite's machine (some milliseconds) between two looks at the clock."""
 
@@ -31,6 +32,11 @@ class NamedQuery:
     name: str
     description: str
     sql: str
+
+    @property
+    def takes_all_metrics(self) -> bool:
+        """Whether it shows headline metrics alone unless `all_metrics` is asked for."""
+        return _ALL_METRICS in self.sql
 
 
 class _Median:
@@ -45,8 +51,8 @@ class _Median:
         return median(self._values) if self._values else None
 
 
-def query(store: Store, sql: str, *, timeout_s: float = 60.0) -> Rows:
-    """Return the answer to one SELECT.
+def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool = False) -> Rows:
+    """Return the answer to one SELECT, in which ':all_metrics' stands for that argument.
 
     Raises QueryError when it would change something, is no SQL, is more than one statement, or takes longer
     than `timeout_s`; DatabaseUnavailable.
@@ -56,7 +62,7 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0) -> Rows:
         # Non-zero stops the statement.
         connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_BETWEEN_LOOKS)
         try:
-            cursor = connection.execute(sql)
+            cursor = connection.execute(sql, {"all_metrics": all_metrics} if _ALL_METRICS in sql else ())
             if cursor.description is None:
                 raise QueryError("there is no statement in it", hint=_HINT)
             rows = tuple(cursor.fetchall())

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from perfctl.compare import Setting, analyse, fleet_words, suite_words, words
+from perfctl.compare import Setting, analyse, format_comparison, format_fleet, format_suite
 from perfctl.model import Direction, Metric, Observation, Target
 
 SIZE = (50, 30, 10, 10)
@@ -37,16 +37,16 @@ def observations(hosts: int, benchmarks: int, environments: int, blocks: int) ->
 
 
 def main(size: tuple[int, ...]) -> None:
-    """Print what the analysis and its words take."""
+    """Print what the analysis and its sentences take."""
     hosts, benchmarks, environments, blocks = size
     seen = observations(hosts, benchmarks, environments, blocks)
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start, cpu = time.perf_counter(), time.process_time()
     kinds = {item.environment: "native" if item.environment == "native" else "container" for item in seen}
     found = analyse(seen, Setting("native", kinds=kinds))
-    text = [words(item) for item in found.comparisons]
-    text += [fleet_words(item) for item in found.fleets]
-    text += [suite_words(item) for item in found.suites]
+    text = [format_comparison(item) for item in found.comparisons]
+    text += [format_fleet(item) for item in found.fleets]
+    text += [format_suite(item) for item in found.suites]
     wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
@@ -55,7 +55,7 @@ def main(size: tuple[int, ...]) -> None:
         f" {len(found.suites)} over suites in {wall_s:.1f} s ({cpu_s:.1f} s of CPU; asked: 20 s),"
         f" the process at most {peak_mb:.0f} MB, {before_mb:.0f} MB of it the values (asked: 500 MB)"
     )
-    for line in (text[0], text[-1], fleet_words(found.fleets[0])):
+    for line in (text[0], text[-1], format_fleet(found.fleets[0])):
         print(f"  {line}")
 
 

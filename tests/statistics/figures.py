@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfctl.compare import Analysis, words
+from perfctl.compare import Analysis, format_comparison
 from perfctl.model import Verdict
 from perfctl.stats import (
     N_MAX,
@@ -277,7 +277,7 @@ def m8(scale: int = 1) -> Iterator[Figure]:
         worst = max(worst, *(abs(product - 1) for product in products))
         mirror = {"faster": "slower", "slower": "faster", "no change": "no change"}
         same_p = one.p == other.p and one.confidence == other.confidence
-        swapped += same_p and mirror[_word(words(one))] == _word(words(other))
+        swapped += same_p and mirror[_word(format_comparison(one))] == _word(format_comparison(other))
     yield Figure("M8", "largest |product of the two ratios - 1|", "<= 1e-12", f"{worst:.1e}", worst <= 1e-12)
     share = swapped / len(here)
     yield Figure("M8", "faster and slower swap, p stays", "all", f"{share:.2%}", swapped == len(here))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from perfctl.compare import EMULATED, compare, words
+from perfctl.compare import EMULATED, compare, format_comparison
 from perfctl.model import Comparison, Observation, Target
 from tests.unit.test_compare import observed, only
 
@@ -30,7 +30,7 @@ def test_a_guest_under_one_accelerator_is_one_line_that_names_it() -> None:
     found = only(compare(observed("native", FAST) + guest(FAST, KVM), baseline="native"))
     assert lines([found]) == [("kvm", None, 8, 0)]
     assert not found.is_emulated
-    assert EMULATED not in words(found)
+    assert EMULATED not in format_comparison(found)
     plain = only(compare(observed("native", FAST) + observed("vm", FAST), baseline="native"))
     assert (found.ratio, found.p, found.low) == (plain.ratio, plain.p, plain.low)
 
@@ -42,21 +42,21 @@ def test_an_environment_under_both_has_a_line_for_each() -> None:
     assert kvm.ratio == pytest.approx(1.0)
     assert tcg.ratio == pytest.approx(30.0)
     assert (kvm.is_emulated, tcg.is_emulated) == (False, True)
-    assert words(tcg) == f"{EMULATED}; 30.0x slower (+2,900%, +296 ms) p=0.500 n=2 blocks"
+    assert format_comparison(tcg) == f"{EMULATED}; 30.0x slower (+296 ms), p=0.500, n=2 blocks"
 
 
 def test_an_emulated_line_never_says_slower_or_faster_without_the_mark() -> None:
     for values, baseline in itertools.product((FAST, SLOW, [0.0] * 8), ("native", "vm")):
         found = only(compare(observed("native", FAST) + guest(values, TCG), baseline=baseline))
         assert found.is_emulated
-        assert words(found).startswith(f"{EMULATED}; ")
+        assert format_comparison(found).startswith(f"{EMULATED}; ")
 
 
 def test_native_against_an_emulated_baseline_is_marked_too() -> None:
     found = only(compare(observed("native", FAST) + guest(SLOW, TCG), baseline="vm"))
     assert (found.environment, found.accelerator, found.baseline_accelerator) == ("native", None, "tcg")
     assert found.ratio == pytest.approx(1 / 30)
-    assert words(found).startswith(f"{EMULATED}; 30.0x faster")
+    assert format_comparison(found).startswith(f"{EMULATED}; 30.0x faster")
 
 
 def test_native_against_a_baseline_under_both_has_a_line_for_each() -> None:
@@ -77,7 +77,7 @@ def test_guests_of_two_accelerators_are_not_compared(base: list[str], other: lis
     assert lines([found]) == [(other[0], base[0], 0, 8)]
     assert (found.ratio, found.p, found.difference, found.value, found.baseline_value) == (None,) * 5
     assert found.note == f"not compared: {other[0]} against {base[0]}"
-    assert words(found) == f"{EMULATED}; {found.note}"
+    assert format_comparison(found) == f"{EMULATED}; {found.note}"
 
 
 def test_a_block_in_which_the_accelerator_changed_is_left_out_and_counted() -> None:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from perfctl.compare import Analysis, Setting, analyse, fleet_words, suite_words
+from perfctl.compare import Analysis, Setting, analyse, format_fleet, format_suite
 from perfctl.model import Direction, Metric, Observation, Reach, Target, Verdict
 from perfctl.stats import benjamini_hochberg
 
@@ -63,8 +63,8 @@ def test_a_claim_says_whom_it_is_about(hosts: int, reach: Reach) -> None:
     assert claim.low is not None and claim.high is not None
     assert claim.low < math.exp(0.05) < claim.high
     assert len(found.comparisons) == hosts
-    text = fleet_words(claim)
-    assert text.startswith("different: 1.05x slower (+5") and f"n=10 blocks x {hosts} hosts" in text
+    text = format_fleet(claim)
+    assert text.startswith("different: 1.05x slower, 95 % CI ") and f"n=10 blocks x {hosts} hosts" in text
     assert ("these only" in text) is (reach is Reach.THESE_HOSTS)
 
 
@@ -82,7 +82,7 @@ def test_the_fleets_interval_covers_the_truth_of_hosts_like_these() -> None:
 def test_hosts_that_disagree_have_their_range_as_the_headline() -> None:
     (claim,) = judged(measured(on(8, 0.1, spread=0.1))).fleets
     assert claim.i2 is not None and claim.i2 > 0.5 and claim.disagree
-    text = fleet_words(claim)
+    text = format_fleet(claim)
     assert "from " in text and " to 1.2" in text and "; together 1.1" in text and "I^2" in text
     assert claim.lowest == pytest.approx(1.0, abs=0.01)
     assert claim.highest == pytest.approx(math.exp(0.2), abs=0.01)
@@ -91,7 +91,7 @@ def test_hosts_that_disagree_have_their_range_as_the_headline() -> None:
 def test_few_hosts_that_disagree_in_direction_are_no_claim() -> None:
     (claim,) = judged(measured({Target("h1"): 0.1, Target("h2"): -0.08})).fleets
     assert claim.judgement.verdict is Verdict.INCONCLUSIVE
-    assert claim.judgement.why == "the hosts disagree (I^2 > 50%): read the range"
+    assert "the hosts disagree" in claim.judgement.why
     same = judged(measured({Target("h1"): 0.1, Target("h2"): 0.2})).fleets[0]
     assert same.disagree and same.judgement.verdict is Verdict.DIFFERENT
 
@@ -100,10 +100,10 @@ def test_an_inconclusive_fleet_says_how_many_hosts_it_needs() -> None:
     (claim,) = judged(measured(on(6, 0.0, spread=0.05))).fleets
     assert claim.judgement.verdict is Verdict.INCONCLUSIVE
     assert claim.judgement.needed is not None and claim.judgement.needed > 6
-    assert f"needs about {claim.judgement.needed} hosts to decide" in fleet_words(claim)
+    assert f"needs about {claim.judgement.needed} hosts" in format_fleet(claim)
     (few,) = judged(measured(on(3, 0.0), noise=0.05)).fleets
     assert few.judgement.verdict is Verdict.INCONCLUSIVE
-    assert "blocks on each to decide" in fleet_words(few)
+    assert "blocks on each host" in format_fleet(few)
 
 
 def test_a_host_without_a_value_is_named_as_missing() -> None:
@@ -129,7 +129,7 @@ def test_pairs_are_clustered_by_host() -> None:
     hosts = [f"h{number}" for number in range(6)]
     effects = {Target(a, b): 0.06 if "h0" in (a, b) else 0.0 for a, b in combinations(hosts, 2)}
     (claim,) = judged(measured(effects, noise=0.003)).fleets
-    assert claim.reach is Reach.FLEET and "x 15 pairs" in fleet_words(claim)
+    assert claim.reach is Reach.FLEET and "x 15 pairs" in format_fleet(claim)
     assert claim.p is not None and claim.p > 0.05
     assert claim.judgement.verdict is not Verdict.DIFFERENT
 
@@ -145,7 +145,7 @@ def test_a_suite_is_the_geometric_mean_with_directions_aligned() -> None:
     (found,) = judged(seen).suites
     assert found.ratio == pytest.approx(math.exp(0.05), abs=0.005)
     assert found.judgement.verdict is Verdict.DIFFERENT
-    assert "1.05x slower" in suite_words(found) and "n=2 benchmarks x 1 host" in suite_words(found)
+    assert "1.05x slower" in format_suite(found) and "n=2 benchmarks x 1 host" in format_suite(found)
     (back,) = judged(seen, "container").suites
     assert found.ratio is not None and back.ratio is not None and abs(back.ratio * found.ratio - 1) < 1e-12
 
@@ -161,7 +161,7 @@ def test_a_suite_is_refused_where_the_sets_differ() -> None:
     seen = measured(on(2), benchmark="x") + measured(on(1), benchmark="y")
     (found,) = judged(seen).suites
     assert found.ratio is None and "has no result of y latency" in found.note
-    assert suite_words(found).startswith("inconclusive: no mean: host 2 of 2 has no result")
+    assert format_suite(found).startswith("inconclusive: no mean: host 2 of 2 has no result")
 
 
 def test_one_benchmark_and_neutral_metrics_make_no_suite() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.cli.comparison_table import notes
 from perfctl.errors import EnvironmentUnavailable, HostUnreachable
 from perfctl.execute.block import BlockKey, Conduct, block_key
 from perfctl.execute.course import Course, remaining
@@ -36,6 +35,7 @@ from perfctl.model import (
     new_id,
 )
 from perfctl.plan import make_block, make_plan, plan_from_json, plan_to_json
+from perfctl.render.comparison import comparison_view
 from perfctl.report import comparison_report
 from perfctl.stats import second_stage, spread
 from perfctl.store import Store, open_store
@@ -154,7 +154,7 @@ def test_a_report_counts_the_plan_as_grown_and_tells_the_first(store: Store) -> 
     report = comparison_report(store, conduct.run_id)
     assert (report.blocks, report.planned_blocks) == (40 + grown_by, 40 + grown_by)
     assert report.first_planned_blocks == 40
-    (line, *_) = notes(report)
+    (line, *_) = comparison_view(report).footer
     blocks = f"{40 + grown_by} of {40 + grown_by} blocks have values"
     assert line.endswith(f"{blocks} (40 were planned at first, second stages added {grown_by})")
 
@@ -165,7 +165,7 @@ def test_a_report_of_a_pilot_that_was_enough_tells_one_plan(store: Store) -> Non
     store.end_run(conduct.run_id, "complete")
     report = comparison_report(store, conduct.run_id)
     assert (report.planned_blocks, report.first_planned_blocks) == (20, 20)
-    assert notes(report)[0].endswith("20 of 20 blocks have values")
+    assert comparison_view(report).footer[0].endswith("20 of 20 blocks have values")
 
 
 def test_a_report_of_a_fixed_number_of_blocks_tells_one_plan(store: Store) -> None:
@@ -173,7 +173,7 @@ def test_a_report_of_a_fixed_number_of_blocks_tells_one_plan(store: Store) -> No
     carry_out(conduct, Made(conduct))
     report = comparison_report(store, conduct.run_id)
     assert (report.planned_blocks, report.first_planned_blocks) == (8, None)
-    assert "planned at first" not in notes(report)[0]
+    assert "planned at first" not in comparison_view(report).footer[0]
 
 
 def test_the_second_stage_is_capped_and_says_so(store: Store) -> None:

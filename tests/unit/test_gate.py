@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from click.testing import CliRunner
 from perfctl.cli import main_group
 from perfctl.errors import DataError, PerfctlError, RegressionFound, UnknownName, UsageError
 from perfctl.model import Direction, Reason, Status, Target
+from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decided, gate_report, worse_by
 from perfctl.report.gate_questions import Gated, with_p
-from perfctl.report.junit import junit_xml
 from perfctl.stats import paired_rows
 from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
@@ -98,6 +99,17 @@ def test_exit_codes(path: Path) -> None:
     assert cli(path, "--max-regression", "5 %", "--strict")[0] == 0
     for wrong in ("2", "-1%", "nan%", "inf%", "two%", "2%%"):
         assert cli(path, "--max-regression", wrong)[0] == 2, wrong
+
+
+def test_the_table_has_the_decision_and_its_own_p(path: Path) -> None:
+    run_of(path, ratio={"h1": 0.9, "h2": 0.999}, targets=(H1, H2), blocks=10)
+    page = cli(path, "--max-regression", "2%", "--per-host")[1]
+    crossed, passed = [re.split(r" {2,}", line) for line in page.splitlines() if line[:3] in ("h1 ", "h2 ")]
+    assert (crossed[2], crossed[5]) == ("1.11x slower", "crossed")
+    assert re.fullmatch(r"\+11\.\d %", crossed[4])
+    assert passed[5] == "passed"
+    assert float(crossed[6]) <= 0.05 < float(crossed[7]) and float(passed[7]) <= 0.05 < float(passed[6])
+    assert "different" not in page, "the gate's words, not those of a comparison"
 
 
 def test_few_blocks_zero_variance_and_ties_are_undecided(path: Path) -> None:
@@ -200,7 +212,8 @@ def test_a_host_in_quarantine_is_left_out_and_named(path: Path) -> None:
     report = gated(path)
     assert states(report) == [("h1", "crossed"), ("h2", "excluded")]
     assert [str(item.target) for item in report.quarantined] == ["h2"]
-    assert "in quarantine: h2" in cli(path, "--max-regression", "2%")[1]
+    page = cli(path, "--max-regression", "2%")[1]
+    assert "in quarantine: h2" in page and max(map(len, page.splitlines())) <= 120
 
 
 def test_a_host_without_any_value_is_missing(path: Path) -> None:
@@ -217,7 +230,7 @@ def test_a_run_is_gated_against_the_ratios_of_another(path: Path) -> None:
     assert states(report) == [("h1", "crossed")]
     (line,) = report.lines
     assert line.ratio == pytest.approx(0.75 / 0.8, abs=0.003)
-    assert "than in the earlier run, n=10 and 10 blocks" in line.words
+    assert "than in the earlier run" in line.words and "n=10 and 10 blocks" in line.words
     assert cli(path, "--max-regression", "2%", "--baseline", first[:4])[0] == 2, "all begin like this"
     assert cli(path, "--max-regression", "2%", "--baseline", first)[0] == 5
 

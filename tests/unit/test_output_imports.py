@@ -12,6 +12,7 @@ import pytest
     ("module", "forbidden"),
     [
         ("perfctl.output", ("rich", "numpy", "scipy", "sqlalchemy")),
+        ("perfctl.render", ("rich", "numpy", "scipy", "sqlalchemy", "click", "jinja2")),
         ("perfctl.cli.compare", ("rich", "numpy", "scipy", "sqlalchemy")),
         ("perfctl.stats", ("scipy", "click")),
         ("perfctl.compare", ("scipy", "click", "rich", "sqlalchemy")),

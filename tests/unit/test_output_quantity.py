@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from perfctl.output import duration, number, percent, quantity
+from perfctl.model.quantity import duration, number, percent, quantity
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -130,20 +131,77 @@ def test_another_build_of_the_tool_is_confounded(database: Path) -> None:
     assert [bool(item.confounded) for item in report.comparisons] == [True, False, False, False]
 
 
+def rows_below(page: str, heading: str) -> list[list[str]]:
+    """Return the rows of the table below a heading, each split where columns are apart."""
+    lines = page.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line == heading]
+    rows = lines[start + 3 :]
+    end = rows.index("") if "" in rows else len(rows)
+    return [re.split(r" {2,}", row.strip()) for row in rows[:end]]
+
+
+CPU = "cpu-1  events_per_s (1/s, higher is better)"
+
+
 def test_the_table(database: Path) -> None:
     result = perfctl(database, "latest")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:6] == ["benchmark", "target", "metric", "environment", "native", "value"]
-    assert "different: 1.25x slower (-20%) [" in lines[2] and "p=0.002 q=0.003 n=10 blocks" in lines[2]
-    assert "native A2 (A/A)" in lines[3]
-    assert "n=7 blocks" in lines[4] and lines[4].endswith("3 left out")
-    notes = "\n".join(lines[6:])
+    assert "pairs within blocks" in lines[0] and lines[2] == CPU
+    assert re.split(r" {2,}", lines[3]) == [
+        *("target", "environment", "native", "value", "ratio", "95 % CI", "verdict", "q", "n", "note")
+    ]
+    on_h1, on_h2, together = rows_below(result.stdout, CPU)
+    assert (on_h1[:2], on_h1[4], on_h1[6:9]) == (
+        ["h1", "container"],
+        "1.25x slower",
+        ["different", "0.003", "10"],
+    )
+    assert (on_h2[0], on_h2[8]) == ("h2", "7")
+    assert (together[0], together[8]) == ("2 hosts", "7-10 x 2")
+    assert f"{on_h2[9]}  3 blocks left out" in lines
+    notes = " ".join(result.stdout.split())
     assert "suite demo, partial, hosts h1, h2, 20 of 20 blocks have values" in notes
     assert "57 of 60 invocations ok, left out: 3 skipped (environment_unavailable)" in notes
     assert "A/A: 0 of 2" in notes
     assert "not shown: latency" in notes
     assert str(database) in notes
+
+
+def test_the_rows_of_the_aa_tests_are_shown_when_asked_for(database: Path) -> None:
+    assert "A2 (A/A)" not in perfctl(database, "latest").stdout
+    page = perfctl(database, "latest", "--aa").stdout
+    tests = [row for row in rows_below(page, CPU) if row[1] == "native A2 (A/A)"]
+    assert [row[0] for row in tests] == ["h1", "h2"]
+    assert {row[6] for row in tests} == {"—"}, "an A/A test has no verdict"
+    assert "the baseline against itself, p=" in page
+
+
+@pytest.mark.parametrize("columns", [None, 80, 40])
+def test_figures_never_wrap_and_notes_do(
+    database: Path, monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    page = perfctl(database, "latest").stdout
+    assert "1.25x slower" in page and re.search(r"1\.2\d+ to 1\.2\d+", page)
+    _, _, footer = page.rpartition("\n\n")
+    assert all(len(line) <= (columns or 120) for line in footer.splitlines() if str(database) not in line)
+
+
+def test_medians_that_point_the_other_way_are_explained(tmp_path: Path) -> None:
+    path = tmp_path / "medians.db"
+    native = [100.0, 1.0, 2.0, 3.0, 104.0, 105.0, 106.0]
+    # Slower in five blocks of seven, while the middle value of all is higher.
+    container = [99.0, 0.9, 1.9, 103.0, 103.0, 104.0, 105.0]
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, PLAN)
+        for block, base, value in zip(BLOCKS, native, container, strict=False):
+            legs = {("native", 1): base, ("native", 2): base, ("container", 1): value}
+            cases.measure_block(store, run_id, block, legs)
+    (row,) = json.loads(perfctl(path, "latest", "--format", "json").stdout)["rows"][:1]
+    assert row["ratio"] < 1 and row["value"] >= row["baseline_value"]
+    assert "medians point the other way" in perfctl(path, "latest").stdout
 
 
 def test_json_is_the_same_to_the_byte(database: Path) -> None:
@@ -201,14 +259,14 @@ def with_guests(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_that_was_resumed_under_tcg_has_two_lines_and_one_is_marked(with_guests: Path) -> None:
-    lines = perfctl(with_guests, "latest").stdout.splitlines()
-    kvm, tcg, aa = lines[2:5]
-    assert "  vm (kvm) " in kvm and "n=7 blocks" in kvm and "3 left out" in kvm and MARK not in kvm
-    assert "  vm (tcg) " in tcg and f"  {MARK}; inconclusive: 21.0x slower" in tcg and "n=3 blocks" in tcg
-    assert "native A2 (A/A)" in aa and MARK not in aa
-    assert [line.count(MARK) for line in lines[2:5]] == [0, 1, 0]
-    assert "emulated: vm ran under tcg" in "\n".join(lines[5:])
+def test_a_run_that_was_resumed_under_tcg_has_two_tables_and_one_is_marked(with_guests: Path) -> None:
+    page = perfctl(with_guests, "latest").stdout
+    ((*kvm, _),) = rows_below(page, CPU)
+    ((*tcg, _),) = rows_below(page, f"{CPU}  {MARK}")
+    assert (kvm[1], kvm[4], kvm[8]) == ("vm (kvm)", "1.05x slower", "7")
+    assert (tcg[1], tcg[4], tcg[6], tcg[8]) == ("vm (tcg)", "21.0x slower", "emulated", "3")
+    assert page.count(MARK) == 1
+    assert "3 blocks left out" in page and "emulated: vm ran under tcg" in page
 
 
 @pytest.mark.parametrize("baseline", ["native", "vm"])
@@ -219,8 +277,12 @@ def test_no_form_says_slower_or_faster_of_an_emulated_guest_without_the_mark(
     text = perfctl(with_guests, "latest", "--baseline", baseline, "--format", fmt).stdout
     about_tcg = [line for line in text.splitlines() if "21.0x slower" in line or "21.0x faster" in line]
     assert about_tcg
-    assert [line for line in about_tcg if MARK not in line or "tcg" not in line] == []
-    assert text.count(MARK) == len(about_tcg)
+    assert [line for line in about_tcg if "emulated" not in line or "tcg" not in line] == []
+    if fmt in ("csv", "json"):
+        assert text.count(MARK) == len(about_tcg)
+        return
+    heading = next(line for line in text.splitlines() if MARK in line)
+    assert all(text.index(line) > text.index(heading) for line in about_tcg), "below the marked heading"
 
 
 def test_a_guest_as_the_baseline(with_guests: Path) -> None:
@@ -271,7 +333,8 @@ def test_the_difference_of_a_start_comes_from_the_database(tmp_path: Path) -> No
     assert [row[name] for name in ("difference", "difference_low", "difference_high")] == [
         pytest.approx(0.3)
     ] * 3
-    assert ", +300 ms [+300 to +300 ms]) [" in perfctl(path, "latest").stdout
+    page = perfctl(path, "latest").stdout
+    assert re.search(r"x slower +\+300 ms ", page) and "absolute cost: 95 % CI +300 to +300 ms" in page
 
 
 def test_csv_and_markdown(database: Path) -> None:
@@ -281,7 +344,7 @@ def test_csv_and_markdown(database: Path) -> None:
     assert (rows[-1]["target"], rows[-1]["left_out"], rows[-1]["verdict"]) == ("h2", "3", "")
     assert float(rows[0]["ratio"]) == pytest.approx(0.8, abs=0.01)
     page = perfctl(database, "latest", "--format", "md").stdout
-    assert page.startswith("| benchmark | target |")
+    assert "\n| target | environment |" in page and f"**{CPU}**" in page
 
 
 @pytest.mark.parametrize(

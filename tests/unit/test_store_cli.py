@@ -259,12 +259,31 @@ def test_query_by_name_and_the_list_of_names(perfctl, run_id):
     assert (row["environment"], row["ratio"]) == ("container", 0.9)
 
 
+def test_named_overhead_shows_headlines_unless_all_metrics_are_asked_for(perfctl, path):
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store)
+        block_id = store.begin_block(run_id, cases.block(), 1)
+        for name, speed in (("native", 100.0), ("container", 90.0)):
+            values = cases.samples(speed) + cases.samples(1000 / speed, metric=cases.LATENCY)
+            store.record_invocation(cases.record(block_id, name), cases.METRICS, values)
+        store.end_block(block_id, "complete")
+
+    def metrics(*options: str) -> list[str]:
+        return [row["metric"] for row in rows_of(perfctl("query", *options, "--format", "json")[1])]
+
+    assert metrics("--named", "overhead") == ["events_per_s"]
+    assert metrics("--named", "overhead", "--all-metrics") == ["events_per_s", "latency"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["query"], 2, "--list"),
         (["query", "SELECT 1", "--list"], 2, "one of"),
         (["query", "--named", "nothing"], 2, "no query 'nothing'"),
+        (["query", "--named", "drift", "--all-metrics"], 2, "--named overhead"),
+        (["query", "SELECT 1", "--all-metrics"], 2, "--named overhead"),
+        (["query", "SELECT :mine"], 8, "binding"),
         (["query", "DELETE FROM run"], 8, "may only read"),
         (["query", "SELECT nope FROM v_run"], 8, "no such column: nope"),
         (["db", "backup", "/nowhere/at/all.db"], 8, "does not exist"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from perfctl.cli import main_group
 from perfctl.errors import DataError, UnknownName
 from perfctl.facts import Assessment, Case, Expected, Finding, Severity, Validity
 from perfctl.model import Benchmark, Environment, Plan, Reason, Round, Status, Target, Track, new_id
+from perfctl.render.cells import cell_texts
+from perfctl.render.why import why_view
 from perfctl.report.comparison import comparison_report
 from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
-from perfctl.report.why import WhyCell, why_report
+from perfctl.report.why import WhyCell, WhyReport, why_report
 from perfctl.store import Store, StoredBenchmark, open_store
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
@@ -79,6 +82,11 @@ def path(tmp_path: Path) -> Path:
 
 def perfctl(path: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main_group, ["--db", str(path), *arguments])
+
+
+def why_report_of(path: Path, metric: str = "events_per_second") -> WhyReport:
+    with open_store(path, read_only=True) as store:
+        return why_report(store, "latest", metric)
 
 
 def cell_of(path: Path, metric: str = "events_per_second", **options: str) -> WhyCell:
@@ -153,7 +161,8 @@ def test_outliers_invalid_and_failed_executions_are_flagged_and_counted_out(path
     assert cell.complete == 8
     assert cell.blocks[5].difference is None
     text = perfctl(path, "why", "latest", "events_per_second").stdout
-    assert "container: outlier" in text and "container: failed (timeout)" in text
+    assert re.search(r"3 +1 +container +outlier ", text)
+    assert re.search(r"5 +1 +container +failed \(timeout\) ", text)
     assert "not done after 40 s" in text
     assert "events per second:  300.00" in text
     assert "perfctl show" in text and "--artifact stdout" in text
@@ -238,8 +247,8 @@ def test_many_cells_are_only_listed(path: Path) -> None:
         add_run(store, targets=targets, blocks=1)
     result = perfctl(path, "why", "latest", "events_per_s")
     assert "9 cells have events_per_s: name one with --benchmark" in result.stdout
-    assert "what it printed" not in result.stdout
-    assert "what it printed" in perfctl(path, "why", "latest", "events_per_s", "--host", "h3").stdout
+    assert "lines of output" not in result.stdout
+    assert "lines of output" in perfctl(path, "why", "latest", "events_per_s", "--host", "h3").stdout
 
 
 def test_unknown_names_are_refused_with_close_ones(path: Path) -> None:
@@ -333,7 +342,7 @@ def test_an_outlier_names_what_was_counted_or_that_nothing_was(path: Path) -> No
     }
     printed = perfctl(path, "why", "latest", "events_per_second").stdout
     for words in (
-        "what was counted then",
+        "counted meanwhile",
         "the hypervisor gave 4 % to others",
         "nothing unusual was counted",
     ):
@@ -343,10 +352,23 @@ def test_an_outlier_names_what_was_counted_or_that_nothing_was(path: Path) -> No
     assert row["findings"] == ["the hypervisor gave 4 % to others", "a CPU was slowed down once"]
 
 
+def test_no_cell_is_wider_than_sixty_characters_and_json_has_all(path: Path) -> None:
+    detail = {"status": Status.FAILED, "reason": Reason.TIMEOUT, "detail": "why " * 50, "stdout": b""}
+    with open_store(path, create=True) as store:
+        sysbench_run(store, changes={(1, "container"): detail})
+    view = why_view(why_report_of(path))
+    assert len(view.tables) == 3
+    cells = [cell for section in view.tables for row in cell_texts(section) for cell in row]
+    assert max(map(len, cells)) <= 60 and any(cell.endswith("…") for cell in cells)
+    assert max(map(len, perfctl(path, "why", "latest", "events_per_second").stdout.splitlines())) <= 120
+    rows = json.loads(perfctl(path, "why", "latest", "events_per_second", "--format", "json").stdout)["rows"]
+    assert "why " * 50 in {row["detail"] for row in rows}
+
+
 def test_a_cell_without_flags_has_no_table_of_them(path: Path) -> None:
     with open_store(path, create=True) as store:
         sysbench_run(store)
-    assert "what was counted then" not in perfctl(path, "why", "latest", "events_per_second").stdout
+    assert "counted meanwhile" not in perfctl(path, "why", "latest", "events_per_second").stdout
 
 
 def test_a_report_has_each_outlier_once_with_what_was_counted(path: Path) -> None:
@@ -368,9 +390,9 @@ def test_compare_lists_outliers_with_what_was_counted(path: Path) -> None:
     with open_store(path, create=True) as store:
         sysbench_run(store, blocks=15, changes=OUTLIERS)
     printed = perfctl(path, "compare", "latest").stdout
-    head, _, table = printed.partition("outliers (they are in every figure):")
+    head, _, table = printed.partition("outliers (they are in every figure)")
     assert "gave 4 % to others" not in head
-    for words in ("gave 4 % to others; a CPU was slowed", "nothing unusual was counted", "it was not judged"):
+    for words in ("gave 4 % to others; a CPU", "nothing unusual was counted", "it was not judged"):
         assert words in table
     rows = json.loads(perfctl(path, "compare", "latest", "--format", "json").stdout)["rows"]
     by_leg = {row["environment"]: row["outliers"] for row in rows if row["level"] == "host"}

@@ -1,5 +1,6 @@
 -- Median over blocks of environment / baseline (A1), per run, benchmark, target, metric and accelerator.
--- What is emulated (tcg) is no overhead figure. A first look: `perfctl compare` says how sure that is.
+-- Headline metrics, or all with --all-metrics. What is emulated (tcg) is no overhead figure.
+-- A first look: `perfctl compare` says how sure that is.
 SELECT
     run.run_id,
     run.suite,
@@ -36,6 +37,7 @@ WHERE base.status = 'ok'
     AND base.block_status = 'complete'
     AND base.value > 0
     AND leg.environment <> run.baseline
+    AND (leg.is_headline OR :all_metrics)
     AND coalesce(leg.accelerator = base.accelerator, 1)
 GROUP BY
     run.run_id, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment,

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from perfctl.output import Column, Table
-
-if TYPE_CHECKING:
-    from perfctl.model import Comparison
-    from perfctl.report import Outlier
+from perfctl.model import Comparison
+from perfctl.render.view import Column, Section, columns
+from perfctl.report import Outlier
 
 MOST_ROWS = 20
 """For people; machines read all of them."""
 _SHORT_ID = 12
 
 
-def outlier_table(outliers: Sequence[Outlier], run_id: str) -> Table:
-    """Return the first outliers for people to read."""
-    columns = [Column(name) for name in ("benchmark", "target", "metric", "environment")]
-    columns += [Column("block", align="right"), Column("value", align="right"), Column("unit")]
-    columns += [Column("counted", "what was counted then"), Column("id", "invocation")]
+def outlier_sections(outliers: Sequence[Outlier], run_id: str) -> list[Section]:
+    """Return one table with the first outliers for people, or none where there is no outlier."""
+    if not outliers:
+        return []
+    shown = [
+        *columns("benchmark", "target", "metric", "environment"),
+        *columns("block", "value", align="right"),
+        Column("counted", "counted meanwhile"),
+        Column("id", "invocation"),
+    ]
     rows = [
         {
             "benchmark": item.benchmark,
@@ -29,7 +32,6 @@ def outlier_table(outliers: Sequence[Outlier], run_id: str) -> Table:
             "environment": f"{item.environment} A2" if item.replicate == 2 else item.environment,
             "block": item.block,
             "value": item.value,
-            "unit": item.metric.unit,
             "counted": item.counted,
             "id": item.invocation_id[:_SHORT_ID],
         }
@@ -38,10 +40,10 @@ def outlier_table(outliers: Sequence[Outlier], run_id: str) -> Table:
     notes = [f"all that was found: perfctl show {run_id} --invocation ID"]
     if len(outliers) > MOST_ROWS:
         notes.insert(0, f"and {len(outliers) - MOST_ROWS} more (--format json has them)")
-    return Table("outliers", columns, rows, notes)
+    return [Section(shown, rows, "outliers (they are in every figure)", notes)]
 
 
-def outliers_of(item: Comparison, outliers: Sequence[Outlier]) -> list[dict[str, Any]]:
+def outlier_records(item: Comparison, outliers: Sequence[Outlier]) -> list[dict[str, Any]]:
     """Return those of one comparison for machines."""
     legs = set(item.outliers)
     if not legs:

@@ -1,0 +1,41 @@
+"""The option `--format`, which every command that prints a view has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from perfctl.render import DEFAULT_FORMAT, FORMATS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _FormatName(click.ParamType[str]):
+    """The name of a format that is registered when the option is read."""
+
+    name = "format"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the names, e.g. '[table|json]'."""
+        return f"[{'|'.join(FORMATS)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name. Fails for one that is not registered."""
+        if value not in FORMATS:
+            self.fail(f"{value!r} is not one of {', '.join(FORMATS)}", param, ctx)
+        return str(value)
+
+
+def format_option(command: _Command) -> _Command:
+    """Give a click command `--format`, passed as `fmt`."""
+    option = click.option(
+        "--format",
+        "fmt",
+        type=_FormatName(),
+        default=DEFAULT_FORMAT,
+        show_default=True,
+        help="How to print the result on stdout.",
+    )
+    return option(command)

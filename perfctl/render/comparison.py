@@ -1,0 +1,251 @@
+"""`compare` of one run: what each environment costs against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from perfctl.compare import (
+    format_difference,
+    format_difference_interval,
+    format_interval,
+    format_labelled_p,
+    format_p,
+    format_ratio,
+    format_without_flagged,
+    verdict_depends_on_flagged,
+)
+from perfctl.model import Comparison, Direction, FleetComparison, Reach, SuiteComparison
+from perfctl.model.quantity import counted
+from perfctl.render.comparison_records import FIELDS, comparison_records
+from perfctl.render.figures import (
+    RATIO_LEAD,
+    VERDICT_TONES,
+    by_heading,
+    environment_text,
+    figure_cells,
+    figure_section,
+    fleet_remarks,
+    shared_remarks,
+    value_text,
+    verdict_text,
+)
+from perfctl.render.health import rate_note
+from perfctl.render.left_out import left_out_sections
+from perfctl.render.outliers import outlier_sections
+from perfctl.render.text import WIDTH
+from perfctl.render.view import Column, Remarks, Section, View, columns
+from perfctl.report import ComparisonReport
+
+_SUITE = "all benchmarks  geometric mean of the headline ratios (slower is always worse)"
+_OTHER_WAY = "the two medians point the other way than the ratio, which comes from pairs within blocks"
+
+
+def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_aa: bool = False) -> View:
+    """Return the view of a run's comparisons.
+
+    `sensitivity` adds what comes out without flagged blocks also where it is the same, `has_aa` the rows of
+    the A/A tests; where nothing else was measured people see those in any case.
+    """
+    remarks = Remarks()
+    others = [item for item in report.comparisons if not item.is_aa]
+    hosts = report.comparisons if has_aa or not others else others
+    tables: dict[str, list[Comparison | FleetComparison]] = by_heading([*hosts, *report.fleets])
+    sections = [
+        figure_section(
+            heading,
+            _columns(report.baseline),
+            [_row(item, remarks, sensitivity=sensitivity) for item in items],
+        )
+        for heading, items in tables.items()
+    ]
+    if report.suites:
+        sections.append(_suite_section(report.suites, remarks))
+    return View(
+        "comparison",
+        columns(*FIELDS),
+        comparison_records(report),
+        sections=sections,
+        lead=RATIO_LEAD if sections else "",
+        remarks=remarks.texts,
+        appendix=[
+            *left_out_sections({"": report.left_out}),
+            *outlier_sections(report.outliers, report.run.run_id),
+        ],
+        footer=_footer(report),
+        widest=WIDTH,
+    )
+
+
+# ---- rows for people ---------------------------------------------------------------------------------------
+
+
+def _columns(baseline: str) -> list[Column]:
+    return [
+        *columns("target", "environment"),
+        Column("baseline_value", baseline, align="right"),
+        *columns("value", "ratio", "cost", align="right"),
+        Column("interval", "95 % CI", align="right"),
+        Column("verdict", tones=VERDICT_TONES),
+        *columns("q", "n", align="right"),
+        Column("note"),
+    ]
+
+
+def _row(item: Comparison | FleetComparison, remarks: Remarks, *, sensitivity: bool) -> dict[str, Any]:
+    if isinstance(item, FleetComparison):
+        cost, own = "", fleet_remarks(item)
+    else:
+        cost, own = format_difference(item), _host_remarks(item, sensitivity=sensitivity)
+    note = remarks.add(
+        *shared_remarks(item),
+        *own,
+        f"likely artefact: {item.artefact}" if item.artefact else "",
+        _OTHER_WAY if _medians_disagree(item) else "",
+    )
+    return figure_cells(item) | {
+        "baseline_value": value_text(item.baseline_value),
+        "value": value_text(item.value),
+        "cost": cost,
+        "note": note,
+    }
+
+
+def _host_remarks(item: Comparison, *, sensitivity: bool) -> list[str]:
+    cost = format_difference_interval(item)
+    return [
+        f"A/A: the baseline against itself, {format_labelled_p(item.p)}" if item.is_aa and item.p else "",
+        f"absolute cost: 95 % CI {cost}" if cost else "",
+        f"{counted(item.left_out, 'block')} left out" if item.left_out else "",
+        format_without_flagged(item) if sensitivity or verdict_depends_on_flagged(item) else "",
+    ]
+
+
+def _medians_disagree(item: Comparison | FleetComparison) -> bool:
+    """Return whether the medians differ in the other direction than the ratio says."""
+    if item.ratio is None or item.value is None or item.baseline_value is None:
+        return False
+    return (item.value - item.baseline_value) * (item.ratio - 1) < 0
+
+
+def _suite_section(suites: Sequence[SuiteComparison], remarks: Remarks) -> Section:
+    shown = [
+        *columns("target", "environment"),
+        *columns("ratio", align="right"),
+        Column("interval", "95 % CI", align="right"),
+        Column("verdict", tones=VERDICT_TONES),
+        Column("q", align="right"),
+        Column("benchmarks", align="right"),
+        Column("note"),
+    ]
+    return figure_section(_SUITE, shown, [_suite_row(item, remarks) for item in suites])
+
+
+def _suite_row(item: SuiteComparison, remarks: Remarks) -> dict[str, Any]:
+    why = item.judgement.why
+    return {
+        "target": counted(len(item.targets), item.scope),
+        "environment": environment_text(item),
+        "ratio": None if item.ratio is None else format_ratio(item.ratio, Direction.LOWER),
+        "interval": None if item.ratio is None else format_interval(item.ratio, item.low, item.high),
+        "verdict": verdict_text(item),
+        "q": format_p(item.judgement.q),
+        "benchmarks": len(item.benchmarks),
+        "note": remarks.add(
+            f"no mean: {item.note}" if item.ratio is None else item.note,
+            why if why != item.note else "",
+            "about these hosts only: fewer than five" if item.reach is Reach.THESE_HOSTS else "",
+            "this mean is emulated: not an overhead figure" if item.is_emulated else "",
+        ),
+    }
+
+
+# ---- footer ------------------------------------------------------------------------------------------------
+
+
+def _footer(report: ComparisonReport) -> list[str]:
+    """Return what a reader must know beside the tables."""
+    run = report.run
+    going = "; it is still going, and the figures may change" if run.status == "running" else ""
+    found = [
+        f"run {run.run_id}: suite {run.suite}, {run.status}, hosts {', '.join(run.hosts)},"
+        f" {report.blocks} of {counted(report.planned_blocks, 'block')}"
+        f" {'has' if report.planned_blocks == 1 else 'have'} values{_growth(report)}{going}",
+        _ended(report),
+    ]
+    if not report.comparisons:
+        found.append(
+            f"nothing to compare: `perfctl show {run.run_id}` says why, `perfctl resume` tries again"
+        )
+    found += [*_margins(report), *_flagged(report), *_aa(report)]
+    if report.emulated:
+        found.append(
+            f"emulated: {', '.join(report.emulated)} ran under tcg, which imitates a processor in software:"
+            " such figures show what works there, not what a virtual machine costs"
+        )
+    found += [f"confounded: {text}" for text in report.confounded]
+    if report.other_metrics:
+        found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
+    return [*found, f"database {report.database}"]
+
+
+def _growth(report: ComparisonReport) -> str:
+    first = report.first_planned_blocks
+    if first is None or first >= report.planned_blocks:
+        return ""
+    return f" ({first} were planned at first, second stages added {report.planned_blocks - first})"
+
+
+def _margins(report: ComparisonReport) -> list[str]:
+    """Return which equivalence margins were used."""
+    judgements = [item.judgement for item in report.comparisons if item.judgement is not None]
+    margins = sorted({(item.delta, item.delta_source) for item in judgements if item.delta is not None})
+    if not margins:
+        return []
+    some = ", ".join(f"±{100 * delta:.3g} % ({source})" for delta, source in margins[:4])
+    more = f" and {len(margins) - 4} more" if len(margins) > 4 else ""
+    return [
+        f"equivalence margin: {some}{more}, effects inside it count as equal;"
+        " q: Benjamini-Hochberg over the report"
+    ]
+
+
+def _flagged(report: ComparisonReport) -> list[str]:
+    """Return how many verdicts rest on flagged blocks."""
+    flagged = [item for item in report.comparisons if item.judgement is not None and item.flagged]
+    if not flagged:
+        return []
+    turned = sum(map(verdict_depends_on_flagged, flagged))
+    return [
+        f"flagged: {counted(sum(len(item.flagged) for item in flagged), 'block')} in"
+        f" {counted(len(flagged), 'line')}: far off or disturbed; all are in the figures,"
+        f" {counted(turned, 'verdict') if turned else 'no verdict'} would change without them"
+        " (--sensitivity shows all)"
+    ]
+
+
+def _aa(report: ComparisonReport) -> list[str]:
+    """Return the A/A result of this run, and the rate over the database up to it."""
+    found = []
+    if report.aa_tests:
+        below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
+        found.append(
+            f"A/A: {below} of {counted(len(report.aa_tests), 'test')} of the baseline against itself"
+            f" {'has' if len(report.aa_tests) == 1 else 'have'} p <= 0.05, by chance 1 in 20 does"
+            " (--aa shows the rows)"
+        )
+    found.append(rate_note(report.health) or "A/A over the database: no test of 6 blocks or more yet")
+    quarantined = [str(item.target) for item in report.health.quarantined]
+    if quarantined:
+        found.append(f"quarantined (their A/A tests fail too often): {', '.join(quarantined)}")
+    return found
+
+
+def _ended(report: ComparisonReport) -> str:
+    # Blocks that failed are run once more, so more may have been tried than the plan had.
+    tried = max(report.run.planned, sum(item.invocations for item in report.counts))
+    ok = f"{report.run.ok} of {counted(tried, 'invocation')} ok"
+    other = [f"{item.invocations} {item.status} ({item.reason})" for item in report.failed]
+    if other:
+        return f"{ok}, left out: {', '.join(other)}"
+    return ok if report.left_out else f"{ok}, left out: nothing"

@@ -1,0 +1,88 @@
+"""`environments`: where a benchmark can run, and what one environment is made of."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from perfctl.environments import start_argv
+from perfctl.environments.catalogue import default_vcpus
+from perfctl.model import Environment
+from perfctl.render.view import Column, View, columns
+
+
+def environments_view(environments: Iterable[Environment]) -> View:
+    """Return the view of all environments."""
+    fields = [
+        Column("name", "environment"),
+        *columns("kind", "network"),
+        Column("relaxations", "what is not stock"),
+        Column("description"),
+    ]
+    records = [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "network": each.network,
+            "relaxations": " ".join(_relaxations(each)),
+            "description": each.description,
+            "engine": each.engine,
+            "image": each.image,
+            "vcpus": each.vcpus,
+            "memory_mib": each.memory_mib,
+            "within": each.within.name if each.within else None,
+            "server": each.server.name if each.server else None,
+            "key": each.key,
+        }
+        for each in environments
+    ]
+    hint = "Show one: perfctl environments NAME. Suites may define more."
+    return View("environments", fields, records, footer=[hint])
+
+
+def environment_view(environment: Environment) -> View:
+    """Return the view of one environment, field by field."""
+    legs = " ".join(f"--env {name}" for name in dict.fromkeys(["native", environment.name]))
+    suite = "net" if environment.server else "cpu"
+    hint = f"Try it: perfctl run --suite {suite} {legs}"
+    records = [{"field": field, "value": value} for field, value in _values(environment).items()]
+    return View("environment", columns("field", "value"), records, footer=[hint])
+
+
+def _relaxations(environment: Environment) -> list[str]:
+    """Return the options of `docker run` that loosen or tighten the stock container."""
+    options = [f"--security-opt {value}" for value in environment.security_opt]
+    options += [f"--cap-add {value}" for value in environment.cap_add]
+    return [*options, "--privileged"] if environment.privileged else options
+
+
+def _values(environment: Environment) -> dict[str, str | int | float | None]:
+    """Return every field of it, and the command that makes each layer and the server's side."""
+    values = {
+        name: _shown(getattr(environment, name))
+        for name in environment.__dataclass_fields__
+        if name not in ("name", "within", "server")
+    }
+    if environment.kind == "vm" and environment.vcpus is None:
+        values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
+    values["made by"] = _made_by(environment)
+    if environment.within:
+        values["within"] = environment.within.name
+        values["within made by"] = _made_by(environment.within)
+    if environment.server:
+        values["server"] = environment.server.name
+        values["server made by"] = _made_by(environment.server)
+    values["key"] = environment.key
+    return values
+
+
+def _shown(value: object) -> str | int | float | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return value if isinstance(value, (str, int, float)) else None
+
+
+def _made_by(environment: Environment) -> str:
+    return shlex.join(start_argv(environment)) or "nothing: commands run on the host itself"

@@ -73,7 +73,12 @@ class Environment:
     @property
     def outermost(self) -> Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
-        return self if self.within is None else self.within.outermost
+        return self.layers[-1]
+
+    @property
+    def layers(self) -> tuple[Environment, ...]:
+        """This environment and those that it is within, from the inside out."""
+        return (self,) if self.within is None else (self, *self.within.layers)
 
     @property
     def limits(self) -> Limits:

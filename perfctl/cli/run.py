@@ -104,8 +104,8 @@ def run(
     The run's id goes to standard output.
     """
     from perfctl.cli.ending import finish, run_progress
-    from perfctl.cli.limits import parse_limits
     from perfctl.execute import RunRequest, prepare, run_suite
+    from perfctl.validity import parse_thresholds
 
     request = RunRequest(
         suite=suite,
@@ -119,7 +119,7 @@ def run(
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
         host_view=host_view,
-        limits=parse_limits(validity, preflight),
+        thresholds=parse_thresholds(validity, preflight),
         force=force,
         project_dir=settings.project_dir,
     )

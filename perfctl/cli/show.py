@@ -14,8 +14,8 @@ from perfctl.output import Column, Format, Table, duration, emit, format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
-    from perfctl.facts import Assessment
     from perfctl.store import InvocationDetail, RunDetail, Store, ValidityCount
+    from perfctl.validity import Assessment
 
 
 @click.command(cls=Command)

@@ -17,7 +17,6 @@ from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.outlook import Outlook, known_scatter, outlook
 from perfctl.execute.preflight import preflight
 from perfctl.execute.survey import survey_environments, take_host_facts
-from perfctl.facts import Limits
 from perfctl.model import (
     Event,
     Host,
@@ -31,6 +30,7 @@ from perfctl.model import (
     WorkAdded,
 )
 from perfctl.store import Store
+from perfctl.validity import Thresholds
 
 FEWEST_BOOTS = 3
 """What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
@@ -55,7 +55,7 @@ class Work:
     hosts: Sequence[Host]
     done: frozenset[BlockKey] = frozenset()
     attempts: Mapping[BlockKey, int] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     force: bool = False
     """Measure also on hosts that preflight would refuse."""
 
@@ -94,7 +94,7 @@ def _conduct_leased(
 ) -> RunOutcome:
     try:
         with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
-            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, limits=work.limits)
+            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, thresholds=work.thresholds)
             done = work.done | (before(conduct) if before else frozenset())
             known = known_scatter(store, work.plan, without_run=work.run_id)
             ahead = outlook(work.plan, known, remaining=remaining(work.plan, done))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from perfctl.errors import Refused
 from perfctl.execute.preflight import notes, refuse
-from perfctl.execute.server import ServerWatch
-from perfctl.execute.validity import Circumstances, case_of, judge, own_cpu_us, remark, values_of
-from perfctl.facts import PREFLIGHT, Assessment, Claim, Limits, Preflight, Verdict, judge_host
 from perfctl.model import (
     Benchmark,
     Environment,
@@ -23,7 +21,28 @@ from perfctl.model import (
     Target,
 )
 from perfctl.shell import Completed
-from perfctl.workloads import WORKLOADS, resolve_parameters
+from perfctl.validity import (
+    PREFLIGHT,
+    VALIDITY,
+    Assessment,
+    InvocationVerdict,
+    JudgementContext,
+    Preflight,
+    judge_host,
+    parse_counters,
+)
+from perfctl.validity.context import Expected, RateClaim
+from perfctl.validity.invocation import (
+    MeasuredInvocation,
+    ServerCounters,
+    assess_invocation,
+    expect,
+    judgement_context,
+    median_values,
+    own_cpu_us,
+)
+from perfctl.validity.thresholds import RuleSet
+from perfctl.workloads import WORKLOADS, Load, resolve_parameters
 
 HOSTS = (Host("h1", "192.0.2.1", test_address="198.51.100.1"), Host("h2", "192.0.2.2"))
 CPU = Benchmark("cpu", "sysbench", {"test": "cpu", "threads": 2}, expected_s=10)
@@ -45,13 +64,6 @@ LINKS = (
 def facts(route: str = "", *, links: str = LINKS, address: str = "192.0.2.2", **more: str) -> Fingerprint:
     rows = {"cpu.online": "0-3", "net.links": links, f"net.route.{address}": route} | more
     return Fingerprint(tuple(Fact(name, FactState.PRESENT, value) for name, value in rows.items()))
-
-
-def where(
-    benchmark: Benchmark = CPU, environment: Environment = NATIVE, **facts_of: Fingerprint
-) -> Circumstances:
-    target = Target("h1", "h2" if benchmark.scope == "pair" else None)
-    return Circumstances(target, benchmark, environment, HOSTS, facts_of)
 
 
 def counters(busy_ticks: int, own_us: int | None = None, *, sent_bytes: int = 0) -> bytes:
@@ -81,6 +93,27 @@ def completed(
     )
 
 
+def invocation(
+    benchmark: Benchmark = CPU, environment: Environment = NATIVE, **facts_of: Fingerprint
+) -> MeasuredInvocation:
+    target = Target("h1", "h2" if benchmark.scope == "pair" else None)
+    return MeasuredInvocation(target, benchmark, environment, completed(), HOSTS, facts_of)
+
+
+def judge(
+    measured: MeasuredInvocation,
+    done: Completed,
+    samples: Sequence[Sample] = (),
+    rules: RuleSet = VALIDITY,
+) -> Assessment:
+    return assess_invocation(replace(measured, completed=done), samples, rules)
+
+
+def context_of(measured: MeasuredInvocation) -> JudgementContext:
+    done = measured.completed
+    return judgement_context(measured, parse_counters(done.counters_before, done.counters_after))
+
+
 def view(what: str, command: str = "0.10\t0.20", environment: str = "", vhost: str = "") -> str:
     lines = [
         "# Who used processor time on this host while the command ran (10.000 s), since just before it.",
@@ -103,8 +136,8 @@ def view(what: str, command: str = "0.10\t0.20", environment: str = "", vhost: s
 
 
 def test_the_benchmarks_own_threads_are_no_disturbance() -> None:
-    assert judge(where(h1=facts()), completed(), (), Limits()).validity.findings == ()
-    (finding,) = judge(where(h1=facts()), completed(own_us=16_000_000), (), Limits()).validity.findings
+    assert judge(invocation(h1=facts()), completed()).validity.findings == ()
+    (finding,) = judge(invocation(h1=facts()), completed(own_us=16_000_000)).validity.findings
     assert (finding.rule, round(finding.seen, 1)) == ("others_cpu", 12.5)
 
 
@@ -127,45 +160,64 @@ def test_the_benchmarks_own_threads_are_no_disturbance() -> None:
 def test_own_time_is_that_of_the_environment_and_of_what_waits_for_it(
     done: Completed, own_us: int | None
 ) -> None:
-    assert own_cpu_us(done) == own_us
+    assert own_cpu_us(done.host_view, parse_counters(done.counters_before, done.counters_after)) == own_us
 
 
 @pytest.mark.parametrize("environment", [CONTAINER, GUEST, LIMITED])
 def test_without_the_hosts_view_others_are_not_judged_where_a_group_was_not_read(
     environment: Environment,
 ) -> None:
-    unseen = judge(where(environment=environment, h1=facts()), completed(own_us=0), (), Limits())
+    unseen = judge(invocation(environment=environment, h1=facts()), completed(own_us=0))
     assert "others_cpu" in {item.rule for item in unseen.validity.unjudged}
     seen = completed(own_us=0, view=view("cgroup:abc", environment="10.00\t0.00"))
-    found = judge(where(environment=environment, h1=facts()), seen, (), Limits()).validity.findings
+    found = judge(invocation(environment=environment, h1=facts()), seen).validity.findings
     assert [finding.rule for finding in found] == ["others_cpu"]
 
 
+def test_what_an_environment_leads_to_expect() -> None:
+    container = replace(CONTAINER, cpu_quota=1.5)
+    nested = replace(CONTAINER, network="host", within=GUEST)
+    load = Load(threads=2, uses=frozenset({"cpu"}))
+
+    def expected(environment: Environment) -> Expected:
+        return expect(environment, load, facts(), "eth1")
+
+    assert expected(NATIVE) == Expected(4, 2, frozenset({"cpu"}), ("eth1",))
+    inside = expected(container)
+    assert (inside.shares_host_network, inside.has_cpu_quota, inside.is_own_cpu_read) == (False, True, False)
+    assert not expected(LIMITED).is_own_cpu_read
+    assert expected(GUEST).parallelism is None
+    assert not expected(nested).shares_host_network
+    assert expected(replace(container, network="host")).shares_host_network
+
+
 def test_a_host_whose_facts_are_missing_is_judged_by_what_there_is() -> None:
-    validity = judge(where(), completed(own_us=16_000_000), (), Limits()).validity
-    assert validity.verdict is Verdict.FLAGGED
-    assert judge(where(STREAM), completed(), (), Limits()).case.expected.interfaces == ()
+    validity = judge(invocation(), completed(own_us=16_000_000)).validity
+    assert validity.verdict is InvocationVerdict.FLAGGED
+    assert judge(invocation(STREAM), completed()).context.expected.interfaces == ()
 
 
 def test_other_cpus_than_the_facts_say_make_it_invalid() -> None:
-    validity = judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(), (), Limits()).validity
-    assert validity.verdict is Verdict.INVALID
-    assert remark(judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(), (), Limits())).startswith(
-        "invalid: 4 CPUs were online"
+    validity = judge(invocation(h1=facts(**{"cpu.online": "0-7"})), completed()).validity
+    assert validity.verdict is InvocationVerdict.INVALID
+    assert (
+        judge(invocation(h1=facts(**{"cpu.online": "0-7"})), completed())
+        .summary()
+        .startswith("invalid: 4 CPUs were online")
     )
 
 
 def test_limits_decide_and_worst_comes_first_in_few_words() -> None:
-    strict = Limits(Limits().validity.changed("others_cpu", mild=0, severe=10))
-    judged = judge(where(h1=facts(**{"cpu.online": "0-7"})), completed(own_us=16_000_000), (), strict)
-    assert judged.validity.verdict is Verdict.INVALID
-    assert remark(judged) == ("invalid: other tasks of the host used 12.5 % of all CPU time (and 1 more)")
-    assert remark(judge(where(h1=facts()), completed(), (), Limits())) == ""
+    strict = VALIDITY.changed("others_cpu", mild=0, severe=10)
+    judged = judge(invocation(h1=facts(**{"cpu.online": "0-7"})), completed(own_us=16_000_000), (), strict)
+    assert judged.validity.verdict is InvocationVerdict.INVALID
+    assert judged.summary() == ("invalid: other tasks of the host used 12.5 % of all CPU time (and 1 more)")
+    assert judge(invocation(h1=facts()), completed()).summary() == ""
 
 
 def test_a_value_is_the_median_without_warm_up() -> None:
     samples = [Sample("t", value, "s", index, index < 1) for index, value in enumerate((9.0, 1.0, 3.0, 2.0))]
-    assert values_of([*samples, Sample("w", 5.0, "s", 0, True)]) == {"t": (2.0, "s")}
+    assert median_values([*samples, Sample("w", 5.0, "s", 0, True)]) == {"t": (2.0, "s")}
 
 
 # ---- what crosses the network ---------------------------------------------------------------------------
@@ -194,7 +246,7 @@ def test_a_rate_is_held_against_the_wire_and_against_who_counted_it(
     direction: str,
     mbit_s: int,
 ) -> None:
-    case = case_of(where(benchmark, environment, h1=facts(route), h2=THERE), completed())
+    case = context_of(invocation(benchmark, environment, h1=facts(route), h2=THERE))
     assert case.expected.interfaces == (interface,)
     (claim,) = case.claims
     assert (claim.device, claim.direction, claim.rate) == (counted, direction, "throughput")
@@ -204,28 +256,28 @@ def test_a_rate_is_held_against_the_wire_and_against_who_counted_it(
 
 def test_the_slower_end_of_the_path_bounds_it() -> None:
     slow = facts("dev eth1", address="198.51.100.1", links="eth1 mtu=1500 speed=100 DRIVER=igb")
-    (claim,) = case_of(where(STREAM, h1=facts("dev eth1"), h2=slow), completed()).claims
+    (claim,) = context_of(invocation(STREAM, h1=facts("dev eth1"), h2=slow)).claims
     assert claim.bound is not None and claim.bound.value == pytest.approx(100 * 1480 / 1538)
 
 
 def test_requests_claim_no_bytes_and_an_unknown_route_bounds_nothing() -> None:
-    assert case_of(where(RR, h1=facts("dev eth1"), h2=THERE), completed()).claims == ()
-    assert case_of(where(STREAM, h1=facts("unreachable"), h2=THERE), completed()).claims == ()
+    assert context_of(invocation(RR, h1=facts("dev eth1"), h2=THERE)).claims == ()
+    assert context_of(invocation(STREAM, h1=facts("unreachable"), h2=THERE)).claims == ()
     made_up = facts("dev eth1", links="eth1 mtu=1500 speed=10000")
-    (claim,) = case_of(where(STREAM, h1=made_up), completed()).claims
-    assert claim == Claim("throughput", "elapsed_time", "sent", "eth1", None)
+    (claim,) = context_of(invocation(STREAM, h1=made_up)).claims
+    assert claim == RateClaim("throughput", "elapsed_time", "sent", "eth1", None)
 
 
 def test_more_than_was_counted_is_likely_an_artefact() -> None:
     samples = [Sample("throughput", 900.0, "Mbit/s"), Sample("elapsed_time", 10.0, "s")]
-    here = where(STREAM, h1=facts("dev eth1"), h2=THERE)
-    honest = judge(here, completed(own_us=21_000_000, sent_bytes=1_150_000_000), samples, Limits())
+    here = invocation(STREAM, h1=facts("dev eth1"), h2=THERE)
+    honest = judge(here, completed(own_us=21_000_000, sent_bytes=1_150_000_000), samples)
     assert honest.validity.findings == ()
-    lie = judge(here, completed(own_us=21_000_000, sent_bytes=1_000_000_000), samples, Limits())
-    assert lie.validity.verdict is Verdict.FLAGGED
+    lie = judge(here, completed(own_us=21_000_000, sent_bytes=1_000_000_000), samples)
+    assert lie.validity.verdict is InvocationVerdict.FLAGGED
     (finding,) = lie.validity.findings
     assert (finding.rule, finding.metric) == ("device_bytes", "throughput")
-    assert remark(lie).startswith("flagged: 1,125,000,000 bytes is more than what eth1 counted as sent")
+    assert lie.summary().startswith("flagged: 1,125,000,000 bytes is more than what eth1 counted as sent")
 
 
 # ---- the server's host ----------------------------------------------------------------------------------
@@ -233,7 +285,7 @@ def test_more_than_was_counted_is_likely_an_artefact() -> None:
 
 def at_server(
     *, steal: int = 0, busy: int = 400, cpus: int = 4, drops: int = 0, after: bool = True
-) -> ServerWatch:
+) -> ServerCounters:
     """What was read there: of 4,000 ticks so many stolen, so many used; of 10,000 packets so many lost."""
 
     def text(steal: int, busy: int, packets: int, drops: int) -> bytes:
@@ -243,57 +295,63 @@ def at_server(
         lines += ["==> /proc/net/dev <==", f"eth2: 0 {packets} 0 {drops} 0 0 0 0 0 {packets} 0 0 0 0 0 0", ""]
         return "\n".join(lines).encode()
 
-    read = ServerWatch(jobs=None, before=text(0, 0, 0, 0))  # type: ignore[arg-type]
-    read.after = text(steal, busy, 5000, drops) if after else b""
-    return read
+    return ServerCounters(text(0, 0, 0, 0), text(steal, busy, 5000, drops) if after else b"")
 
 
 def judged_at(
-    watch: ServerWatch | None, environment: Environment = NATIVE, **known: Fingerprint
+    watch: ServerCounters | None, environment: Environment = NATIVE, **known: Fingerprint
 ) -> Assessment:
     known = known or {"h1": facts("dev eth1"), "h2": THERE}
     done = completed(own_us=21_000_000, sent_bytes=1)
-    return judge(replace(where(RR, environment, **known), server=watch), done, (), Limits())
+    return judge(replace(invocation(RR, environment, **known), server=watch), done)
 
 
 def test_a_quiet_server_leaves_the_verdict_as_it_is() -> None:
     judged = judged_at(at_server())
-    assert judged.validity.verdict is Verdict.VALID and judged.validity.findings == ()
-    assert judged.case.server is not None
-    assert (judged.case.server.host, judged.case.server.expected.interfaces) == ("h2", ("eth2",))
+    assert judged.validity.verdict is InvocationVerdict.VALID and judged.validity.findings == ()
+    assert judged.context.server is not None
+    assert (judged.context.server.host, judged.context.server.expected.interfaces) == ("h2", ("eth2",))
 
 
 @pytest.mark.parametrize(
     ("watch", "verdict", "sentences"),
     [
-        (at_server(steal=80), Verdict.FLAGGED, ["at h2: the hypervisor gave 2 % of all CPU time to others"]),
+        (
+            at_server(steal=80),
+            InvocationVerdict.FLAGGED,
+            ["at h2: the hypervisor gave 2 % of all CPU time to others"],
+        ),
         (
             at_server(steal=800),
-            Verdict.INVALID,
+            InvocationVerdict.INVALID,
             ["at h2: the hypervisor gave 20 % of all CPU time to others"],
         ),
-        (at_server(drops=10), Verdict.FLAGGED, ["at h2: eth2 lost 0.1 % of packets (10 of 10,000)"]),
+        (
+            at_server(drops=10),
+            InvocationVerdict.FLAGGED,
+            ["at h2: eth2 lost 0.1 % of packets (10 of 10,000)"],
+        ),
         (
             at_server(cpus=3),
-            Verdict.INVALID,
+            InvocationVerdict.INVALID,
             ["at h2: 3 CPUs were online before and 3 after; 4 were expected"],
         ),
         # One CPU of four is the server's own; what goes beyond is others' for sure.
-        (at_server(busy=1000), Verdict.VALID, []),
+        (at_server(busy=1000), InvocationVerdict.VALID, []),
         (
             at_server(busy=1500),
-            Verdict.FLAGGED,
+            InvocationVerdict.FLAGGED,
             ["at h2: other tasks of the host used at least 12.5 % of all CPU time (5 s of CPU time)"],
         ),
     ],
 )
 def test_what_went_on_at_the_server_counts_and_names_it(
-    watch: ServerWatch, verdict: Verdict, sentences: list[str]
+    watch: ServerCounters, verdict: InvocationVerdict, sentences: list[str]
 ) -> None:
     judged = judged_at(watch)
     assert judged.validity.verdict is verdict
     assert [item.sentence for item in judged.validity.findings] == sentences
-    again = Assessment.from_json(judged.validity.verdict.value, judged.to_json())
+    again = Assessment.from_json(judged.to_json())
     assert again == judged
 
 
@@ -303,16 +361,16 @@ def test_what_went_on_at_the_server_counts_and_names_it(
         (None, "at h2: nothing was read there"),
         (at_server(after=False), "at h2: its counters were not read"),
         (
-            ServerWatch(jobs=None, problem="the other end is gone"),  # type: ignore[arg-type]
+            ServerCounters(problem="the other end is gone"),
             "at h2: the other end is gone",
         ),
     ],
 )
 def test_a_server_that_was_not_read_is_not_judged_and_says_why(
-    watch: ServerWatch | None, reason: str
+    watch: ServerCounters | None, reason: str
 ) -> None:
     judged = judged_at(watch)
-    assert judged.validity.verdict is Verdict.VALID and judged.validity.findings == ()
+    assert judged.validity.verdict is InvocationVerdict.VALID and judged.validity.findings == ()
     assert [item.reason for item in judged.validity.unjudged if item.rule == "server"] == [reason]
 
 
@@ -325,10 +383,10 @@ def test_a_server_of_which_no_facts_were_read_is_judged_by_what_there_is() -> No
 
 def test_the_servers_environment_decides_what_is_expected_there() -> None:
     to_guest = Environment("native-to-vm", "native", server=replace(GUEST, cpu_quota=1.0))
-    case = case_of(where(RR, to_guest, h1=facts("dev eth1"), h2=THERE), completed())
+    case = context_of(invocation(RR, to_guest, h1=facts("dev eth1"), h2=THERE))
     assert case.server is not None
     assert (case.server.expected.parallelism, case.server.expected.has_cpu_quota) == (None, True)
-    assert case_of(where(CPU, h1=facts()), completed()).server is None
+    assert context_of(invocation(CPU, h1=facts())).server is None
 
 
 # ---- what goes to disks -----------------------------------------------------------------------------------
@@ -365,7 +423,7 @@ def test_direct_io_is_held_against_the_disks(
     benchmark: Benchmark, environment: Environment, here: Fingerprint | None, directions: list[str]
 ) -> None:
     known = {} if here is None else {"h1": here}
-    claims = case_of(where(benchmark, environment, **known), completed()).claims
+    claims = context_of(invocation(benchmark, environment, **known)).claims
     assert [claim.direction for claim in claims] == directions
     assert {(claim.device, claim.bound) for claim in claims} <= {("the disks", None)}
 
@@ -378,7 +436,7 @@ def test_more_than_the_disks_counted_is_likely_an_artefact() -> None:
     done = replace(done, counters_before=before, counters_after=after)
     for rate, rules in ((99.0, []), (102.0, ["device_bytes"])):
         samples = [Sample("read_bandwidth", rate, "MiB/s"), Sample("total_time", 10.0, "s")]
-        judged = judge(where(fileio("rndrd"), GUEST, h1=facts()), done, samples, Limits())
+        judged = judge(invocation(fileio("rndrd"), GUEST, h1=facts()), done, samples)
         assert [item.rule for item in judged.validity.findings] == rules
     assert "what the disks counted as read" in judged.validity.findings[0].sentence
 
@@ -395,7 +453,7 @@ def host(load: str, pressure: str, virtualization: str = "kvm") -> Preflight:
                 "vm.virtualization": virtualization,
             }
         ),
-        thresholds=PREFLIGHT,
+        rules=PREFLIGHT,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether an invocation counts: rules over the counters around it, fixed before the run.
+"""Judge whether an invocation counts: rules over the counters around it, fixed before the run.
 
 No rule looks at the measured value. A rule may make an invocation invalid only by a cause that the benchmark
 and its environment cannot have: else it would hide what an environment costs. docs/validity.md argues every
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from perfctl.facts.captured import USER_HZ
-from perfctl.facts.counters import CounterDelta, parse_counters
-from perfctl.facts.finding import Finding, Severity, Thresholds, Unjudged, in_words
-from perfctl.facts.kernel_log import KINDS, by_kind
-from perfctl.facts.thresholds import VALIDITY, Expected
+from perfctl.validity.context import Expected
+from perfctl.validity.counter_files import USER_HZ
+from perfctl.validity.counters import CounterDelta
+from perfctl.validity.finding import Finding, Severity, Unjudged, format_number
+from perfctl.validity.kernel_log import KINDS, by_kind
+from perfctl.validity.thresholds import VALIDITY, RuleSet
 
 MINIMUM_TICKS = 100
 """One tick of less is more than 1 %: shares of CPU time cannot be told."""
@@ -25,8 +26,8 @@ MINIMUM_SEGMENTS = 1000
 _TOO_SHORT = f"too short: the host's CPU time is less than {MINIMUM_TICKS} ticks"
 
 
-class Verdict(StrEnum):
-    """What becomes of an invocation's values."""
+class InvocationVerdict(StrEnum):
+    """Whether an invocation's values count."""
 
     VALID = "valid"
     FLAGGED = "flagged"
@@ -35,11 +36,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The verdict on one invocation. `unjudged` are the rules whose counters are missing: never 'fine'."""
+    """What the rules found of an invocation; `unjudged` are rules that could not be applied, never 'fine'."""
 
-    verdict: Verdict
-    findings: tuple[Finding, ...]
-    unjudged: tuple[Unjudged, ...]
+    findings: tuple[Finding, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
+
+    @property
+    def verdict(self) -> InvocationVerdict:
+        """The verdict that follows from the worst finding; valid without any."""
+        if any(finding.severity is Severity.INVALID for finding in self.findings):
+            return InvocationVerdict.INVALID
+        return InvocationVerdict.FLAGGED if self.findings else InvocationVerdict.VALID
+
+    def __add__(self, other: Validity) -> Validity:
+        """Return the findings of both."""
+        return Validity((*self.findings, *other.findings), (*self.unjudged, *other.unjudged))
 
 
 @dataclass(slots=True)
@@ -48,7 +59,7 @@ class _Judge:
 
     delta: CounterDelta
     expected: Expected
-    thresholds: Thresholds
+    rules: RuleSet
     duration_s: float | None
     findings: list[Finding] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
@@ -75,11 +86,11 @@ class _Judge:
             self.missing(rule, *fields)
             return
         self.judged += 1
-        limit = self.thresholds[rule]
+        limit = self.rules[rule]
         crossed = limit.crossed(value)
         if crossed is not None:
             severity = Severity.INVALID if crossed.is_severe else Severity.FLAGGED
-            text = sentence.replace("{seen}", f"{in_words(value)} {limit.unit}")
+            text = sentence.replace("{seen}", f"{format_number(value)} {limit.unit}")
             self.findings.append(Finding(rule, severity, value, limit.unit, crossed.limit, text))
 
     def apply_share(self, rule: str, spent_s: float | None, sentence: str, *fields: str) -> None:
@@ -102,40 +113,29 @@ class _Judge:
         self.skip(rule, why if backwards else "its counters were not read")
 
 
-def judge_validity(
-    before: bytes,
-    after: bytes,
-    *,
-    started_ns: int | None,
-    ended_ns: int | None,
+def judge_counters(
+    delta: CounterDelta,
+    duration_s: float | None,
     expected: Expected,
-    thresholds: Thresholds = VALIDITY,
+    rules: RuleSet = VALIDITY,
+    *,
     own_cpu_us: int | None = None,
 ) -> Validity:
-    """Return the verdict on an invocation from the texts of the counters before and after it.
+    """Return what the rules find in the counters of a host around an invocation of `duration_s` seconds.
 
-    `started_ns` and `ended_ns` are CLOCK_MONOTONIC of the host. Text that holds no counters is counters that
-    are missing; an invocation of which no rule could be judged is flagged, never valid. `own_cpu_us` is the
-    CPU time of the benchmark's own tasks where it is known otherwise than by the control groups read.
+    An invocation of which no rule could be judged is flagged, never valid. `own_cpu_us` is the CPU time of
+    the benchmark's own tasks where it is known otherwise than by the control groups read.
     """
-    duration_s = None
-    if started_ns is not None and ended_ns is not None and ended_ns > started_ns:
-        duration_s = (ended_ns - started_ns) / 1e9
-    delta = parse_counters(before, after)
     if own_cpu_us is not None:
         delta = replace(delta, own_cpu_us=own_cpu_us)
         expected = replace(expected, is_own_cpu_read=True)
-    judge = _Judge(delta, expected, thresholds, duration_s)
-    for rule in _RULES:
-        rule(judge)
+    judge = _Judge(delta, expected, rules, duration_s)
+    for check in _CHECKS:
+        check(judge)
     if not judge.judged:
         text = "no counters were read around it: what else the host did is not known"
         judge.findings.append(Finding("no_counters", Severity.FLAGGED, 0, "rules judged", 0, text))
-    severities = {finding.severity for finding in judge.findings}
-    verdict = Verdict.FLAGGED if severities else Verdict.VALID
-    if Severity.INVALID in severities:
-        verdict = Verdict.INVALID
-    return Validity(verdict, tuple(judge.findings), tuple(judge.unjudged))
+    return Validity(tuple(judge.findings), tuple(judge.unjudged))
 
 
 # ---- time that others took --------------------------------------
@@ -168,7 +168,7 @@ def _others_cpu_at_least(judge: _Judge, task_ticks: int, cpu_ticks: int) -> None
     if judge.expected.parallelism is not None and judge.cpus:
         most = cpu_ticks * min(1.0, judge.expected.parallelism / judge.cpus)
         least = 100 * max(0.0, task_ticks - most) / cpu_ticks
-        if judge.thresholds["others_cpu"].crossed(least) is not None:
+        if judge.rules["others_cpu"].crossed(least) is not None:
             _judge_others(judge, task_ticks, most, cpu_ticks, " at least")
             return
     judge.missing("others_cpu", "own_cpu_us")
@@ -176,7 +176,7 @@ def _others_cpu_at_least(judge: _Judge, task_ticks: int, cpu_ticks: int) -> None
 
 def _judge_others(judge: _Judge, task_ticks: int, own_ticks: float, cpu_ticks: int, least: str) -> None:
     others = max(0.0, task_ticks - own_ticks)
-    text = f"other tasks of the host used{least} {{seen}} ({in_words(others / USER_HZ)} s of CPU time)"
+    text = f"other tasks of the host used{least} {{seen}} ({format_number(others / USER_HZ)} s of CPU time)"
     judge.apply("others_cpu", 100 * others / cpu_ticks, text)
 
 
@@ -256,7 +256,7 @@ def _clock_step(judge: _Judge) -> None:
     elif not judge.duration_s:
         judge.skip("clock_step", "the invocation's time is not known")
     else:
-        text = f"the wall clock was set by {in_words(known_s)} s ({{seen}})"
+        text = f"the wall clock was set by {format_number(known_s)} s ({{seen}})"
         judge.apply("clock_step", 100 * known_s / judge.duration_s, text)
 
 
@@ -279,7 +279,7 @@ def _kernel_messages(judge: _Judge) -> None:
     if lines is None:
         judge.skip(rule, "the kernel's log could not be read there")
         return
-    found, limit = by_kind(lines), judge.thresholds[rule]
+    found, limit = by_kind(lines), judge.rules[rule]
     if judge.delta.is_log_cut and not found:
         judge.skip(rule, "the kernel wrote more into its log than was kept")
         return
@@ -334,7 +334,7 @@ def _interfaces(judge: _Judge) -> None:
         judge.apply("link_lost", changes, text, f"carrier_changes.{name}")
 
 
-_RULES: tuple[Callable[[_Judge], None], ...] = (
+_CHECKS: tuple[Callable[[_Judge], None], ...] = (
     _steal,
     _others_cpu,
     _pressure_cpu,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from perfctl.cli.limits import parse_limits
 from perfctl.errors import UsageError
-from perfctl.facts import PREFLIGHT, VALIDITY, Limits
+from perfctl.validity import PREFLIGHT, VALIDITY, Thresholds, parse_thresholds
 
 
 def test_nothing_given_is_the_default() -> None:
-    assert parse_limits((), ()) == Limits(VALIDITY, PREFLIGHT)
+    assert parse_thresholds((), ()) == Thresholds(VALIDITY, PREFLIGHT)
 
 
 def test_each_option_changes_its_own_rules() -> None:
-    limits = parse_limits(["steal=2,20", "swap=never, never"], ["steal=0,5"])
+    limits = parse_thresholds(["steal=2,20", "swap=never, never"], ["steal=0,5"])
     assert (limits.validity["steal"].mild, limits.validity["steal"].severe) == (2, 20)
     assert (limits.validity["swap"].mild, limits.validity["swap"].severe) == (None, None)
     assert (limits.preflight["steal"].mild, limits.preflight["steal"].severe) == (0, 5)
@@ -38,5 +37,5 @@ def test_each_option_changes_its_own_rules() -> None:
 )
 def test_what_makes_no_sense_is_refused_in_words(given: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as refused:
-        parse_limits([given], ())
+        parse_thresholds([given], ())
     assert refused.value.exit_code == 2

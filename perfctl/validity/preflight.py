@@ -1,4 +1,4 @@
-"""Whether a host is fit to be measured: rules over its facts, read just before a run.
+"""Judge whether a host is fit to be measured: rules over its facts, read just before a run.
 
 A rule refuses what a run cannot make up for and the user can mend. What only widens intervals is said. A host
 that is itself a container sees the load of the whole machine, which is not its own: there, load only warns.
@@ -9,28 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from perfctl.facts.finding import Finding, Rule, Severity, Thresholds, Unjudged, in_words
+from perfctl.facts.host import online_cpus, parse_value_groups, present_text
 from perfctl.model import Fact, FactState, Fingerprint
-
-# fmt: off
-PREFLIGHT = Thresholds((
-    Rule("load", "runnable tasks per CPU", 0.2, 1, "refused only when `pressure_cpu` says so too, or is"
-         " missing: the average remembers the last run for minutes"),
-    Rule("pressure_cpu", "% of the last 10 s", 5, 50, "refused only when `load` says so too:"
-         " 10 s may have been our own doing"),
-    Rule("pressure_memory", "% of the last 10 s", 5, 20, "a host that is out of memory measures its disk"),
-    Rule("pressure_io", "% of the last 10 s", 5, None, "another program's files are not the benchmark's"),
-    Rule("steal", "% of all CPU time", 1, None, "since the last run, else since boot: the run counts anew"),
-    Rule("swap", "KiB in use", 0, None, "swapped out long ago hurts nothing; the run counts what moves"),
-    Rule("heat", "times", 0, None, "since the last run, else since boot: the run counts anew"),
-    Rule("governor", "CPUs", 0, None, "not on `performance`: intervals are wider, yet alike for all"),
-    Rule("frequency_cap", "CPUs", 0, None, "held below what they can do; so is every environment"),
-    Rule("changed_frequency", "settings", None, 0, "governor, driver, preference, turbo: both runs would look"
-         " right, and not be comparable"),
-    Rule("neighbours", "processes", 0, None, "containers and guests that run already may be idle"),
-))
-# fmt: on
-"""The rules of preflight and their default limits."""
+from perfctl.validity.finding import Finding, Severity, Unjudged, format_number
+from perfctl.validity.thresholds import PREFLIGHT, RuleSet
 
 _CONTAINERS = frozenset(
     {"docker", "podman", "lxc", "lxc-libvirt", "systemd-nspawn", "openvz", "rkt", "wsl", "proot", "pouch"}
@@ -61,16 +43,14 @@ class Preflight:
 class _Check:
     facts: Fingerprint
     previous: Fingerprint | None
-    thresholds: Thresholds
+    rules: RuleSet
     is_container: bool
     findings: list[Finding] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
 
     def text(self, name: str, *, before: bool = False) -> str | None:
         """Return the text of a fact, or None when it is not present."""
-        facts = self.previous if before else self.facts
-        fact = facts.get(name) if facts else None
-        return fact.value if fact is not None and fact.state is FactState.PRESENT else None
+        return present_text(self.previous if before else self.facts, name)
 
     @property
     def is_same_boot(self) -> bool:
@@ -80,7 +60,7 @@ class _Check:
 
     def apply(self, rule: str, value: float, sentence: str, hint: str, *, may_refuse: bool = True) -> None:
         """Apply a rule; `{seen}` in the sentence stands for the value with its unit."""
-        limits = self.thresholds[rule]
+        limits = self.rules[rule]
         crossed = limits.crossed(value)
         if crossed is None:
             return
@@ -91,12 +71,12 @@ class _Check:
         limit = crossed.limit
         if severity is Severity.WARN and limits.mild is not None:
             limit = limits.mild
-        text = sentence.replace("{seen}", f"{in_words(value)} {limits.unit}")
+        text = sentence.replace("{seen}", f"{format_number(value)} {limits.unit}")
         self.findings.append(Finding(rule, severity, value, limits.unit, limit, text, hint))
 
     def is_severe(self, rule: str, value: float | None) -> bool:
         """Whether a value is known and lies above the limit from which a rule refuses."""
-        crossed = None if value is None else self.thresholds[rule].crossed(value)
+        crossed = None if value is None else self.rules[rule].crossed(value)
         return crossed is not None and crossed.is_severe
 
     def skip(self, rule: str, reason: str) -> None:
@@ -112,46 +92,18 @@ class _Check:
 
 
 def judge_host(
-    facts: Fingerprint, *, previous: Fingerprint | None = None, thresholds: Thresholds = PREFLIGHT
+    facts: Fingerprint, *, previous: Fingerprint | None = None, rules: RuleSet = PREFLIGHT
 ) -> Preflight:
     """Return what speaks against measuring on the host of these facts (`facts.parse` of `host_argv`).
 
     `previous` are the facts that the last run read there after it ended, dynamic rows included if they are
     known. A fact that is missing is a rule that is not judged.
     """
-    check = _Check(facts, previous, thresholds, is_container=False)
+    check = _Check(facts, previous, rules, is_container=False)
     check.is_container = check.text("vm.virtualization") in _CONTAINERS
-    for rule in (_busy, _waiting, _steal, _swap, _heat, _governor, _cap, _changed, _neighbours):
-        rule(check)
+    for judge in (_busy, _waiting, _steal, _swap, _heat, _governor, _cap, _changed, _neighbours):
+        judge(check)
     return Preflight(tuple(check.findings), tuple(check.unjudged))
-
-
-def spread(text: str) -> dict[str, int]:
-    """Return text -> how many have it, of a row such as 'performance: 0-63' (one line per text)."""
-    found: dict[str, int] = {}
-    for line in text.split("\n"):
-        value, colon, who = line.rpartition(": ")
-        if colon:
-            found[value] = found.get(value, 0) + count_of(who)
-    return found
-
-
-def count_of(ranges: str) -> int:
-    """Return how many CPUs '0-3,8' are; a part that is no range counts as one."""
-    total = 0
-    for part in ranges.split(","):
-        first, dash, last = part.partition("-")
-        is_range = dash and first.isdigit() and last.isdigit() and int(last) >= int(first)
-        total += int(last) - int(first) + 1 if is_range else 1
-    return total
-
-
-def online_cpus(facts: Fingerprint) -> int | None:
-    """Return how many CPUs a host has online, or None where it does not say."""
-    fact = facts.get("cpu.online")
-    if fact is None or not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", fact.value, re.ASCII):
-        return None
-    return count_of(fact.value)
 
 
 # ---- load -------------------------------------------------------
@@ -268,7 +220,7 @@ def _heat(check: _Check) -> None:
 
 def _throttled(text: str | None) -> int | None:
     """Return the highest count of rows such as 'core_throttle_count=3: 0-7'."""
-    words = [value.rpartition("=")[2] for value in spread(text or "")]
+    words = [value.rpartition("=")[2] for value in parse_value_groups(text or "")]
     counts = [int(word) for word in words if word.isascii() and word.isdigit()]
     return max(counts) if counts and len(counts) == len(words) else None
 
@@ -278,7 +230,7 @@ def _governor(check: _Check) -> None:
     if not text:
         check.missing("governor", "cpu.freq.governor")
         return
-    others = {name: count for name, count in spread(text).items() if name != "performance"}
+    others = {name: count for name, count in parse_value_groups(text).items() if name != "performance"}
     said = f"the frequency governor is not performance on {{seen}}: {', '.join(others)}"
     hint = "cpupower frequency-set -g performance"
     check.apply("governor", sum(others.values()), said, hint)
@@ -290,7 +242,8 @@ def _cap(check: _Check) -> None:
         check.missing("frequency_cap", "cpu.freq.hardware_max" if allowed else "cpu.freq.max")
         return
     # By value: where all CPUs are alike, so are both rows.
-    capped = {khz: count for khz, count in spread(allowed).items() if khz not in spread(able)}
+    able_khz = parse_value_groups(able)
+    capped = {khz: count for khz, count in parse_value_groups(allowed).items() if khz not in able_khz}
     said = f"the frequency is capped at {', '.join(capped)} kHz on {{seen}}"
     check.apply("frequency_cap", sum(capped.values()), said, "cpupower frequency-set -u lifts the cap")
 

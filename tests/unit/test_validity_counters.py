@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.facts import DiskDelta, LinkDelta, parse_counters
+from perfctl.validity.counters import DiskDelta, LinkDelta, parse_counters
 
 DATA = Path(__file__).parents[1] / "data" / "facts" / "counters"
 

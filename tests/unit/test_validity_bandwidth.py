@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import HostUnreachable
-from perfctl.execute.bandwidth import FEWEST_NEAR, NativeBandwidth
+from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.block import Conduct, invocation_id, record
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.measure import read_outcome
-from perfctl.facts import BEYOND_ANY_CACHE_BYTES, Bound
 from perfctl.model import (
     Benchmark,
     Block,
@@ -31,6 +30,8 @@ from perfctl.model import (
 )
 from perfctl.shell import Completed
 from perfctl.store import Store, open_store
+from perfctl.validity.bandwidth import BEYOND_ANY_CACHE_BYTES, FEWEST_NEAR
+from perfctl.validity.bounds import Bound
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 
@@ -125,7 +126,7 @@ def test_what_is_faster_than_the_hosts_own_memory_is_likely_an_artefact(store: S
     )
     other = store.assessment(honest)
     assert other is not None and "memory_bandwidth" not in {item.rule for item in other.validity.findings}
-    assert list(store.artefacts(run.id)) == [("large", "bandwidth", Target("h1"), "container")]
+    assert list(store.suspect_values(run.id)) == [("large", "bandwidth", Target("h1"), "container")]
 
 
 def test_reading_again_comes_to_the_same_verdict_by_the_bound_of_then(store: Store) -> None:
@@ -136,7 +137,7 @@ def test_reading_again_comes_to_the_same_verdict_by_the_bound_of_then(store: Sto
     before = store.assessment(false)
     assert store.reparse(run.id).changed == 0
     assert store.assessment(false) == before
-    assert before is not None and before.case.claims[0].bound is not None
+    assert before is not None and before.context.claims[0].bound is not None
 
 
 def test_native_sets_the_bound_and_is_never_held_against_it(store: Store) -> None:
@@ -155,7 +156,7 @@ def test_without_enough_native_values_nothing_is_judged(store: Store) -> None:
     assert run.bound() is None
     (fast,) = run.measure(CONTAINER, 99_000.0)
     judged = store.assessment(fast)
-    assert judged is not None and judged.case.claims == ()
+    assert judged is not None and judged.context.claims == ()
     run.measure(NATIVE, NATIVE_RATES[-1])
     assert run.bound() is not None
 

@@ -1,23 +1,22 @@
-"""Whether executions count: verdicts, what was found, and what a host was like when it was last measured."""
+"""Read whether invocations count: verdicts, findings, and the limits that they were judged by."""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
 
-from perfctl.facts import Assessment
-from perfctl.model import Fingerprint, Target
-from perfctl.store.history import fingerprint_of
+from perfctl.model import Target
+from perfctl.validity import Assessment
 
-Artefacts = dict[tuple[str, str, Target, str], tuple[str, ...]]
-"""(benchmark, metric, target, environment) -> why values of it lie above what the hardware has."""
+SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
+"""(benchmark, metric, target, environment) -> why values of it are above what the hardware can do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidityCount:
-    """How many executions of an environment that ended well count, by verdict.
+    """How many invocations of an environment that ended well count, by verdict.
 
-    `rules` are the rules that were crossed, with the number of executions, the most frequent first.
+    `rules` are the rules that were crossed, with the number of invocations, the most frequent first.
     """
 
     environment: str
@@ -64,8 +63,8 @@ def validity_counts(connection: sqlite3.Connection, run_id: str) -> tuple[Validi
     )
 
 
-def artefacts(connection: sqlite3.Connection, run_id: str) -> Artefacts:
-    """Return, for each bound that values of a run lie above, the sentence about the one farthest above it.
+def suspect_values(connection: sqlite3.Connection, run_id: str) -> SuspectValues:
+    """Return, for each bound that values of a run exceed, the sentence about the one that exceeds it most.
 
     Invocations that are invalid are in no comparison, and not here.
     """
@@ -91,7 +90,7 @@ def _farthest(sentences: list[str]) -> str:
 
 
 def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str, ...]]:
-    """Return what was found of each execution of a run, in sentences; one with nothing is not there."""
+    """Return what was found of each invocation of a run, in sentences; one without findings is left out."""
     found: dict[str, tuple[str, ...]] = {}
     for invocation_id, sentence in connection.execute(
         "SELECT invocation_id, sentence FROM v_finding WHERE run_id = ?", (run_id,)
@@ -102,7 +101,7 @@ def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str
 
 @dataclass(frozen=True, slots=True)
 class FoundAt:
-    """The value of an execution, and what was found of it, in sentences."""
+    """The value of an invocation, and what was found of it, in sentences."""
 
     invocation_id: str
     validity: str | None
@@ -119,7 +118,7 @@ def findings_at(
     leg: tuple[str, int],
     metric: str,
 ) -> list[FoundAt]:
-    """Return the one execution of a leg in the attempt at a block that counts; none where it has no value."""
+    """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
     rows = connection.execute(
         "SELECT invocation_id, validity, value, validity_json FROM block JOIN invocation USING (block_id)"
         " JOIN environment USING (environment_id) JOIN invocation_metric USING (invocation_pk)"
@@ -131,38 +130,26 @@ def findings_at(
         (run_id, benchmark, str(target), block, *leg, metric),
     )
     return [
-        FoundAt(invocation_id, validity, value, _sentences(validity, text))
+        FoundAt(invocation_id, validity, value, _sentences(text))
         for invocation_id, validity, value, text in rows
     ]
 
 
-def _sentences(validity: str | None, text: str | None) -> tuple[str, ...]:
-    if validity is None or text is None:
-        return ()
-    return tuple(item.sentence for item in Assessment.from_json(validity, text).validity.findings)
+def _sentences(text: str | None) -> tuple[str, ...]:
+    return (
+        () if text is None else tuple(item.sentence for item in Assessment.from_json(text).validity.findings)
+    )
 
 
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
-    """Return the verdict on an execution and why, None where nobody judged."""
-    verdict, text = connection.execute(
-        "SELECT validity, validity_json FROM invocation WHERE invocation_id = ?", (invocation_id,)
+    """Return what was found of an invocation, None where it was not judged."""
+    (text,) = connection.execute(
+        "SELECT validity_json FROM invocation WHERE invocation_id = ?", (invocation_id,)
     ).fetchone()
-    return None if verdict is None else Assessment.from_json(verdict, text)
+    return None if text is None else Assessment.from_json(text)
 
 
 def thresholds_json(connection: sqlite3.Connection, run_id: str) -> str | None:
-    """Return the limits that the run was begun with, None where it says nothing of them."""
+    """Return the limits that a run was begun with, None where none are stored."""
     (text,) = connection.execute("SELECT thresholds_json FROM run WHERE run_id = ?", (run_id,)).fetchone()
     return None if text is None else str(text)
-
-
-def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fingerprint | None:
-    """Return what a run's host was like when it was last seen: after another run, or in this one."""
-    row = connection.execute(
-        "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
-        " WHERE host_id = (SELECT host_id FROM run_host WHERE run_id = ?1 AND name = ?2)"
-        " AND (phase = 'after' OR run_id = ?1)"
-        " ORDER BY taken_at DESC, host_snapshot_id DESC LIMIT 1",
-        (run_id, host),
-    ).fetchone()
-    return None if row is None else fingerprint_of(*row)

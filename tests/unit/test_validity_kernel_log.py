@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.facts.captured import sections
-from perfctl.facts.kernel_log import KINDS, by_kind, kind_of, messages_of
+from perfctl.validity.counter_files import parse_files
+from perfctl.validity.kernel_log import KINDS, by_kind, kind_of, messages_of
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
 
@@ -66,12 +66,12 @@ def test_lines_are_grouped_in_the_order_of_kinds():
 
 
 def test_a_real_log_of_containers_that_come_and_go_holds_nothing_that_matters():
-    lines = messages_of(sections((DATA / "counters-containers" / "after").read_bytes())["kernel log"])
+    lines = messages_of(parse_files((DATA / "counters-containers" / "after").read_bytes())["kernel log"])
     assert len(lines) > 20
     assert by_kind(lines) == {}
 
 
 def test_a_real_program_that_crashed():
-    lines = messages_of(sections((DATA / "counters-crash" / "after").read_bytes())["kernel log"])
+    lines = messages_of(parse_files((DATA / "counters-crash" / "after").read_bytes())["kernel log"])
     (crashed,) = by_kind(lines)["crash"]
     assert "segfault at 0" in crashed

@@ -10,21 +10,20 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import UnknownName, UsageError
-from perfctl.facts import (
+from perfctl.validity import (
     VALIDITY,
     Assessment,
-    Case,
-    Expected,
+    InvocationCounters,
+    InvocationVerdict,
+    JudgementContext,
     Severity,
     Validity,
-    Verdict,
     assess,
-    judge_validity,
+    judge_counters,
 )
-from perfctl.facts import Reading as CountersReading
-from perfctl.facts.finding import Thresholds
-from perfctl.facts.kernel_log import KINDS
-from perfctl.model import Environment
+from perfctl.validity.context import Expected
+from perfctl.validity.kernel_log import KINDS
+from perfctl.validity.thresholds import RuleSet
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
 DOCS = Path(__file__).parents[2] / "docs" / "validity.md"
@@ -99,20 +98,34 @@ def later() -> Reading:
     return reading
 
 
+def judge_texts(
+    before: bytes,
+    after: bytes,
+    *,
+    started_ns: int | None,
+    ended_ns: int | None,
+    expected: Expected,
+    rules: RuleSet = VALIDITY,
+    own_cpu_us: int | None = None,
+) -> Validity:
+    counters = InvocationCounters.parse(before, after, started_ns=started_ns, ended_ns=ended_ns)
+    return judge_counters(counters.delta, counters.duration_s, expected, rules, own_cpu_us=own_cpu_us)
+
+
 def judge(
     after: Reading,
     expected: Expected = NETWORK,
     before: Reading | None = None,
-    thresholds: Thresholds = VALIDITY,
+    rules: RuleSet = VALIDITY,
 ) -> Validity:
     # 10 s of 2 CPUs would be 2,000 ticks: here time runs in finer ticks, so shares of time are of 100 s.
-    return judge_validity(
+    return judge_texts(
         (before or Reading()).bytes(),
         after.bytes(),
         started_ns=10**13,
         ended_ns=10**13 + DURATION_S * 10**9,
         expected=expected,
-        thresholds=thresholds,
+        rules=rules,
     )
 
 
@@ -205,7 +218,7 @@ SEVERE = {rule.name: rule.severe for rule in RULES if rule.severe is not None}
 
 
 def test_quiet_seconds_are_valid_and_everything_is_judged():
-    assert judge(later()) == Validity(Verdict.VALID, (), ())
+    assert judge(later()) == Validity()
 
 
 def test_every_rule_is_tried():
@@ -227,7 +240,7 @@ def test_above_its_mild_limit_a_rule_flags(rule):
     {**CHANGES, **warned}[rule](MILD[rule] + step(rule), after)
     validity = judge(after)
     assert rules_of(validity) == {rule: Severity.FLAGGED}
-    assert validity.verdict is Verdict.FLAGGED
+    assert validity.verdict is InvocationVerdict.FLAGGED
     (finding,) = validity.findings
     assert finding.seen == pytest.approx(MILD[rule] + step(rule))
     assert (finding.limit, finding.unit) == (MILD[rule], VALIDITY[rule].unit)
@@ -240,7 +253,7 @@ def test_above_its_severe_limit_a_rule_makes_invalid(rule):
     CHANGES[rule](SEVERE[rule] + step(rule), after)
     validity = judge(after)
     assert rules_of(validity)[rule] is Severity.INVALID
-    assert validity.verdict is Verdict.INVALID
+    assert validity.verdict is InvocationVerdict.INVALID
 
 
 @pytest.mark.parametrize("rule", ["steal", "quota", "clock_step"])
@@ -297,12 +310,12 @@ def busy(share: float, *, own: bool) -> Reading:
 
 def test_a_benchmark_that_keeps_all_cpus_busy_does_not_condemn_itself():
     validity = judge(busy(100, own=True), replace(NETWORK, parallelism=2))
-    assert validity.verdict is Verdict.VALID
+    assert validity.verdict is InvocationVerdict.VALID
     assert [item.rule for item in validity.unjudged] == ["pressure_cpu"]
 
 
 def test_more_threads_than_cpus_do_not_either():
-    assert judge(busy(100, own=True), replace(NETWORK, parallelism=64)).verdict is Verdict.VALID
+    assert judge(busy(100, own=True), replace(NETWORK, parallelism=64)).verdict is InvocationVerdict.VALID
 
 
 def test_the_same_load_of_others_is_seen():
@@ -313,15 +326,15 @@ def test_interrupts_belong_to_nobody():
     after = later()
     text = after.bytes().replace(b" 0 0 0 10000 0 0", b" 0 4000 4000 10000 0 0", 1)
     expected = NETWORK
-    validity = judge_validity(Reading().bytes(), text, started_ns=0, ended_ns=10**10, expected=expected)
-    assert validity.verdict is Verdict.VALID
+    validity = judge_texts(Reading().bytes(), text, started_ns=0, ended_ns=10**10, expected=expected)
+    assert validity.verdict is InvocationVerdict.VALID
 
 
 def test_more_own_time_than_ticks_were_counted_is_no_negative_load():
     after = later()
     after.group["usage_usec"] += 10**6
-    thresholds = VALIDITY.changed("others_cpu", mild=0, severe=None)
-    assert judge(after, thresholds=thresholds).verdict is Verdict.VALID
+    rules = VALIDITY.changed("others_cpu", mild=0, severe=None)
+    assert judge(after, rules=rules).verdict is InvocationVerdict.VALID
 
 
 def without_own() -> tuple[Reading, Reading]:
@@ -354,10 +367,12 @@ def test_a_container_whose_group_was_not_read_is_not_taken_for_others():
     assert "others_cpu" in {item.rule for item in validity.unjudged}
 
 
-@pytest.mark.parametrize(("own_s", "verdict"), [(200, Verdict.VALID), (100, Verdict.FLAGGED)])
+@pytest.mark.parametrize(
+    ("own_s", "verdict"), [(200, InvocationVerdict.VALID), (100, InvocationVerdict.FLAGGED)]
+)
 def test_own_time_that_is_known_otherwise_counts(own_s, verdict):
     expected = replace(NETWORK, parallelism=2, is_own_cpu_read=False)
-    validity = judge_validity(
+    validity = judge_texts(
         Reading().bytes(),
         busy(100, own=False).bytes(),
         started_ns=0,
@@ -373,7 +388,7 @@ def test_a_quota_of_the_environment_is_its_cost():
     CHANGES["quota"](50, after)
     CHANGES["pressure_cpu"](50, after)
     validity = judge(after, replace(NETWORK, has_cpu_quota=True))
-    assert validity.verdict is Verdict.VALID
+    assert validity.verdict is InvocationVerdict.VALID
     assert {item.rule for item in validity.unjudged} == {"quota", "pressure_cpu"}
 
 
@@ -381,7 +396,7 @@ def test_a_storage_benchmark_waits_for_its_own_disk():
     after = later()
     CHANGES["pressure_io"](90, after)
     validity = judge(after, Expected(cpus=2, parallelism=1, uses=frozenset({"storage"})))
-    assert validity.verdict is Verdict.VALID
+    assert validity.verdict is InvocationVerdict.VALID
     assert [item.rule for item in validity.unjudged] == ["pressure_io"]
 
 
@@ -389,7 +404,7 @@ def test_who_uses_no_network_is_not_judged_by_it():
     after = later()
     for rule in ("retransmits", "nic_drops", "nic_errors", "link_lost"):
         CHANGES[rule](10, after)
-    assert judge(after, Expected(cpus=2, parallelism=1)) == Validity(Verdict.VALID, (), ())
+    assert judge(after, Expected(cpus=2, parallelism=1)) == Validity()
 
 
 def test_tcp_in_a_namespace_of_its_own_is_not_the_hosts():
@@ -407,26 +422,6 @@ def test_tcp_of_its_own_namespace_counts_when_it_is_read():
     after.extra["/proc/77/net/snmp"] = f"{SNMP_HEAD}\nTcp: 1 100010 5000"
     (finding,) = judge(after, replace(NETWORK, shares_host_network=False), before).findings
     assert (finding.rule, finding.seen) == ("retransmits", 5)
-
-
-def test_what_an_environment_leads_to_expect():
-    native = Environment("native", "native")
-    container = Environment("c", "container", engine="docker", network="bridge", cpu_quota=1.5)
-    guest = Environment("vm", "vm")
-    nested = Environment("c-in-vm", "container", engine="docker", network="host", within=guest)
-
-    def expect(environment: Environment, *, is_group_read: bool = False) -> Expected:
-        return Expected.of(
-            environment, cpus=4, threads=2, uses={"cpu"}, interfaces=["eth1"], is_group_read=is_group_read
-        )
-
-    assert expect(native) == Expected(4, 2, frozenset({"cpu"}), ("eth1",))
-    inside = expect(container)
-    assert (inside.shares_host_network, inside.has_cpu_quota, inside.is_own_cpu_read) == (False, True, False)
-    assert expect(container, is_group_read=True).is_own_cpu_read
-    assert expect(guest).parallelism is None
-    assert not expect(nested).shares_host_network
-    assert expect(replace(container, network="host")).shares_host_network
 
 
 # --- what cannot be judged ------------------
@@ -486,7 +481,7 @@ def test_a_counter_that_went_backwards_is_not_judged_and_never_negative(rule):
 def test_a_restarted_host_is_not_judged():
     before = Reading()
     before.wall_ahead_ns -= 10**9 * 3600
-    validity = judge_validity(before.bytes(), b"", started_ns=5, ended_ns=4, expected=NETWORK)
+    validity = judge_texts(before.bytes(), b"", started_ns=5, ended_ns=4, expected=NETWORK)
     assert [finding.rule for finding in validity.findings] == ["no_counters"]
 
 
@@ -500,8 +495,8 @@ def test_a_restarted_host_is_not_judged():
     ],
 )
 def test_of_which_nothing_is_known_is_flagged_and_not_valid(before, after):
-    validity = judge_validity(before, after, started_ns=None, ended_ns=None, expected=NETWORK)
-    assert validity.verdict is Verdict.FLAGGED
+    validity = judge_texts(before, after, started_ns=None, ended_ns=None, expected=NETWORK)
+    assert validity.verdict is InvocationVerdict.FLAGGED
     assert rules_of(validity) == {"no_counters": Severity.FLAGGED}
     assert {item.rule for item in validity.unjudged} == {rule.name for rule in RULES}
 
@@ -509,7 +504,7 @@ def test_of_which_nothing_is_known_is_flagged_and_not_valid(before, after):
 def test_damaged_numbers_are_missing_numbers():
     text = later().bytes()
     for end in range(0, len(text), 37):
-        validity = judge_validity(Reading().bytes(), text[:end], started_ns=0, ended_ns=1, expected=NETWORK)
+        validity = judge_texts(Reading().bytes(), text[:end], started_ns=0, ended_ns=1, expected=NETWORK)
         severe = [item for item in validity.findings if item.severity is Severity.INVALID]
         # A cut may leave "cpu" lines out, as if a CPU had gone, or the first digits of a counter.
         assert {item.rule for item in severe} <= {"cpus", "clock_step"}
@@ -593,7 +588,7 @@ def test_without_the_clock_whole_seconds_are_seen_by_the_time_of_boot(boot_time,
     before.without.add("clock")
     after.without.add("clock")
     text = after.bytes().replace(b"btime 1795000000", f"btime {boot_time}".encode())
-    validity = judge_validity(before.bytes(), text, started_ns=0, ended_ns=10**10, expected=NETWORK)
+    validity = judge_texts(before.bytes(), text, started_ns=0, ended_ns=10**10, expected=NETWORK)
     assert validity.verdict == verdict
     # That no step was seen does not say that there was none.
     assert ("clock_step" in {item.rule for item in validity.unjudged}) is (verdict == "valid")
@@ -610,9 +605,15 @@ def test_cpus_that_are_not_those_expected():
 def test_limits_can_be_changed_and_switched_off():
     after = later()
     CHANGES["steal"](20, after)
-    assert judge(after).verdict is Verdict.INVALID
-    assert judge(after, thresholds=VALIDITY.changed("steal", mild=5, severe=None)).verdict is Verdict.FLAGGED
-    assert judge(after, thresholds=VALIDITY.changed("steal", mild=None, severe=None)).verdict is Verdict.VALID
+    assert judge(after).verdict is InvocationVerdict.INVALID
+    assert (
+        judge(after, rules=VALIDITY.changed("steal", mild=5, severe=None)).verdict
+        is InvocationVerdict.FLAGGED
+    )
+    assert (
+        judge(after, rules=VALIDITY.changed("steal", mild=None, severe=None)).verdict
+        is InvocationVerdict.VALID
+    )
 
 
 def test_limits_that_make_no_sense_are_refused():
@@ -628,7 +629,6 @@ def test_limits_and_verdicts_are_plain_values_for_the_database():
     after = later()
     CHANGES["swap"](7, after)
     kept = json.loads(json.dumps(asdict(judge(after))))
-    assert kept["verdict"] == "flagged"
     assert kept["findings"][0]["sentence"] == "the host swapped 7 pages (7 in, 0 out)"
 
 
@@ -649,7 +649,7 @@ def captured(case: str, expected: Expected) -> Validity:
     folder = DATA / case
     started_ns, ended_ns = map(int, (folder / "times").read_text(encoding="utf-8").split())
     before, after = ((folder / name).read_bytes() for name in ("before", "after"))
-    return judge_validity(before, after, started_ns=started_ns, ended_ns=ended_ns, expected=expected)
+    return judge_texts(before, after, started_ns=started_ns, ended_ns=ended_ns, expected=expected)
 
 
 def test_a_real_quota_of_somebody_else_makes_invalid():
@@ -660,7 +660,7 @@ def test_a_real_quota_of_somebody_else_makes_invalid():
 
 def test_a_real_busy_machine_is_flagged_and_missing_sensors_are_named():
     validity = captured("counters-lab-host", replace(NETWORK, cpus=2))
-    assert validity.verdict is Verdict.FLAGGED
+    assert validity.verdict is InvocationVerdict.FLAGGED
     assert set(rules_of(validity)) == {"others_cpu", "pressure_cpu"}
     assert {item.rule for item in validity.unjudged} >= {"heat", "heat_time"}
 
@@ -671,19 +671,21 @@ def test_a_real_busy_machine_is_flagged_and_missing_sensors_are_named():
 @pytest.mark.parametrize(
     ("attempts", "limits", "verdict"),
     [
-        (None, (1, None), Verdict.VALID),
-        (1, (1, None), Verdict.VALID),
-        (2, (1, None), Verdict.FLAGGED),
-        (2, (None, 1), Verdict.INVALID),
-        (2, (2, None), Verdict.VALID),
+        (None, (1, None), InvocationVerdict.VALID),
+        (1, (1, None), InvocationVerdict.VALID),
+        (2, (1, None), InvocationVerdict.FLAGGED),
+        (2, (None, 1), InvocationVerdict.INVALID),
+        (2, (2, None), InvocationVerdict.VALID),
     ],
 )
 def test_a_start_that_took_more_boots_than_the_limit_allows(attempts, limits, verdict):
-    thresholds = VALIDITY.changed("boot_attempts", mild=limits[0], severe=limits[1])
-    reading = CountersReading(Reading().bytes(), later().bytes(), 10**13, 10**13 + DURATION_S * 10**9)
-    judged = assess(reading, Case(NETWORK, boot_attempts=attempts), {}, thresholds)
+    rules = VALIDITY.changed("boot_attempts", mild=limits[0], severe=limits[1])
+    counters = InvocationCounters.parse(
+        Reading().bytes(), later().bytes(), started_ns=10**13, ended_ns=10**13 + DURATION_S * 10**9
+    )
+    judged = assess(counters, JudgementContext(NETWORK, boot_attempts=attempts), {}, rules)
     assert judged.validity.verdict is verdict
     assert [item.rule for item in judged.validity.findings] == ["boot_attempts"] * (
-        verdict is not Verdict.VALID
+        verdict is not InvocationVerdict.VALID
     )
-    assert Assessment.from_json(verdict.value, judged.to_json()) == judged
+    assert Assessment.from_json(judged.to_json()) == judged

@@ -1,4 +1,4 @@
-"""What the machine did while one invocation ran: the difference of two readings of the kernel's counters.
+"""Parse what a host did while one invocation ran: the difference of two readings of the kernel's counters.
 
 The job script reads the files just before and just after the command; docs/validity.md lists them. A file or
 a field that is not there gives None, never 0, and so does a counter that went backwards.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from perfctl.facts import captured
-from perfctl.facts.captured import Sections
-from perfctl.facts.kernel_log import messages_of
+from perfctl.validity import counter_files
+from perfctl.validity.counter_files import CapturedFiles
+from perfctl.validity.kernel_log import messages_of
 
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 """Of the line `cpu` of /proc/stat, in USER_HZ ticks; see proc(5). user and nice already hold guest time."""
@@ -114,8 +115,8 @@ class _Readings:
     """Both readings, and what went backwards between them."""
 
     def __init__(self, before: bytes, after: bytes) -> None:
-        self.old: Sections = captured.sections(before)
-        self.new: Sections = captured.sections(after)
+        self.old: CapturedFiles = counter_files.parse_files(before)
+        self.new: CapturedFiles = counter_files.parse_files(after)
         self.backwards: set[str] = set()
 
     def difference(self, name: str, old: int | None, new: int | None) -> int | None:
@@ -129,16 +130,53 @@ class _Readings:
 
     def named(self, name: str, path: str, key: str) -> int | None:
         """Return how far the number behind `key` has grown."""
-        return self.difference(name, captured.named(self.old, path, key), captured.named(self.new, path, key))
+        return self.difference(
+            name,
+            counter_files.number_after(self.old, path, key),
+            counter_files.number_after(self.new, path, key),
+        )
 
     def only(self, name: str, path: str) -> int | None:
         """Return how far the number in a file has grown."""
-        return self.difference(name, captured.only(self.old, path), captured.only(self.new, path))
+        return self.difference(
+            name, counter_files.single_number(self.old, path), counter_files.single_number(self.new, path)
+        )
 
     def stall(self, resource: str, kind: str) -> int | None:
         """Return how long tasks waited for a resource, in microseconds."""
-        old, new = (captured.stall_us(files, resource, kind) for files in (self.old, self.new))
+        old, new = (counter_files.stall_us(files, resource, kind) for files in (self.old, self.new))
         return self.difference(f"{resource}_{kind}_stall_us", old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationCounters:
+    """What the counters say of one invocation: at its own host, and at its server's where that was read."""
+
+    delta: CounterDelta
+    duration_s: float | None
+    """By the host's clock; None where its start or its end is not known."""
+    server_delta: CounterDelta | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        before: bytes,
+        after: bytes,
+        *,
+        started_ns: int | None,
+        ended_ns: int | None,
+        server_before: bytes = b"",
+        server_after: bytes = b"",
+    ) -> Self:
+        """Return what changed between the texts; `started_ns` and `ended_ns` are the host's CLOCK_MONOTONIC.
+
+        Text that holds no counters is counters that are missing.
+        """
+        duration_s = None
+        if started_ns is not None and ended_ns is not None and ended_ns > started_ns:
+            duration_s = (ended_ns - started_ns) / 1e9
+        server_delta = parse_counters(server_before, server_after) if server_before and server_after else None
+        return cls(parse_counters(before, after), duration_s, server_delta)
 
 
 def parse_counters(before: bytes, after: bytes) -> CounterDelta:
@@ -146,7 +184,7 @@ def parse_counters(before: bytes, after: bytes) -> CounterDelta:
     both = _Readings(before, after)
     tcp_sent, tcp_resent, is_own_network = _tcp(both)
     periods, stopped_us = _quota(both)
-    records, is_log_cut = captured.kernel_log(both.new)
+    records, is_log_cut = counter_files.kernel_log(both.new)
     return CounterDelta(
         **_cpu(both),
         context_switches=both.named("context_switches", "/proc/stat", "ctxt"),
@@ -173,10 +211,10 @@ def parse_counters(before: bytes, after: bytes) -> CounterDelta:
         is_own_network=is_own_network,
         clock_step_s=_clock_step_s(both),
         boot_time_step_s=_boot_time_step_s(both),
-        cpus_before=captured.cpu_count(both.old),
-        cpus_after=captured.cpu_count(both.new),
-        load_1m_before=captured.load_1m(both.old),
-        load_1m_after=captured.load_1m(both.new),
+        cpus_before=counter_files.cpu_count(both.old),
+        cpus_after=counter_files.cpu_count(both.new),
+        load_1m_before=counter_files.load_1m(both.old),
+        load_1m_after=counter_files.load_1m(both.new),
         links=_links(both),
         carrier_changes=_carrier_changes(both),
         disks=_disks(both),
@@ -187,7 +225,7 @@ def parse_counters(before: bytes, after: bytes) -> CounterDelta:
 
 
 def _cpu(both: _Readings) -> dict[str, int | None]:
-    old, new = captured.cpu_fields(both.old), captured.cpu_fields(both.new)
+    old, new = counter_files.cpu_fields(both.old), counter_files.cpu_fields(both.new)
 
     def ticks(name: str, *places: int) -> int | None:
         pairs = [(old[place], new[place]) for place in places if place < min(len(old), len(new))]
@@ -209,8 +247,8 @@ def _cpu(both: _Readings) -> dict[str, int | None]:
 def _own_cpu_us(both: _Readings) -> int | None:
     """Return the growth of everything read as own, or None: a part of it would make the others look big."""
     # The processes of a control group are in it already: they count where no group was read.
-    old = captured.own_groups(both.old) or captured.own_processes(both.old)
-    new = captured.own_groups(both.new) or captured.own_processes(both.new)
+    old = counter_files.own_groups(both.old) or counter_files.own_processes(both.old)
+    new = counter_files.own_groups(both.new) or counter_files.own_processes(both.new)
     if not old or old.keys() != new.keys():
         return None
     grown = [both.difference("own_cpu_us", old[name], new[name]) for name in old]
@@ -219,7 +257,7 @@ def _own_cpu_us(both: _Readings) -> int | None:
 
 
 def _quota(both: _Readings) -> tuple[int | None, int | None]:
-    old, new = captured.own_throttling(both.old), captured.own_throttling(both.new)
+    old, new = counter_files.own_throttling(both.old), counter_files.own_throttling(both.new)
     return (
         both.difference("quota_periods", old[0], new[0]),
         both.difference("quota_stopped_us", old[1], new[1]),
@@ -228,14 +266,14 @@ def _quota(both: _Readings) -> tuple[int | None, int | None]:
 
 def _thermal(both: _Readings, name: str, kind: str) -> int | None:
     """Return the growth at the CPU where it is largest: a package's counter is repeated at each CPU."""
-    old, new = captured.thermal(both.old, kind), captured.thermal(both.new, kind)
+    old, new = counter_files.thermal(both.old, kind), counter_files.thermal(both.new, kind)
     grown = [both.difference(name, old[path], new[path]) for path in old if path in new]
     known = [value for value in grown if value is not None]
     return max(known) if known and len(known) == len(grown) else None
 
 
 def _tcp(both: _Readings) -> tuple[int | None, int | None, bool]:
-    (old_path, old), (new_path, new) = captured.tcp(both.old), captured.tcp(both.new)
+    (old_path, old), (new_path, new) = counter_files.tcp(both.old), counter_files.tcp(both.new)
     if old_path != new_path:
         return None, None, False
     sent = both.difference("tcp_sent_segments", old.get("OutSegs"), new.get("OutSegs"))
@@ -244,18 +282,18 @@ def _tcp(both: _Readings) -> tuple[int | None, int | None, bool]:
 
 
 def _clock_step_s(both: _Readings) -> float | None:
-    old, new = captured.wall_ahead_ns(both.old), captured.wall_ahead_ns(both.new)
+    old, new = counter_files.wall_ahead_ns(both.old), counter_files.wall_ahead_ns(both.new)
     return None if old is None or new is None else abs(new - old) / 1e9
 
 
 def _boot_time_step_s(both: _Readings) -> int | None:
-    old, new = (captured.named(files, "/proc/stat", "btime") for files in (both.old, both.new))
+    old, new = (counter_files.number_after(files, "/proc/stat", "btime") for files in (both.old, both.new))
     return None if old is None or new is None else abs(new - old)
 
 
 def _links(both: _Readings) -> dict[str, LinkDelta]:
-    old, found = dict(captured.links(both.old)), {}
-    for name, counters in captured.links(both.new):
+    old, found = dict(counter_files.links(both.old)), {}
+    for name, counters in counter_files.links(both.new):
         if name not in old:
             continue
         grown = [both.difference(f"links.{name}", a, b) for a, b in zip(old[name], counters, strict=True)]
@@ -276,7 +314,7 @@ def _links(both: _Readings) -> dict[str, LinkDelta]:
 
 
 def _carrier_changes(both: _Readings) -> dict[str, int]:
-    old, new = captured.carrier_changes(both.old), captured.carrier_changes(both.new)
+    old, new = counter_files.carrier_changes(both.old), counter_files.carrier_changes(both.new)
     grown = {
         name: both.difference(f"carrier_changes.{name}", old[name], new[name]) for name in old if name in new
     }
@@ -284,8 +322,8 @@ def _carrier_changes(both: _Readings) -> dict[str, int]:
 
 
 def _disks(both: _Readings) -> dict[str, DiskDelta]:
-    old, found = dict(captured.disks(both.old)), {}
-    for name, (read, written) in captured.disks(both.new):
+    old, found = dict(counter_files.disks(both.old)), {}
+    for name, (read, written) in counter_files.disks(both.new):
         if name not in old:
             continue
         read_bytes = both.difference(f"disks.{name}", old[name][0], read)

@@ -102,6 +102,6 @@ def _shown(value: object) -> str | int | float | None:
 
 
 def _made_by(environment: Environment) -> str:
-    from perfctl.environments import start_argv
+    from perfctl.environments.drivers import start_argv
 
     return shlex.join(start_argv(environment)) or "nothing: commands run on the host itself"

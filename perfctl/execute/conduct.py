@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from perfctl.environments import remove_all
+from perfctl.environments.drivers import remove_all
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, Conduct, block_key, run_block
 from perfctl.execute.course import Course, remaining

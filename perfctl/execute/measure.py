@@ -171,7 +171,7 @@ def _measure_between(assignment: Assignment, client: Opened, server: Opened | No
         with serving(server.shell, spec):
             outcome = _measure_inside(assignment, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
-                detail = f"its server's: {server.shell.last_words()}"
+                detail = f"its server's: {server.shell.state_report()}"
                 return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=detail)
             return outcome
     except EnvironmentFailure as error:
@@ -211,7 +211,7 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
             read_outcome(workload, benchmark, completed), server=watch.counters if watch else None
         )
         if outcome.reason is Reason.EXIT_NONZERO and not client.shell.is_alive():
-            return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.last_words())
+            return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.state_report())
         return outcome
     finally:
         for argv in workload.cleanup_argvs(parameters):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfctl.environments.limits import OutOfMemory, oom_kills
-from perfctl.environments.vm.script import (
+from perfctl.environments.vm.commands import (
     CALL_TIMEOUT_S,
     Guest,
     end_argv,
@@ -20,7 +20,7 @@ from perfctl.environments.vm.script import (
     run_argv,
     spawn_argv,
 )
-from perfctl.environments.vm.survey import State, console_artifact
+from perfctl.environments.vm.host_state import GuestState, console_artifact
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
 from perfctl.model import Environment, GuestBoot
@@ -49,7 +49,7 @@ class DiskFull(EnvironmentDied):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedGuest:
     """What is known of a guest that has just been opened."""
 
     address: str
@@ -101,7 +101,7 @@ class GuestProcess:
 class GuestShell:
     """A Shell inside a running guest."""
 
-    def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: Opened) -> None:
+    def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: OpenedGuest) -> None:
         self._host = host
         self._environment = environment
         self._guest = guest
@@ -167,16 +167,16 @@ class GuestShell:
         """Return whether the guest runs, answers and has room on its disks."""
         return self.failure() is None
 
-    def last_words(self) -> str:
+    def state_report(self) -> str:
         """Return what is wrong with it, or the last line of its console."""
         failure = self.failure()
         return failure.message if failure else f"the guest runs; console: {self._state().last_line}"
 
-    def _state(self) -> State:
+    def _state(self) -> GuestState:
         asked = host_argv("state", self._guest.name, self._guest.uuid)
-        return State.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+        return GuestState.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
 
-    def _silence(self, state: State) -> EnvironmentDied | None:
+    def _silence(self, state: GuestState) -> EnvironmentDied | None:
         """Ask the running guest for the room on its disks."""
         kept = console_artifact(state.console)
         said = self._peek(["df", "-Pk", "/", "/scratch"])

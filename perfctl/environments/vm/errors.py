@@ -1,9 +1,9 @@
-"""Why there is no guest: what a host's script said, as an error. Pure."""
+"""Errors of guests: what a host's script printed, as an error with its reason. Pure."""
 
 from __future__ import annotations
 
-from perfctl.environments.vm.script import Guest
-from perfctl.environments.vm.survey import PROVISION_HINT, State, console_artifact, stalled
+from perfctl.environments.vm.commands import Guest
+from perfctl.environments.vm.host_state import PROVISION_HINT, GuestState, console_artifact, stalled
 from perfctl.errors import EnvironmentDied, EnvironmentFailure, EnvironmentUnavailable
 from perfctl.shell import Completed
 
@@ -44,7 +44,7 @@ class NoOutput(EnvironmentDied):
     default_reason = "guest_silent"
 
 
-def of_claim(guest: Guest, claimed: Completed) -> EnvironmentUnavailable:
+def claim_error(guest: Guest, claimed: Completed) -> EnvironmentUnavailable:
     """Return why the host gave the guest no folder or address."""
     if claimed.exit_code == _NAME_TAKEN:
         return EnvironmentUnavailable(
@@ -56,16 +56,16 @@ def of_claim(guest: Guest, claimed: Completed) -> EnvironmentUnavailable:
             f"no address for guests is free; they are held by {holders or 'nobody: the range is too small'}",
             hint="end dead runs (perfctl resume), or widen perf_bridge_guest_range (8 addresses a guest)",
         )
-    return _of_words(guest, claimed.error_text or f"exit code {claimed.exit_code}")
+    return _error_of_words(guest, claimed.error_text or f"exit code {claimed.exit_code}")
 
 
-def of_start(guest: Guest, started: Completed, state: State, timeout_s: int) -> EnvironmentFailure:
+def start_error(guest: Guest, started: Completed, state: GuestState, timeout_s: int) -> EnvironmentFailure:
     """Return why the guest did not come up, with its console."""
     why = started.text.splitlines()[-1] if started.text.startswith("why ") or "\nwhy " in started.text else ""
     _, _, said = why.partition(" ")
     word, _, detail = said.partition(" ")
     if not word:
-        return _of_words(guest, started.error_text or f"exit code {started.exit_code}")
+        return _error_of_words(guest, started.error_text or f"exit code {started.exit_code}")
     kept = console_artifact(state.console)
     if word == "panicked":
         return EnvironmentDied(
@@ -88,7 +88,7 @@ def of_start(guest: Guest, started: Completed, state: State, timeout_s: int) -> 
     return state.death() or EnvironmentDied("the guest has ended by itself", artifacts=kept)
 
 
-def _of_words(guest: Guest, words: str) -> EnvironmentUnavailable:
+def _error_of_words(guest: Guest, words: str) -> EnvironmentUnavailable:
     lines = [line.removeprefix("error: ") for line in words.splitlines() if line.strip()]
     # libvirt says first that it failed, then why.
     said = lines[-1] if lines else "nothing"

@@ -1,4 +1,4 @@
-"""The commands that a host and a guest are given: our scripts, and OpenSSH's client between the two."""
+"""The commands for a host and a guest: our scripts, and OpenSSH's client between the two. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam: what an environment is to the floors above. docs/environments.md tells the rules in words."""
+"""The protocols of a driver and of the shell that it opens. docs/environments.md tells the rules in words."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class EnvironmentShell(Shell, Protocol):
         """Return whether the environment itself still stands (a container may have died under a command)."""
         ...
 
-    def last_words(self) -> str:
-        """Return what the environment said last (container state and log), for an error message."""
+    def state_report(self) -> str:
+        """Return its state and its last output (log, console), for an error message; '' for none."""
         ...
 
     @property

@@ -41,13 +41,13 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class HostState:
     """What `host.sh survey` found on a host."""
 
     sections: Mapping[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> Survey:
+    def parse(cls, text: str) -> HostState:
         """Return the sections by name."""
         return cls(sections(text))
 
@@ -159,13 +159,13 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class GuestState:
     """What `host.sh state` found of one guest."""
 
     sections: Mapping[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> State:
+    def parse(cls, text: str) -> GuestState:
         """Return the sections by name."""
         return cls(sections(text))
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from perfctl.environments.seam import EnvironmentDriver, EnvironmentShell
+from perfctl.environments.protocol import EnvironmentDriver, EnvironmentShell
 from perfctl.model import GuestBoot
 from perfctl.shell import Completed, Process, Shell
 
 
-class WithinShell:
+class NestedShell:
     """The inner environment's shell; the host sees no more of it than the outer one."""
 
     def __init__(self, outer: EnvironmentShell, inner: EnvironmentShell) -> None:
@@ -53,9 +53,9 @@ class WithinShell:
         """Return whether both stand."""
         return self._outer.is_alive() and self._inner.is_alive()
 
-    def last_words(self) -> str:
-        """Return the words of the one that died."""
-        return self._inner.last_words() if self._outer.is_alive() else self._outer.last_words()
+    def state_report(self) -> str:
+        """Return the report of the one that died."""
+        return self._inner.state_report() if self._outer.is_alive() else self._outer.state_report()
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` in the inner environment. Raises EnvironmentDied when either was gone."""
@@ -74,7 +74,7 @@ class WithinShell:
         return self._inner.get(remote)
 
 
-class WithinDriver:
+class NestedDriver:
     """Makes the outer environment on the host, and the inner one in it."""
 
     def __init__(self, outer: EnvironmentDriver, inner: Callable[[str], EnvironmentDriver]) -> None:
@@ -99,11 +99,11 @@ class WithinDriver:
         return {**inner_words, **{f"within.{name}": words for name, words in outer_words.items()}}
 
     @contextmanager
-    def open(self, host: Shell) -> Iterator[WithinShell]:
+    def open(self, host: Shell) -> Iterator[NestedShell]:
         """Make both, give the inner one's shell, remove both. Raises like the drivers themselves."""
         with self._outer.open(host) as outer, self._inner(outer.address).open(outer) as inner:
             self._standing = outer
             try:
-                yield WithinShell(outer, inner)
+                yield NestedShell(outer, inner)
             finally:
                 self._standing = None

@@ -73,6 +73,7 @@ def _one(environment: Environment) -> Table:
 
 def _values(environment: Environment) -> dict[str, str | int | float | None]:
     """Return every field of it, and the command that makes each layer and the server's side."""
+    from perfctl.environments import traits_of
     from perfctl.environments.catalogue import default_vcpus
 
     values = {
@@ -80,7 +81,7 @@ def _values(environment: Environment) -> dict[str, str | int | float | None]:
         for name in environment.__dataclass_fields__
         if name not in ("name", "within", "server")
     }
-    if environment.kind == "vm" and environment.vcpus is None:
+    if traits_of(environment).boots and environment.vcpus is None:
         values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
     values["made by"] = _made_by(environment)
     if environment.within:

@@ -5,7 +5,7 @@
 Everything an environment does on the host it does through the shell it is given, so a container over ssh,
 over a local shell or inside a VM is the same code.
 
-    protocol.py    what a driver and its shell have to answer
+    protocol.py    what a driver and its shell have to answer     kinds.py      what is true of each kind
     drivers.py     from a value to its driver                     catalogue.py  the built-in environments
     native.py  container/  vm/  nested.py                         the drivers
     limits.py  scope.py  naming.py                  what they share
@@ -14,11 +14,15 @@ over a local shell or inside a VM is the same code.
 from __future__ import annotations
 
 from perfctl.environments.catalogue import CATALOGUE, environment
+from perfctl.environments.kinds import KINDS, KindTraits, traits_of
 from perfctl.environments.protocol import EnvironmentDriver, EnvironmentShell
 
 __all__ = [
     "CATALOGUE",
+    "KINDS",
     "EnvironmentDriver",
     "EnvironmentShell",
+    "KindTraits",
     "environment",
+    "traits_of",
 ]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
+from perfctl.environments.kinds import boots
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, Conduct, block_key, run_block
 from perfctl.execute.course import Course, remaining
@@ -122,8 +124,8 @@ def _conduct_leased(
 
 def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
     """Remove the containers and guests of this run that are still on a host."""
-    kinds = {each.kind for item in plan.environments for each in (item, item.of_server)}
-    if kinds != {"native"}:
+    used = (each for item in plan.environments for each in (item, item.of_server))
+    if any(traits_of(each).is_made for each in used):
         remove_all(connected.jobs, run_id)
 
 
@@ -146,17 +148,13 @@ def _lost_hosts(fleet: Fleet) -> Iterator[Note]:
 
 def few_boots(plan: Plan) -> Iterator[Note]:
     """Yield a warning when guests are booted too seldom to see how one boot differs from another."""
-    boots = len({block.index for block in plan.blocks()})
-    guests = [
-        item.name
-        for item in plan.environments
-        if "vm" in (item.outermost.kind, item.of_server.outermost.kind)
-    ]
-    if guests and boots < FEWEST_BOOTS:
+    times = len({block.index for block in plan.blocks()})
+    guests = [item.name for item in plan.environments if boots(item)]
+    if guests and times < FEWEST_BOOTS:
         yield Note(
             "warning",
             ", ".join(guests),
-            f"each guest is booted {boots}x, and one boot differs from another: to see by how much takes"
+            f"each guest is booted {times}x, and one boot differs from another: to see by how much takes"
             f" {FEWEST_BOOTS} (--blocks {FEWEST_BOOTS})",
         )
 

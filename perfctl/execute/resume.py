@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import NoHostMatched, PerfctlError, UsageError
 from perfctl.execute.block import BlockKey, Conduct, block_key, block_status, invocation_id, record
 from perfctl.execute.conduct import RunOutcome, Work, conduct_run, sweep
@@ -129,8 +130,7 @@ def outcome_of_orphan(
     if isinstance(found, PerfctlError):
         return outcome_of(found)
     tool = workload(benchmark.workload)
-    guests = "vm" in (environment.outermost.kind, environment.of_server.outermost.kind)
-    if guests or isinstance(tool, OpeningWorkload):
+    if boots(environment) or isinstance(tool, OpeningWorkload):
         detail = "its controller died, and with it what it knew of the environment's opening"
         return Outcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)
     return read_outcome(tool, benchmark, found)

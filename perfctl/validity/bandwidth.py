@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from perfctl.environments import traits_of
 from perfctl.facts import diff
 from perfctl.facts.host import largest_cache_bytes
 from perfctl.model import Environment, Fingerprint
@@ -42,9 +43,9 @@ def beyond_caches_bytes(facts: Fingerprint) -> int:
 def is_bounded(load: Load, environment: Environment, facts: Fingerprint) -> bool:
     """Return whether native measurements of the host's memory bound a benchmark in this environment.
 
-    They do not where blocks may stay in a cache; and native environments set the bound.
+    They do not where blocks may stay in a cache; and what runs on the host itself sets the bound.
     """
-    if load.memory is None or environment.kind == "native":
+    if load.memory is None or not traits_of(environment).is_overhead:
         return False
     return load.memory.block_bytes >= beyond_caches_bytes(facts)
 

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from perfctl.environments import traits_of
+from perfctl.environments.kinds import has_own_network
 from perfctl.environments.limits import needs_scope
 from perfctl.facts.host import is_bridge, is_on_local_disk, online_cpus, route_interface
 from perfctl.model import Benchmark, Environment, Fingerprint, GuestBoot, Host, Sample, Target
@@ -115,17 +117,16 @@ def expect(
     How busy a guest keeps its host is not known: the emulator's threads come on top.
     """
     layers = environment.layers
-    is_guest = any(layer.kind == "vm" for layer in layers)
+    has_own_kernel = any(traits_of(layer).has_own_kernel for layer in layers)
     return Expected(
         cpus=online_cpus(facts) if facts else None,
-        parallelism=None if is_guest else load.threads,
+        parallelism=None if has_own_kernel else load.threads,
         uses=load.uses,
         interfaces=(interface,) if interface else (),
-        shares_host_network=not is_guest
-        and all(layer.kind == "native" or layer.network == "host" for layer in layers),
+        shares_host_network=not has_own_network(environment),
         has_cpu_quota=any(layer.cpu_quota is not None for layer in layers),
         # The commands of containers, guests and scopes are in control groups that are not among the counters.
-        is_own_cpu_read=all(layer.kind == "native" and not needs_scope(layer) for layer in layers),
+        is_own_cpu_read=not any(traits_of(layer).is_made or needs_scope(layer) for layer in layers),
     )
 
 
@@ -219,7 +220,7 @@ def _rate_claims(
 def _is_on_disks(invocation: MeasuredInvocation, directory: str) -> bool:
     facts = invocation.client_facts
     # Layers of containers and images of guests are files on the host's own disks.
-    is_made = invocation.environment.kind != "native"
+    is_made = traits_of(invocation.environment).is_made
     return facts is not None and (is_made or is_on_local_disk(facts, directory))
 
 

@@ -98,7 +98,7 @@ def _shown(value: object) -> str | int | float | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " ".join(value)
+        return " ".join("=".join(item) if isinstance(item, tuple) else item for item in value)
     return value if isinstance(value, (str, int, float)) else None
 
 

@@ -116,7 +116,7 @@ def _vm_start_argv(environment: Environment) -> list[str]:
     return start_argv()
 
 
-_EVERY_KIND = ("description", "cpuset_cpus", "cpuset_mems", "memory_mib", "server")
+_EVERY_KIND = ("description", "cpuset_cpus", "cpuset_mems", "memory_mib", "env", "server")
 _CONTAINER_IN_VM = 'a container in a guest may have it: kind = "container", within = "vm"'
 
 KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
@@ -135,7 +135,7 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         driver=_container_driver,
         start_argv=_container_start_argv,
         fields=(
-            *(*_EVERY_KIND, "cpu_quota", "engine", "image", "network"),
+            *(*_EVERY_KIND, "cpu_quota", "engine", "runtime", "image", "network"),
             *("security_opt", "cap_add", "privileged", "within"),
         ),
         usual_overhead_s=1.5,
@@ -157,7 +157,7 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         min_memory_mib=64,
         defaults={"memory_mib": VM_MEMORY_MIB},
         instead={
-            **dict.fromkeys(("engine", "security_opt", "cap_add", "privileged"), _CONTAINER_IN_VM),
+            **dict.fromkeys(("engine", "runtime", "security_opt", "cap_add", "privileged"), _CONTAINER_IN_VM),
             "cpu_quota": "give it fewer vcpus, or pin them with cpuset_cpus: a guest's quota would have to "
             "pay for qemu's own threads too",
             "image": "a guest boots the image that perfctl provision made for it",

@@ -10,6 +10,7 @@ from pathlib import Path
 from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
 from perfctl.environments.scope import Scope, key_values
+from perfctl.environments.variables import with_variables
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
 from perfctl.job import JobTimeout
 from perfctl.model import Environment
@@ -38,11 +39,11 @@ class NativeShell:
         self._environment = environment
         self._address = address
         self._scope = held
-        self._is_wrapped = limits.is_limited(environment)
+        self._is_wrapped = limits.is_limited(environment) or bool(environment.env)
 
     @property
     def name(self) -> str:
-        """The host's name, and the environment's where it has limits."""
+        """The host's name, and the environment's where it has limits or variables."""
         return f"{self._host.name}/{self._environment.name}" if self._is_wrapped else self._host.name
 
     @property
@@ -78,7 +79,7 @@ class NativeShell:
         return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` on the host within the limits.
+        """Run `argv` on the host within the limits and with the variables.
 
         Raises OutOfMemory when the kernel killed for the memory limit, EnvironmentDied when no limit holds.
         """
@@ -100,7 +101,7 @@ class NativeShell:
         return own
 
     def spawn(self, argv: Sequence[str]) -> Process:
-        """Start `argv` on the host in the background, within the limits."""
+        """Start `argv` on the host in the background, within the limits and with the variables."""
         return self._host.spawn(self._wrapped(argv))
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -114,7 +115,8 @@ class NativeShell:
     def _wrapped(self, argv: Sequence[str]) -> Sequence[str]:
         if not self._is_wrapped:
             return argv
-        bound = [*limits.affinity_argv(self._environment), *checked(argv)]
+        own = with_variables(self._environment, checked(argv))
+        bound = [*limits.affinity_argv(self._environment), *own]
         return self._scope.argv(bound) if self._scope else bound
 
 

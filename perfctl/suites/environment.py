@@ -11,6 +11,7 @@ from perfctl.environments import CATALOGUE, KINDS, KindTraits, traits_of
 from perfctl.environments.catalogue import VM_MEMORY_MIB, default_vcpus
 from perfctl.environments.kinds import FIELDS
 from perfctl.environments.limits import parse_cpulist
+from perfctl.environments.variables import check_variable
 from perfctl.errors import SuiteError
 from perfctl.model import Environment
 from perfctl.model.environment import Kind
@@ -189,6 +190,19 @@ def _count(table: Table, key: str) -> int:
     return value
 
 
+def _variables(table: Table) -> tuple[tuple[str, str], ...]:
+    """Return the variables by name: the order in which they are written says nothing."""
+    found = table.value("env", dict)
+    for name, value in found.items():
+        if type(value) is not str:
+            raise table.wrong("env", f"must have texts, and {name} is none", hint=f'{name} = "{value}"')
+        try:
+            check_variable(name, value)
+        except ValueError as error:
+            raise table.wrong("env", str(error)) from error
+    return tuple(sorted(found.items()))
+
+
 def _text(key: str) -> Callable[[Table], str]:
     return lambda table: table.value(key, str)
 
@@ -211,7 +225,9 @@ _READERS: Mapping[str, Callable[[Table], Any]] = {
     "cpuset_mems": partial(_cpulist, key="cpuset_mems"),
     "cpu_quota": _quota,
     "memory_mib": lambda table: table.value("memory_mib", int),
+    "env": _variables,
     "engine": _choice("engine", "docker"),
+    "runtime": lambda table: table.name("runtime"),
     "image": _text("image"),
     "network": _choice("network", "bridge", "host"),
     "security_opt": _texts("security_opt"),

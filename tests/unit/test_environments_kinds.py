@@ -33,7 +33,7 @@ def test_traits_go_together(kind: Kind) -> None:
     traits = KINDS[kind]
     assert set(traits.defaults) <= set(traits.fields)
     assert set(traits.instead) <= set(FIELDS) - set(traits.fields)
-    assert {"server", "memory_mib"} <= set(traits.fields)
+    assert {"env", "server", "memory_mib"} <= set(traits.fields)
     assert traits.is_made or not (traits.is_overhead or traits.has_own_kernel or traits.boots)
     assert traits.usual_overhead_s > 0 and traits.min_memory_mib > 0
 

@@ -247,10 +247,11 @@ def test_an_environment_of_a_users_own_keeps_its_key() -> None:
 
 _CHANGES: dict[str, Any] = {
     **{"name": "b", "kind": "container", "engine": "docker", "image": "i", "network": "host"},
-    **{"security_opt": ("x",), "cap_add": ("ALL",), "privileged": True},
+    **{"security_opt": ("x",), "cap_add": ("ALL",), "privileged": True, "runtime": "crun"},
     **{"cpuset_cpus": "0", "cpuset_mems": "0", "cpu_quota": 1.0, "memory_mib": 64},
     **{"accelerator": "tcg", "vcpus": 1, "emulator_cpus": "0", "hugepages": True},
     **{"disk_cache": "none", "disk_io": "native", "within": CATALOGUE["vm"], "server": CATALOGUE["vm"]},
+    "env": (("MALLOC_ARENA_MAX", "1"),),
 }
 
 
@@ -259,6 +260,12 @@ def test_every_field_but_the_description_makes_another_environment() -> None:
     stock = Environment("a", "vm")
     keys = {stock.key, *(replace(stock, **{name: value}).key for name, value in _CHANGES.items())}
     assert len(keys) == 1 + len(_CHANGES)
+
+
+def test_variables_are_stored_by_name() -> None:
+    one, other = (replace(environment("native"), env=(("A", value),)) for value in "12")
+    assert one.identity()["env"] == {"A": "1"}
+    assert one.key != other.key
 
 
 @pytest.mark.parametrize("place", ["within", "server"])

@@ -14,6 +14,9 @@ from perfctl.environments.container.engine import KEEP_ALIVE, RUN_LABEL
 from perfctl.model import Environment
 from perfctl.shell import Completed
 
+_UNKNOWN_RUNTIME = ("unknown or invalid runtime name", "Unknown runtime specified")
+"""What docker says of a runtime that it does not have: from version 23 on, and before."""
+
 _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     (
         "Cannot connect to the Docker daemon",
@@ -32,6 +35,8 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
         "the host itself lacks capabilities that the container asks for",
         "leave it out with --env, or measure on a host with all capabilities (not itself a container)",
     ),
+    (_UNKNOWN_RUNTIME[0], "the engine has no runtime {runtime}", None),
+    (_UNKNOWN_RUNTIME[1], "the engine has no runtime {runtime}", None),
     ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
 )
 
@@ -100,12 +105,20 @@ class Docker:
         for marker, meaning, hint in _MEANINGS:
             if marker in words:
                 return (
-                    f"{meaning.format(image=environment.image)} ({said})",
+                    f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({said})",
                     hint,
                 )
         if self.has_no_client(completed):
             return f"there is no docker client ({said})", "install it: perfctl provision"
         return said, None
+
+    def lacks_runtime(self, completed: Completed) -> bool:
+        """Return whether docker says that it does not know the runtime."""
+        return completed.exit_code != 0 and any(words in completed.error_text for words in _UNKNOWN_RUNTIME)
+
+    def runtimes(self, info: str) -> list[str]:
+        """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
+        return sorted(json.loads(info).get("Runtimes") or {}) if info.strip() else []
 
     def has_no_client(self, completed: Completed) -> bool:
         """Return whether the host has no docker program (docker's own 127 speaks of the daemon)."""
@@ -167,6 +180,10 @@ def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> 
     for key, value in labels.items():
         options += ["--label", f"{key}={value}"]
     options += ["--network", environment.network or "bridge"]
+    if environment.runtime:
+        options += ["--runtime", environment.runtime]
+    for variable, value in environment.env:
+        options += ["--env", f"{variable}={value}"]
     for value in environment.security_opt:
         options += ["--security-opt", value]
     for value in environment.cap_add:

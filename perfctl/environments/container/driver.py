@@ -122,6 +122,9 @@ class ContainerDriver:
 
     def _unavailable(self, host: Shell, completed: Completed) -> EnvironmentUnavailable:
         message, hint = self._engine.why_unavailable(self._environment, completed)
+        if self._engine.lacks_runtime(completed):
+            info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
+            hint = f"it has: {', '.join(self._engine.runtimes(info.text)) or 'none that it names'}"
         return EnvironmentUnavailable(message, where=f"{host.name}/{self._environment.name}", hint=hint)
 
     def _networks(self) -> list[str]:

@@ -86,6 +86,14 @@ class Engine(Protocol):
         """Return (what is wrong, what to do) for a command that failed, with the engine's own words."""
         ...
 
+    def lacks_runtime(self, completed: Completed) -> bool:
+        """Return whether a command failed because the engine does not know the runtime asked for."""
+        ...
+
+    def runtimes(self, info: str) -> list[str]:
+        """Return the names of the engine's runtimes from what `info_argv` printed."""
+        ...
+
     def has_no_client(self, completed: Completed) -> bool:
         """Return whether a command failed because the host has no client of this engine."""
         ...

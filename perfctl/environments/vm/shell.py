@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfctl.environments.limits import OutOfMemory, oom_kills
+from perfctl.environments.variables import with_variables
 from perfctl.environments.vm.commands import (
     CALL_TIMEOUT_S,
     Guest,
@@ -210,7 +211,7 @@ class GuestShell:
         command started runs inside any more.
         """
         token = self._new_token()
-        command = run_argv(self._guest, self.address, token, checked(argv))
+        command = run_argv(self._guest, self.address, token, self._with_variables(argv))
         try:
             completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
         except CommandTimeout as error:
@@ -228,7 +229,7 @@ class GuestShell:
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` inside, in the background."""
         token = self._new_token()
-        client = self._host.spawn(spawn_argv(self._guest, self.address, token, checked(argv)))
+        client = self._host.spawn(spawn_argv(self._guest, self.address, token, self._with_variables(argv)))
         return GuestProcess(self, client, token)
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -252,6 +253,9 @@ class GuestShell:
         if completed.exit_code != 0:
             raise CommandFailed("a command in the guest survives SIGKILL", where=self.name)
         return replace(completed, stdout=own.stdout, stderr=own.stderr)
+
+    def _with_variables(self, argv: Sequence[str]) -> list[str]:
+        return with_variables(self._environment, checked(argv))
 
     def _new_token(self) -> str:
         # A count, unlike a generator, may be asked by several threads at once.

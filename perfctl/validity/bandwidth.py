@@ -1,4 +1,4 @@
-"""How fast a host's memory is natively: nothing that runs on it can be faster. Pure.
+"""Bound memory benchmarks by how fast a host's memory is natively: nothing that runs on it is faster. Pure.
 
 The bound of an invocation is the fastest that its host has shown natively
 

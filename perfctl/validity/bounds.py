@@ -1,8 +1,8 @@
-"""Too good to be true: what the hardware cannot exceed, and the sentence that says so.
+"""Bounds of what hardware can do: where they come from, and the finding when a value is above one.
 
 A bound is an upper limit that holds whatever the benchmark does. Where none is known there is none, and
 nothing is judged. Interfaces that exist only in software (bridges, veth, virtio) have no line rate: the speed
-they tell is made up.
+that they report is made up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernel's log around one invocation: which lines are new, and which of them matter."""
+"""Parse the kernel's log around one invocation, and sort the lines that matter by their kind."""
 
 from __future__ import annotations
 

@@ -193,7 +193,11 @@ def _environment(item: Mapping[str, Any]) -> Environment:
 
 def _tuples(item: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has lists where the frozen values have tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
+    return {key: _as_tuple(value) for key, value in item.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _track(item: Mapping[str, Any]) -> Track:

@@ -14,6 +14,7 @@ those that keep no host busy, because others need no lab at all.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ def _order(item: pytest.Item) -> tuple[int, bool]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Workers inherit the width of the terminal in which the tests were started; what is printed must not.
+    os.environ.pop("COLUMNS", None)
     if not hasattr(config, "workerinput"):
         shared_lab.begin_session()
 

@@ -85,11 +85,11 @@ def run(
     The run's id goes to standard output.
     """
     from perfctl.cli.ending import finish, run_progress
-    from perfctl.cli.limits import parse_limits
     from perfctl.cli.variables import parse_parameters
     from perfctl.execute import RunRequest, prepare, run_suite
     from perfctl.render import print_view
     from perfctl.render.plan import plan_view
+    from perfctl.validity import parse_thresholds
 
     request = RunRequest(
         suite=suite,
@@ -103,7 +103,7 @@ def run(
         seed=seed,
         max_parallel_pairs=max_parallel_pairs,
         host_view=host_view,
-        limits=parse_limits(validity, preflight),
+        thresholds=parse_thresholds(validity, preflight),
         force=force,
         project_dir=settings.project_dir,
     )

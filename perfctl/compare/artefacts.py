@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from perfctl.environments import KINDS
 from perfctl.model import Comparison, Direction, FleetComparison, Target, Verdict
-
-NATIVE = "native"
+from perfctl.model.environment import Kind
 
 Bounds = Mapping[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why its values lie above what the hardware has."""
@@ -40,7 +40,7 @@ def bounds_of(item: Comparison, bounds: Bounds) -> tuple[str, ...]:
 def _better_than_native(item: Comparison | FleetComparison, kinds: Mapping[str, str]) -> list[str]:
     """Return the evidence, if the side that is not native is better beyond the interval, q considered."""
     environment, baseline = kinds.get(item.environment), kinds.get(item.baseline)
-    if environment is None or baseline is None or (environment == NATIVE) == (baseline == NATIVE):
+    if environment is None or baseline is None or _is_overhead(environment) == _is_overhead(baseline):
         return []
     judged = item.judgement.verdict if item.judgement else Verdict.INCONCLUSIVE
     if judged not in (Verdict.DIFFERENT, Verdict.DIFFERENT_SMALL) or item.low is None or item.high is None:
@@ -52,8 +52,13 @@ def _better_than_native(item: Comparison | FleetComparison, kinds: Mapping[str, 
         return []
     is_better = (item.low > 1) == (direction is Direction.HIGHER)
     other, native = item.environment, item.baseline
-    if environment == NATIVE:
+    if not _is_overhead(environment):
         is_better, other, native = not is_better, native, other
     if not is_better:
         return []
     return [f"{other} is better than {native} beyond the interval, which does less work on the same hardware"]
+
+
+def _is_overhead(kind: str) -> bool:
+    """Return whether figures of a stored environment of this kind are a cost over the host itself."""
+    return KINDS[cast(Kind, kind)].is_overhead

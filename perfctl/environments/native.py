@@ -10,6 +10,7 @@ from pathlib import Path
 from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
 from perfctl.environments.scope import Scope, key_values
+from perfctl.environments.variables import with_variables
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
 from perfctl.job import JobTimeout
 from perfctl.model import Environment
@@ -17,7 +18,7 @@ from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import checked
 
 # Run under the limits. `getconf` counts the CPUs of the host, not those it may use.
-_LOOK = """
+_PRINT_LIMITS = """
 while read -r key value; do
   [ "$key" = Cpus_allowed_list: ] && echo "cpus=$value"
 done </proc/self/status
@@ -38,12 +39,12 @@ class NativeShell:
         self._environment = environment
         self._address = address
         self._scope = held
+        self._is_wrapped = limits.is_limited(environment) or bool(environment.env)
 
     @property
     def name(self) -> str:
-        """The host's name, and the environment's where it has limits."""
-        limited = limits.is_limited(self._environment)
-        return f"{self._host.name}/{self._environment.name}" if limited else self._host.name
+        """The host's name, and the environment's where it has limits or variables."""
+        return f"{self._host.name}/{self._environment.name}" if self._is_wrapped else self._host.name
 
     @property
     def address(self) -> str:
@@ -54,9 +55,9 @@ class NativeShell:
         """Return whether its limits are still held; a host that has gone is HostUnreachable."""
         return self._scope is None or self._scope.is_active()
 
-    def last_words(self) -> str:
+    def state_report(self) -> str:
         """Return what systemd said of its limits, nothing without any."""
-        return self._scope.last_words() if self._scope else ""
+        return self._scope.state_report() if self._scope else ""
 
     @property
     def boot(self) -> None:
@@ -78,14 +79,14 @@ class NativeShell:
         return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` on the host within the limits.
+        """Run `argv` on the host within the limits and with the variables.
 
         Raises OutOfMemory when the kernel killed for the memory limit, EnvironmentDied when no limit holds.
         """
-        if not limits.is_limited(self._environment):
+        if not self._is_wrapped:
             return self._host.run(argv, timeout_s=timeout_s, stdin=stdin)
         try:
-            completed = self._host.run(self._limited(argv), timeout_s=timeout_s, stdin=stdin)
+            completed = self._host.run(self._wrapped(argv), timeout_s=timeout_s, stdin=stdin)
         except CommandTimeout as error:
             error.message = f"{argv[0]} did not end within {timeout_s:g} s"
             error.where = self.name
@@ -100,8 +101,8 @@ class NativeShell:
         return own
 
     def spawn(self, argv: Sequence[str]) -> Process:
-        """Start `argv` on the host in the background, within the limits."""
-        return self._host.spawn(self._limited(argv))
+        """Start `argv` on the host in the background, within the limits and with the variables."""
+        return self._host.spawn(self._wrapped(argv))
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
         """Copy a file to the host."""
@@ -111,10 +112,11 @@ class NativeShell:
         """Return a file of the host."""
         return self._host.get(remote)
 
-    def _limited(self, argv: Sequence[str]) -> Sequence[str]:
-        if not limits.is_limited(self._environment):
+    def _wrapped(self, argv: Sequence[str]) -> Sequence[str]:
+        if not self._is_wrapped:
             return argv
-        bound = [*limits.affinity_argv(self._environment), *checked(argv)]
+        own = with_variables(self._environment, checked(argv))
+        bound = [*limits.affinity_argv(self._environment), *own]
         return self._scope.argv(bound) if self._scope else bound
 
 
@@ -154,17 +156,17 @@ class NativeDriver:
             held = stack.enter_context(scope.opened(host, environment, new_name(self._stem)))
             found = held.read(environment)
         shell = NativeShell(host, environment, self._address, held)
-        found |= _look(shell, environment)
+        found |= _limits_in_force(shell, environment)
         wrong = limits.not_in_force(environment, found)
         if wrong:
             raise EnvironmentUnavailable(wrong, where=shell.name, hint="leave it out with --env")
         return shell, found
 
 
-def _look(shell: NativeShell, environment: Environment) -> dict[str, str]:
+def _limits_in_force(shell: NativeShell, environment: Environment) -> dict[str, str]:
     """Return what a command sees that runs under the limits. Raises EnvironmentUnavailable when none can."""
     nodes = "nodes" if environment.cpuset_mems else "no nodes"
-    done = shell.run(["sh", "-c", _LOOK, nodes], timeout_s=scope.CALL_TIMEOUT_S)
+    done = shell.run(["sh", "-c", _PRINT_LIMITS, nodes], timeout_s=scope.CALL_TIMEOUT_S)
     if done.exit_code == 0:
         # numactl has blanks between nodes.
         return {key: ",".join(value.split()) for key, value in key_values(done.text).items()}

@@ -97,7 +97,7 @@ class Scope:
         """Return whether it is still there: it ends with its keeper."""
         return self._keeper.is_running()
 
-    def last_words(self) -> str:
+    def state_report(self) -> str:
         """Return what systemd said of it."""
         return self._keeper.output()
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn
 
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
-from perfctl.execute import validity
 from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Assignment, Outcome, measure, outcome_of
 from perfctl.execute.survey import Survey, first_output_s
-from perfctl.facts import Assessment, Limits
 from perfctl.model import (
     SERVER_COUNTERS,
     Benchmark,
@@ -36,6 +34,8 @@ from perfctl.model import (
 )
 from perfctl.shell import Completed
 from perfctl.store import Store
+from perfctl.validity import Assessment, Thresholds
+from perfctl.validity.invocation import MeasuredInvocation, assess_invocation
 from perfctl.workloads import Workload, workload
 
 BlockStatus = Literal["complete", "failed"]
@@ -60,7 +60,7 @@ class Conduct:
     survey: Survey
     listener: Listener
     stop: threading.Event = field(default_factory=threading.Event)
-    limits: Limits = field(default_factory=Limits)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     """By which invocations and hosts are judged."""
     facts: dict[str, Fingerprint] = field(default_factory=dict)
     """Of the hosts, before the first block."""
@@ -121,12 +121,12 @@ def record(
     benchmark = conduct.benchmark(block.benchmark)
     metrics = workload(benchmark.workload).metrics(benchmark.parameters)
     surveyed = conduct.survey.get((block.target.host, conduct.environment(planned.environment).key))
-    judged, remark = _judge(conduct, block, planned, outcome)
+    assessment, remark = _assess(conduct, block, planned, outcome)
     stored = replace(
         _record_of(block_id, planned, outcome, started_at),
         fingerprint_id=surveyed.fingerprint_id if surveyed else None,
-        validity=judged.validity.verdict.value if judged else None,
-        validity_json=judged.to_json() if judged else None,
+        validity=assessment.validity.verdict.value if assessment else None,
+        validity_json=assessment.to_json() if assessment else None,
     )
     _commit(conduct.store, stored, metrics, outcome.samples)
     if outcome.boot and outcome.boot.attempts > 1:
@@ -178,7 +178,7 @@ def _record_of(
     )
 
 
-def _judge(
+def _assess(
     conduct: Conduct, block: Block, planned: PlannedInvocation, outcome: Outcome
 ) -> tuple[Assessment | None, str]:
     """Return whether the invocation counts, None where that cannot be told, and what is to be said of it."""
@@ -187,21 +187,22 @@ def _judge(
     host, benchmark = block.target.host, conduct.benchmark(block.benchmark)
     environment = conduct.environment(planned.environment)
     try:
-        where = validity.Circumstances(
-            block.target,
-            benchmark,
-            environment,
-            conduct.fleet.hosts,
-            conduct.facts,
-            conduct.bandwidth.bound(host, conduct.facts.get(host), benchmark, environment),
-            outcome.server,
-            outcome.boot,
+        measured = MeasuredInvocation(
+            target=block.target,
+            benchmark=benchmark,
+            environment=environment,
+            completed=outcome.completed,
+            hosts=conduct.fleet.hosts,
+            facts=conduct.facts,
+            memory_bandwidth=conduct.bandwidth.bound(host, conduct.facts.get(host), benchmark, environment),
+            server=outcome.server,
+            boot=outcome.boot,
         )
-        judged = validity.judge(where, outcome.completed, outcome.samples, conduct.limits)
+        assessment = assess_invocation(measured, outcome.samples, conduct.thresholds.validity)
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         # What was measured must not be lost for a mistake in what judges it.
         return None, f"not judged: {type(error).__name__}: {error}"
-    return judged, validity.remark(judged)
+    return assessment, assessment.summary()
 
 
 def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from perfctl.environments import remove_all
+from perfctl.environments import traits_of
+from perfctl.environments.drivers import remove_all
+from perfctl.environments.kinds import boots
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, Conduct, block_key, run_block
 from perfctl.execute.course import Course, remaining
@@ -17,7 +19,6 @@ from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.outlook import Outlook, known_scatter, outlook
 from perfctl.execute.preflight import preflight
 from perfctl.execute.survey import survey_environments, take_host_facts
-from perfctl.facts import Limits
 from perfctl.model import (
     Event,
     Host,
@@ -31,6 +32,7 @@ from perfctl.model import (
     WorkAdded,
 )
 from perfctl.store import Store
+from perfctl.validity import Thresholds
 
 FEWEST_BOOTS = 3
 """What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
@@ -55,7 +57,7 @@ class Work:
     hosts: Sequence[Host]
     done: frozenset[BlockKey] = frozenset()
     attempts: Mapping[BlockKey, int] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     force: bool = False
     """Measure also on hosts that preflight would refuse."""
 
@@ -94,7 +96,7 @@ def _conduct_leased(
 ) -> RunOutcome:
     try:
         with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
-            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, limits=work.limits)
+            conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, thresholds=work.thresholds)
             done = work.done | (before(conduct) if before else frozenset())
             known = known_scatter(store, work.plan, without_run=work.run_id)
             ahead = outlook(work.plan, known, remaining=remaining(work.plan, done))
@@ -122,8 +124,8 @@ def _conduct_leased(
 
 def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
     """Remove the containers and guests of this run that are still on a host."""
-    kinds = {each.kind for item in plan.environments for each in (item, item.of_server)}
-    if kinds != {"native"}:
+    used = (each for item in plan.environments for each in (item, item.of_server))
+    if any(traits_of(each).is_made for each in used):
         remove_all(connected.jobs, run_id)
 
 
@@ -146,17 +148,13 @@ def _lost_hosts(fleet: Fleet) -> Iterator[Note]:
 
 def few_boots(plan: Plan) -> Iterator[Note]:
     """Yield a warning when guests are booted too seldom to see how one boot differs from another."""
-    boots = len({block.index for block in plan.blocks()})
-    guests = [
-        item.name
-        for item in plan.environments
-        if "vm" in (item.outermost.kind, item.of_server.outermost.kind)
-    ]
-    if guests and boots < FEWEST_BOOTS:
+    times = len({block.index for block in plan.blocks()})
+    guests = [item.name for item in plan.environments if boots(item)]
+    if guests and times < FEWEST_BOOTS:
         yield Note(
             "warning",
             ", ".join(guests),
-            f"each guest is booted {boots}x, and one boot differs from another: to see by how much takes"
+            f"each guest is booted {times}x, and one boot differs from another: to see by how much takes"
             f" {FEWEST_BOOTS} (--blocks {FEWEST_BOOTS})",
         )
 

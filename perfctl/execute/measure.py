@@ -25,6 +25,7 @@ from perfctl.job import Look
 from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
+from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
@@ -53,7 +54,7 @@ class Outcome:
     """Of the guest that took part; of two the client's, with the attempts of the one that took more."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     """What is kept of its environments, by name."""
-    server: ServerWatch | None = None
+    server: ServerCounters | None = None
     """What was read at the server's host."""
 
     def headline(self, metrics: Sequence[Metric]) -> str:
@@ -170,7 +171,7 @@ def _measure_between(assignment: Assignment, client: Opened, server: Opened | No
         with serving(server.shell, spec):
             outcome = _measure_inside(assignment, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
-                detail = f"its server's: {server.shell.last_words()}"
+                detail = f"its server's: {server.shell.state_report()}"
                 return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=detail)
             return outcome
     except EnvironmentFailure as error:
@@ -206,9 +207,11 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
             watch.end()
         if isinstance(workload, OpeningWorkload):
             completed = _with_report(workload, client.shell, completed)
-        outcome = replace(read_outcome(workload, benchmark, completed), server=watch)
+        outcome = replace(
+            read_outcome(workload, benchmark, completed), server=watch.counters if watch else None
+        )
         if outcome.reason is Reason.EXIT_NONZERO and not client.shell.is_alive():
-            return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.last_words())
+            return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.state_report())
         return outcome
     finally:
         for argv in workload.cleanup_argvs(parameters):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from perfctl.environments import KINDS
 from perfctl.execute.second_stage import scatter
 from perfctl.model import Benchmark, Decision, Plan
 from perfctl.model.quantity import duration, percent
@@ -19,9 +20,8 @@ from perfctl.plan import estimate_s, grown
 from perfctl.stats import N_MAX, PILOT_BLOCKS, SecondStage, minimum_detectable_effect, second_stage
 from perfctl.store import HistoryCell, Store
 
-OVERHEAD_S = {"native": 0.1, "container": 1.5, "vm": 8.0}
-"""Time around one invocation by kind of environment, for the estimate; measured on a small machine, where
-guests are emulated."""
+OVERHEAD_S: Mapping[str, float] = {kind: traits.usual_overhead_s for kind, traits in KINDS.items()}
+"""Time around one invocation by kind of environment, for the estimate."""
 
 RUNS = 5
 """So many of the newest runs tell the scatter: what a host was like long ago says little of today."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from perfctl.environments import EnvironmentShell, driver_for
+from perfctl.environments import EnvironmentShell
+from perfctl.environments.drivers import driver_for
 from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.job import JobShell, Look

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from perfctl.errors import Refused
 from perfctl.execute.block import Conduct
 from perfctl.execute.survey import take_host_facts
-from perfctl.facts import Finding, Preflight, Severity, judge_host
 from perfctl.model import Fingerprint, Note
+from perfctl.validity import Finding, Preflight, Severity, judge_host
 
 SECOND_LOOK_S = 10.0
 """The kernel's short averages are of the last ten seconds: by then what connecting cost has left them."""
@@ -47,7 +47,7 @@ def _look(conduct: Conduct, names: Collection[str]) -> None:
 
 def _judge(conduct: Conduct, previous: Mapping[str, Fingerprint | None]) -> dict[str, Preflight]:
     return {
-        name: judge_host(found, previous=previous.get(name), thresholds=conduct.limits.preflight)
+        name: judge_host(found, previous=previous.get(name), rules=conduct.thresholds.preflight)
         for name, found in sorted(conduct.facts.items())
     }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from perfctl.environments import remove_all
+from perfctl.environments.drivers import remove_all
 from perfctl.errors import HostLeased, PerfctlError
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.resume import hosts_of

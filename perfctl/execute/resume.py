@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import NoHostMatched, PerfctlError, UsageError
 from perfctl.execute.block import BlockKey, Conduct, block_key, block_status, invocation_id, record
 from perfctl.execute.conduct import RunOutcome, Work, conduct_run, sweep
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.measure import Outcome, outcome_of, read_outcome
-from perfctl.facts import Limits
 from perfctl.inventory import load_hosts
 from perfctl.model import Benchmark, Block, Environment, Host, Listener, Plan, Reason, Status
 from perfctl.plan import plan_from_json
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
+from perfctl.validity import Thresholds
 from perfctl.workloads import OpeningWorkload, workload
 
 
@@ -40,8 +41,8 @@ def resume_run(
         done, attempts = progress_of(states)
         if not plan.undecided() and all(block_key(block) in done for block in plan.blocks()):
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        limits = Limits.from_json(store.thresholds_json(run_id))
-        work = Work(run_id, plan, hosts, done, attempts, limits, force)
+        thresholds = Thresholds.from_json(store.thresholds_json(run_id))
+        work = Work(run_id, plan, hosts, done, attempts, thresholds, force)
         return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
 
 
@@ -129,8 +130,7 @@ def outcome_of_orphan(
     if isinstance(found, PerfctlError):
         return outcome_of(found)
     tool = workload(benchmark.workload)
-    guests = "vm" in (environment.outermost.kind, environment.of_server.outermost.kind)
-    if guests or isinstance(tool, OpeningWorkload):
+    if boots(environment) or isinstance(tool, OpeningWorkload):
         detail = "its controller died, and with it what it knew of the environment's opening"
         return Outcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)
     return read_outcome(tool, benchmark, found)

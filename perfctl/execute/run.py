@@ -10,12 +10,12 @@ from perfctl import __version__
 from perfctl.errors import DatabaseUnavailable, HostLeased, SchemaMismatch
 from perfctl.execute.conduct import RunOutcome, Work, conduct_run
 from perfctl.execute.outlook import KnownScatter, Outlook, known_scatter, outlook
-from perfctl.facts import Limits
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Listener, Plan, new_id
 from perfctl.plan import make_plan, plan_to_json
 from perfctl.store import open_store
 from perfctl.suites import load_suite
+from perfctl.validity import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RunRequest:
     max_parallel_pairs: int | None = None
     host_view: bool = True
     """Whether the host is looked at while a benchmark runs."""
-    limits: Limits = field(default_factory=Limits)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     """By which invocations and hosts are judged; kept with the run."""
     force: bool = False
     """Measure also on hosts that preflight would refuse."""
@@ -104,10 +104,10 @@ def run_suite(
             command=command,
             perfctl_version=__version__,
             inventory=[_from_anywhere(source) for source in request.inventory],
-            thresholds_json=request.limits.to_json(),
+            thresholds_json=request.thresholds.to_json(),
         )
         work = Work(
-            prepared.run_id, prepared.plan, prepared.hosts, limits=request.limits, force=request.force
+            prepared.run_id, prepared.plan, prepared.hosts, thresholds=request.thresholds, force=request.force
         )
         try:
             return conduct_run(work, store, listener)

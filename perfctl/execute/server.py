@@ -8,52 +8,53 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from perfctl.errors import Interrupted, PerfctlError
 from perfctl.job import JobShell
 from perfctl.shell import Completed, Shell
+from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import ServerSpec
 
 _READY_TIMEOUT_S = 15.0
 _LISTEN = "0A"
-_LOOK_TIMEOUT_S = 30.0
+_READ_TIMEOUT_S = 30.0
 
 
 class ServerNotReady(PerfctlError):
     """The server ended, or did not listen in time; the message carries what it said."""
 
 
-@dataclass(slots=True)
 class ServerWatch:
-    """The counters of the server's host around the client's command; `problem` says why they are missing."""
+    """Reads the counters of the server's host just before and just after the client's command."""
 
-    jobs: JobShell = field(repr=False)
-    before: bytes = b""
-    after: bytes = b""
-    problem: str = ""
+    def __init__(self, jobs: JobShell) -> None:
+        self._jobs = jobs
+        self.counters = ServerCounters()
 
     def begin(self) -> None:
         """Read them: the client's command comes next."""
-        done = self._look()
-        self.before = done.counters_after if done else b""
+        done = self._run_nothing()
+        if done is not None:
+            self.counters = replace(self.counters, before=done.counters_after)
 
     def end(self) -> None:
         """Read them: the client's command has just ended."""
-        done = self._look()
-        self.after = done.counters_before if done else b""
+        done = self._run_nothing()
+        if done is not None:
+            self.counters = replace(self.counters, after=done.counters_before)
 
-    def _look(self) -> Completed | None:
-        if self.problem:
+    def _run_nothing(self) -> Completed | None:
+        if self.counters.problem:
             return None
         try:
             # Counters are read around every job: one that does nothing is all it takes.
-            return self.jobs.run(["true"], timeout_s=_LOOK_TIMEOUT_S)
+            return self._jobs.run(["true"], timeout_s=_READ_TIMEOUT_S)
         except Interrupted:
             raise
         except PerfctlError as error:
             # What the client measured is not lost for it; if the server itself is gone, its own end says so.
-            self.problem = error.message
+            self.counters = replace(self.counters, problem=error.message)
             return None
 
 

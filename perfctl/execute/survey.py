@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from perfctl import facts
-from perfctl.environments import driver_for
+from perfctl.environments.drivers import driver_for
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentFailure, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Outcome, outcome_of

@@ -5,12 +5,7 @@
 One POSIX sh script reads every row of `REGISTRY`; nothing is installed and nothing is cached on the host.
 docs/facts.md has the table and the format.
 
-    counters before, after  --judge_validity()-->  Validity     does this invocation count?
-    Fingerprint             --judge_host()------>  Preflight    is this host fit to be measured?
-    value, Bound            --judge_bound()----->  Finding      can this value be true?
-    all of an invocation    --assess()---------->  Assessment   both, as the database keeps them
-
-They judge by rules that are fixed beforehand; docs/validity.md has every rule and its limits.
+`host` reads single values out of a fingerprint; `perfctl.validity` judges by them.
 """
 
 from __future__ import annotations
@@ -19,30 +14,9 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from perfctl.facts.assessment import Assessment, Case, Claim, Limits, Reading, Server, Values, assess
-from perfctl.facts.bounds import (
-    ALL_DISKS,
-    BEYOND_ANY_CACHE_BYTES,
-    Bound,
-    beyond_caches_bytes,
-    claimed_bytes,
-    device_bytes,
-    is_bridge,
-    is_on_disks,
-    judge_bound,
-    line_rate,
-    memory_bandwidth,
-    route_interface,
-    slowest,
-)
-from perfctl.facts.counters import CounterDelta, DiskDelta, LinkDelta, parse_counters
-from perfctl.facts.finding import Finding, Rule, Severity, Thresholds, Unjudged
-from perfctl.facts.preflight import PREFLIGHT, Preflight, judge_host, online_cpus
 from perfctl.facts.reading import FactChange, diff, parse
 from perfctl.facts.registry import REGISTRY, FactSpec
 from perfctl.facts.script import script
-from perfctl.facts.thresholds import VALIDITY, Expected
-from perfctl.facts.validity import Validity, Verdict, judge_validity
 
 _PLAIN = re.compile(r"[A-Za-z0-9@%_+=:,./-]+")
 
@@ -86,50 +60,11 @@ def _argv(
 
 
 __all__ = [
-    "ALL_DISKS",
-    "BEYOND_ANY_CACHE_BYTES",
-    "PREFLIGHT",
     "REGISTRY",
-    "VALIDITY",
-    "Assessment",
-    "Bound",
-    "Case",
-    "Claim",
-    "CounterDelta",
-    "DiskDelta",
-    "Expected",
     "FactChange",
     "FactSpec",
-    "Finding",
-    "Limits",
-    "LinkDelta",
-    "Preflight",
-    "Reading",
-    "Rule",
-    "Server",
-    "Severity",
-    "Thresholds",
-    "Unjudged",
-    "Validity",
-    "Values",
-    "Verdict",
-    "assess",
-    "beyond_caches_bytes",
-    "claimed_bytes",
-    "device_bytes",
     "diff",
     "host_argv",
     "inside_argv",
-    "is_bridge",
-    "is_on_disks",
-    "judge_bound",
-    "judge_host",
-    "judge_validity",
-    "line_rate",
-    "memory_bandwidth",
-    "online_cpus",
     "parse",
-    "parse_counters",
-    "route_interface",
-    "slowest",
 ]

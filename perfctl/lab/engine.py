@@ -94,6 +94,8 @@ class Engine:
         return self._shell.run(["docker", *argv], timeout_s=_TIMEOUT_S)
 
 
-def _labelled(kind: str, item: dict[str, Any]) -> Labelled:
-    labels = (item["Config"] if kind == "container" else item)["Labels"]
-    return Labelled(kind, item["Id"], item["Name"].lstrip("/"), labels[LABEL], labels.get(STATE_LABEL, ""))
+def _labelled(object_type: str, item: dict[str, Any]) -> Labelled:
+    labels = (item["Config"] if object_type == "container" else item)["Labels"]
+    return Labelled(
+        object_type, item["Id"], item["Name"].lstrip("/"), labels[LABEL], labels.get(STATE_LABEL, "")
+    )

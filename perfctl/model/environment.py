@@ -39,6 +39,10 @@ class Environment:
     """Values of `docker run --security-opt`, each a relaxation or a restriction of the stock profile."""
     cap_add: tuple[str, ...] = ()
     privileged: bool = False
+    runtime: str | None = None
+    """The runtime that the engine starts containers with, by the engine's name for it; None: its default."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment variables of every command in it: (name, value), by name."""
 
     # What it may use of the host; the same words for all kinds.
     cpuset_cpus: str | None = None
@@ -73,7 +77,12 @@ class Environment:
     @property
     def outermost(self) -> Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
-        return self if self.within is None else self.within.outermost
+        return self.layers[-1]
+
+    @property
+    def layers(self) -> tuple[Environment, ...]:
+        """This environment and those that it is within, from the inside out."""
+        return (self,) if self.within is None else (self, *self.within.layers)
 
     @property
     def limits(self) -> Limits:
@@ -93,5 +102,7 @@ class Environment:
             value = getattr(self, name)
             if name in _ALWAYS_KEYED or name == "description" or value == field.default:
                 continue
-            fields[name] = value.identity() if isinstance(value, Environment) else value
+            if isinstance(value, Environment):
+                value = value.identity()
+            fields[name] = dict(value) if name == "env" else value
         return fields

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from perfctl.environments import start_argv
+from perfctl.environments import traits_of
 from perfctl.environments.catalogue import default_vcpus
+from perfctl.environments.drivers import start_argv
 from perfctl.model import Environment
 from perfctl.render.view import Column, View, columns
 
@@ -63,7 +64,7 @@ def _values(environment: Environment) -> dict[str, str | int | float | None]:
         for name in environment.__dataclass_fields__
         if name not in ("name", "within", "server")
     }
-    if environment.kind == "vm" and environment.vcpus is None:
+    if traits_of(environment).boots and environment.vcpus is None:
         values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
     values["made by"] = _made_by(environment)
     if environment.within:
@@ -80,7 +81,7 @@ def _shown(value: object) -> str | int | float | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " ".join(value)
+        return " ".join("=".join(item) if isinstance(item, tuple) else item for item in value)
     return value if isinstance(value, (str, int, float)) else None
 
 

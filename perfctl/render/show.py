@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from perfctl.facts import Assessment
 from perfctl.model.quantity import duration
 from perfctl.render.runs import run_record, utc_text
 from perfctl.render.view import Column, Section, View, columns
 from perfctl.store import InvocationDetail, RunDetail, ValidityCount
+from perfctl.validity import Assessment
 
 _SHORT_ID = 12
 """Ids of invocations are hashes: so many characters name one in a run."""

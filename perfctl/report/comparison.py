@@ -158,7 +158,7 @@ def _analysis(
             declared=declared,
             thresholds=practical_thresholds(detail, declared, history),
             omissions=reasons(omissions),
-            bounds=store.artefacts(run_id),
+            bounds=store.suspect_values(run_id),
         ),
     )
 

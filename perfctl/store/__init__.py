@@ -7,7 +7,7 @@
     store.py         the door: Store, open_store
     recording.py     what is written      reading.py   what is read      lease.py   who holds which host
     omissions.py     what gave no value, and why
-    judged.py        whether executions count
+    validity.py      whether invocations count
     history.py       over many runs      evidence.py     what a value was read from
     series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
     connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
-from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission
 from perfctl.store.query import NamedQuery, named_queries, named_query, query
 from perfctl.store.records import (
@@ -44,6 +43,7 @@ from perfctl.store.records import (
 )
 from perfctl.store.store import Store, open_store
 from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
+from perfctl.store.validity import ValidityCount
 
 __all__ = [
     "BlockState",

@@ -233,6 +233,18 @@ def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: s
     return fingerprint_of(*(row or ("[]", "[]")))
 
 
+def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fingerprint | None:
+    """Return the facts of a run's host as last read: after another run, or in this one; None if never."""
+    row = connection.execute(
+        "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
+        " WHERE host_id = (SELECT host_id FROM run_host WHERE run_id = ?1 AND name = ?2)"
+        " AND (phase = 'after' OR run_id = ?1)"
+        " ORDER BY taken_at DESC, host_snapshot_id DESC LIMIT 1",
+        (run_id, host),
+    ).fetchone()
+    return None if row is None else fingerprint_of(*row)
+
+
 def fingerprint_of(static: str, dynamic: str) -> Fingerprint:
     """Return the facts of a fingerprint's and a snapshot's JSON."""
     return Fingerprint(

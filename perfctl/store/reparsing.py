@@ -7,11 +7,12 @@ import sqlite3
 from dataclasses import dataclass
 
 from perfctl.errors import DataError, OutputError
-from perfctl.facts import Assessment, Limits, Reading, assess
 from perfctl.model import SERVER_COUNTERS, Reason, Status
-from perfctl.store import artifact, judged, recording
+from perfctl.store import artifact, recording, validity
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
+from perfctl.validity import Assessment, InvocationCounters, Thresholds, assess
+from perfctl.validity.thresholds import RuleSet
 from perfctl.workloads import WORKLOADS
 
 _FROM_PARSING = (Reason.UNPARSABLE, Reason.MISSING_METRIC, Reason.UNIT_MISMATCH)
@@ -40,7 +41,7 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
     changed = unknown = 0
     blocks = set()
     rows = connection.execute(_INVOCATIONS, (run_id,)).fetchall()
-    limits: dict[str, Limits] = {}
+    thresholds: dict[str, Thresholds] = {}
     for invocation_pk, block_id, of_run, workload, parameters, sha256 in rows:
         if workload not in WORKLOADS:
             unknown += 1
@@ -48,9 +49,9 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
         parsed = _parse(workload, json.loads(parameters), artifact.read(connection, sha256))
         before = _state(connection, invocation_pk)
         _replace(connection, invocation_pk, workload, parsed)
-        if of_run not in limits:
-            limits[of_run] = Limits.from_json(judged.thresholds_json(connection, of_run))
-        _judge_again(connection, invocation_pk, parsed, limits[of_run])
+        if of_run not in thresholds:
+            thresholds[of_run] = Thresholds.from_json(validity.thresholds_json(connection, of_run))
+        _judge_again(connection, invocation_pk, parsed, thresholds[of_run].validity)
         if _state(connection, invocation_pk) != before:
             changed += 1
             blocks.add(block_id)
@@ -84,14 +85,14 @@ def _replace(connection: sqlite3.Connection, invocation_pk: int, workload: str, 
     )
 
 
-def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Parsed, limits: Limits) -> None:
-    """Judge by the counters and the case that were kept, and by the limits that the run was given."""
-    verdict, text, started_ns, ended_ns, *hashes = connection.execute(
-        "SELECT validity, validity_json, host_started_ns, host_ended_ns, counters_before_sha256,"
+def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Parsed, rules: RuleSet) -> None:
+    """Judge by the counters and the context that were kept, and by the limits that the run was given."""
+    text, started_ns, ended_ns, *hashes = connection.execute(
+        "SELECT validity_json, host_started_ns, host_ended_ns, counters_before_sha256,"
         " counters_after_sha256 FROM invocation WHERE invocation_pk = ?",
         (invocation_pk,),
     ).fetchone()
-    if verdict is None:
+    if text is None:
         return
     before, after = (b"" if sha256 is None else artifact.read(connection, sha256) for sha256 in hashes)
     values = {}
@@ -99,10 +100,16 @@ def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Pa
         value = one.summary().value
         if value is not None:
             values[one.metric.name] = (value, one.metric.unit)
-    case = Assessment.from_json(verdict, text).case
-    at_server = (_artifact(connection, invocation_pk, name) for name in SERVER_COUNTERS)
-    reading = Reading(before, after, started_ns, ended_ns, *at_server)
-    again = assess(reading, case, values, limits.validity)
+    server_before, server_after = (_artifact(connection, invocation_pk, name) for name in SERVER_COUNTERS)
+    counters = InvocationCounters.parse(
+        before,
+        after,
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        server_before=server_before,
+        server_after=server_after,
+    )
+    again = assess(counters, Assessment.from_json(text).context, values, rules)
     connection.execute(
         "UPDATE invocation SET validity = ?, validity_json = ? WHERE invocation_pk = ?",
         (again.validity.verdict.value, again.to_json(), invocation_pk),

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from perfctl.errors import DatabaseUnavailable, UsageError
-from perfctl.facts import Assessment
 from perfctl.model import (
     Block,
     Fingerprint,
@@ -29,17 +28,16 @@ from perfctl.store import (
     derived,
     evidence,
     history,
-    judged,
     lease,
     reading,
     recording,
     schema,
     series,
+    validity,
 )
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
-from perfctl.store.judged import ValidityCount
 from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
     BlockState,
@@ -49,7 +47,9 @@ from perfctl.store.records import (
     RunDetail,
     RunSummary,
 )
+from perfctl.store.validity import FoundAt, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
+from perfctl.validity import Assessment
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class Store:
     ) -> None:
         """Store a new run with status 'running', and its plan, hosts, environments and benchmarks.
 
-        `thresholds_json` is what `facts.Limits` writes: the limits that it will be held to.
+        `thresholds_json` is what `validity.Thresholds` writes: the limits that it will be held to.
         """
         header = recording.RunHeader(
             run_id, plan_json, tuple(command), perfctl_version, tuple(inventory), thresholds_json
@@ -275,36 +275,36 @@ class Store:
             return omissions(connection, reading.find_run(connection, run))
 
     def validity_counts(self, run: str) -> tuple[ValidityCount, ...]:
-        """Return how many ok executions of each environment count, and which rules the others crossed."""
+        """Return how many ok invocations of each environment count, and which rules the others crossed."""
         with self._reading() as connection:
-            return judged.validity_counts(connection, reading.find_run(connection, run))
+            return validity.validity_counts(connection, reading.find_run(connection, run))
 
     def findings(self, run: str) -> dict[str, tuple[str, ...]]:
-        """Return {execution's id: sentences} of what the rules of validity, and the bounds, found."""
+        """Return {invocation's id: sentences} of what the rules of validity, and the bounds, found."""
         with self._reading() as connection:
-            return judged.findings(connection, reading.find_run(connection, run))
+            return validity.findings(connection, reading.find_run(connection, run))
 
     def findings_at(
         self, run_id: str, benchmark: str, target: Target, block: int, leg: tuple[str, int], metric: str
-    ) -> list[judged.FoundAt]:
+    ) -> list[FoundAt]:
         """Return what was found of (environment, replicate) in a block, and its value of `metric`, if any."""
         with self._reading() as connection:
-            return judged.findings_at(connection, run_id, benchmark, target, block, leg, metric)
+            return validity.findings_at(connection, run_id, benchmark, target, block, leg, metric)
 
-    def artefacts(self, run: str) -> judged.Artefacts:
-        """Return why values lie above what the hardware has, for `compare`; of invocations that count."""
+    def suspect_values(self, run: str) -> SuspectValues:
+        """Return why values are above what the hardware can do; of invocations that count."""
         with self._reading() as connection:
-            return judged.artefacts(connection, reading.find_run(connection, run))
+            return validity.suspect_values(connection, reading.find_run(connection, run))
 
     def thresholds_json(self, run: str) -> str | None:
-        """Return the limits as `begin_run` was given them, for `facts.Limits.from_json`."""
+        """Return the limits as `begin_run` was given them, for `validity.Thresholds.from_json`."""
         with self._reading() as connection:
-            return judged.thresholds_json(connection, reading.find_run(connection, run))
+            return validity.thresholds_json(connection, reading.find_run(connection, run))
 
     def previous_facts(self, run_id: str, host: str) -> Fingerprint | None:
         """Return the facts of a run's host as last seen: after another run or in this one; None if never."""
         with self._reading() as connection:
-            return judged.previous_facts(connection, run_id, host)
+            return history.previous_facts(connection, run_id, host)
 
     def digests(self, run: str) -> dict[tuple[str, str], dict[str, str]]:
         """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""
@@ -329,9 +329,9 @@ class Store:
             return evidence.values_of(connection, invocation_id, metric)
 
     def assessment(self, invocation_id: str) -> Assessment | None:
-        """Return whether an execution (its full id) counts, and why; None where nobody judged."""
+        """Return what was found of an invocation (its full id); None where it was not judged."""
         with self._reading() as connection:
-            return judged.assessment(connection, invocation_id)
+            return validity.assessment(connection, invocation_id)
 
     def artifact(self, sha256: str) -> bytes:
         """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""

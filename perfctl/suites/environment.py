@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
 
-from perfctl.environments.catalogue import CATALOGUE, IMAGE, VM_MEMORY_MIB, default_vcpus
+from perfctl.environments import CATALOGUE, KINDS, KindTraits, traits_of
+from perfctl.environments.catalogue import VM_MEMORY_MIB, default_vcpus
+from perfctl.environments.kinds import FIELDS
 from perfctl.environments.limits import parse_cpulist
+from perfctl.environments.variables import check_variable
 from perfctl.errors import SuiteError
 from perfctl.model import Environment
+from perfctl.model.environment import Kind
 from perfctl.suites.table import Table, close_hint
-
-_KINDS = ("native", "container", "vm")
-_EVERY_KIND = ("description", "cpuset_cpus", "cpuset_mems", "memory_mib", "server")
-_CONTAINER = ("engine", "image", "network", "security_opt", "cap_add", "privileged", "within")
-_VM = ("accelerator", "vcpus", "emulator_cpus", "hugepages", "disk_cache", "disk_io")
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "native": (*_EVERY_KIND, "cpu_quota"),
-    "container": (*_EVERY_KIND, "cpu_quota", *_CONTAINER),
-    "vm": (*_EVERY_KIND, *_VM),
-}
-_ALL_KEYS = ("kind", *_EVERY_KIND, "cpu_quota", *_CONTAINER, *_VM)
-
-_MIN_MEMORY_MIB = {"native": 6, "container": 6, "vm": 64}
-"""Docker takes no limit below 6 MiB; a Linux guest does not come up in less than 64."""
-
-_INSTEAD: Mapping[tuple[str, str], str] = {
-    ("vm", "cpu_quota"): "give it fewer vcpus, or pin them with cpuset_cpus: a guest's quota would have to "
-    "pay for qemu's own threads too",
-    ("vm", "image"): "a guest boots the image that perfctl provision made for it",
-    ("vm", "network"): "a guest is always on the test network's bridge",
-    ("vm", "within"): "a guest in a guest is not supported",
-    ("native", "within"): "commands in a guest are what a vm runs: name the vm itself",
-}
-_CONTAINER_IN_VM = 'a container in a guest may have it: kind = "container", within = "vm"'
 
 
 class Definitions:
@@ -60,9 +41,8 @@ class Definitions:
 
     def _environment(self, name: str, askers: tuple[str, ...]) -> Environment:
         if name not in self._read:
-            table = Table(self._tables[name], where=self._where(name), keys=_ALL_KEYS)
-            kind = table.choice("kind", _KINDS)
-            _refuse_foreign_keys(table, kind)
+            table = Table(self._tables[name], where=self._where(name), keys=("kind", *FIELDS))
+            _refuse_foreign_keys(table, _kind(table))
             within = self._named(table, "within", (*askers, name))
             server = self._named(table, "server", (*askers, name))
             _check_composition(table, within, server)
@@ -90,80 +70,38 @@ def read_environment(
 ) -> Environment:
     """Return the environment of one table; what it does not say is as in the built-in one of its kind.
 
-    Raises SuiteError for a wrong type or value.
+    Raises SuiteError for a wrong type, value or combination.
     """
-    kind = cast(Literal["native", "container", "vm"], table.choice("kind", _KINDS))
-    fields: dict[str, Any] = {
-        "description": table.value("description", str, ""),
-        "cpuset_cpus": _cpulist(table, "cpuset_cpus"),
-        "cpuset_mems": _cpulist(table, "cpuset_mems"),
-        "cpu_quota": _quota(table),
-        "memory_mib": _at_least(table, "memory_mib", _MIN_MEMORY_MIB[kind]),
-        "within": within,
-        "server": server,
-    }
-    if kind == "container":
-        fields |= _container(table)
-    if kind == "vm":
-        fields |= _vm(table, fields)
+    kind = _kind(table)
+    traits = KINDS[kind]
+    fields = {field: read(table) for field, read in _READERS.items() if table.has(field)}
+    fields = {**traits.defaults, **fields, "within": within, "server": server}
+    _check_memory(table, traits)
+    _check_disk(table)
+    if "vcpus" in traits.fields:
+        fields["vcpus"] = _vcpus(table, fields)
     environment = Environment(name=name, kind=kind, **fields)
     if within is not None:
         _check_fits(table, environment, within)
     return environment
 
 
-def _container(table: Table) -> dict[str, Any]:
-    return {
-        "engine": table.choice("engine", ("docker",), "docker"),
-        "image": table.value("image", str, IMAGE),
-        "network": table.choice("network", ("bridge", "host"), "bridge"),
-        "security_opt": table.texts("security_opt"),
-        "cap_add": table.texts("cap_add"),
-        "privileged": table.value("privileged", bool, False),
-    }
+def _kind(table: Table) -> Kind:
+    return cast(Kind, table.choice("kind", tuple(KINDS)))
 
 
-def _vm(table: Table, fields: Mapping[str, Any]) -> dict[str, Any]:
-    cpus = parse_cpulist(fields["cpuset_cpus"]) if fields["cpuset_cpus"] else ()
-    vcpus = _at_least(table, "vcpus", 1)
-    if vcpus and cpus and vcpus != len(cpus):
-        raise table.wrong(
-            "vcpus",
-            f"does not go with cpuset_cpus, which has {len(cpus)}: each vCPU is pinned to one of them",
-            hint=f"vcpus = {len(cpus)}, or leave it out",
-        )
-    cache = _optional_choice(
-        table, "disk_cache", ("none", "writeback", "writethrough", "directsync", "unsafe")
-    )
-    io = _optional_choice(table, "disk_io", ("threads", "native", "io_uring"))
-    if io == "native" and cache not in ("none", "directsync"):
-        raise table.wrong(
-            "disk_io", "needs a disk that the host does not cache", hint='disk_cache = "none" or "directsync"'
-        )
-    return {
-        "memory_mib": fields["memory_mib"] or VM_MEMORY_MIB,
-        "accelerator": _optional_choice(table, "accelerator", ("kvm", "tcg")),
-        "vcpus": vcpus or len(cpus) or None,
-        "emulator_cpus": _cpulist(table, "emulator_cpus"),
-        "hugepages": table.value("hugepages", bool, False),
-        "disk_cache": cache,
-        "disk_io": io,
-    }
-
-
-def _refuse_foreign_keys(table: Table, kind: str) -> None:
-    for key in _ALL_KEYS[1:]:
-        if table.has(key) and key not in _KEYS[kind]:
-            if kind == "vm":
-                hint = _INSTEAD.get((kind, key), _CONTAINER_IN_VM)
-            else:
-                hint = _INSTEAD.get((kind, key), f'kind = "{"vm" if key in _VM else "container"}"?')
+def _refuse_foreign_keys(table: Table, kind: Kind) -> None:
+    for key in FIELDS:
+        if table.has(key) and key not in KINDS[kind].fields:
+            owner = next(other for other, traits in KINDS.items() if key in traits.fields)
+            hint = KINDS[kind].instead.get(key, f'kind = "{owner}"?')
             raise SuiteError(f"a {kind} environment has no {key}", where=table.where, hint=hint)
 
 
 def _check_composition(table: Table, within: Environment | None, server: Environment | None) -> None:
-    if within is not None and within.kind != "vm":
-        raise table.wrong("within", f"must be a vm, not a {within.kind}", hint='within = "vm"')
+    if within is not None and not traits_of(within).holds_others:
+        holders = " or ".join(kind for kind, traits in KINDS.items() if traits.holds_others)
+        raise table.wrong("within", f"must be a {holders}, not a {within.kind}", hint='within = "vm"')
     if within is not None and within.server is not None:
         raise table.wrong(
             "within",
@@ -195,10 +133,39 @@ def _check_fits(table: Table, container: Environment, guest: Environment) -> Non
         raise table.wrong("memory_mib", f"goes beyond the guest: {size}", hint=hint)
 
 
-def _cpulist(table: Table, key: str) -> str | None:
-    text = table.optional(key, str)
-    if text is None:
-        return None
+def _check_memory(table: Table, traits: KindTraits) -> None:
+    memory_mib = table.optional("memory_mib", int)
+    if memory_mib is not None and memory_mib < traits.min_memory_mib:
+        raise table.wrong("memory_mib", f"must be at least {traits.min_memory_mib}")
+
+
+def _check_disk(table: Table) -> None:
+    if table.optional("disk_io", str) != "native":
+        return
+    if table.optional("disk_cache", str) not in ("none", "directsync"):
+        raise table.wrong(
+            "disk_io", "needs a disk that the host does not cache", hint='disk_cache = "none" or "directsync"'
+        )
+
+
+def _vcpus(table: Table, fields: Mapping[str, Any]) -> int | None:
+    """Return the number of vCPUs: what the table says, else one for each CPU that it names."""
+    vcpus, cpus = fields.get("vcpus"), fields.get("cpuset_cpus")
+    count = len(parse_cpulist(cpus)) if cpus else None
+    if vcpus and count and vcpus != count:
+        raise table.wrong(
+            "vcpus",
+            f"does not go with cpuset_cpus, which has {count}: each vCPU is pinned to one of them",
+            hint=f"vcpus = {count}, or leave it out",
+        )
+    return vcpus or count
+
+
+# ---- one field each --------------------------------------------------------------------------------------
+
+
+def _cpulist(table: Table, key: str) -> str:
+    text = table.value(key, str)
     try:
         parse_cpulist(text)
     except ValueError as error:
@@ -216,12 +183,61 @@ def _quota(table: Table) -> float | None:
     return quota
 
 
-def _at_least(table: Table, key: str, lowest: int) -> int | None:
-    value = table.optional(key, int)
-    if value is not None and value < lowest:
-        raise table.wrong(key, f"must be at least {lowest}")
+def _count(table: Table, key: str) -> int:
+    value = table.value(key, int)
+    if value < 1:
+        raise table.wrong(key, "must be at least 1")
     return value
 
 
-def _optional_choice(table: Table, key: str, choices: tuple[str, ...]) -> str | None:
-    return table.choice(key, choices) if table.has(key) else None
+def _variables(table: Table) -> tuple[tuple[str, str], ...]:
+    """Return the variables by name: the order in which they are written says nothing."""
+    found = table.value("env", dict)
+    for name, value in found.items():
+        if type(value) is not str:
+            raise table.wrong("env", f"must have texts, and {name} is none", hint=f'{name} = "{value}"')
+        try:
+            check_variable(name, value)
+        except ValueError as error:
+            raise table.wrong("env", str(error)) from error
+    return tuple(sorted(found.items()))
+
+
+def _text(key: str) -> Callable[[Table], str]:
+    return lambda table: table.value(key, str)
+
+
+def _flag(key: str) -> Callable[[Table], bool]:
+    return lambda table: table.value(key, bool)
+
+
+def _texts(key: str) -> Callable[[Table], tuple[str, ...]]:
+    return lambda table: table.texts(key)
+
+
+def _choice(key: str, *choices: str) -> Callable[[Table], str]:
+    return lambda table: table.choice(key, choices)
+
+
+_READERS: Mapping[str, Callable[[Table], Any]] = {
+    "description": _text("description"),
+    "cpuset_cpus": partial(_cpulist, key="cpuset_cpus"),
+    "cpuset_mems": partial(_cpulist, key="cpuset_mems"),
+    "cpu_quota": _quota,
+    "memory_mib": lambda table: table.value("memory_mib", int),
+    "env": _variables,
+    "engine": _choice("engine", "docker"),
+    "runtime": lambda table: table.name("runtime"),
+    "image": _text("image"),
+    "network": _choice("network", "bridge", "host"),
+    "security_opt": _texts("security_opt"),
+    "cap_add": _texts("cap_add"),
+    "privileged": _flag("privileged"),
+    "accelerator": _choice("accelerator", "kvm", "tcg"),
+    "vcpus": partial(_count, key="vcpus"),
+    "emulator_cpus": partial(_cpulist, key="emulator_cpus"),
+    "hugepages": _flag("hugepages"),
+    "disk_cache": _choice("disk_cache", "none", "writeback", "writethrough", "directsync", "unsafe"),
+    "disk_io": _choice("disk_io", "threads", "native", "io_uring"),
+}
+"""Field -> how it is read from a table that has it; `within` and `server` name other tables."""

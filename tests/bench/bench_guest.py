@@ -18,7 +18,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from perfctl.environments import driver_for, environment, left_behind
+from perfctl.environments import environment
+from perfctl.environments.drivers import driver_for
+from perfctl.environments.vm import left_behind
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import Host, new_id

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from perfctl.environments import environment
 from perfctl.environments.container import ContainerDriver
+from perfctl.environments.nested import NestedDriver
 from perfctl.environments.vm import VmDriver
-from perfctl.environments.within import WithinDriver
 from perfctl.errors import CommandTimeout, EnvironmentFailure
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
@@ -71,7 +71,7 @@ def boot(host: Host, jobs: JobShell, wanted: Environment, run_id: str) -> Boot:
     def inner(address: str) -> ContainerDriver:
         return ContainerDriver(wanted, run_id=run_id, invocation_id=identity, host_address=address)
 
-    driver = WithinDriver(outer, inner)
+    driver = NestedDriver(outer, inner)
     start = time.perf_counter()
     try:
         with driver.open(jobs) as shell:

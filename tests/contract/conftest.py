@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.environments import driver_for, environment
+from perfctl.environments import environment
+from perfctl.environments.drivers import driver_for
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import Environment, Host, new_id

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
-from perfctl.facts import Expected, Validity, captured, judge_validity, parse_counters
 from perfctl.job import JobLost, JobShell, JobTimeout, Look, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
@@ -26,6 +25,8 @@ from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
+from perfctl.validity import InvocationCounters, Validity, counter_files, judge_counters, parse_counters
+from perfctl.validity.context import Expected
 from tests.processes import can_read_kernel_log, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -145,9 +146,9 @@ def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters_of_a_loo
         pytest.fail("this test needs root: nobody else may read the kernel's list of timers")
     done = jobs.run_job("inv-1", ["true"], 30, look=Look("", 60))
     jobs.acknowledge("inv-1")
-    before, after = (captured.sections(text) for text in (done.counters_before, done.counters_after))
-    ahead_ns = captured.wall_ahead_ns(before)
-    assert ahead_ns is not None and ahead_ns == captured.wall_ahead_ns(after)
+    before, after = (counter_files.parse_files(text) for text in (done.counters_before, done.counters_after))
+    ahead_ns = counter_files.wall_ahead_ns(before)
+    assert ahead_ns is not None and ahead_ns == counter_files.wall_ahead_ns(after)
     assert abs(ahead_ns / 1e9 - (time.time() - time.monotonic())) < 1
     assert parse_counters(done.counters_before, done.counters_after).clock_step_s == 0
     whole = jobs.run(["true"], timeout_s=30)
@@ -159,20 +160,17 @@ def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters_of_a_loo
 
 def log_of(done: Completed) -> list[str]:
     """Return the records of the kernel's log that came with a job, all of them."""
-    records, is_cut = captured.kernel_log(captured.sections(done.counters_after))
+    records, is_cut = counter_files.kernel_log(counter_files.parse_files(done.counters_after))
     assert records is not None and not is_cut
     return records
 
 
 def judged(done: Completed) -> Validity:
     """Return the verdict on a job."""
-    return judge_validity(
-        done.counters_before,
-        done.counters_after,
-        started_ns=done.started_ns,
-        ended_ns=done.ended_ns,
-        expected=Expected(),
+    counters = InvocationCounters.parse(
+        done.counters_before, done.counters_after, started_ns=done.started_ns, ended_ns=done.ended_ns
     )
+    return judge_counters(counters.delta, counters.duration_s, Expected())
 
 
 def loggers(jobs: JobShell) -> list[int]:
@@ -241,7 +239,7 @@ def test_of_a_storm_in_the_log_the_beginning_is_kept_and_the_rest_is_not_the_nex
 ) -> None:
     done = jobs.run(["/bin/bash", "-c", STORM], timeout_s=60)
     assert done.exit_code == 0, done.error_text
-    records, is_cut = captured.kernel_log(captured.sections(done.counters_after))
+    records, is_cut = counter_files.kernel_log(counter_files.parse_files(done.counters_after))
     assert records is not None and is_cut
     assert 30_000 < sum(map(len, records)) < 200_000
     reasons = {item.rule: item.reason for item in judged(done).unjudged}

@@ -16,6 +16,7 @@ from perfctl.execute.server import ServerWatch
 from perfctl.job import JobShell
 from perfctl.model import Benchmark, Environment, Host, Status
 from perfctl.shell.local import LocalShell
+from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import ServerSpec, resolve_parameters
 from perfctl.workloads.netperf import Netperf
 from perfctl.workloads.protocol import Parameters
@@ -74,12 +75,12 @@ def test_the_servers_host_is_read_around_the_clients_command_never_while_it_runs
 ) -> None:
     outcome = measured(hosts)
     assert outcome.status is Status.OK, outcome.detail
-    done, watch = outcome.completed, outcome.server
-    assert done is not None and watch is not None and watch.problem == ""
+    done, server = outcome.completed, outcome.server
+    assert done is not None and server is not None and server.problem == ""
     # Both hosts are this machine: its time goes on from one reading to the next.
-    readings = [watch.before, done.counters_before, done.counters_after, watch.after]
+    readings = [server.before, done.counters_before, done.counters_after, server.after]
     assert [ticks(text) for text in readings] == sorted(ticks(text) for text in readings)
-    assert ticks(watch.after) > ticks(watch.before)
+    assert ticks(server.after) > ticks(server.before)
 
 
 def test_a_servers_host_that_cannot_be_read_says_why_and_is_not_asked_again(
@@ -88,10 +89,10 @@ def test_a_servers_host_that_cannot_be_read_says_why_and_is_not_asked_again(
     hosts["h2"].jobs.stop()
     watch = ServerWatch(hosts["h2"].jobs)
     watch.begin()
-    assert watch.problem.startswith("the other end is gone")
-    first = watch.problem
+    first = watch.counters
+    assert first.problem.startswith("the other end is gone")
     watch.end()
-    assert (watch.before, watch.after, watch.problem) == (b"", b"", first)
+    assert watch.counters == ServerCounters(problem=first.problem)
 
 
 def test_a_run_that_is_stopped_stops_here_too() -> None:

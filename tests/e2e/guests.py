@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from perfctl.environments import left_behind
+from perfctl.environments.vm import left_behind
 from perfctl.inventory import load_hosts
 from perfctl.ssh import connect
 from perfctl.store import open_store

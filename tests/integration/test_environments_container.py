@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from perfctl import facts
-from perfctl.environments import EnvironmentDriver, docker, driver_for, environment, remove_all
+from perfctl.environments import EnvironmentDriver, environment
+from perfctl.environments.container import Docker
+from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL
+from perfctl.environments.drivers import driver_for, remove_all
 from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentUnavailable
 from perfctl.job import JobShell, JobTimeout
 from perfctl.model import Environment, FactState, new_id
@@ -49,7 +52,7 @@ def driver(run_id: str, what: str | Environment = "container", image: str | None
 
 
 def containers(run_id: str) -> list[str]:
-    done = subprocess.run(docker.list_argv(run_id), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(Docker().list_argv(run_id), capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.split()
 
 
@@ -111,9 +114,9 @@ def test_the_reaper_takes_only_its_own_run(host, run_id):
     other = new_id()
     with driver(other).open(host) as kept:
         for number in (1, 2):
-            labels = {docker.RUN_LABEL: run_id, docker.INVOCATION_LABEL: new_id()}
+            labels = {RUN_LABEL: run_id, INVOCATION_LABEL: new_id()}
             stock = replace(environment("container"), image=tiny_image())
-            left = docker.run_argv(stock, f"perfctl-test-{run_id[-8:]}-{number}", labels)
+            left = Docker().run_argv(stock, f"perfctl-test-{run_id[-8:]}-{number}", labels)
             assert host.run(left, timeout_s=60).exit_code == 0
         assert len(remove_all(host, run_id)) == 2
         assert containers(run_id) == []
@@ -219,7 +222,7 @@ def test_a_container_that_dies_under_a_command(host, run_id):
         assert completed.exit_code != 0
         assert completed.stdout == b"before\n"
         wait_until(lambda: not shell.is_alive(), "the container's end")
-        assert "state exited, exit code 0" in shell.last_words()
+        assert "state exited, exit code 0" in shell.state_report()
 
 
 def test_an_absent_image_says_so_and_is_not_downloaded(host, run_id):

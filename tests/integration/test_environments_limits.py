@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from perfctl.environments import EnvironmentShell, driver_for, environment, remove_all
+from perfctl.environments import EnvironmentShell, environment
 from perfctl.environments.catalogue import IMAGE
+from perfctl.environments.drivers import driver_for, remove_all
 from perfctl.environments.limits import OutOfMemory
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
 from perfctl.inventory import load_hosts

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.environments import environment, left_behind, remove_all
-from perfctl.environments.vm import GuestShell, VmDriver
+from perfctl.environments import environment
+from perfctl.environments.drivers import remove_all
+from perfctl.environments.vm import GuestShell, VmDriver, left_behind
+from perfctl.environments.vm.commands import FOLDER, Guest
 from perfctl.environments.vm.domain import Domain
-from perfctl.environments.vm.script import FOLDER, Guest
 from perfctl.environments.vm.shell import DiskFull
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
 from perfctl.execute.path import Path, probe_paths
@@ -206,7 +207,7 @@ def test_a_full_disk_is_told_and_then_a_killed_qemu(host):
         assert "/scratch" in str(full.value)
         assert full.value.completed.exit_code == 1
         assert not shell.is_alive()
-        assert "disk is full" in shell.last_words()
+        assert "disk is full" in shell.state_report()
         on_host(host, "sh", "-c", 'kill -9 "$(cat "$1")"', "sh", shell.host_processes.partition(":")[2])
         shell.run(["true"], timeout_s=60)
     assert caught.value.reason == "environment_died"
@@ -329,7 +330,8 @@ def test_kvm_counts_only_when_a_guest_has_booted_with_it(host):
 
 _OPEN_AND_STAY = """
 import sys, time
-from perfctl.environments import driver_for, environment
+from perfctl.environments import environment
+from perfctl.environments.drivers import driver_for
 from perfctl.execute.path import Path, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.environments import environment, left_behind, remove_all
-from perfctl.environments.vm import VmDriver
+from perfctl.environments import environment
+from perfctl.environments.drivers import remove_all
+from perfctl.environments.vm import VmDriver, left_behind
 from perfctl.environments.vm.domain import Domain
 from perfctl.errors import EnvironmentDied
 from perfctl.inventory import load_hosts

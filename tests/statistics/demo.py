@@ -20,8 +20,8 @@ COST = 1.1
 LEAST_FOUND = 0.80
 BENCHMARK = "tcp-rr"
 SPREAD = 0.095
-"""The standard deviation of a block difference of round trips: pooled over five runs on a machine with two cores
-and no other work, whose own deviations were 5.6 to 12.7 %."""
+"""The standard deviation of a block difference of round trips: pooled over five runs on a machine with two
+cores and no other work, whose own deviations were 5.6 to 12.7 %."""
 OTHERS = {"tcp-stream": 0.15}
 """The same of the line without an effect; its p-values do not depend on it."""
 DEMOS = 1000

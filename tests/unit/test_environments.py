@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.environments import CATALOGUE, docker, driver_for, environment, remove_all
+from perfctl.environments import CATALOGUE, environment
+from perfctl.environments.container import Docker
+from perfctl.environments.container.engine import KEEP_ALIVE
+from perfctl.environments.drivers import driver_for, remove_all
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -100,11 +103,11 @@ def test_unknown_environment_like_nothing_lists_all():
 
 
 def test_run_is_stock_and_downloads_nothing():
-    argv = docker.run_argv(environment("container"), "c1", LABELS)
+    argv = Docker().run_argv(environment("container"), "c1", LABELS)
     assert argv == [
         *["docker", "run", "-d", "--name", "c1", "--pull", "never"],
         *["--label", f"perfctl.run={RUN_ID}", "--network", "bridge"],
-        *["--entrypoint", "sh", "perfctl/perf-tools:latest", "-c", docker.KEEP_ALIVE],
+        *["--entrypoint", "sh", "perfctl/perf-tools:latest", "-c", KEEP_ALIVE],
     ]
 
 
@@ -119,25 +122,25 @@ def test_run_is_stock_and_downloads_nothing():
     ],
 )
 def test_each_relaxation_is_exactly_its_options(name, options):
-    argv = docker.run_argv(environment(name), "c1", {})
+    argv = Docker().run_argv(environment(name), "c1", {})
     assert argv[7 : argv.index("--entrypoint")] == options
 
 
 def test_probe_and_create_take_the_same_options_as_run():
     wanted = environment("container-unconfined")
-    run = docker.run_argv(wanted, "c1", LABELS)
+    run = Docker().run_argv(wanted, "c1", LABELS)
     options = run[run.index("--name") : run.index("--entrypoint")]
-    for argv in (docker.probe_argv(wanted, "c1", LABELS), docker.create_argv(wanted, "c1", LABELS)):
+    for argv in (Docker().probe_argv(wanted, "c1", LABELS), Docker().create_argv(wanted, "c1", LABELS)):
         assert argv[argv.index("--name") : argv.index("--entrypoint")] == options
 
 
 def test_exec_opens_stdin_only_for_input():
-    assert docker.exec_argv("c1", ["true"]) == ["docker", "exec", "c1", "true"]
-    assert docker.exec_argv("c1", ["cat"], has_stdin=True) == ["docker", "exec", "-i", "c1", "cat"]
+    assert Docker().exec_argv("c1", ["true"]) == ["docker", "exec", "c1", "true"]
+    assert Docker().exec_argv("c1", ["cat"], has_stdin=True) == ["docker", "exec", "-i", "c1", "cat"]
 
 
 def test_remove_takes_volumes_along():
-    assert docker.remove_argv("c1", "c2") == ["docker", "rm", "-f", "-v", "c1", "c2"]
+    assert Docker().remove_argv("c1", "c2") == ["docker", "rm", "-f", "-v", "c1", "c2"]
 
 
 # --- docker's words -----------------------------------------------------------------------------------------
@@ -327,7 +330,7 @@ def test_native_is_the_host_itself():
     native.check(host)
     assert native.describe(host) == {}
     with native.open(host) as shell:
-        assert (shell.name, shell.address, shell.is_alive(), shell.last_words()) == (
+        assert (shell.name, shell.address, shell.is_alive(), shell.state_report()) == (
             "h1",
             "10.0.0.1",
             True,
@@ -348,7 +351,7 @@ def test_another_image_replaces_the_named_one():
 
 
 def test_description_leaves_out_what_docker_does_not_say():
-    described = docker.description(
+    described = Docker().description(
         '{"HostConfig":{"Runtime":"runc"}}\n{"Id":"sha256:1","RepoDigests":[],"Config":{"Labels":null}}\n', ""
     )
     assert described["image.id"] == "sha256:1"

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from perfctl.environments import CATALOGUE, docker, environment
+from perfctl.environments import CATALOGUE, environment
+from perfctl.environments.container import Docker
+from perfctl.environments.container.engine import OOM_ARGV
 from perfctl.environments.limits import affinity_argv, not_in_force, oom_kills, scope_properties
 from perfctl.environments.native import NativeDriver
 from perfctl.environments.scope import key_values
@@ -41,7 +43,7 @@ def native(**limits: Any) -> Environment:
 
 
 def test_a_containers_limits_are_options_of_docker_and_swap_is_no_way_out() -> None:
-    argv = docker.run_argv(replace(environment("container"), **EVERYTHING), "c1", {})
+    argv = Docker().run_argv(replace(environment("container"), **EVERYTHING), "c1", {})
     assert argv[7 : argv.index("--entrypoint")] == [
         *["--network", "bridge", "--cpuset-cpus", "0-1", "--cpuset-mems", "0"],
         *["--cpus", "1.50", "--memory", "512m", "--memory-swap", "512m"],
@@ -173,7 +175,7 @@ def test_warnings_about_other_things_do_not_concern_containers_without_limits() 
 
 def test_what_left_a_container_no_memory_is_told_from_a_failed_command() -> None:
     def answer(argv: Any) -> Completed:
-        if argv[-len(docker.OOM_ARGV) :] == list(docker.OOM_ARGV):
+        if argv[-len(OOM_ARGV) :] == list(OOM_ARGV):
             return said(0, "oom_kill 1\n")
         return said(137, "half") if argv[1] == "exec" else said()
 
@@ -197,7 +199,7 @@ def test_without_limits_a_native_command_is_given_on_as_it_is() -> None:
     made.check(host)
     with made.open(host) as shell:
         shell.run(["some", "command"], timeout_s=1)
-        assert (shell.name, shell.is_alive(), shell.last_words()) == ("h1", True, "")
+        assert (shell.name, shell.is_alive(), shell.state_report()) == ("h1", True, "")
     assert host.asked == [["some", "command"]]
 
 
@@ -213,7 +215,7 @@ def test_a_program_for_affinity_that_is_missing() -> None:
 
 # --- keys ---------------------------------------------------------------------------------------------------
 
-# As the first version computed them, whose results are in databases.
+# As earlier versions computed them, whose results are in databases.
 _OLD_KEYS = {
     "native": "0f15c3927e1641ea5d3119fd22bdd6a35dde26b379bfa67d282e52c2cb7802c6",
     "container": "72d9957d28c54b9969ff5b799ed5fe569d8009a9eb1520c120cc7bed5ab9f95e",
@@ -222,6 +224,11 @@ _OLD_KEYS = {
     "container-apparmor-unconfined": "5bc80eea3f8853c322c59a8d38752b9e9e23b4a3944c26c20c1572f7a476e372",
     "container-allcaps": "9184e8f6f4059279b00a8220c3cf0699cba2e63ce57eb4905f618564a118ca29",
     "container-privileged": "4d49d38b4a2c9e9207e210a1808fbdbd1d45b17b0e650a01d4bca0d64a2c1fee",
+    "container-to-native": "6289bd5dee8bfb1e56706138414d7a446f5f127f2b236bd85d79d4b78f1e06b8",
+    "vm": "d8ea80c433ef9a9f76f842f46630eb6cb687fddc5f8e43796471d73ae6c84443",
+    "container-in-vm": "621a0cde934b85aa4932e9e372eb93bd7ae4f93662a199c2c3c2c6da27e15deb",
+    "vm-to-container": "a231c1c0e4df532e1590bff505c705511b284e56be049cded436e13b94bd0a35",
+    "vm-to-native": "30e2d28fffbdce5395e1473233f18ff0fc88877794b01a4aec010463de63c4d8",
 }
 
 
@@ -240,10 +247,11 @@ def test_an_environment_of_a_users_own_keeps_its_key() -> None:
 
 _CHANGES: dict[str, Any] = {
     **{"name": "b", "kind": "container", "engine": "docker", "image": "i", "network": "host"},
-    **{"security_opt": ("x",), "cap_add": ("ALL",), "privileged": True},
+    **{"security_opt": ("x",), "cap_add": ("ALL",), "privileged": True, "runtime": "crun"},
     **{"cpuset_cpus": "0", "cpuset_mems": "0", "cpu_quota": 1.0, "memory_mib": 64},
     **{"accelerator": "tcg", "vcpus": 1, "emulator_cpus": "0", "hugepages": True},
     **{"disk_cache": "none", "disk_io": "native", "within": CATALOGUE["vm"], "server": CATALOGUE["vm"]},
+    "env": (("MALLOC_ARENA_MAX", "1"),),
 }
 
 
@@ -252,6 +260,12 @@ def test_every_field_but_the_description_makes_another_environment() -> None:
     stock = Environment("a", "vm")
     keys = {stock.key, *(replace(stock, **{name: value}).key for name, value in _CHANGES.items())}
     assert len(keys) == 1 + len(_CHANGES)
+
+
+def test_variables_are_stored_by_name() -> None:
+    one, other = (replace(environment("native"), env=(("A", value),)) for value in "12")
+    assert one.identity()["env"] == {"A": "1"}
+    assert one.key != other.key
 
 
 @pytest.mark.parametrize("place", ["within", "server"])

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from perfctl.environments import driver_for, environment, start_argv
+from perfctl.environments import environment
+from perfctl.environments.drivers import driver_for, start_argv
 from perfctl.environments.vm import VmDriver, left_behind, remove_all
 from perfctl.environments.vm.domain import tap_name
-from perfctl.environments.vm.refusal import NoOutput
-from perfctl.environments.vm.survey import State, Survey
+from perfctl.environments.vm.errors import NoOutput
+from perfctl.environments.vm.host_state import GuestState, HostState
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, EnvironmentUnavailable
 from perfctl.model import GuestBoot
 from perfctl.shell import Completed
@@ -34,8 +35,8 @@ VM = environment("vm")
 # --- what a host says ---------------------------------------------------------------------------------------
 
 
-def survey(**changes: str) -> Survey:
-    return Survey.parse(survey_text(**changes))
+def survey(**changes: str) -> HostState:
+    return HostState.parse(survey_text(**changes))
 
 
 def test_a_survey_is_read():
@@ -102,8 +103,8 @@ def test_more_memory_than_there_is(memory_mib, hugepages, message):
 STALL = "[61.2] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [runc:488]"
 
 
-def state(console: str = "perfctl: ssh", **sections: str) -> State:
-    return State({**sections, "console": console})
+def state(console: str = "perfctl: ssh", **sections: str) -> GuestState:
+    return GuestState({**sections, "console": console})
 
 
 def test_a_guest_that_runs_has_not_died():
@@ -544,7 +545,7 @@ def test_the_words_of_a_composed_environment_are_those_of_the_one_that_died():
     )
     with made.open(host) as shell:
         assert not shell.is_alive()
-        assert "panicked" in shell.last_words()
+        assert "panicked" in shell.state_report()
 
 
 def test_the_command_that_makes_a_guest_is_shown():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.environments.vm import script
+from perfctl.environments.vm import commands
 from tests.processes import wait_until
 
 SOFT_LOCKUP = "[   61.2] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [runc:488]"
@@ -26,7 +26,7 @@ CHATTER = (
 )
 
 # The functions without the line that calls one of them.
-FUNCTIONS, _, _CALL = script.host_argv("survey")[2].rpartition("\nverb=$1\n")
+FUNCTIONS, _, _CALL = commands.host_argv("survey")[2].rpartition("\nverb=$1\n")
 
 
 def boot(
@@ -38,7 +38,7 @@ def boot(
 libvirt() {{ [ "$1" = create ] && {{ ( exec >>"$guest/console.log"; {console} ) & qemu=$!; }}; }}
 qemu_pid() {{ :; }}
 """
-    code = FUNCTIONS.replace(f"vm={script.FOLDER}\n", f"vm={shlex.quote(str(folder))}\n", 1)
+    code = FUNCTIONS.replace(f"vm={commands.FOLDER}\n", f"vm={shlex.quote(str(folder))}\n", 1)
     call = f'start g UUID kernel {seconds} {quiet_s} "" --; code=$?; kill "$qemu" 2>/dev/null; exit $code'
     return subprocess.run(
         ["sh", "-c", f"{code}\n{fakes}\n{call}"],

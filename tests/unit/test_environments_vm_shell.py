@@ -119,8 +119,8 @@ def test_what_no_command_line_can_carry_is_refused():
 def test_last_words_of_the_living_and_the_dead():
     with driver().open(ScriptedHost(ssh=inside(stdout=DF.format(3)))) as guest:
         assert guest.is_alive()
-        assert guest.last_words() == "the guest runs; console: perfctl: ssh"
+        assert guest.state_report() == "the guest runs; console: perfctl: ssh"
         assert guest.artifacts()["console"].endswith(b"console.log")
     with driver().open(ScriptedHost(state=said(stdout=state_text(GONE, PANIC)))) as guest:
         assert not guest.is_alive()
-        assert "Unable to mount root fs" in guest.last_words()
+        assert "Unable to mount root fs" in guest.state_report()

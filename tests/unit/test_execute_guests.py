@@ -17,7 +17,6 @@ from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.measure import Outcome
 from perfctl.execute.place import Place, open_places
 from perfctl.execute.survey import Survey, Surveyed, first_output_s, survey_environments
-from perfctl.facts import Assessment
 from perfctl.model import (
     Benchmark,
     Block,
@@ -34,6 +33,7 @@ from perfctl.model import (
 )
 from perfctl.shell import Completed
 from perfctl.store import InvocationDetail, Store, open_store
+from perfctl.validity import Assessment
 from perfctl.workloads import resolve_parameters, workload
 from tests.unit import store_cases as cases
 
@@ -245,7 +245,7 @@ def test_a_start_that_took_two_boots_is_told_kept_and_flagged(store: Store, reco
     assert judged is not None
     (finding,) = [item for item in judged.validity.findings if item.rule == "boot_attempts"]
     assert finding.sentence == "the guest was booted 2 times; the last boot is what was measured"
-    assert Assessment.from_json("flagged", judged.to_json()) == judged, "it can be judged again"
+    assert Assessment.from_json(judged.to_json()) == judged, "it can be judged again"
 
 
 def test_a_second_boot_before_another_measurement_is_no_flag(store: Store, recorded) -> None:

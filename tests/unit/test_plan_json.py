@@ -33,6 +33,8 @@ def _environments(nested: st.SearchStrategy[Environment | None]) -> st.SearchStr
         security_opt=st.lists(texts, max_size=2).map(tuple),
         cap_add=st.lists(texts, max_size=2).map(tuple),
         privileged=st.booleans(),
+        runtime=st.none() | names,
+        env=st.dictionaries(names, texts, max_size=2).map(lambda found: tuple(sorted(found.items()))),
         cpuset_cpus=cpulists,
         cpuset_mems=cpulists,
         cpu_quota=st.none() | st.floats(0.01, 512),

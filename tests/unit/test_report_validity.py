@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.facts import Assessment, Bound, Case, Claim, Expected, Reading, assess
 from perfctl.model import Round, Target, Track
 from perfctl.report import ComparisonReport, comparison_report
 from perfctl.store import open_store
+from perfctl.validity import Assessment, InvocationCounters, JudgementContext, assess
+from perfctl.validity.bounds import Bound
+from perfctl.validity.context import Expected, RateClaim
 from tests.unit import store_cases as cases
 
 BLOCKS = tuple(cases.block(Target("h1"), index) for index in range(8))
 PLAN = dataclasses.replace(cases.PLAN, rounds=(Round((Track(BLOCKS),)),))
 WIRE = Bound("line_rate", 105.0, "Mbit/s", "the wire of eth1", 0.01, "")
-CASE = Case(Expected(), claims=(Claim(cases.SPEED.name, "time", "sent", "eth1", WIRE),))
+CONTEXT = JudgementContext(Expected(), claims=(RateClaim(cases.SPEED.name, "time", "sent", "eth1", WIRE),))
 
 
 def judged(steal: int, value: float) -> Assessment:
     text = "==> /proc/stat <==\ncpu {} 0 0 {} 0 0 0 {} 0 0\n"
-    reading = Reading(text.format(0, 0, 0).encode(), text.format(500, 500 - steal, steal).encode(), 0, 10**10)
-    return assess(reading, CASE, {cases.SPEED.name: (value, "Mbit/s")})
+    before, after = (text.format(*ticks).encode() for ticks in ((0, 0, 0), (500, 500 - steal, steal)))
+    counters = InvocationCounters.parse(before, after, started_ns=0, ended_ns=10**10)
+    return assess(counters, CONTEXT, {cases.SPEED.name: (value, "Mbit/s")})
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from perfctl.__main__ import main
-from perfctl.facts import Case, Expected, Reading, assess
 from perfctl.model import Reason, Status
 from perfctl.store import open_store
+from perfctl.validity import InvocationCounters, JudgementContext, assess
+from perfctl.validity.context import Expected
 from tests.unit import store_cases as cases
 
 CONSOLE = b"[    0.0] Linux\r\nperfctl: kernel\n\x1b[31m\xff\x00end"
@@ -142,9 +143,9 @@ def test_show_counts_what_was_not_judged(perfctl, run_id):
 
 
 def test_show_tells_what_was_found_and_what_was_not_judged(perfctl, path):
-    judged = assess(
-        Reading(STEAL.format(0, 0).encode(), STEAL.format(250, 500).encode(), 0, 10**10), Case(Expected()), {}
-    )
+    before, after = (STEAL.format(*ticks).encode() for ticks in ((0, 0), (250, 500)))
+    counters = InvocationCounters.parse(before, after, started_ns=0, ended_ns=10**10)
+    judged = assess(counters, JudgementContext(Expected()), {})
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store)
         block_id = store.begin_block(run_id, cases.block(), 1)

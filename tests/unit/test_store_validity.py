@@ -7,30 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.facts import (
-    VALIDITY,
-    Assessment,
-    Bound,
-    Case,
-    Claim,
-    Expected,
-    Limits,
-    Reading,
-    Server,
-    Severity,
-    Verdict,
-    assess,
-)
 from perfctl.model import SERVER_COUNTERS, Fact, FactState, Fingerprint, Target, new_id
 from perfctl.store import Reparsed, Store, ValidityCount, open_store, query
+from perfctl.validity import (
+    VALIDITY,
+    Assessment,
+    InvocationCounters,
+    InvocationVerdict,
+    JudgementContext,
+    Severity,
+    Thresholds,
+    assess,
+)
+from perfctl.validity.bounds import Bound
+from perfctl.validity.context import Expected, RateClaim, ServerContext
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 
 OUTPUT = (Path(__file__).parents[1] / "data" / "sysbench" / "cpu" / "stdout").read_bytes()
 PARAMETERS = resolve_parameters(WORKLOADS["sysbench"], {"test": "cpu"})
 WIRE = Bound("line_rate", 960.0, "Mbit/s", "the wire of eth1", 0.01, "look at the route")
-CLAIM = Claim("throughput", "elapsed_time", "sent", "eth1", WIRE)
-CASE = Case(Expected(cpus=1, parallelism=1, interfaces=("eth1",)), own_cpu_us=1_000_000, claims=(CLAIM,))
+CLAIM = RateClaim("throughput", "elapsed_time", "sent", "eth1", WIRE)
+CONTEXT = JudgementContext(
+    Expected(cpus=1, parallelism=1, interfaces=("eth1",)), own_cpu_us=1_000_000, claims=(CLAIM,)
+)
 
 
 def counters(steal: int, *, sent_bytes: int = 0) -> bytes:
@@ -40,25 +40,41 @@ def counters(steal: int, *, sent_bytes: int = 0) -> bytes:
     return f"==> /proc/stat <==\ncpu {ticks}\ncpu0 {ticks}\n==> /proc/net/dev <==\n{link}\n".encode()
 
 
+def parsed(before: bytes, after: bytes, at_server: tuple[bytes, bytes] = (b"", b"")) -> InvocationCounters:
+    """Parse what was read around ten seconds."""
+    server_before, server_after = at_server
+    return InvocationCounters.parse(
+        before,
+        after,
+        started_ns=0,
+        ended_ns=10**10,
+        server_before=server_before,
+        server_after=server_after,
+    )
+
+
 def judged(steal: int, rate: float = 900.0) -> Assessment:
     """Judge an invocation that claims `rate` Mbit/s for ten seconds; the interface has sent 1.25 GB."""
-    reading = Reading(counters(0), counters(steal, sent_bytes=1_250_000_000), 0, 10**10)
-    return assess(reading, CASE, {"throughput": (rate, "Mbit/s"), "elapsed_time": (10.0, "s")})
+    return assess(
+        parsed(counters(0), counters(steal, sent_bytes=1_250_000_000)),
+        CONTEXT,
+        {"throughput": (rate, "Mbit/s"), "elapsed_time": (10.0, "s")},
+    )
 
 
 @pytest.mark.parametrize(
     ("steal", "rate", "verdict", "rules"),
     [
-        (0, 900.0, Verdict.VALID, []),
-        (50, 900.0, Verdict.FLAGGED, ["steal"]),
-        (200, 900.0, Verdict.INVALID, ["steal"]),
-        (0, 980.0, Verdict.FLAGGED, ["line_rate"]),
-        (0, 1100.0, Verdict.FLAGGED, ["line_rate", "device_bytes"]),
-        (200, 1100.0, Verdict.INVALID, ["steal", "line_rate", "device_bytes"]),
+        (0, 900.0, InvocationVerdict.VALID, []),
+        (50, 900.0, InvocationVerdict.FLAGGED, ["steal"]),
+        (200, 900.0, InvocationVerdict.INVALID, ["steal"]),
+        (0, 980.0, InvocationVerdict.FLAGGED, ["line_rate"]),
+        (0, 1100.0, InvocationVerdict.FLAGGED, ["line_rate", "device_bytes"]),
+        (200, 1100.0, InvocationVerdict.INVALID, ["steal", "line_rate", "device_bytes"]),
     ],
 )
 def test_counters_and_bounds_make_one_verdict(
-    steal: int, rate: float, verdict: Verdict, rules: list[str]
+    steal: int, rate: float, verdict: InvocationVerdict, rules: list[str]
 ) -> None:
     validity = judged(steal, rate).validity
     assert validity.verdict is verdict
@@ -71,31 +87,31 @@ def test_counters_and_bounds_make_one_verdict(
 
 def test_an_assessment_is_read_as_it_was_written() -> None:
     made = judged(200, 1100.0)
-    again = Assessment.from_json(made.validity.verdict.value, made.to_json())
+    again = Assessment.from_json(made.to_json())
     assert again == made
     later = made.to_json().replace('"own_cpu_us"', '"invented_later":1,"own_cpu_us"')
-    assert Assessment.from_json("invalid", later) == made
+    assert Assessment.from_json(later) == made
 
 
 def test_claims_of_the_first_databases_are_read() -> None:
     made = judged(200, 1100.0)
     first = made.to_json().replace('"device":', '"interface":').replace('"bound":', '"line_rate":')
     assert first != made.to_json()
-    assert Assessment.from_json("invalid", first) == made
+    assert Assessment.from_json(first) == made
 
 
 def test_a_value_without_its_time_is_held_against_the_wire_only() -> None:
-    reading = Reading(counters(0), counters(0, sent_bytes=1), 0, 10**10)
-    assert assess(reading, CASE, {}).validity.findings == ()
-    (finding,) = assess(reading, CASE, {"throughput": (1000.0, "Mbit/s")}).validity.findings
+    read = parsed(counters(0), counters(0, sent_bytes=1))
+    assert assess(read, CONTEXT, {}).validity.findings == ()
+    (finding,) = assess(read, CONTEXT, {"throughput": (1000.0, "Mbit/s")}).validity.findings
     assert finding.rule == "line_rate"
 
 
 def test_the_limits_of_a_run_are_read_as_they_were_written() -> None:
-    limits = Limits(VALIDITY.changed("steal", mild=3, severe=None))
-    assert Limits.from_json(limits.to_json()) == limits
-    assert Limits.from_json(None) == Limits()
-    assert Limits.from_json('{"validity":{"of_a_newer_version":[1,2]}}') == Limits()
+    thresholds = Thresholds(VALIDITY.changed("steal", mild=3, severe=None))
+    assert Thresholds.from_json(thresholds.to_json()) == thresholds
+    assert Thresholds.from_json(None) == Thresholds()
+    assert Thresholds.from_json('{"validity":{"of_a_newer_version":[1,2]}}') == Thresholds()
 
 
 @pytest.fixture
@@ -148,7 +164,7 @@ def test_what_was_crossed_is_counted_for_each_environment(store: Store) -> None:
 
 def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
     run_id = fill(store)
-    ((key, sentences),) = store.artefacts(run_id).items()
+    ((key, sentences),) = store.suspect_values(run_id).items()
     assert key == ("cpu-1", "throughput", Target("h1"), "native")
     assert [sentence.partition(" is more than ")[2][:12] for sentence in sentences] == [
         "the wire of ",
@@ -158,7 +174,7 @@ def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
 
 def test_of_several_artefacts_the_worst_is_told_and_what_is_invalid_is_not(store: Store) -> None:
     run_id = fill(store, judged(200, 2000.0), judged(0, 980.0), judged(0, 990.0))
-    ((key, sentences),) = store.artefacts(run_id).items()
+    ((key, sentences),) = store.suspect_values(run_id).items()
     assert key[-1] == "native"
     assert sentences == (
         "990 Mbit/s is more than the wire of eth1 allows, 960 Mbit/s (2 invocations lie above it)",
@@ -192,7 +208,7 @@ def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
         command=(),
         perfctl_version="0",
         inventory=(),
-        thresholds_json=Limits(VALIDITY.changed("steal", mild=None, severe=15)).to_json(),
+        thresholds_json=Thresholds(VALIDITY.changed("steal", mild=None, severe=15)).to_json(),
     )
     block_id = store.begin_block(run_id, cases.block(), 1)
     wrong = judged(0)
@@ -208,17 +224,16 @@ def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
     store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
     assert store.reparse() == Reparsed(read=1, changed=1, unknown=0)
     again = store.assessment(record.id)
-    assert again is not None and again.case == CASE
-    assert again.validity.verdict is Verdict.INVALID
+    assert again is not None and again.context == CONTEXT
+    assert again.validity.verdict is InvocationVerdict.INVALID
     assert [(finding.rule, finding.limit) for finding in again.validity.findings] == [("steal", 15)]
     assert store.reparse() == Reparsed(read=1, changed=0, unknown=0)
 
 
 def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -> None:
-    case = replace(CASE, server=Server("h2", Expected(cpus=1, is_own_cpu_read=False)))
+    context = replace(CONTEXT, server=ServerContext("h2", Expected(cpus=1, is_own_cpu_read=False)))
     quiet, disturbed = counters(0, sent_bytes=1), counters(50, sent_bytes=1)
-    reading = Reading(counters(0), quiet, 0, 10**10, counters(0), disturbed)
-    made = assess(reading, case, {})
+    made = assess(parsed(counters(0), quiet, (counters(0), disturbed)), context, {})
     (finding,) = made.validity.findings
     assert finding.sentence == "at h2: the hypervisor gave 5 % of all CPU time to others"
     run_id = cases.begin_run(store)
@@ -226,13 +241,13 @@ def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -
     record = cases.record(
         block_id,
         stdout=OUTPUT,
-        counters_before=reading.before,
-        counters_after=reading.after,
+        counters_before=counters(0),
+        counters_after=quiet,
         host_started_ns=0,
         host_ended_ns=10**10,
-        artifacts=dict(zip(SERVER_COUNTERS, (reading.server_before, reading.server_after), strict=True)),
+        artifacts=dict(zip(SERVER_COUNTERS, (counters(0), disturbed), strict=True)),
         validity="valid",
-        validity_json=assess(replace(reading, server_after=quiet), case, {}).to_json(),
+        validity_json=assess(parsed(counters(0), quiet, (counters(0), quiet)), context, {}).to_json(),
     )
     samples = WORKLOADS["sysbench"].parse(OUTPUT.decode(), PARAMETERS)
     store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)

@@ -33,22 +33,23 @@ def example() -> Workload:
 
 
 def test_the_suite_of_the_page_loads(tmp_path: Path) -> None:
-    text, guests = blocks("suites.md", "toml")
+    text, guests, settings = blocks("suites.md", "toml")
     path = tmp_path / "web.toml"
-    path.write_text(text + guests)
-    suite = load_suite(
-        str(path), environments=["container-9000", "container-in-guest-4", "guest-4-to-native"]
-    )
+    path.write_text(text + guests + settings)
+    names = ["container-9000", "container-in-guest-4", "guest-4-to-native", "one-arena", "sandbox"]
+    suite = load_suite(str(path), environments=names)
     assert [benchmark.name for benchmark in suite.benchmarks] == ["small-requests", "primes"]
-    _, old, nested, client = suite.environments
+    _, old, nested, client, tuned, sandbox = suite.environments
     assert old.image == "registry.example/perf:9000"
+    assert tuned.env == (("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"),)
+    assert sandbox.runtime == "runsc"
     assert nested.within is not None
     assert client.server is not None
     assert (nested.within.name, nested.within.vcpus, client.server.name) == ("guest-4", 4, "native")
 
 
 def test_the_error_of_the_page_is_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, _ = blocks("suites.md", "toml")
+    text, *_ = blocks("suites.md", "toml")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "web.toml").write_text(text.replace("time_s = 5", 'time_s = "10s"'))

@@ -109,6 +109,25 @@ def test_environments_name_each_other_in_any_order(tmp_path: Path) -> None:
     assert (stock.within, stock.server) == (CATALOGUE["vm"], CATALOGUE["container-in-vm"])
 
 
+@pytest.mark.parametrize("kind", ["native", "container", "vm"])
+def test_variables_in_every_kind(tmp_path: Path, kind: str) -> None:
+    table = f'[environments.tuned]\nkind = "{kind}"\n'
+    text = table + 'env = { OMP_NUM_THREADS = "2", GLIBC_TUNABLES = "glibc.malloc.arena_max=1" }\n'
+    (tuned,) = read(tmp_path, text, "tuned")
+    assert tuned.env == (("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"), ("OMP_NUM_THREADS", "2"))
+    other_order = table + '[environments.tuned.env]\nGLIBC_TUNABLES = "glibc.malloc.arena_max=1"\n'
+    (same,) = read(tmp_path, other_order + 'OMP_NUM_THREADS = "2"\n', "tuned")
+    assert same.key == tuned.key
+    (none,) = read(tmp_path, table + "env = {}\n", "tuned")
+    assert none.env == ()
+
+
+def test_a_runtime_of_a_container(tmp_path: Path) -> None:
+    text = '[environments.sandbox]\nkind = "container"\nruntime = "io.containerd.runsc.v1"\n'
+    (sandbox,) = read(tmp_path, text, "sandbox")
+    assert (sandbox.runtime, sandbox.engine) == ("io.containerd.runsc.v1", "docker")
+
+
 def test_one_server_for_two_clients(tmp_path: Path) -> None:
     clients = "".join(f'[environments.c{n}]\nkind = "vm"\nserver = "s"\n' for n in (1, 2))
     one, two = read(tmp_path, clients + '[environments.s]\nkind = "native"\n', "c1", "c2")
@@ -130,6 +149,14 @@ def test_cpulists(text: str, cpus: tuple[int, ...]) -> None:
     [
         # what a kind cannot have
         ('kind = "native"\nimage = "z"', "a native environment has no image", 'kind = "container"?'),
+        ('kind = "native"\nruntime = "crun"', "a native environment has no runtime", 'kind = "container"?'),
+        ('kind = "vm"\nruntime = "crun"', "a vm environment has no runtime", 'within = "vm"'),
+        ('kind = "container"\nruntime = "/usr/bin/crun"', "must be letters, digits", ""),
+        ('kind = "vm"\nenv = ["A=1"]', "must be a table", ""),
+        ('kind = "vm"\nenv = { A = 1 }', "must have texts, and A is none", 'A = "1"'),
+        ('kind = "vm"\nenv = { "A B" = "1" }', "names 'A B': letters, digits and '_'", ""),
+        ('kind = "native"\nenv = { PERFCTL_X = "1" }', "are perfctl's own", ""),
+        ('kind = "native"\nenv = { A = "x\\u0000" }', "with a NUL character", ""),
         ('kind = "native"\nvcpus = 1', "a native environment has no vcpus", 'kind = "vm"?'),
         ('kind = "native"\nwithin = "vm"', "a native environment has no within", "name the vm itself"),
         ('kind = "container"\nvcpus = 1', "a container environment has no vcpus", 'kind = "vm"?'),

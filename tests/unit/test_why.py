@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from perfctl import facts
 from perfctl.cli import main_group
 from perfctl.errors import DataError, UnknownName
-from perfctl.facts import Assessment, Case, Expected, Finding, Severity, Validity
 from perfctl.model import Benchmark, Environment, Plan, Reason, Round, Status, Target, Track, new_id
 from perfctl.render.cells import cell_texts
 from perfctl.render.why import why_view
@@ -23,6 +21,8 @@ from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, WhyReport, why_report
 from perfctl.store import Store, StoredBenchmark, open_store
+from perfctl.validity import Assessment, Finding, JudgementContext, Severity, Validity
+from perfctl.validity.context import Expected
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, add_run
@@ -310,9 +310,8 @@ NOISE = Finding("heat", Severity.FLAGGED, 1, "times", 0, "a CPU was slowed down 
 
 def judged(*found: Finding) -> Mapping[str, object]:
     """What is stored of an invocation that was judged."""
-    verdict = facts.Verdict.FLAGGED if found else facts.Verdict.VALID
-    made = Assessment(Validity(verdict, found, ()), Case(Expected()))
-    return {"validity": verdict.value, "validity_json": made.to_json()}
+    made = Assessment(Validity(found), JudgementContext(Expected()))
+    return {"validity": made.validity.verdict.value, "validity_json": made.to_json()}
 
 
 def with_rate(rate: float) -> Mapping[str, object]:

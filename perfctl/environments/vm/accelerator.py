@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from perfctl.environments.vm.script import CALL_TIMEOUT_S, host_argv
-from perfctl.environments.vm.survey import Remembered, Survey
+from perfctl.environments.vm.commands import CALL_TIMEOUT_S, host_argv
+from perfctl.environments.vm.host_state import HostState, Remembered
 from perfctl.errors import EnvironmentUnavailable
 from perfctl.model.environment import Accelerator
 from perfctl.shell import Shell
@@ -26,7 +26,7 @@ class Choice:
 
 
 def choose(
-    host: Shell, survey: Survey, asked_for: Accelerator | None, probe: Callable[[], str | None]
+    host: Shell, state: HostState, asked_for: Accelerator | None, probe: Callable[[], str | None]
 ) -> Choice:
     """Return the accelerator for guests on a host.
 
@@ -35,7 +35,7 @@ def choose(
     """
     if asked_for == "tcg":
         return Choice("tcg", "the environment asks for it")
-    found = _found(host, survey, probe)
+    found = _found(host, state, probe)
     if found.accelerator == "kvm":
         return Choice("kvm", found.why)
     if asked_for == "kvm":
@@ -43,17 +43,17 @@ def choose(
     return Choice("tcg", found.why)
 
 
-def _found(host: Shell, survey: Survey, probe: Callable[[], str | None]) -> Remembered:
-    if "kvm" not in survey.devices:
+def _found(host: Shell, state: HostState, probe: Callable[[], str | None]) -> Remembered:
+    if "kvm" not in state.devices:
         return Remembered("tcg", "there is no /dev/kvm")
-    if survey.remembered is not None:
-        return survey.remembered
+    if state.remembered is not None:
+        return state.remembered
     failure = probe()
     if failure is None:
         found = Remembered("kvm", "a probe guest booted with it")
     else:
         found = Remembered("tcg", f"a probe guest did not boot with kvm: {' '.join(failure.split())}")
     host.run(
-        host_argv("remember", f"{survey.boot}\n{found.accelerator}\n{found.why}"), timeout_s=CALL_TIMEOUT_S
+        host_argv("remember", f"{state.boot}\n{found.accelerator}\n{found.why}"), timeout_s=CALL_TIMEOUT_S
     )
     return found

@@ -1,6 +1,6 @@
 """A guest, booted afresh each time it is opened and always removed.
 
-    survey    what the host has                                     1 call
+    survey    read what the host has                                1 call
     claim     its folder and its address                            1 call
     start     overlays, domain, boot, connection, all on the host   1 call; once more after no output
     run       ssh from the host                                     1 call; its cost is around the command
@@ -20,8 +20,8 @@ from typing import Literal
 
 from perfctl.environments.catalogue import VM_MEMORY_MIB
 from perfctl.environments.naming import name_stem, new_name
-from perfctl.environments.vm import refusal
 from perfctl.environments.vm.accelerator import PROBE_TIMEOUT_S, Choice, choose
+from perfctl.environments.vm.commands import CALL_TIMEOUT_S, FOLDER, Guest, host_argv, link_argv
 from perfctl.environments.vm.domain import (
     Disk,
     Domain,
@@ -31,10 +31,10 @@ from perfctl.environments.vm.domain import (
     probe_command_line,
     tap_name,
 )
+from perfctl.environments.vm.errors import NoOutput, claim_error, start_error
+from perfctl.environments.vm.host_state import GuestState, HostState
 from perfctl.environments.vm.pinning import plan
-from perfctl.environments.vm.script import CALL_TIMEOUT_S, Guest, host_argv, link_argv
-from perfctl.environments.vm.shell import GuestShell, Opened
-from perfctl.environments.vm.survey import State, Survey
+from perfctl.environments.vm.shell import GuestShell, OpenedGuest
 from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentFailure, PerfctlError
 from perfctl.model import Environment, GuestBoot
 from perfctl.shell import Shell
@@ -91,11 +91,11 @@ class VmDriver:
     def check(self, host: Shell) -> None:
         """Boot a guest as far as its first program. Raises EnvironmentUnavailable, EnvironmentDied."""
         with self._naming(host):
-            survey = self._survey(host)
-            choice = self._choose(host, survey)
-            failure = self._probe(host, survey, choice, self._boot_timeout_s)
+            state = self._read_host(host)
+            choice = self._choose(host, state)
+            failure = self._probe(host, state, choice, self._boot_timeout_s)
             if isinstance(failure, EnvironmentDied):
-                failure = self._probe(host, survey, choice, self._boot_timeout_s)
+                failure = self._probe(host, state, choice, self._boot_timeout_s)
             if failure is not None:
                 raise failure
 
@@ -105,20 +105,20 @@ class VmDriver:
         What changes from guest to guest is left out. Raises EnvironmentUnavailable.
         """
         with self._naming(host):
-            survey = self._survey(host)
-            choice = self._choose(host, survey)
-        stable = self._domain(host, survey, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
-        manifest = survey.manifest
+            state = self._read_host(host)
+            choice = self._choose(host, state)
+        stable = self._domain(host, state, choice, Guest("NAME", "UUID"), _ANY_ADDRESS)
+        manifest = state.manifest
         return {
             "accelerator": choice.accelerator,
             "accelerator.reason": choice.why,
-            "qemu.version": survey.versions.get("hypervisor", ""),
-            "libvirt.version": survey.versions.get("daemon", ""),
+            "qemu.version": state.versions.get("hypervisor", ""),
+            "libvirt.version": state.versions.get("daemon", ""),
             "kernel.release": str(manifest.get("kernel_release", "")),
             "kernel.source": str(manifest.get("kernel_source", "")),
             "image.id": str(manifest.get("image_id", "")),
             "image.recipe": str(manifest.get("recipe_version", "")),
-            "image.sha256": survey.image.rpartition("/")[2],
+            "image.sha256": state.image.rpartition("/")[2],
             "machine.type": stable.machine,
             "cpu.mode": stable.cpu_mode,
             "vhost": "yes" if stable.nic and stable.nic.has_vhost else "no",
@@ -135,37 +135,37 @@ class VmDriver:
         be removed; if the body has failed already, that failure goes on, with a note about what is left.
         """
         with self._naming(host):
-            survey = self._survey(host)
-            choice = self._choose(host, survey)
+            state = self._read_host(host)
+            choice = self._choose(host, state)
         with ExitStack() as stack:
             with self._naming(host):
-                guest, opened = self._start_until_output(host, survey, choice, stack)
+                guest, opened = self._start_until_output(host, state, choice, stack)
             yield GuestShell(host, self._environment, guest, opened)
 
     # ---- the host ----
 
-    def _survey(self, host: Shell) -> Survey:
-        found = Survey.parse(host.run(host_argv("survey"), timeout_s=CALL_TIMEOUT_S).text)
+    def _read_host(self, host: Shell) -> HostState:
+        found = HostState.parse(host.run(host_argv("survey"), timeout_s=CALL_TIMEOUT_S).text)
         found.check(with_engine=self._with_engine)
         found.check_memory(self._memory_mib, hugepages=self._environment.hugepages)
         # What fits with neither accelerator is refused before one is tried.
         plan(found.topology, self._environment, "tcg")
         return found
 
-    def _choose(self, host: Shell, survey: Survey) -> Choice:
+    def _choose(self, host: Shell, state: HostState) -> Choice:
         def probe() -> str | None:
-            failure = self._probe(host, survey, Choice("kvm", ""), PROBE_TIMEOUT_S)
+            failure = self._probe(host, state, Choice("kvm", ""), PROBE_TIMEOUT_S)
             return failure.message if failure else None
 
-        return choose(host, survey, self._environment.accelerator, probe)
+        return choose(host, state, self._environment.accelerator, probe)
 
     def _probe(
-        self, host: Shell, survey: Survey, choice: Choice, timeout_s: int
+        self, host: Shell, state: HostState, choice: Choice, timeout_s: int
     ) -> EnvironmentFailure | None:
         """Boot a guest without disks and address as far as its first program; return why it did not."""
         guest = self._new_guest()
         # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
-        domain = self._domain(host, survey, choice, guest, _ANY_ADDRESS)
+        domain = self._domain(host, state, choice, guest, _ANY_ADDRESS)
         tiny = replace(domain, disks=(), command_line=probe_command_line(choice.accelerator))
         with self._removed(host, guest):
             try:
@@ -178,8 +178,8 @@ class VmDriver:
     # ---- one guest ----
 
     def _start_until_output(
-        self, host: Shell, survey: Survey, choice: Choice, stack: ExitStack
-    ) -> tuple[Guest, Opened]:
+        self, host: Shell, state: HostState, choice: Choice, stack: ExitStack
+    ) -> tuple[Guest, OpenedGuest]:
         """Return a guest that has come up, which `stack` removes; one without output is replaced once."""
         attempt = 0
         while True:
@@ -188,33 +188,35 @@ class VmDriver:
             try:
                 with ExitStack() as removal:
                     removal.enter_context(self._removed(host, guest))
-                    opened = self._start(host, survey, choice, guest, attempt)
+                    opened = self._start(host, state, choice, guest, attempt)
                     stack.enter_context(removal.pop_all())
                     return guest, opened
-            except refusal.NoOutput as failure:
+            except NoOutput as failure:
                 failure.message += f" (boot {attempt} of {BOOT_ATTEMPTS})"
                 # One that could not be removed would run beside the next.
                 if attempt == BOOT_ATTEMPTS or getattr(failure, "__notes__", None):
                     raise
 
-    def _start(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, attempt: int) -> Opened:
+    def _start(
+        self, host: Shell, state: HostState, choice: Choice, guest: Guest, attempt: int
+    ) -> OpenedGuest:
         address = self._claim(host, guest, step=_ADDRESSES_PER_GUEST)
-        domain = self._domain(host, survey, choice, guest, address)
+        domain = self._domain(host, state, choice, guest, address)
         goal: Literal["engine", "ssh"] = "engine" if self._with_engine else "ssh"
-        disks = [f"root.qcow2={survey.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
+        disks = [f"root.qcow2={state.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
         if self._with_engine:
-            disks.append(f"engine.qcow2={survey.image}/engine.ext4")
+            disks.append(f"engine.qcow2={state.image}/engine.ext4")
         opening_s = self._boot(
             host, guest, domain, goal, self._boot_timeout_s, *disks, "--", *link_argv(guest, address)
         )
         boot = GuestBoot(choice.accelerator, len(domain.pinning.vcpus), attempt)
-        return Opened(address, survey.network.mtu_bytes, boot, opening_s, domain.xml())
+        return OpenedGuest(address, state.network.mtu_bytes, boot, opening_s, domain.xml())
 
     def _claim(self, host: Shell, guest: Guest, *, step: int) -> str:
         asked = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
         claimed = host.run(asked, timeout_s=CALL_TIMEOUT_S)
         if claimed.exit_code != 0:
-            raise refusal.of_claim(guest, claimed)
+            raise claim_error(guest, claimed)
         return claimed.text.strip()
 
     def _boot(
@@ -224,15 +226,14 @@ class VmDriver:
         asked = host_argv("start", guest.name, guest.uuid, goal, *limits, domain.owner, *(rest or ("--",)))
         started = host.run(asked, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
         if started.exit_code != 0:
-            state = State.parse(
-                host.run(host_argv("state", guest.name, guest.uuid), timeout_s=CALL_TIMEOUT_S).text
-            )
-            raise refusal.of_start(guest, started, state, timeout_s)
+            asked = host_argv("state", guest.name, guest.uuid)
+            state = GuestState.parse(host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+            raise start_error(guest, started, state, timeout_s)
         steps = (line.split() for line in started.text.splitlines())
         return {name: float(seconds) for name, seconds in steps}
 
-    def _domain(self, host: Shell, survey: Survey, choice: Choice, guest: Guest, address: str) -> Domain:
-        network = survey.network
+    def _domain(self, host: Shell, state: HostState, choice: Choice, guest: Guest, address: str) -> Domain:
+        network = state.network
         engine_range = f"{IPv4Address(address) + _ENGINE_OFFSET}/{_ENGINE_PREFIX_LENGTH}"
         disks = [
             Disk("vda", f"{guest.folder}/root.qcow2", "qcow2"),
@@ -246,9 +247,9 @@ class VmDriver:
             run_id=self._run_id,
             accelerator=choice.accelerator,
             memory_mib=self._memory_mib,
-            pinning=plan(survey.topology, self._environment, choice.accelerator, host=host.name),
-            kernel=f"{survey.image}/vmlinuz",
-            initramfs=f"{survey.image}/initramfs",
+            pinning=plan(state.topology, self._environment, choice.accelerator, host=host.name),
+            kernel=f"{state.image}/vmlinuz",
+            initramfs=f"{state.image}/initramfs",
             command_line=command_line(
                 choice.accelerator,
                 address=address,
@@ -264,12 +265,12 @@ class VmDriver:
                 mac=mac_address(address),
                 mtu_bytes=network.mtu_bytes,
                 # The host's kernel moves frames only for guests that the processor runs itself.
-                has_vhost=choice.accelerator == "kvm" and "vhost-net" in survey.devices,
+                has_vhost=choice.accelerator == "kvm" and "vhost-net" in state.devices,
             ),
             hugepages=self._environment.hugepages,
             disk_cache=self._environment.disk_cache,
             disk_io=self._environment.disk_io,
-            owner=survey.owner,
+            owner=state.owner,
         )
 
     @property
@@ -313,6 +314,11 @@ def _close(host: Shell, guest: Guest) -> None:
             where=host.name,
             hint=f"end it by hand: virsh destroy {guest.name}; rm -r {guest.folder}",
         )
+
+
+def start_argv() -> list[str]:
+    """Return the command that starts a guest, for people to read."""
+    return ["virsh", "create", f"{FOLDER}/guests/NAME/domain.xml"]
 
 
 def remove_all(host: Shell, run_id: str) -> list[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfctl.environments.limits import OutOfMemory, oom_kills
-from perfctl.environments.vm.script import (
+from perfctl.environments.variables import with_variables
+from perfctl.environments.vm.commands import (
     CALL_TIMEOUT_S,
     Guest,
     end_argv,
@@ -20,7 +21,7 @@ from perfctl.environments.vm.script import (
     run_argv,
     spawn_argv,
 )
-from perfctl.environments.vm.survey import State, console_artifact
+from perfctl.environments.vm.host_state import GuestState, console_artifact
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
 from perfctl.model import Environment, GuestBoot
@@ -49,7 +50,7 @@ class DiskFull(EnvironmentDied):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedGuest:
     """What is known of a guest that has just been opened."""
 
     address: str
@@ -101,7 +102,7 @@ class GuestProcess:
 class GuestShell:
     """A Shell inside a running guest."""
 
-    def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: Opened) -> None:
+    def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: OpenedGuest) -> None:
         self._host = host
         self._environment = environment
         self._guest = guest
@@ -167,16 +168,16 @@ class GuestShell:
         """Return whether the guest runs, answers and has room on its disks."""
         return self.failure() is None
 
-    def last_words(self) -> str:
+    def state_report(self) -> str:
         """Return what is wrong with it, or the last line of its console."""
         failure = self.failure()
         return failure.message if failure else f"the guest runs; console: {self._state().last_line}"
 
-    def _state(self) -> State:
+    def _state(self) -> GuestState:
         asked = host_argv("state", self._guest.name, self._guest.uuid)
-        return State.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+        return GuestState.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
 
-    def _silence(self, state: State) -> EnvironmentDied | None:
+    def _silence(self, state: GuestState) -> EnvironmentDied | None:
         """Ask the running guest for the room on its disks."""
         kept = console_artifact(state.console)
         said = self._peek(["df", "-Pk", "/", "/scratch"])
@@ -210,7 +211,7 @@ class GuestShell:
         command started runs inside any more.
         """
         token = self._new_token()
-        command = run_argv(self._guest, self.address, token, checked(argv))
+        command = run_argv(self._guest, self.address, token, self._with_variables(argv))
         try:
             completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
         except CommandTimeout as error:
@@ -228,7 +229,7 @@ class GuestShell:
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` inside, in the background."""
         token = self._new_token()
-        client = self._host.spawn(spawn_argv(self._guest, self.address, token, checked(argv)))
+        client = self._host.spawn(spawn_argv(self._guest, self.address, token, self._with_variables(argv)))
         return GuestProcess(self, client, token)
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -252,6 +253,9 @@ class GuestShell:
         if completed.exit_code != 0:
             raise CommandFailed("a command in the guest survives SIGKILL", where=self.name)
         return replace(completed, stdout=own.stdout, stderr=own.stderr)
+
+    def _with_variables(self, argv: Sequence[str]) -> list[str]:
+        return with_variables(self._environment, checked(argv))
 
     def _new_token(self) -> str:
         # A count, unlike a generator, may be asked by several threads at once.

@@ -1,0 +1,226 @@
+"""Docker: its command lines, and what its own words mean. Pure: nothing runs here.
+
+All of it works with the client of Docker 20.10 and later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from perfctl.environments.container.engine import KEEP_ALIVE, RUN_LABEL
+from perfctl.model import Environment
+from perfctl.shell import Completed
+
+_UNKNOWN_RUNTIME = ("unknown or invalid runtime name", "Unknown runtime specified")
+"""What docker says of a runtime that it does not have: from version 23 on, and before."""
+
+_MEANINGS: tuple[tuple[str, str, str | None], ...] = (
+    (
+        "Cannot connect to the Docker daemon",
+        "the Docker daemon does not answer",
+        "start it: systemctl start docker",
+    ),
+    (
+        "permission denied while trying to connect",
+        "this user may not talk to the Docker daemon",
+        "set ansible_become for the host, or: usermod -aG docker USER",
+    ),
+    ("No such image", "the image {image} is not there", "build it: perfctl provision"),
+    ("Unable to find image", "the image {image} is not there", "build it: perfctl provision"),
+    (
+        "unable to apply caps",
+        "the host itself lacks capabilities that the container asks for",
+        "leave it out with --env, or measure on a host with all capabilities (not itself a container)",
+    ),
+    (_UNKNOWN_RUNTIME[0], "the engine has no runtime {runtime}", None),
+    (_UNKNOWN_RUNTIME[1], "the engine has no runtime {runtime}", None),
+    ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
+)
+
+_NOT_STARTED = "OCI runtime exec failed: "
+
+
+class Docker:
+    """The engine `docker`."""
+
+    program = "docker"
+
+    def run_argv(self, environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+        """Return `docker run -d` with `--pull never`: nothing is downloaded while measuring."""
+        return [self.program, "run", "-d", *_options(environment, name, labels), *_command(environment)]
+
+    def create_argv(self, environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+        """Return the command that makes the same container without starting it, to read docker's view."""
+        return [self.program, "create", *_options(environment, name, labels), *_command(environment)]
+
+    def probe_argv(self, environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+        """Return the command that runs `true` in such a container and removes it: existence is not use."""
+        options = _options(environment, name, labels)
+        return [self.program, "run", "--rm", *options, "--entrypoint", "true", str(environment.image)]
+
+    def exec_argv(self, name: str, argv: Sequence[str], *, has_stdin: bool = False) -> list[str]:
+        """Return the command that runs `argv` inside; without input stdin is /dev/null there."""
+        return [self.program, "exec", *(["-i"] if has_stdin else []), name, *argv]
+
+    def inspect_argv(self, template: str, *names: str) -> list[str]:
+        """Return the command that prints `template` filled in for each container, image or network named."""
+        return [self.program, "inspect", "-f", template, *names]
+
+    def logs_argv(self, name: str) -> list[str]:
+        """Return the command that prints the last lines of a container's log."""
+        return [self.program, "logs", "--tail", "20", name]
+
+    def remove_argv(self, *names: str) -> list[str]:
+        """Return the command that kills and removes containers with their anonymous volumes."""
+        return [self.program, "rm", "-f", "-v", *names]
+
+    def list_argv(self, run_id: str) -> list[str]:
+        """Return the command that prints the names of all containers, running or not, of a run."""
+        return [self.program, "ps", "-a", "--filter", f"label={RUN_LABEL}={run_id}", "--format", "{{.Names}}"]
+
+    def info_argv(self) -> list[str]:
+        """Return the command that prints what the engine says about itself, as JSON."""
+        return [self.program, "info", "-f", "{{json .}}"]
+
+    def lost_limit(self, environment: Environment, completed: Completed) -> str | None:
+        """Return docker's warning that a limit of the environment was dropped, None when there is none."""
+        if not (environment.cpuset_cpus or environment.cpuset_mems or environment.memory_mib):
+            return None
+        for line in completed.error_text.splitlines():
+            if "discarded" in line or self.is_about_swap(line):
+                return line.removeprefix("WARNING: ")
+        return None
+
+    def is_about_swap(self, warning: str) -> bool:
+        """Return whether the warning says that swap is not counted: harmless where there is none."""
+        return "limited without swap" in warning
+
+    def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
+        """Return (what is wrong, what to do) for a docker command that failed, with docker's own words."""
+        words = completed.error_text or completed.text.strip()
+        said = words.splitlines()[0].removeprefix("docker: ") if words else f"exit code {completed.exit_code}"
+        for marker, meaning, hint in _MEANINGS:
+            if marker in words:
+                return (
+                    f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({said})",
+                    hint,
+                )
+        if self.has_no_client(completed):
+            return f"there is no docker client ({said})", "install it: perfctl provision"
+        return said, None
+
+    def lacks_runtime(self, completed: Completed) -> bool:
+        """Return whether docker says that it does not know the runtime."""
+        return completed.exit_code != 0 and any(words in completed.error_text for words in _UNKNOWN_RUNTIME)
+
+    def runtimes(self, info: str) -> list[str]:
+        """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
+        return sorted(json.loads(info).get("Runtimes") or {}) if info.strip() else []
+
+    def has_no_client(self, completed: Completed) -> bool:
+        """Return whether the host has no docker program (docker's own 127 speaks of the daemon)."""
+        return completed.exit_code in (126, 127) and "daemon" not in completed.error_text
+
+    def has_no_daemon(self, completed: Completed) -> bool:
+        """Return whether the docker client found no daemon to talk to."""
+        return completed.exit_code != 0 and "Cannot connect to the Docker daemon" in completed.error_text
+
+    def is_gone(self, completed: Completed) -> bool:
+        """Return whether `docker exec` failed because the container does not run: nothing was executed."""
+        words = completed.error_text
+        return completed.exit_code == 1 and not completed.stdout and _says_gone(words)
+
+    def is_missing(self, removed: Completed) -> bool:
+        """Return whether docker says that there is no such container."""
+        return "No such container" in removed.error_text
+
+    def as_native(self, completed: Completed, argv: Sequence[str]) -> Completed:
+        """Return what `docker exec` left behind as a shell on the host would have given it for `argv`.
+
+        Docker reports a program that cannot be started on stdout, with 126 or 127 as its version pleases.
+        """
+        if completed.exit_code not in (126, 127) or not completed.text.startswith(_NOT_STARTED):
+            return replace(completed, argv=tuple(argv))
+        is_missing = "not found" in completed.text or "no such file or directory" in completed.text
+        stderr = f"{argv[0]}: {completed.text.strip()}\n".encode()
+        code = 127 if is_missing else 126
+        return replace(completed, argv=tuple(argv), exit_code=code, stdout=b"", stderr=stderr)
+
+    def description(self, inspected: str, info: str) -> dict[str, str]:
+        """Return what an environment is made of, from docker's JSON; '' where docker does not say.
+
+        `inspected` has one line each for the container, its image and (not with the host's network) its
+        network; `info` is the engine's. Identities that change with every container are left out.
+        """
+        objects: list[dict[str, Any]] = [json.loads(line) for line in inspected.splitlines()]
+        container, image, network = [*objects, {}, {}, {}][:3]
+        engine: dict[str, Any] = json.loads(info) if info.strip() else {}
+        return {
+            "engine.version": _text(engine.get("ServerVersion")),
+            "engine.runtime": _text(container.get("HostConfig", {}).get("Runtime")),
+            "engine.storage_driver": _text(engine.get("Driver")),
+            "engine.cgroup_driver": _text(engine.get("CgroupDriver")),
+            "engine.cgroup_version": _text(engine.get("CgroupVersion")),
+            "engine.security_options": _text(engine.get("SecurityOptions")),
+            "engine.containerd_commit": _text(engine.get("ContainerdCommit", {}).get("ID")),
+            "engine.runc_commit": _text(engine.get("RuncCommit", {}).get("ID")),
+            "image.id": _text(image.get("Id")),
+            "image.repo_digests": _text(image.get("RepoDigests")),
+            "image.labels": _text(image.get("Config", {}).get("Labels")),
+            "network.options": _text(network.get("Options")),
+            "container.host_config": _text(container.get("HostConfig")),
+        }
+
+
+def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
+    options = ["--name", name, "--pull", "never"]
+    for key, value in labels.items():
+        options += ["--label", f"{key}={value}"]
+    options += ["--network", environment.network or "bridge"]
+    if environment.runtime:
+        options += ["--runtime", environment.runtime]
+    for variable, value in environment.env:
+        options += ["--env", f"{variable}={value}"]
+    for value in environment.security_opt:
+        options += ["--security-opt", value]
+    for value in environment.cap_add:
+        options += ["--cap-add", value]
+    if environment.privileged:
+        options.append("--privileged")
+    return [*options, *_limits(environment)]
+
+
+def _limits(environment: Environment) -> list[str]:
+    options = []
+    if environment.cpuset_cpus:
+        options += ["--cpuset-cpus", environment.cpuset_cpus]
+    if environment.cpuset_mems:
+        options += ["--cpuset-mems", environment.cpuset_mems]
+    if environment.cpu_quota is not None:
+        options += ["--cpus", f"{environment.cpu_quota:.2f}"]
+    if environment.memory_mib is not None:
+        # By itself --memory allows as much swap again: the program would get slow where it should end.
+        size = f"{environment.memory_mib}m"
+        options += ["--memory", size, "--memory-swap", size]
+    return options
+
+
+def _command(environment: Environment) -> list[str]:
+    return ["--entrypoint", "sh", str(environment.image), "-c", KEEP_ALIVE]
+
+
+def _says_gone(words: str) -> bool:
+    lines = words.splitlines()
+    first = lines[0] if lines else ""
+    if first.startswith(("Error: No such container", "Error response from daemon: No such container")):
+        return True
+    return first.startswith("Error response from daemon: Container ") and first.endswith("is not running")
+
+
+def _text(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

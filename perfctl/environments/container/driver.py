@@ -1,0 +1,172 @@
+"""A container, made afresh each time it is opened and always removed.
+
+    open:   run      1 call
+    run:    exec     1 call; what it costs is around the command, not in it
+    close:  remove   1 call, checked
+
+Everything goes through the host's shell, so the timing fields of a job shell's Completed are kept. The
+engine (`engine.Engine`) has the command lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import MappingProxyType
+
+from perfctl.environments.container.docker import Docker
+from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL, Engine
+from perfctl.environments.container.shell import CALL_TIMEOUT_S, ContainerShell
+from perfctl.environments.naming import name_stem, new_name
+from perfctl.errors import CommandFailed, EnvironmentUnavailable, PerfctlError
+from perfctl.model import Environment
+from perfctl.shell import Completed, Shell
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({"docker": Docker()})
+"""The engines by the name that an environment's field `engine` has."""
+DEFAULT_ENGINE = "docker"
+
+
+def start_argv(environment: Environment) -> list[str]:
+    """Return the command that makes a container of this environment, labels left out."""
+    return ENGINES[environment.engine or DEFAULT_ENGINE].run_argv(environment, "NAME", {})
+
+
+class ContainerDriver:
+    """Makes containers of one environment, named and labelled after one invocation of one run."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        run_id: str,
+        invocation_id: str,
+        host_address: str,
+        image: str | None = None,
+    ) -> None:
+        self._environment = replace(environment, image=image) if image else environment
+        self._engine = ENGINES[environment.engine or DEFAULT_ENGINE]
+        self._labels = {RUN_LABEL: run_id, INVOCATION_LABEL: invocation_id}
+        self._stem = name_stem(run_id, invocation_id)
+        self._host_address = host_address
+
+    def check(self, host: Shell) -> None:
+        """Start `true` once with the very options that will be used. Raises EnvironmentUnavailable."""
+        name = self._new_name()
+        argv = self._engine.probe_argv(self._environment, name, self._labels)
+        try:
+            completed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
+        except BaseException as error:
+            self._remove_after(error, host, name)
+            raise
+        if completed.exit_code:
+            raise self._unavailable(host, completed)
+        self._refuse_lost_limits(host, completed)
+
+    def describe(self, host: Shell) -> dict[str, str]:
+        """Return engine, image, network and container options as the engine reports them; '' unknown.
+
+        Raises EnvironmentUnavailable when the container cannot even be made.
+        """
+        name = self._new_name()
+        names = [name, str(self._environment.image), *self._networks()]
+        with self._made(host, name, self._engine.create_argv(self._environment, name, self._labels)):
+            inspected = host.run(self._engine.inspect_argv("{{json .}}", *names), timeout_s=CALL_TIMEOUT_S)
+            info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
+        return self._engine.description(inspected.text, info.text)
+
+    @contextmanager
+    def open(self, host: Shell) -> Iterator[ContainerShell]:
+        """Start a container, give its shell, remove it.
+
+        Raises EnvironmentUnavailable when it cannot be started, CommandFailed (naming it) when it cannot be
+        removed; if the body has failed already, that failure goes on, with a note about the container.
+        """
+        name = self._new_name()
+        with self._made(host, name, self._engine.run_argv(self._environment, name, self._labels)) as made:
+            yield ContainerShell(host, self._engine, self._environment, name, self._host_address, made)
+
+    @contextmanager
+    def _made(self, host: Shell, name: str, argv: Sequence[str]) -> Iterator[Completed]:
+        try:
+            made = host.run(argv, timeout_s=CALL_TIMEOUT_S)
+            if made.exit_code:
+                raise self._unavailable(host, made)
+            self._refuse_lost_limits(host, made)
+            yield made
+        except BaseException as error:
+            # Also for Ctrl-C and for a start that failed half way: the engine may have made it all the same.
+            self._remove_after(error, host, name)
+            raise
+        _remove(host, self._engine, name)
+
+    def _remove_after(self, error: BaseException, host: Shell, name: str) -> None:
+        try:
+            _remove(host, self._engine, name)
+        except PerfctlError as failure:
+            error.add_note(str(failure))
+
+    def _refuse_lost_limits(self, host: Shell, made: Completed) -> None:
+        """Raise EnvironmentUnavailable for a limit that the kernel cannot hold: engines only warn."""
+        lost = self._engine.lost_limit(self._environment, made)
+        if lost is None:
+            return
+        if self._engine.is_about_swap(lost) and not _has_swap(host):
+            return
+        raise EnvironmentUnavailable(
+            f"a limit would not hold: {lost}",
+            where=f"{host.name}/{self._environment.name}",
+            hint="boot the host with cgroup_enable=memory swapaccount=1, or leave it out with --env",
+        )
+
+    def _unavailable(self, host: Shell, completed: Completed) -> EnvironmentUnavailable:
+        message, hint = self._engine.why_unavailable(self._environment, completed)
+        if self._engine.lacks_runtime(completed):
+            info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
+            hint = f"it has: {', '.join(self._engine.runtimes(info.text)) or 'none that it names'}"
+        return EnvironmentUnavailable(message, where=f"{host.name}/{self._environment.name}", hint=hint)
+
+    def _networks(self) -> list[str]:
+        return [] if self._environment.network == "host" else ["bridge"]
+
+    def _new_name(self) -> str:
+        return new_name(self._stem)
+
+
+def _has_swap(host: Shell) -> bool:
+    # The first line is a heading.
+    return len(host.run(["cat", "/proc/swaps"], timeout_s=CALL_TIMEOUT_S).text.splitlines()) != 1
+
+
+def _remove(host: Shell, engine: Engine, *names: str) -> None:
+    """Remove containers; one that is not there is no failure. Raises CommandFailed that names them."""
+    for _ in range(2):  # overlay2 now and then is still busy at the first try
+        removed = host.run(engine.remove_argv(*names), timeout_s=CALL_TIMEOUT_S)
+        if removed.exit_code == 0 or engine.is_missing(removed) or engine.has_no_client(removed):
+            return
+    raise CommandFailed(
+        f"container {' '.join(names)} was not removed: {removed.error_text}",
+        where=host.name,
+        hint=f"remove it by hand: {' '.join(engine.remove_argv(*names))}",
+    )
+
+
+def remove_all(host: Shell, run_id: str) -> list[str]:
+    """Remove every container of a run on this host, running or not; return their names.
+
+    A host without an engine's client has none of it; nor has one whose engine does not run any container that
+    runs. Raises CommandFailed.
+    """
+    removed: list[str] = []
+    for engine in ENGINES.values():
+        listed = host.run(engine.list_argv(run_id), timeout_s=CALL_TIMEOUT_S)
+        if engine.has_no_client(listed) or engine.has_no_daemon(listed):
+            continue
+        if listed.exit_code:
+            raise CommandFailed(f"cannot list containers: {listed.error_text}", where=host.name)
+        names = listed.text.split()
+        if names:
+            _remove(host, engine, *names)
+        removed += names
+    return removed

@@ -1,0 +1,247 @@
+"""A running container as a Shell: each command is one call of the engine's client on the host."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from perfctl.environments.container.engine import OOM_ARGV, Engine
+from perfctl.environments.limits import OutOfMemory, oom_kills
+from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
+from perfctl.job import JobTimeout
+from perfctl.model import Environment
+from perfctl.shell import Completed, Process, Shell
+from perfctl.shell.command import checked
+from perfctl.shell.files import get_file, put_file
+
+CALL_TIMEOUT_S = 240.0
+"""For the engine's own work (start, inspect, remove) on a loaded host, or in a guest emulated on one."""
+
+# $0 is the file with the process id. The engine gives the command a process group of its own: it and its
+# children. The container's main process reaps dead orphans, so that the group does come to an end.
+_STOP = """
+n=0
+while [ ! -s "$0" ]; do n=$((n + 1)); [ $n -le 50 ] || exit 3; sleep 0.1; done
+read -r pid <"$0"
+kill -TERM "-$pid" 2>/dev/null || exit 0
+n=0
+while kill -0 "-$pid" 2>/dev/null; do
+  n=$((n + 1)); [ $n -ne 150 ] || kill -KILL "-$pid" 2>/dev/null; [ $n -le 300 ] || exit 4; sleep 0.02
+done
+exit 0
+"""
+
+_SPAWN = 'echo $$ >"$0"; exec "$@"'
+# All processes but the main one and the caller: what a command that timed out has left running.
+_END_ALL = "kill -KILL -1"
+
+_SIGKILLED = 128 + 9
+_ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+
+
+class ContainerProcess:
+    """A server inside a container: the engine's client on the host, and the real process inside."""
+
+    def __init__(self, shell: ContainerShell, client: Process, pid_file: str) -> None:
+        self._shell = shell
+        self._client = client
+        self._pid_file = pid_file
+        self._is_stopped = False
+
+    def is_running(self) -> bool:
+        """Return whether it still runs: the client ends with it."""
+        return self._client.is_running()
+
+    def stop(self) -> None:
+        """End it and its children inside, then the client. Raises CommandFailed when it survives."""
+        if self._is_stopped:
+            return
+        # The client goes in any case, also when ending the inside fails.
+        try:
+            self._stop_inside()
+        finally:
+            self._client.stop()
+        self._is_stopped = True
+
+    def _stop_inside(self) -> None:
+        try:
+            stopped = self._shell.run(["sh", "-c", _STOP, self._pid_file], timeout_s=CALL_TIMEOUT_S)
+        except EnvironmentDied:
+            return  # it went with its container
+        if stopped.exit_code == 0 or (stopped.exit_code == 3 and not self._client.is_running()):
+            return
+        why = {3: "its process id never appeared", 4: "it survived SIGKILL"}.get(
+            stopped.exit_code, stopped.error_text
+        )
+        raise CommandFailed(f"the server did not end: {why}", where=self._shell.name)
+
+    def output(self) -> str:
+        """Return what it has written so far."""
+        return self._client.output()
+
+
+class ContainerShell:
+    """A Shell inside a running container."""
+
+    def __init__(
+        self,
+        host: Shell,
+        engine: Engine,
+        environment: Environment,
+        container: str,
+        host_address: str,
+        made: Completed,
+    ) -> None:
+        self._host = host
+        self._engine = engine
+        self._made = made
+        self._environment = environment
+        self._container = container
+        self._host_address = host_address
+        self._address: str | None = None
+        self._oom_kills = 0
+        self._pid_files = (f"/dev/shm/perfctl-{number}.pid" for number in itertools.count())
+
+    @property
+    def name(self) -> str:
+        """The host's name and the environment's."""
+        return f"{self._host.name}/{self._environment.name}"
+
+    @property
+    def container(self) -> str:
+        """The container's name in the engine."""
+        return self._container
+
+    @property
+    def address(self) -> str:
+        """The container's own address, or the host's where it shares the host's network. Asked for once."""
+        if self._environment.network == "host":
+            return self._host_address
+        if self._address is None:
+            said = self._call(self._engine.inspect_argv(_ADDRESS, self._container))
+            if not said.text.strip():
+                raise EnvironmentDied(f"it has no address: {self.state_report()}", where=self.name)
+            self._address = said.text.split()[0]
+        return self._address
+
+    def is_alive(self) -> bool:
+        """Return whether the container runs."""
+        said = self._call(self._engine.inspect_argv("{{.State.Running}}", self._container))
+        return said.exit_code == 0 and said.text.strip() == "true"
+
+    def state_report(self) -> str:
+        """Return the container's state, exit code and log, in the engine's words."""
+        said = self._call(self._engine.inspect_argv("{{json .State}}", self._container))
+        if said.exit_code:
+            return said.error_text
+        log = self._call(self._engine.logs_argv(self._container))
+        return _state_report(json.loads(said.text), (log.text + log.error_text).strip())
+
+    @property
+    def boot(self) -> None:
+        """None: a container runs on the kernel and the processor of where it is."""
+        return None
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """When the engine had started it."""
+        if self._made.started_ns is None or self._made.ended_ns is None:
+            return {}
+        return {"made": (self._made.ended_ns - self._made.started_ns) / 1e9}
+
+    @property
+    def host_processes(self) -> str:
+        """Those whose control group carries the container's id."""
+        return f"cgroup:{self._made.text.strip()}"
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return nothing: what the engine says of it is in the snapshot of the environment."""
+        return {}
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run `argv` inside. Raises EnvironmentDied when the container was gone before it began.
+
+        After a CommandTimeout nothing that this shell started runs inside any more.
+        """
+        command = self._engine.exec_argv(self._container, carried(checked(argv)), has_stdin=bool(stdin))
+        try:
+            completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
+        except CommandTimeout as error:
+            self._end_all()
+            error.message = f"{argv[0]} did not end within {timeout_s:g} s"
+            error.where = self.name
+            if isinstance(error, JobTimeout):
+                error.completed = self._engine.as_native(error.completed, argv)
+            raise
+        if self._engine.is_gone(completed):
+            raise EnvironmentDied(f"the container ended: {self.state_report()}", where=self.name)
+        own = self._engine.as_native(completed, argv)
+        if own.exit_code and self._has_run_out_of_memory(own.exit_code):
+            raise OutOfMemory(self._environment, own, where=self.name)
+        return own
+
+    def spawn(self, argv: Sequence[str]) -> Process:
+        """Start `argv` inside, in the background."""
+        pid_file = next(self._pid_files)
+        inside = carried(["sh", "-c", _SPAWN, pid_file, *checked(argv)])
+        return ContainerProcess(
+            self, self._host.spawn(self._engine.exec_argv(self._container, inside)), pid_file
+        )
+
+    def put(self, local: Path, remote: str, *, mode: int) -> None:
+        """Copy a file into the container. Raises CommandFailed, or UsageError when `local` cannot be read."""
+        put_file(self, local, remote, mode=mode)
+
+    def get(self, remote: str) -> bytes:
+        """Return a file of the container. Raises CommandFailed."""
+        return get_file(self, remote)
+
+    def _has_run_out_of_memory(self, exit_code: int) -> bool:
+        if self._environment.memory_mib is None and exit_code != _SIGKILLED:
+            return False
+        counted = self._call(self._engine.exec_argv(self._container, OOM_ARGV))
+        if not self._engine.is_gone(counted):
+            before, self._oom_kills = self._oom_kills, oom_kills(counted.text)
+            return self._oom_kills > before
+        return (
+            self._call(self._engine.inspect_argv("{{.State.OOMKilled}}", self._container)).text.strip()
+            == "true"
+        )
+
+    def _end_all(self) -> None:
+        # Ending the client on the host has left the command running inside.
+        with suppress(PerfctlError):
+            self._call(self._engine.exec_argv(self._container, ["sh", "-c", _END_ALL]))
+
+    def _call(self, argv: Sequence[str]) -> Completed:
+        return self._host.run(argv, timeout_s=CALL_TIMEOUT_S)
+
+
+def _state_report(state: dict[str, object], log: str) -> str:
+    said = [f"state {state.get('Status')}", f"exit code {state.get('ExitCode')}"]
+    if state.get("OOMKilled"):
+        said.append("killed for lack of memory")
+    if state.get("Error"):
+        said.append(str(state["Error"]))
+    said.append(f"log: {log}" if log else "its log is empty")
+    return ", ".join(said)
+
+
+def carried(argv: Sequence[str]) -> list[str]:
+    """Return a command that runs `argv` and is all UTF-8, for the engine's JSON carries nothing else."""
+    try:
+        "".join(argv).encode()
+    except UnicodeEncodeError:
+        return ["sh", "-c", _DECODE, "sh", *(_encoded(argument) for argument in argv)]
+    return list(argv)
+
+
+# Takes each argument back from octal; the x keeps newlines at its end from being cut off.
+_DECODE = 'n=$#; for a; do a=$(printf "$a"x); set -- "$@" "${a%x}"; done; shift "$n"; exec "$@"'
+
+
+def _encoded(argument: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in argument.encode("utf-8", "surrogateescape"))

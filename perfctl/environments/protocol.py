@@ -1,0 +1,70 @@
+"""The protocols of a driver and of the shell that it opens. docs/environments.md tells the rules in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from perfctl.model import GuestBoot
+from perfctl.shell import Shell
+
+
+class EnvironmentShell(Shell, Protocol):
+    """A Shell inside an environment."""
+
+    @property
+    def address(self) -> str:
+        """The IP address that other environments of the same kind reach this one at."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Return whether the environment itself still stands (a container may have died under a command)."""
+        ...
+
+    def state_report(self) -> str:
+        """Return its state and its last output (log, console), for an error message; '' for none."""
+        ...
+
+    @property
+    def boot(self) -> GuestBoot | None:
+        """What the guest has and how it came up; None where there is no guest."""
+        ...
+
+    @property
+    def opening_s(self) -> Mapping[str, float]:
+        """How long its opening took: seconds on the host's clock from the start to each step.
+
+        Natively nothing; 'made' for a container (the engine has started it); 'console' (the first output),
+        'kernel' and 'ssh' for a guest.
+        """
+        ...
+
+    @property
+    def host_processes(self) -> str:
+        """How the host finds the processes of it.
+
+        'cgroup:TEXT' (their /proc/PID/cgroup has TEXT), 'pidfile:PATH' (that process and its threads), or ''
+        (no process but those of the command itself).
+        """
+        ...
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return what is kept with an invocation by name, e.g. "console"; may ask the host."""
+        ...
+
+
+class EnvironmentDriver(Protocol):
+    """Makes one environment on a host, afresh each time it is opened."""
+
+    def check(self, host: Shell) -> None:
+        """Raise EnvironmentUnavailable (with the reason and what to do) when it cannot exist on this host."""
+        ...
+
+    def describe(self, host: Shell) -> dict[str, str]:
+        """Return what the environment is made of there, e.g. image id, engine version; '' where unknown."""
+        ...
+
+    def open(self, host: Shell) -> AbstractContextManager[EnvironmentShell]:
+        """Make it, give its shell, and remove it whatever happens. Raises EnvironmentDied."""
+        ...

@@ -1,0 +1,144 @@
+"""Read single values out of a host's facts: CPUs, caches, interfaces, routes, mounts.
+
+A fact that is missing, or makes no sense, gives None, False or nothing, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+from perfctl.model import FactState, Fingerprint
+
+_CPU_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_CACHE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
+"""File systems of which each byte of direct I/O is read from, or written to, a disk."""
+_PARAVIRTUAL = frozenset({"virtio_net", "vmxnet3", "hv_netvsc", "vif", "netfront", "ena", "gve"})
+"""Drivers of a hypervisor: between two guests of one machine no wire limits them."""
+_MAX_STACKED_LINKS = 4
+"""A bridge on a bond on a VLAN is three; more are followed no further."""
+
+
+def present_text(facts: Fingerprint | None, name: str) -> str | None:
+    """Return the text of a fact that is present, else None."""
+    fact = facts.get(name) if facts else None
+    return fact.value if fact is not None and fact.state is FactState.PRESENT else None
+
+
+# ---- CPUs ----------------------------------------------------------------------------------------------
+
+
+def online_cpus(facts: Fingerprint) -> int | None:
+    """Return how many CPUs a host has online, None where it does not say."""
+    ranges = present_text(facts, "cpu.online")
+    return count_cpus(ranges) if ranges is not None and _CPU_RANGES.fullmatch(ranges) else None
+
+
+def count_cpus(ranges: str) -> int:
+    """Return how many CPUs '0-3,8' are; a part that is no range counts as one."""
+    total = 0
+    for part in ranges.split(","):
+        first, dash, last = part.partition("-")
+        is_range = dash and first.isdigit() and last.isdigit() and int(last) >= int(first)
+        total += int(last) - int(first) + 1 if is_range else 1
+    return total
+
+
+def parse_value_groups(text: str) -> dict[str, int]:
+    """Return value -> number of CPUs that have it, from lines such as 'performance: 0-63'."""
+    found: dict[str, int] = {}
+    for line in text.split("\n"):
+        value, colon, who = line.rpartition(": ")
+        if colon:
+            found[value] = found.get(value, 0) + count_cpus(who)
+    return found
+
+
+def largest_cache_bytes(facts: Fingerprint) -> int | None:
+    """Return the size of the largest cache that one CPU reaches, None where the fact cpu.cache names none.
+
+    /proc/cpuinfo is not used: its "cache size" is that of the last level on some processors and of the second
+    level on others.
+    """
+    found = re.findall(r"=(\d+)([KMG]): ", present_text(facts, "cpu.cache") or "")
+    return max((int(size) * _CACHE_UNITS[unit] for size, unit in found if int(size) > 0), default=None)
+
+
+# ---- the network ---------------------------------------------------------------------------------------
+
+
+def route_interface(facts: Fingerprint, address: str) -> str | None:
+    """Return the interface that the host's route to a peer takes, None when it was not read."""
+    match = re.search(r"\bdev (\S+)", present_text(facts, f"net.route.{address}") or "")
+    return match[1] if match else None
+
+
+def is_bridge(facts: Fingerprint, interface: str) -> bool:
+    """Return whether an interface of the host is a bridge; False where that was not read."""
+    return _links(facts).get(interface, {}).get("DEVTYPE") == "bridge"
+
+
+def mtu_bytes(facts: Fingerprint, interface: str) -> int | None:
+    """Return the MTU of an interface."""
+    return _positive(_links(facts).get(interface, {}).get("mtu"))
+
+
+def wire_speed_mbit_s(facts: Fingerprint, interface: str) -> int | None:
+    """Return the speed of the wire behind an interface, None where there is none or it is not known.
+
+    A VLAN has the speed of what it lies on, a bond the sum, a bridge that of its fastest wired port. The
+    speed that interfaces of software report (veth, tap, virtio) is made up, and not returned.
+    """
+    return _speed_mbit_s(_links(facts), interface, _MAX_STACKED_LINKS)
+
+
+def _links(facts: Fingerprint) -> dict[str, dict[str, str]]:
+    """Return interface -> attributes of net.links: lines such as 'eth0 mtu=1500 DRIVER=igb'."""
+    lines = map(str.split, (present_text(facts, "net.links") or "").split("\n"))
+    return {words[0]: _attributes(words[1:]) for words in lines if words}
+
+
+def _attributes(words: Iterable[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+
+def _positive(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+def _speed_mbit_s(links: Mapping[str, Mapping[str, str]], name: str, depth: int) -> int | None:
+    link = links.get(name)
+    if link is None or depth == 0:
+        return None
+    below = [part for part in link.get("lower", "").split(",") if part]
+    ports = [port for port, attributes in links.items() if attributes.get("master") == name]
+    if link.get("DEVTYPE") == "bridge":
+        speeds = [_speed_mbit_s(links, port, depth - 1) for port in ports]
+        return max((speed for speed in speeds if speed is not None), default=None)
+    if below:
+        speeds = [_speed_mbit_s(links, lower, depth - 1) for lower in below]
+        known = [speed for speed in speeds if speed is not None]
+        return sum(known) if len(known) == len(speeds) else None
+    if "DRIVER" not in link or link["DRIVER"] in _PARAVIRTUAL:
+        return None
+    return _positive(link.get("speed"))
+
+
+# ---- disks ---------------------------------------------------------------------------------------------
+
+
+def is_on_local_disk(facts: Fingerprint, directory: str) -> bool:
+    """Return whether a directory is on the host's own disks by its path; False where that is not known.
+
+    A network file system is not, nor is one that keeps what it reads in a cache of its own. The upper layer
+    of an overlay has to be on a local file system.
+    """
+    lines = (present_text(facts, "storage.mounts") or "").split("\n")
+    mounts = {words[1]: words for words in map(str.split, lines) if len(words) > 2}
+    above = [*map(str, [PurePosixPath(directory), *PurePosixPath(directory).parents])]
+    found = next((mounts[path] for path in above if path in mounts), None)
+    if found is None:
+        return False
+    return found[2] == "overlay" or (found[2] in _LOCAL and found[0].startswith("/dev/"))

@@ -1,0 +1,40 @@
+"""Validity: does it count? The only home of rules; all of them are pure, and fixed before a run.
+
+    Fingerprint of a host        --judge_host()--------->  Preflight    is this host fit to be measured?
+    InvocationCounters           --judge_counters()----->  Validity     does this invocation count?
+    value, Bound                 --judge_bound()-------->  Finding      can this value be true?
+    MeasuredInvocation, samples  --assess_invocation()-->  Assessment   both, as the database keeps them
+
+docs/validity.md has every rule and its limits. `invocation`, which puts together what a run knows, and
+`bandwidth` are imported by themselves: who only reads verdicts needs neither environments nor workloads.
+"""
+
+from __future__ import annotations
+
+from perfctl.validity.assessment import Assessment, assess
+from perfctl.validity.context import JudgementContext
+from perfctl.validity.counters import InvocationCounters, parse_counters
+from perfctl.validity.finding import Finding, Severity, Unjudged
+from perfctl.validity.preflight import Preflight, judge_host
+from perfctl.validity.rules import InvocationVerdict, Validity, judge_counters
+from perfctl.validity.thresholds import PREFLIGHT, VALIDITY, Thresholds, parse_thresholds
+
+__all__ = [
+    "PREFLIGHT",
+    "VALIDITY",
+    "Assessment",
+    "Finding",
+    "InvocationCounters",
+    "InvocationVerdict",
+    "JudgementContext",
+    "Preflight",
+    "Severity",
+    "Thresholds",
+    "Unjudged",
+    "Validity",
+    "assess",
+    "judge_counters",
+    "judge_host",
+    "parse_counters",
+    "parse_thresholds",
+]

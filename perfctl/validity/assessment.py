@@ -1,0 +1,115 @@
+"""Judge one invocation as a whole, and keep the verdict so that it can be judged again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from perfctl.model import canonical_json
+from perfctl.validity.bounds import claimed_bytes, device_bytes, judge_bound
+from perfctl.validity.context import JudgementContext, RateClaim, ServerContext, known_fields
+from perfctl.validity.counters import CounterDelta, InvocationCounters
+from perfctl.validity.finding import Finding, Severity, Unjudged
+from perfctl.validity.rules import Validity, judge_counters
+from perfctl.validity.thresholds import VALIDITY, Rule, RuleSet
+
+MetricValues = Mapping[str, tuple[float, str]]
+"""Metric -> the invocation's value and its unit."""
+
+_WORST_FIRST = (Severity.INVALID, Severity.ARTEFACT, Severity.FLAGGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What was found of an invocation, and the context in which it was judged."""
+
+    validity: Validity
+    context: JudgementContext
+
+    def to_json(self) -> str:
+        """Return what is stored beside the verdict: findings, rules not judged, and the context."""
+        return canonical_json(
+            {
+                "findings": [asdict(finding) for finding in self.validity.findings],
+                "unjudged": [asdict(item) for item in self.validity.unjudged],
+                "case": self.context.to_json(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Assessment:
+        """Return what `to_json` wrote; what a newer perfctl added to it is left out."""
+        content = json.loads(text)
+        findings = tuple(
+            replace(known_fields(Finding, item), severity=Severity(item["severity"]))
+            for item in content["findings"]
+        )
+        unjudged = tuple(known_fields(Unjudged, item) for item in content["unjudged"])
+        return cls(Validity(findings, unjudged), JudgementContext.from_json(content["case"]))
+
+    def summary(self) -> str:
+        """Return the worst finding in a few words for the progress display, '' without any."""
+        findings = sorted(self.validity.findings, key=lambda item: _WORST_FIRST.index(item.severity))
+        if not findings:
+            return ""
+        sentence = findings[0].sentence
+        if sentence.endswith(")"):
+            sentence = sentence.rpartition(" (")[0]
+        others = f" (and {len(findings) - 1} more)" if findings[1:] else ""
+        return f"{self.validity.verdict}: {sentence}{others}"
+
+
+def assess(
+    counters: InvocationCounters, context: JudgementContext, values: MetricValues, rules: RuleSet = VALIDITY
+) -> Assessment:
+    """Judge an invocation by the counters around it, and its values by what the hardware cannot exceed.
+
+    A value above a bound flags the invocation: it is not excluded, for its cause is not known. Raises
+    DataError for values and bounds that do not go together.
+    """
+    validity = judge_counters(
+        counters.delta, counters.duration_s, context.expected, rules, own_cpu_us=context.own_cpu_us
+    )
+    if context.server is not None:
+        validity += _judge_server(counters, context.server, rules)
+    if context.boot_attempts is not None:
+        validity += _judge_boots(context.boot_attempts, rules["boot_attempts"])
+    for claim in context.claims:
+        validity += _judge_claim(claim, values, counters.delta)
+    return Assessment(validity, context)
+
+
+def _judge_boots(attempts: int, rule: Rule) -> Validity:
+    """Judge the start of a guest by how many boots it took."""
+    crossed = rule.crossed(attempts)
+    if crossed is None:
+        return Validity()
+    severity = Severity.INVALID if crossed.is_severe else Severity.FLAGGED
+    text = f"the guest was booted {attempts} times; the last boot is what was measured"
+    return Validity((Finding(rule.name, severity, attempts, rule.unit, crossed.limit, text),))
+
+
+def _judge_server(counters: InvocationCounters, server: ServerContext, rules: RuleSet) -> Validity:
+    """Judge the server's host by the same rules; one that was not read is not judged, with the reason."""
+    at = f"at {server.host}: "
+    if server.unread or counters.server_delta is None:
+        reason = f"{at}{server.unread or 'its counters were not read'}"
+        return Validity(unjudged=(Unjudged("server", reason),))
+    judged = judge_counters(counters.server_delta, counters.duration_s, server.expected, rules)
+    return Validity(
+        tuple(replace(item, sentence=at + item.sentence) for item in judged.findings),
+        tuple(replace(item, reason=at + item.reason) for item in judged.unjudged),
+    )
+
+
+def _judge_claim(claim: RateClaim, values: MetricValues, delta: CounterDelta) -> Validity:
+    """Hold a rate against its bound, and its bytes against those that the device counted."""
+    if claim.rate not in values:
+        return Validity()
+    rate, unit = values[claim.rate]
+    found = [None if claim.bound is None else judge_bound(rate, unit, claim.bound)]
+    counted = device_bytes(delta, claim.device, claim.direction) if claim.device else None
+    if counted is not None and claim.time in values:
+        found.append(judge_bound(claimed_bytes(rate, unit, values[claim.time][0]), "bytes", counted))
+    return Validity(tuple(replace(finding, metric=claim.rate) for finding in found if finding is not None))

@@ -1,0 +1,265 @@
+"""Judge whether a host is fit to be measured: rules over its facts, read just before a run.
+
+A rule refuses what a run cannot make up for and the user can mend. What only widens intervals is said. A host
+that is itself a container sees the load of the whole machine, which is not its own: there, load only warns.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from perfctl.facts.host import online_cpus, parse_value_groups, present_text
+from perfctl.model import Fact, FactState, Fingerprint
+from perfctl.validity.finding import Finding, Severity, Unjudged, format_number
+from perfctl.validity.thresholds import PREFLIGHT, RuleSet
+
+_CONTAINERS = frozenset(
+    {"docker", "podman", "lxc", "lxc-libvirt", "systemd-nspawn", "openvz", "rkt", "wsl", "proot", "pouch"}
+    | {"container-other"}
+)
+"""What systemd-detect-virt says of a host that is a container."""
+_MACHINE_WIDE = frozenset({"load", "pressure_cpu", "pressure_memory", "pressure_io"})
+_FREQUENCY = ("governor", "driver", "epp")
+_TURBO = ("cpu.intel_no_turbo", "cpu.boost")
+_MEND = "perfctl verify names what drifted; --force measures all the same"
+_WAIT = "end what runs there, or wait; --force measures all the same"
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What speaks against measuring on a host now."""
+
+    findings: tuple[Finding, ...]
+    unjudged: tuple[Unjudged, ...]
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """Return the findings for which the run does not start here, unless it is forced."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.REFUSE)
+
+
+@dataclass(slots=True)
+class _Check:
+    facts: Fingerprint
+    previous: Fingerprint | None
+    rules: RuleSet
+    is_container: bool
+    findings: list[Finding] = field(default_factory=list)
+    unjudged: list[Unjudged] = field(default_factory=list)
+
+    def text(self, name: str, *, before: bool = False) -> str | None:
+        """Return the text of a fact, or None when it is not present."""
+        return present_text(self.previous if before else self.facts, name)
+
+    @property
+    def is_same_boot(self) -> bool:
+        """Whether the previous reading is of the same boot: only then do counters go on."""
+        boot = self.text("host.boot_id")
+        return boot is not None and boot == self.text("host.boot_id", before=True)
+
+    def apply(self, rule: str, value: float, sentence: str, hint: str, *, may_refuse: bool = True) -> None:
+        """Apply a rule; `{seen}` in the sentence stands for the value with its unit."""
+        limits = self.rules[rule]
+        crossed = limits.crossed(value)
+        if crossed is None:
+            return
+        if self.is_container and rule in _MACHINE_WIDE:
+            sentence += " (of the whole machine: this host is a container)"
+            may_refuse = False
+        severity = Severity.REFUSE if crossed.is_severe and may_refuse else Severity.WARN
+        limit = crossed.limit
+        if severity is Severity.WARN and limits.mild is not None:
+            limit = limits.mild
+        text = sentence.replace("{seen}", f"{format_number(value)} {limits.unit}")
+        self.findings.append(Finding(rule, severity, value, limits.unit, limit, text, hint))
+
+    def is_severe(self, rule: str, value: float | None) -> bool:
+        """Whether a value is known and lies above the limit from which a rule refuses."""
+        crossed = None if value is None else self.rules[rule].crossed(value)
+        return crossed is not None and crossed.is_severe
+
+    def skip(self, rule: str, reason: str) -> None:
+        """Say that a rule cannot be applied."""
+        self.unjudged.append(Unjudged(rule, reason))
+
+    def missing(self, rule: str, name: str) -> None:
+        """Say that a rule's fact is missing, denied or unreadable."""
+        fact = self.facts.get(name)
+        state = "not read" if fact is None else fact.state.value
+        unreadable = f"{name} makes no sense here"
+        self.skip(rule, unreadable if state == FactState.PRESENT else f"{name} is {state}")
+
+
+def judge_host(
+    facts: Fingerprint, *, previous: Fingerprint | None = None, rules: RuleSet = PREFLIGHT
+) -> Preflight:
+    """Return what speaks against measuring on the host of these facts (`facts.parse` of `host_argv`).
+
+    `previous` are the facts that the last run read there after it ended, dynamic rows included if they are
+    known. A fact that is missing is a rule that is not judged.
+    """
+    check = _Check(facts, previous, rules, is_container=False)
+    check.is_container = check.text("vm.virtualization") in _CONTAINERS
+    for judge in (_busy, _waiting, _steal, _swap, _heat, _governor, _cap, _changed, _neighbours):
+        judge(check)
+    return Preflight(tuple(check.findings), tuple(check.unjudged))
+
+
+# ---- load -------------------------------------------------------
+
+
+def _pressure(check: _Check, resource: str) -> float | None:
+    text = check.text("load.pressure") or ""
+    match = re.search(rf"^{resource}: some avg10=(\d+(?:\.\d+)?) ", text, re.MULTILINE | re.ASCII)
+    return float(match[1]) if match else None
+
+
+def _load_per_cpu(check: _Check) -> float | None:
+    match = re.match(r"\d+(?:\.\d+)?(?= )", check.text("load.average") or "", re.ASCII)
+    cpus = online_cpus(check.facts)
+    return float(match[0]) / cpus if match and cpus else None
+
+
+def _busy(check: _Check) -> None:
+    """A host is refused when both the last minute and the last seconds say that others keep it busy."""
+    load, waited = _load_per_cpu(check), _pressure(check, "cpu")
+    is_loaded, is_pressed = check.is_severe("load", load), check.is_severe("pressure_cpu", waited)
+    if load is None:
+        check.missing("load", "cpu.online" if online_cpus(check.facts) is None else "load.average")
+    else:
+        text = "others keep the host busy: {seen} on average over the last minute"
+        check.apply("load", load, text, _WAIT, may_refuse=is_pressed or waited is None)
+    if waited is None:
+        check.missing("pressure_cpu", "load.pressure")
+    else:
+        text = "tasks of others waited for a CPU: {seen}"
+        check.apply("pressure_cpu", waited, text, _WAIT, may_refuse=is_loaded)
+
+
+def _waiting(check: _Check) -> None:
+    for rule, resource, what, hint in (
+        ("pressure_memory", "memory", "memory", "end what fills the memory; --force measures all the same"),
+        ("pressure_io", "io", "a disk", "end what uses the disks, or wait"),
+    ):
+        waited = _pressure(check, resource)
+        if waited is None:
+            check.missing(rule, "load.pressure")
+        else:
+            check.apply(rule, waited, f"tasks waited for {what}: {{seen}}", hint)
+
+
+def _ticks(check: _Check, *, before: bool) -> list[int] | None:
+    words = (check.text("load.cpu_ticks", before=before) or "").split()
+    numbers = [int(word) for word in words[1:9] if word.isascii() and word.isdigit()]
+    return numbers if words[:1] == ["cpu"] and len(numbers) == 8 else None
+
+
+def _steal(check: _Check) -> None:
+    now = _ticks(check, before=False)
+    if now is None:
+        check.missing("steal", "load.cpu_ticks")
+        return
+    since, ticks = "since it booted", now
+    old = _ticks(check, before=True) if check.is_same_boot else None
+    if old is not None and sum(now) > sum(old) and now[7] >= old[7]:
+        since, ticks = "since the last run", [b - a for a, b in zip(old, now, strict=True)]
+    if not sum(ticks):
+        check.missing("steal", "load.cpu_ticks")
+        return
+    text = f"the hypervisor gave {{seen}} to others {since}"
+    hint = "move the host to a machine of its own, or measure more blocks (--blocks)"
+    check.apply("steal", 100 * ticks[7] / sum(ticks), text, hint)
+
+
+def _swap(check: _Check) -> None:
+    text = check.text("memory.swaps")
+    if text is None:
+        check.missing("swap", "memory.swaps")
+        return
+    # Filename Type Size Used Priority; sizes in KiB.
+    used = [line.split()[-2] for line in text.split("\n")[1:] if len(line.split()) >= 5]
+    if not all(word.isascii() and word.isdigit() for word in used):
+        check.missing("swap", "memory.swaps")
+        return
+    text = "{seen} of swap: memory was short at some time"
+    check.apply("swap", sum(map(int, used)), text, "swapoff -a && swapon -a reads it back")
+
+
+def _neighbours(check: _Check) -> None:
+    text = check.text("load.neighbours")
+    if text is None:
+        check.missing("neighbours", "load.neighbours")
+        return
+    counts = [line.rpartition(": ") for line in text.split("\n") if line]
+    if not all(count.isascii() and count.isdigit() for _, _, count in counts):
+        check.missing("neighbours", "load.neighbours")
+        return
+    names = ", ".join(name for name, _, _ in counts)
+    said = f"containers or guests run already: {{seen}} ({names})"
+    check.apply(
+        "neighbours", sum(int(count) for _, _, count in counts), said, "stop them if they do any work"
+    )
+
+
+# ---- how fast the CPUs may run ----------------------------------
+
+
+def _heat(check: _Check) -> None:
+    now = _throttled(check.text("cpu.throttle"))
+    if now is None:
+        check.missing("heat", "cpu.throttle")
+        return
+    old = _throttled(check.text("cpu.throttle", before=True)) if check.is_same_boot else None
+    since, times = "since it booted", now
+    if old is not None and now >= old:
+        since, times = "since the last run", now - old
+    text = f"the processor slowed itself down because of heat: {{seen}} {since}"
+    check.apply("heat", times, text, "look after the cooling, or measure with less load at a time")
+
+
+def _throttled(text: str | None) -> int | None:
+    """Return the highest count of rows such as 'core_throttle_count=3: 0-7'."""
+    words = [value.rpartition("=")[2] for value in parse_value_groups(text or "")]
+    counts = [int(word) for word in words if word.isascii() and word.isdigit()]
+    return max(counts) if counts and len(counts) == len(words) else None
+
+
+def _governor(check: _Check) -> None:
+    text = check.text("cpu.freq.governor")
+    if not text:
+        check.missing("governor", "cpu.freq.governor")
+        return
+    others = {name: count for name, count in parse_value_groups(text).items() if name != "performance"}
+    said = f"the frequency governor is not performance on {{seen}}: {', '.join(others)}"
+    hint = "cpupower frequency-set -g performance"
+    check.apply("governor", sum(others.values()), said, hint)
+
+
+def _cap(check: _Check) -> None:
+    allowed, able = check.text("cpu.freq.max"), check.text("cpu.freq.hardware_max")
+    if not allowed or not able:
+        check.missing("frequency_cap", "cpu.freq.hardware_max" if allowed else "cpu.freq.max")
+        return
+    # By value: where all CPUs are alike, so are both rows.
+    able_khz = parse_value_groups(able)
+    capped = {khz: count for khz, count in parse_value_groups(allowed).items() if khz not in able_khz}
+    said = f"the frequency is capped at {', '.join(capped)} kHz on {{seen}}"
+    check.apply("frequency_cap", sum(capped.values()), said, "cpupower frequency-set -u lifts the cap")
+
+
+def _changed(check: _Check) -> None:
+    if check.previous is None:
+        check.skip("changed_frequency", "this host was not measured before")
+        return
+    changes = []
+    for name in (*(f"cpu.freq.{part}" for part in _FREQUENCY), *_TURBO):
+        old, new = check.previous.get(name), check.facts.get(name)
+        if old is not None and new is not None and (old.state, old.value) != (new.state, new.value):
+            changes.append(f"{name}: {_short(old)} -> {_short(new)}")
+    said = f"{{seen}} changed since the last run: {'; '.join(changes)}"
+    check.apply("changed_frequency", len(changes), said, _MEND)
+
+
+def _short(fact: Fact) -> str:
+    return fact.value.replace("\n", ", ") if fact.state is FactState.PRESENT else fact.state.value

@@ -1,0 +1,95 @@
+"""Single values out of a host's facts: those that are there, and those that are missing or make no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perfctl.facts import parse
+from perfctl.facts.host import (
+    count_cpus,
+    is_on_local_disk,
+    largest_cache_bytes,
+    online_cpus,
+    parse_value_groups,
+    route_interface,
+)
+from perfctl.model import Fact, FactState, Fingerprint
+
+DATA = Path(__file__).parents[1] / "data" / "facts"
+
+
+def facts(name: str, text: str | None) -> Fingerprint:
+    state = FactState.MISSING if text is None else FactState.PRESENT
+    return Fingerprint((Fact(name, state, text or ""),))
+
+
+def test_rows_of_equal_cpus():
+    assert parse_value_groups("performance: 0-63,70\npowersave: 64") == {"performance": 65, "powersave": 1}
+    assert parse_value_groups("state: 1: 0-1") == {"state: 1": 2}
+    assert parse_value_groups("") == {}
+    assert count_cpus("0-3,8,10-11") == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0-3", 4), ("0", 1), ("0-1,8-9", 4), ("", None), ("x", None), (None, None)]
+)
+def test_cpus_that_are_online(text, cpus):
+    assert online_cpus(facts("cpu.online", text)) == cpus
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"),
+    [
+        ("index0=32K: 0-1\nindex3=32768K: 0-1", 32 << 20),
+        ("index2=2M: 0", 2 << 20),
+        ("index3=0K: 0-1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_largest_cache(text, largest):
+    assert largest_cache_bytes(facts("cpu.cache", text)) == largest
+
+
+def test_the_interface_of_a_route():
+    read = parse((DATA / "host-with-docker" / "stdout").read_text(encoding="utf-8"))
+    assert route_interface(read, "10.77.0.12") == "eth1"
+    assert route_interface(read, "10.77.0.13") is None
+    missing = Fingerprint(
+        (Fact("net.route.a", FactState.MISSING, ""), Fact("net.route.b", FactState.PRESENT, "x"))
+    )
+    assert route_interface(missing, "a") is None
+    assert route_interface(missing, "b") is None
+
+
+MOUNTS = (
+    "/dev/sda2 / ext4 rw\n"
+    "/dev/mapper/vg-data /srv/data xfs rw\n"
+    "server:/x /srv/data/far nfs4 rw\n"
+    "tank/home /home zfs rw"
+)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "directory", "is_on"),
+    [
+        (MOUNTS, "/var/tmp/perfctl-fileio", True),
+        (MOUNTS, "/srv/data", True),
+        (MOUNTS, "/srv/data/near/perfctl-fileio", True),
+        (MOUNTS, "/srv/data/far/perfctl-fileio", False),
+        (MOUNTS, "/srv/database", True),
+        (MOUNTS, "/home/x", False),
+        ("overlay / overlay rw", "/var/tmp", True),
+        ("/dev/vda /var/lib/docker ext4 rw", "/var/tmp", False),
+        ("host / 9p rw", "/var/tmp", False),
+        ("tmpfs / ext4 rw", "/var/tmp", False),
+        ("rubbish", "/var/tmp", False),
+        ("", "/var/tmp", False),
+        (None, "/var/tmp", False),
+    ],
+)
+def test_a_directory_is_on_disks_by_the_mount_that_is_nearest(mounts, directory, is_on):
+    assert is_on_local_disk(facts("storage.mounts", mounts), directory) is is_on
+    assert not is_on_local_disk(Fingerprint(()), directory)

@@ -171,7 +171,10 @@ def _bring_up() -> None:
         _reach(state, "up")
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
         _provision(lab, "--tags", "tools,engine,bridge,docker,image")
-        _TRACES_FILE.write_text(json.dumps(traces(lab, HOSTS[-1])))
+        found = traces(lab, HOSTS[-1])
+        # A lab that was kept has guests already, and the file of the tests that made it.
+        if "./vm-host" not in found["ours"]:
+            _TRACES_FILE.write_text(json.dumps(found))
         _reach(state, "without_guests")
         _provision(lab)
         _reach(state, "provisioned")

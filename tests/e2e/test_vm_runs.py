@@ -166,6 +166,7 @@ def path_facts(project: Project) -> list[tuple[str, str]]:
 # ---- clients and servers in different environments ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_guests_talk_to_containers_and_to_hosts_and_so_do_containers_in_guests(
     vm_lab: LabAtHand, tmp_path: Path
 ) -> None:

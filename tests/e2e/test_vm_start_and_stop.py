@@ -28,6 +28,7 @@ pytestmark = pytest.mark.lab("first")
 # ---- what a start costs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_start_is_timed_step_by_step_in_every_environment(
     provisioned_lab: LabAtHand, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def run(
     failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
     The run's id goes to standard output.
     """
-    from perfctl.cli.ending import finish, run_progress
+    from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
     from perfctl.execute import RunRequest, prepare, run_suite
     from perfctl.render import print_view

@@ -21,7 +21,7 @@ from perfctl.errors import (
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.place import Opened, Place, name_artifacts, open_places
 from perfctl.execute.server import ServerNotReady, ServerWatch, serving
-from perfctl.job import Look
+from perfctl.job import ProcessProbe
 from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
@@ -201,7 +201,7 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
         watch = ServerWatch(assignment.server.jobs) if assignment.server else None
         if watch:
             watch.begin()
-        client.host.measure_next(_look(assignment, client.shell))
+        client.host.measure_next(_probe(assignment, client.shell))
         completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
         if watch:
             watch.end()
@@ -218,11 +218,11 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
             client.shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
 
 
-def _look(assignment: Assignment, shell: EnvironmentShell) -> Look | None:
-    # A look during the first command would be a part of what a start costs.
+def _probe(assignment: Assignment, shell: EnvironmentShell) -> ProcessProbe | None:
+    # A probe during the first command would be a part of what a start costs.
     if not assignment.host_view or isinstance(assignment.workload, OpeningWorkload):
         return None
-    return Look(shell.host_processes, after_s=assignment.benchmark.expected_s / 2)
+    return ProcessProbe(shell.host_processes, after_s=assignment.benchmark.expected_s / 2)
 
 
 def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: Completed) -> Completed:

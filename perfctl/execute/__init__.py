@@ -1,7 +1,6 @@
 """Run a plan: blocks in their order, as detached jobs, each invocation committed as it ends.
 
     prepare ── Suite, hosts, Plan ──> conduct
-                                        ├── outlook        what earlier runs say of time and precision
                                         ├── Fleet          one connection and one job server per host
                                         ├── survey         facts of hosts and inside environments
                                         └── Course         rounds; second stages; what failed once more
@@ -12,14 +11,11 @@ docs/runs.md tells the story.
 """
 
 from perfctl.execute.conduct import RunOutcome
-from perfctl.execute.outlook import Forecast, Outlook
 from perfctl.execute.reap import Reaping, Removed, reap_all, reap_run
 from perfctl.execute.resume import resume_run
 from perfctl.execute.run import Prepared, RunRequest, prepare, run_suite
 
 __all__ = [
-    "Forecast",
-    "Outlook",
     "Prepared",
     "Reaping",
     "Removed",

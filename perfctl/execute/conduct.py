@@ -16,7 +16,6 @@ from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, Conduct, block_key, run_block
 from perfctl.execute.course import Course, remaining
 from perfctl.execute.fleet import ConnectedHost, Fleet
-from perfctl.execute.outlook import Outlook, known_scatter, outlook
 from perfctl.execute.preflight import preflight
 from perfctl.execute.survey import survey_environments, take_host_facts
 from perfctl.model import (
@@ -31,6 +30,7 @@ from perfctl.model import (
     Track,
     WorkAdded,
 )
+from perfctl.plan import Estimate, estimate_run, prior_variances
 from perfctl.store import Store
 from perfctl.validity import Thresholds
 
@@ -78,7 +78,7 @@ def conduct_run(
     in work are flagged, and the exception goes on.
     """
     listener = _also_stored(listener, store, work.run_id)
-    longest = outlook(work.plan, {})
+    longest = estimate_run(work.plan, {})
     lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
     with _leased(store, work, lifetime_s):
         # Only now: a run that another controller holds must not be touched.
@@ -98,15 +98,15 @@ def _conduct_leased(
         with Fleet(work.hosts, work.run_id, lifetime_s=lifetime_s) as fleet:
             conduct = Conduct(work.run_id, work.plan, store, fleet, {}, listener, thresholds=work.thresholds)
             done = work.done | (before(conduct) if before else frozenset())
-            known = known_scatter(store, work.plan, without_run=work.run_id)
-            ahead = outlook(work.plan, known, remaining=remaining(work.plan, done))
+            prior = prior_variances(store, work.plan, without_run=work.run_id)
+            ahead = estimate_run(work.plan, prior, remaining=remaining(work.plan, done))
             listener(_started(work, done, ahead))
-            for note in (*_forecasts(ahead), *_lost_hosts(fleet), *few_boots(work.plan)):
+            for note in (*_estimates(ahead), *_lost_hosts(fleet), *few_boots(work.plan)):
                 listener(note)
             try:
                 preflight(conduct, force=work.force)
                 conduct.survey = survey_environments(fleet, store, work.run_id, work.plan, listener)
-                Course(conduct, partial(_run_side_by_side, conduct), known=known).run(done, work.attempts)
+                Course(conduct, partial(_run_side_by_side, conduct), prior=prior).run(done, work.attempts)
                 take_host_facts(fleet, store, work.run_id, work.plan, "after", listener)
             except BaseException:
                 # An engine that was asked for a container as we were stopped may have made it since.
@@ -129,13 +129,13 @@ def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
         remove_all(connected.jobs, run_id)
 
 
-def _started(work: Work, done: frozenset[BlockKey], ahead: Outlook) -> RunStarted:
+def _started(work: Work, done: frozenset[BlockKey], ahead: Estimate) -> RunStarted:
     members = len(work.plan.environments) + 1
     done_before = len(done) * members
     return RunStarted(work.run_id, work.plan, done_before, ahead.planned_s, ahead.later_s, ahead.most_later_s)
 
 
-def _forecasts(ahead: Outlook) -> Iterator[Note]:
+def _estimates(ahead: Estimate) -> Iterator[Note]:
     for benchmark, text in ahead.lines():
         yield Note("info", benchmark, text)
 

@@ -11,10 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from perfctl.execute.block import BlockKey, Conduct, block_key, would_fail_again
-from perfctl.execute.outlook import KnownScatter, outlook
-from perfctl.execute.second_stage import decide, scatters
 from perfctl.model import Benchmark, Block, Plan, Round, Track, WorkAdded
-from perfctl.plan import grown, plan_to_json
+from perfctl.plan import PriorVariance, estimate_run, grow, plan_to_json
 
 RunTracks = Callable[[Sequence[Track], Mapping[BlockKey, int]], None]
 """Carries out the tracks of a round side by side; the mapping has the attempts so far at each block."""
@@ -23,11 +21,13 @@ RunTracks = Callable[[Sequence[Track], Mapping[BlockKey, int]], None]
 class Course:
     """Carries out the plan of a conduct, and lets it grow."""
 
-    def __init__(self, conduct: Conduct, run_tracks: RunTracks, *, known: Mapping[str, KnownScatter]) -> None:
+    def __init__(
+        self, conduct: Conduct, run_tracks: RunTracks, *, prior: Mapping[str, PriorVariance]
+    ) -> None:
         """Take what carries out the tracks of a round, and what earlier runs say of the benchmarks."""
         self._conduct = conduct
         self._run_tracks = run_tracks
-        self._known = known
+        self._prior = prior
 
     def run(self, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
         """Run what is not `done`, decide every pilot that is over, and run once more what failed."""
@@ -49,13 +49,12 @@ class Course:
 
     def _decide(self, benchmark: Benchmark, position: int, done: frozenset[BlockKey]) -> None:
         conduct = self._conduct
-        seen = conduct.store.observations(conduct.run_id)
-        decision = decide(benchmark, scatters(seen, benchmark.name, conduct.plan.baseline))
+        plan = grow(conduct.plan, benchmark, conduct.store.observations(conduct.run_id))
+        decision = plan.decisions[-1]
         if decision.wanted is None and conduct.fleet.lost:
             # The hosts may be there again when the run is resumed; their pilot decides then.
             return
         before = len(conduct.plan.rounds)
-        plan = grown(conduct.plan, decision)
         conduct.store.grow_plan(conduct.run_id, plan, plan_to_json(plan))
         conduct.plan = plan
         added = replace(plan, rounds=plan.rounds[before:])
@@ -102,7 +101,7 @@ class Course:
         is_repetition: bool = False,
     ) -> None:
         plan = self._conduct.plan
-        ahead = outlook(plan, self._known, remaining=replace(plan, rounds=rounds))
+        ahead = estimate_run(plan, self._prior, remaining=replace(plan, rounds=rounds))
         self._conduct.listener(
             WorkAdded(where, text, blocks, ahead.planned_s, ahead.later_s, ahead.most_later_s, is_repetition)
         )

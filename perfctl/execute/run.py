@@ -9,10 +9,9 @@ from pathlib import Path
 from perfctl import __version__
 from perfctl.errors import DatabaseUnavailable, HostLeased, SchemaMismatch
 from perfctl.execute.conduct import RunOutcome, Work, conduct_run
-from perfctl.execute.outlook import KnownScatter, Outlook, known_scatter, outlook
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Listener, Plan, new_id
-from perfctl.plan import make_plan, plan_to_json
+from perfctl.plan import Estimate, PriorVariance, estimate_run, make_plan, plan_to_json, prior_variances
 from perfctl.store import open_store
 from perfctl.suites import load_suite
 from perfctl.validity import Thresholds
@@ -50,11 +49,11 @@ class Prepared:
     run_id: str
     plan: Plan
     hosts: tuple[Host, ...]
-    outlook: Outlook
+    estimate: Estimate
 
 
 def prepare(request: RunRequest, *, database_url: str | None = None) -> Prepared:
-    """Read suite and inventory and make the plan; earlier runs in the database, if any, sharpen the outlook.
+    """Read suite and inventory and make the plan; earlier runs in the database, if any, sharpen the estimate.
 
     Touches no host and writes nothing.
     """
@@ -77,15 +76,15 @@ def prepare(request: RunRequest, *, database_url: str | None = None) -> Prepared
         max_parallel_pairs=request.max_parallel_pairs,
         host_view=request.host_view,
     )
-    known = _earlier_runs(plan, database_url) if database_url is not None else {}
-    return Prepared(run_id, plan, hosts, outlook(plan, known))
+    prior = _prior_variances(plan, database_url) if database_url is not None else {}
+    return Prepared(run_id, plan, hosts, estimate_run(plan, prior))
 
 
-def _earlier_runs(plan: Plan, database_url: str) -> dict[str, KnownScatter]:
+def _prior_variances(plan: Plan, database_url: str) -> dict[str, PriorVariance]:
     """Return what the database says; one that is not there yet, or cannot be read, says nothing."""
     try:
         with open_store(database_url, read_only=True) as store:
-            return known_scatter(store, plan)
+            return prior_variances(store, plan)
     except (DatabaseUnavailable, SchemaMismatch):
         return {}
 

@@ -19,7 +19,7 @@ def plan_view(prepared: Prepared) -> View:
     footer = [
         f"suite {plan.suite}, seed {plan.seed}, {plan.invocation_count} invocations on "
         f"{len(prepared.hosts)} hosts; when all is well:",
-        *(f"{benchmark}: {text}" if benchmark else text for benchmark, text in prepared.outlook.lines()),
+        *(f"{benchmark}: {text}" if benchmark else text for benchmark, text in prepared.estimate.lines()),
     ]
     fields = columns("round", "track", "target", "benchmark", "block")
     return View("plan", [*fields, Column("order", "order of environments")], records, footer=footer)

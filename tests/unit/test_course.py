@@ -104,7 +104,7 @@ def carry_out(conduct: Conduct, made: Made) -> list[WorkAdded]:
     heard: list[Event] = []
     conduct.listener = heard.append
     done, attempts = progress_of(conduct.store.block_states(conduct.run_id))
-    Course(conduct, made, known={}).run(done, attempts)
+    Course(conduct, made, prior={}).run(done, attempts)
     return [event for event in heard if isinstance(event, WorkAdded)]
 
 

@@ -1,4 +1,4 @@
-"""Where an invocation happens: environments on connected hosts, opened and closed side by side."""
+"""Open and close the environments of an invocation side by side, on connected hosts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class InvocationShell:
         return self._jobs.name
 
     def measure_next(self, probe: ProcessProbe | None) -> None:
-        """Give the next command the invocation's id, and have the host looked at while it runs."""
+        """Give the next command the invocation's id, and have the host's processes read while it runs."""
         self._is_next_measured = True
         self._probe = probe
 

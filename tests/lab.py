@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perfctl.lab import Wish, down, up
+from perfctl.lab import LabRequest, down, up
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = REPOSITORY / ".state" / "test-lab"
-WISH = Wish("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
+REQUEST = LabRequest("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
 HOSTS = ("perfctl-test-1", "perfctl-test-2")
 STAGES = ("up", "without_guests", "provisioned")
 
@@ -88,7 +88,7 @@ def end_session() -> None:
             _end(int(state["pid"]))
         _STAGE_FILE.unlink()
     if os.environ.get("PERFCTL_TEST_KEEP_LAB") != "1":
-        down(PROJECT, WISH.name)
+        down(PROJECT, REQUEST.name)
 
 
 def lab_at(stage: str) -> LabAtHand:
@@ -101,7 +101,7 @@ def lab_at(stage: str) -> LabAtHand:
         if "failed" in state:
             raise AssertionError(f"the lab of the tests: {state['failed']}\n{_log_tail()}")
         if stage in state.get("reached", ()):
-            return LabAtHand(PROJECT, PROJECT / "inventory" / f"{WISH.name}.yml", HOSTS)
+            return LabAtHand(PROJECT, PROJECT / "inventory" / f"{REQUEST.name}.yml", HOSTS)
         assert _is_alive(int(state["pid"])), f"the bring-up of the tests' lab was killed\n{_log_tail()}"
         time.sleep(0.2)
 
@@ -167,7 +167,7 @@ def _bring_up() -> None:
     state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
     _write(state)
     try:
-        made = up(PROJECT, WISH, with_image=True)
+        made = up(PROJECT, REQUEST, with_image=True)
         _reach(state, "up")
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
         _provision(lab, "--tags", "tools,engine,bridge,docker,image")

@@ -55,13 +55,13 @@ def up(
     Prints the path of the inventory, for `perfctl -i`. A docker engine is installed and started when none
     answers. Again is quick, and brings back what is missing; a larger --hosts adds hosts.
     """
-    from perfctl.lab import Wish
+    from perfctl.lab import LabRequest
     from perfctl.lab import up as bring_up
     from perfctl.output import progress
 
-    wish = Wish(name, hosts, light, management_subnet, test_subnet)
+    request = LabRequest(name, hosts, light, management_subnet, test_subnet)
     with progress() as listener:
-        result = bring_up(settings.project_dir, wish, with_image=with_image, listener=listener)
+        result = bring_up(settings.project_dir, request, with_image=with_image, listener=listener)
     click.echo(str(result.inventory))
     if not result.spec.light:
         path = result.inventory

@@ -6,9 +6,9 @@ from functools import partial
 
 import click
 
+from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command, repeat_options
 from perfctl.cli.format import format_option
-from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.errors import UsageError

@@ -20,7 +20,7 @@ def resume(settings: Settings, run: str, force: bool) -> None:
     Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
     went on after their controller died are collected first.
     """
-    from perfctl.cli.ending import finish, run_progress
+    from perfctl.cli.run_output import finish, run_progress
     from perfctl.execute import resume_run
 
     with run_progress(settings) as listener:

@@ -84,9 +84,10 @@ def run(
     failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
     The run's id goes to standard output.
     """
-    from perfctl.cli.ending import finish, run_progress
+    from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
-    from perfctl.execute import RunRequest, prepare, run_suite
+    from perfctl.execute import execute_run
+    from perfctl.plan.request import RunRequest, plan_run
     from perfctl.render import print_view
     from perfctl.render.plan import plan_view
     from perfctl.validity import parse_thresholds
@@ -107,11 +108,11 @@ def run(
         force=force,
         project_dir=settings.project_dir,
     )
+    url = settings.database_url
     if dry_run:
-        print_view(plan_view(prepare(request, database_url=settings.database_url)))
+        print_view(plan_view(plan_run(request, database_url=url)))
         return
     with run_progress(settings) as listener:
-        outcome = run_suite(
-            request, database_url=settings.database_url, command=["perfctl", *sys.argv[1:]], listener=listener
-        )
+        command = ["perfctl", *sys.argv[1:]]
+        outcome = execute_run(plan_run(request), database_url=url, command=command, listener=listener)
     finish(outcome)

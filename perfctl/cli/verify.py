@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option
-from perfctl.cli.hearing import without_idle_tasks
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 

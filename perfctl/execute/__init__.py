@@ -1,33 +1,27 @@
-"""Run a plan: blocks in their order, as detached jobs, each invocation committed as it ends.
+"""Execute a planned run: blocks in their order, as detached jobs, each invocation committed as it ends.
 
-    prepare ── Suite, hosts, Plan ──> conduct
-                                        ├── outlook        what earlier runs say of time and precision
-                                        ├── Fleet          one connection and one job server per host
-                                        ├── survey         facts of hosts and inside environments
-                                        └── Course         rounds; second stages; what failed once more
-                                              └── tracks   one thread each, side by side within a round
-                                                    └── run_block ── measure ── Store.record_invocation
+    PlannedRun ──> execute_run, resume_run
+                     ├── Fleet          one connection and one job server per host
+                     ├── preflight      facts of the hosts: is every host fit to be measured?
+                     ├── survey         facts inside the environments
+                     └── Scheduler      rounds, second stages, failed blocks once more
+                           └── tracks   one thread each, side by side within a round
+                                 └── run_block ── measure ── Store.record_invocation
 
-docs/runs.md tells the story.
+These share a RunSession. Nothing here reads a suite or makes a plan; when a pilot is over, the scheduler
+calls `plan.grow`. docs/runs.md describes a run from the command to the database.
 """
 
-from perfctl.execute.conduct import RunOutcome
-from perfctl.execute.outlook import Forecast, Outlook
 from perfctl.execute.reap import Reaping, Removed, reap_all, reap_run
 from perfctl.execute.resume import resume_run
-from perfctl.execute.run import Prepared, RunRequest, prepare, run_suite
+from perfctl.execute.run import RunOutcome, execute_run
 
 __all__ = [
-    "Forecast",
-    "Outlook",
-    "Prepared",
     "Reaping",
     "Removed",
     "RunOutcome",
-    "RunRequest",
-    "prepare",
+    "execute_run",
     "reap_all",
     "reap_run",
     "resume_run",
-    "run_suite",
 ]

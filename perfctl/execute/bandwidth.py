@@ -10,7 +10,7 @@ from perfctl.workloads import WORKLOADS, Load, workload
 
 
 class NativeBandwidth:
-    """What the database says of the memory of a run's hosts."""
+    """The memory bandwidth of a run's hosts, from the database."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store

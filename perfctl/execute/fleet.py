@@ -1,4 +1,4 @@
-"""The hosts of a run while it lasts: one connection and one job server each."""
+"""Connect to the hosts of a run: one connection and one job server each, for as long as it lasts."""
 
 from __future__ import annotations
 

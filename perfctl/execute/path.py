@@ -1,4 +1,4 @@
-"""Does the network carry whole frames? Asked from inside an environment, before a network benchmark runs."""
+"""Probe whether the network carries whole frames, from inside an environment before a network benchmark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Path:
 
     @property
     def remark(self) -> str:
-        """What the user should hear about it, '' when it is as it should be."""
+        """What to tell the user about it, '' when it is as it should be."""
         if self.state == "ok":
             return ""
         if self.state == "down":

@@ -1,4 +1,4 @@
-"""Where an invocation happens: environments on connected hosts, opened and closed side by side."""
+"""Open and close the environments of an invocation side by side, on connected hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perfctl.environments import EnvironmentShell
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.job import JobShell, Look
+from perfctl.job import JobShell, ProcessProbe
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process
 
@@ -34,24 +34,24 @@ class InvocationShell:
         self._jobs = jobs
         self._invocation_id = invocation_id
         self._is_next_measured = False
-        self._look: Look | None = None
+        self._probe: ProcessProbe | None = None
 
     @property
     def name(self) -> str:
         """The host's name."""
         return self._jobs.name
 
-    def measure_next(self, look: Look | None) -> None:
-        """Give the next command the invocation's id, and have the host looked at while it runs."""
+    def measure_next(self, probe: ProcessProbe | None) -> None:
+        """Give the next command the invocation's id, and have the host's processes read while it runs."""
         self._is_next_measured = True
-        self._look = look
+        self._probe = probe
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` as a detached job."""
         if self._is_next_measured:
             self._is_next_measured = False
             return self._jobs.run_job(
-                self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin, look=self._look
+                self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin, probe=self._probe
             )
         return self._jobs.run(argv, timeout_s=timeout_s, stdin=stdin)
 

@@ -1,54 +1,54 @@
-"""Is every host fit to be measured? Judged by its facts before the first block."""
+"""Decide whether every host is fit to be measured, by its facts, before the first block."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
 from perfctl.errors import Refused
-from perfctl.execute.block import Conduct
+from perfctl.execute.session import RunSession
 from perfctl.execute.survey import take_host_facts
 from perfctl.model import Fingerprint, Note
 from perfctl.validity import Finding, Preflight, Severity, judge_host
 
-SECOND_LOOK_S = 10.0
+RECHECK_S = 10.0
 """The kernel's short averages are of the last ten seconds: by then what connecting cost has left them."""
 _FORCE = "; --force measures all the same"
 
 
-def preflight(conduct: Conduct, *, force: bool) -> None:
-    """Read the hosts' facts and say what speaks against measuring there.
+def preflight(session: RunSession, *, force: bool) -> None:
+    """Read the hosts' facts and report what speaks against measuring there.
 
-    A host that should be refused is looked at once more after `SECOND_LOOK_S`. Raises Refused when it still
+    The facts of a host that should be refused are read again after `RECHECK_S`. Raises Refused when it still
     should be, unless `force`; until then nothing but facts has been read on any host.
     """
-    names = [host.name for host in conduct.fleet.hosts]
-    previous = {name: conduct.store.previous_facts(conduct.run_id, name) for name in names}
-    _look(conduct, names)
-    judged = _judge(conduct, previous)
+    names = [host.name for host in session.fleet.hosts]
+    previous = {name: session.store.previous_facts(session.run_id, name) for name in names}
+    _read_facts(session, names)
+    judged = _judge(session, previous)
     doubtful = [name for name, found in judged.items() if found.refusals]
     if doubtful and not force:
-        text = f"not fit to be measured now; looking again in {SECOND_LOOK_S:.0f} s"
-        conduct.listener(Note("info", ", ".join(doubtful), text))
-        conduct.stop.wait(SECOND_LOOK_S)
-        _look(conduct, doubtful)
-        judged = _judge(conduct, previous)
+        text = f"not fit to be measured now; looking again in {RECHECK_S:.0f} s"
+        session.listener(Note("info", ", ".join(doubtful), text))
+        session.stop.wait(RECHECK_S)
+        _read_facts(session, doubtful)
+        judged = _judge(session, previous)
     for note in notes(judged, force=force):
-        conduct.listener(note)
+        session.listener(note)
     if not force:
-        refuse(judged, conduct.run_id)
+        refuse(judged, session.run_id)
 
 
-def _look(conduct: Conduct, names: Collection[str]) -> None:
+def _read_facts(session: RunSession, names: Collection[str]) -> None:
     found = take_host_facts(
-        conduct.fleet, conduct.store, conduct.run_id, conduct.plan, "before", conduct.listener, only=names
+        session.fleet, session.store, session.run_id, session.plan, "before", session.listener, only=names
     )
-    conduct.facts.update(found)
+    session.facts.update(found)
 
 
-def _judge(conduct: Conduct, previous: Mapping[str, Fingerprint | None]) -> dict[str, Preflight]:
+def _judge(session: RunSession, previous: Mapping[str, Fingerprint | None]) -> dict[str, Preflight]:
     return {
-        name: judge_host(found, previous=previous.get(name), rules=conduct.thresholds.preflight)
-        for name, found in sorted(conduct.facts.items())
+        name: judge_host(found, previous=previous.get(name), rules=session.thresholds.preflight)
+        for name, found in sorted(session.facts.items())
     }
 
 
@@ -57,10 +57,10 @@ def notes(judged: Mapping[str, Preflight], *, force: bool) -> Iterator[Note]:
     for name, found in judged.items():
         warned = [item for item in found.findings if force or item.severity is not Severity.REFUSE]
         if warned:
-            yield Note("warning", name, "; ".join(map(_said, warned)))
+            yield Note("warning", name, "; ".join(map(_text, warned)))
 
 
-def _said(finding: Finding) -> str:
+def _text(finding: Finding) -> str:
     overruled = finding.severity is Severity.REFUSE
     return f"{finding.sentence} (measured all the same: --force)" if overruled else finding.sentence
 
@@ -70,10 +70,10 @@ def refuse(judged: Mapping[str, Preflight], run_id: str) -> None:
     bad = {name: found.refusals for name, found in judged.items() if found.refusals}
     if not bad:
         return
-    said = [f"{name}: {finding.sentence}" for name, findings in bad.items() for finding in findings]
-    # Each rule may end in the words that are said once, at the end.
+    sentences = [f"{name}: {finding.sentence}" for name, findings in bad.items() for finding in findings]
+    # Each hint may end with the option that is named once, at the end.
     hints = [finding.hint.removesuffix(_FORCE) for findings in bad.values() for finding in findings]
     hints += [f"then: perfctl resume {run_id}" + _FORCE]
     raise Refused(
-        "\n".join(["not fit to be measured", *said]), hint="; ".join(dict.fromkeys(filter(None, hints)))
+        "\n".join(["not fit to be measured", *sentences]), hint="; ".join(dict.fromkeys(filter(None, hints)))
     )

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from perfctl.environments.drivers import remove_all
 from perfctl.errors import HostLeased, PerfctlError
 from perfctl.execute.fleet import Fleet
-from perfctl.execute.resume import hosts_of
 from perfctl.job import reap as reap_jobs
 from perfctl.model import Host
-from perfctl.plan import plan_from_json
+from perfctl.plan.request import PlannedRun
 from perfctl.shell import Transport
 from perfctl.ssh import connect
 from perfctl.store import Store, open_store
@@ -73,7 +72,7 @@ def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
 
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
     detail = store.run(run_id)
-    hosts = hosts_of(plan_from_json(store.plan_json(run_id)), tuple(inventory) or detail.inventory)
+    hosts = PlannedRun.from_store(store, run_id, inventory=inventory).hosts
     # Nobody measures there meanwhile: not this run's own controller, and no other's.
     lease_id = store.acquire_lease(run_id, hosts, _LEASE_S)
     try:

@@ -1,19 +1,20 @@
-"""From an unfinished run to its end: collect what outlived its controller, then run what lacks."""
+"""Resume an unfinished run: collect the jobs that outlived their controller, then run the missing blocks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from perfctl.environments.kinds import boots
-from perfctl.errors import NoHostMatched, PerfctlError, UsageError
-from perfctl.execute.block import BlockKey, Conduct, block_key, block_status, invocation_id, record
-from perfctl.execute.conduct import RunOutcome, Work, conduct_run, sweep
+from perfctl.errors import PerfctlError, UsageError
+from perfctl.execute.block import BlockKey, block_key, block_status, invocation_id, record
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import Outcome, outcome_of, read_outcome
-from perfctl.inventory import load_hosts
-from perfctl.model import Benchmark, Block, Environment, Host, Listener, Plan, Reason, Status
-from perfctl.plan import plan_from_json
+from perfctl.execute.invocation import Outcome, outcome_of, read_outcome
+from perfctl.execute.run import RunOutcome, run_to_end, sweep
+from perfctl.execute.session import RunSession
+from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Status
+from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
 from perfctl.validity import Thresholds
@@ -23,7 +24,7 @@ from perfctl.workloads import OpeningWorkload, workload
 def resume_run(
     run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener, force: bool = False
 ) -> RunOutcome:
-    """Finish a run: collect the jobs that outlived their controller, then run the blocks that lack.
+    """Finish a run: collect the jobs that outlived their controller, then run the missing blocks.
 
     Invocations and hosts are judged by the limits that the run was begun with; `force` measures also on
     hosts that preflight would refuse.
@@ -33,17 +34,21 @@ def resume_run(
     when nothing is left to do.
     """
     with open_store(database_url) as store:
-        detail = store.run(run)
-        run_id = detail.summary.run_id
-        plan = plan_from_json(store.plan_json(run_id))
-        states = store.block_states(run_id)
-        hosts = hosts_of(plan, tuple(inventory) or tuple(detail.inventory))
+        run_id = store.run_id(run)
+        planned = PlannedRun.from_store(store, run_id, inventory=inventory)
+        plan, states = planned.plan, store.block_states(run_id)
         done, attempts = progress_of(states)
         if not plan.undecided() and all(block_key(block) in done for block in plan.blocks()):
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
         thresholds = Thresholds.from_json(store.thresholds_json(run_id))
-        work = Work(run_id, plan, hosts, done, attempts, thresholds, force)
-        return conduct_run(work, store, listener, before=lambda conduct: collect_orphans(conduct, states))
+        return run_to_end(
+            replace(planned, thresholds=thresholds, force=force),
+            store,
+            listener,
+            done=done,
+            attempts=attempts,
+            before=lambda session: collect_orphans(session, states),
+        )
 
 
 def progress_of(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
@@ -57,44 +62,31 @@ def progress_of(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict
     return frozenset(done), attempts
 
 
-def hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
-    """Return the inventory's hosts that the plan speaks of. Raises NoHostMatched when one is not there."""
-    wanted = {name for block in plan.blocks() for name in (block.target.host, block.target.peer) if name}
-    hosts = tuple(host for host in load_hosts(inventory) if host.name in wanted)
-    missing = wanted - {host.name for host in hosts}
-    if missing:
-        raise NoHostMatched(
-            f"the run needs {', '.join(sorted(missing))}, which the inventory does not have",
-            hint="give the run's inventory with -i",
-        )
-    return hosts
-
-
-def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset[BlockKey]:
+def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozenset[BlockKey]:
     """Store the results of jobs whose controller died, close their blocks, and remove left-over containers.
 
     Returns the blocks that are complete by that.
     """
-    blocks = {block_key(block): block for block in conduct.plan.blocks()}
+    blocks = {block_key(block): block for block in session.plan.blocks()}
     open_states = [state for state in states if state.status == "running"]
     collected: dict[str, Completed | PerfctlError] = {}
     by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
-    for host in conduct.fleet.hosts:
-        known = conduct.store.previous_facts(conduct.run_id, host.name)
+    for host in session.fleet.hosts:
+        known = session.store.previous_facts(session.run_id, host.name)
         if known is not None:
-            conduct.facts[host.name] = known
+            session.facts[host.name] = known
 
     def collect(connected: ConnectedHost) -> None:
         found = connected.jobs.collect_outcomes()
         collected.update(found)
         by_host.append((connected, tuple(found)))
-        sweep(connected, conduct.run_id, conduct.plan)
+        sweep(connected, session.run_id, session.plan)
 
-    conduct.fleet.each(collect)
+    session.fleet.each(collect)
     completed_now = set()
     for state in open_states:
         block = blocks[state.benchmark, str(state.target), state.index]
-        if _close_orphaned(conduct, block, state, collected):
+        if _close_orphaned(session, block, state, collected):
             completed_now.add(block_key(block))
     for connected, job_ids in by_host:
         # Also those that were stored just before their controller died: nobody asks for any of them again.
@@ -104,29 +96,29 @@ def collect_orphans(conduct: Conduct, states: Sequence[BlockState]) -> frozenset
 
 
 def _close_orphaned(
-    conduct: Conduct, block: Block, state: BlockState, collected: Mapping[str, Completed | PerfctlError]
+    session: RunSession, block: Block, state: BlockState, collected: Mapping[str, Completed | PerfctlError]
 ) -> bool:
-    benchmark = conduct.benchmark(block.benchmark)
+    benchmark = session.benchmark(block.benchmark)
     known = {(item.environment, item.replicate): item.status for item in state.invocations}
     for planned in block.invocations:
         leg = (planned.environment, planned.replicate)
         identity = invocation_id(state.block_id, planned)
         if leg not in known and identity in collected:
             outcome = outcome_of_orphan(
-                conduct.environment(planned.environment), benchmark, collected[identity]
+                session.environment(planned.environment), benchmark, collected[identity]
             )
             # When it started is known by the host's own clock only; this is when it was collected.
-            record(conduct, block, state.block_id, planned, outcome, time.time())
+            record(session, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status
     whole = len(known) == len(block.invocations)
-    conduct.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
+    session.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
     return whole and block_status(known.values()) == "complete"
 
 
 def outcome_of_orphan(
     environment: Environment, benchmark: Benchmark, found: Completed | PerfctlError
 ) -> Outcome:
-    """Return what a job came to whose controller died; its block is run again when that cannot be known."""
+    """Return the outcome of a job whose controller died; its block is run again when that is not known."""
     if isinstance(found, PerfctlError):
         return outcome_of(found)
     tool = workload(benchmark.workload)

@@ -1,121 +1,188 @@
-"""From what the user asked for to a run in the database."""
+"""Execute a planned run: lease and connect its hosts, survey them, run its blocks, and close it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from perfctl import __version__
-from perfctl.errors import DatabaseUnavailable, HostLeased, SchemaMismatch
-from perfctl.execute.conduct import RunOutcome, Work, conduct_run
-from perfctl.execute.outlook import KnownScatter, Outlook, known_scatter, outlook
-from perfctl.inventory import load_hosts
-from perfctl.model import Host, Listener, Plan, new_id
-from perfctl.plan import make_plan, plan_to_json
-from perfctl.store import open_store
-from perfctl.suites import load_suite
-from perfctl.validity import Thresholds
+from perfctl.environments import traits_of
+from perfctl.environments.drivers import remove_all
+from perfctl.environments.kinds import boots
+from perfctl.errors import HostLeased, Interrupted
+from perfctl.execute.block import BlockKey
+from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.preflight import preflight
+from perfctl.execute.scheduler import Scheduler, without
+from perfctl.execute.session import RunSession
+from perfctl.execute.survey import survey_environments, take_host_facts
+from perfctl.model import Event, Listener, Note, Plan, RunEnded, RunStarted, Status, WorkAdded
+from perfctl.plan.request import PlannedRun
+from perfctl.store import Store, open_store
+
+FEWEST_BOOTS = 3
+"""What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
+
+Before = Callable[[RunSession], frozenset[BlockKey]]
+"""Called once the hosts are connected; returns further blocks that are complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What the user asked for; empty or None means the suite's own choice."""
-
-    suite: str
-    inventory: Sequence[str] = ()
-    limit: str | None = None
-    environments: Sequence[str] = ()
-    benchmarks: Sequence[str] = ()
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    blocks: int | None = None
-    precision: str | None = None
-    """As '1%'; not together with `blocks`."""
-    seed: str | None = None
-    max_parallel_pairs: int | None = None
-    host_view: bool = True
-    """Whether the host is looked at while a benchmark runs."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    """By which invocations and hosts are judged; kept with the run."""
-    force: bool = False
-    """Measure also on hosts that preflight would refuse."""
-    project_dir: Path | None = None
-    """Its suites/*.toml can be named too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A run that could start: what would run where, how long when all is well, and what it would see."""
+class RunOutcome:
+    """How a run ended: 'complete', 'partial' or 'interrupted', with its counts of invocations."""
 
     run_id: str
-    plan: Plan
-    hosts: tuple[Host, ...]
-    outlook: Outlook
+    status: str
+    ok: int
+    failed: int
 
 
-def prepare(request: RunRequest, *, database_url: str | None = None) -> Prepared:
-    """Read suite and inventory and make the plan; earlier runs in the database, if any, sharpen the outlook.
-
-    Touches no host and writes nothing.
-    """
-    suite = load_suite(
-        request.suite,
-        environments=request.environments or None,
-        benchmarks=request.benchmarks or None,
-        overrides=request.parameters,
-        blocks=request.blocks,
-        precision=request.precision,
-        project_dir=request.project_dir,
-    )
-    hosts = tuple(load_hosts(request.inventory, limit=request.limit))
-    run_id = new_id()
-    seed = request.seed if request.seed is not None else run_id
-    plan = make_plan(
-        suite,
-        hosts,
-        seed=seed,
-        max_parallel_pairs=request.max_parallel_pairs,
-        host_view=request.host_view,
-    )
-    known = _earlier_runs(plan, database_url) if database_url is not None else {}
-    return Prepared(run_id, plan, hosts, outlook(plan, known))
-
-
-def _earlier_runs(plan: Plan, database_url: str) -> dict[str, KnownScatter]:
-    """Return what the database says; one that is not there yet, or cannot be read, says nothing."""
-    try:
-        with open_store(database_url, read_only=True) as store:
-            return known_scatter(store, plan)
-    except (DatabaseUnavailable, SchemaMismatch):
-        return {}
-
-
-def run_suite(
-    request: RunRequest, *, database_url: str, command: Sequence[str], listener: Listener
+def execute_run(
+    planned: PlannedRun, *, database_url: str, command: Sequence[str], listener: Listener
 ) -> RunOutcome:
-    """Prepare and carry out a run. Raises Interrupted when stopped, with the words that resume it."""
-    prepared = prepare(request)
+    """Store a run that has just been planned, and run it to its end.
+
+    Raises Interrupted when stopped, with the command that resumes it.
+    """
     with open_store(database_url, create=True) as store:
         store.begin_run(
-            prepared.run_id,
-            prepared.plan,
-            plan_to_json(prepared.plan),
-            prepared.hosts,
+            planned.run_id,
+            planned.plan,
+            planned.plan_json,
+            planned.hosts,
             command=command,
             perfctl_version=__version__,
-            inventory=[_from_anywhere(source) for source in request.inventory],
-            thresholds_json=request.thresholds.to_json(),
-        )
-        work = Work(
-            prepared.run_id, prepared.plan, prepared.hosts, thresholds=request.thresholds, force=request.force
+            inventory=planned.inventory,
+            thresholds_json=planned.thresholds.to_json(),
         )
         try:
-            return conduct_run(work, store, listener)
+            return run_to_end(planned, store, listener)
         except HostLeased:
-            store.end_run(prepared.run_id, "interrupted")
+            store.end_run(planned.run_id, "interrupted")
             raise
 
 
-def _from_anywhere(source: str) -> str:
-    """Make a path absolute, so that `resume` finds the inventory from another folder ('h1,' is no path)."""
-    return str(Path(source).absolute()) if Path(source).exists() else source
+def run_to_end(
+    planned: PlannedRun,
+    store: Store,
+    listener: Listener,
+    *,
+    done: frozenset[BlockKey] = frozenset(),
+    attempts: Mapping[BlockKey, int] | None = None,
+    before: Before | None = None,
+) -> RunOutcome:
+    """Connect, survey, run what is not done yet, read the hosts' facts again, and close the run.
+
+    `attempts` has the tries so far of each block. `before` collects what an earlier controller left. On
+    Ctrl-C or SIGTERM jobs and containers are ended, unfinished blocks are flagged, and the error is raised.
+    """
+    listener = _also_stored(listener, store, planned.run_id)
+    longest = planned.estimate()
+    lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
+    with _leased(store, planned, lifetime_s):
+        # Only now: a run that another controller holds must not be touched.
+        store.reopen_run(planned.run_id)
+        try:
+            with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s) as fleet:
+                session = RunSession(planned, store, fleet, listener)
+                _run(session, done | (before(session) if before else frozenset()), attempts or {})
+        except BaseException as error:
+            store.end_run(planned.run_id, "interrupted")
+            _report_end(store, planned.run_id, "interrupted", listener)
+            if isinstance(error, (KeyboardInterrupt, Interrupted)):
+                where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
+                raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
+            raise
+        return _close(store, planned.run_id, listener)
+
+
+def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
+    """Run the blocks that are not done on the connected hosts."""
+    session.planned = session.planned.with_prior(session.store)
+    for event in _opening_events(session, done):
+        session.listener(event)
+    fleet, store, run_id, plan = session.fleet, session.store, session.run_id, session.plan
+    try:
+        preflight(session, force=session.planned.force)
+        session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
+        Scheduler(session).run(done, attempts)
+        take_host_facts(fleet, store, run_id, plan, "after", session.listener)
+    except BaseException:
+        # An engine that was asked for a container as we were stopped may have made it since.
+        fleet.each(lambda connected: sweep(connected, run_id, plan))
+        raise
+
+
+def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
+    """Remove the containers and guests of this run that are still on a host."""
+    used = (each for item in plan.environments for each in (item, item.of_server))
+    if any(traits_of(each).is_made for each in used):
+        remove_all(connected.jobs, run_id)
+
+
+def _opening_events(session: RunSession, done: frozenset[BlockKey]) -> Iterator[Event]:
+    plan = session.plan
+    ahead = session.planned.estimate(without(plan.rounds, done))
+    done_before = len(done) * (len(plan.environments) + 1)
+    yield RunStarted(session.run_id, plan, done_before, ahead.planned_s, ahead.later_s, ahead.most_later_s)
+    for benchmark, text in ahead.lines():
+        yield Note("info", benchmark, text)
+    for name, error in session.fleet.lost.items():
+        hint = f" ({error.hint})" if error.hint else ""
+        yield Note("warning", name, f"nothing is measured there: {error.message}{hint}")
+    yield from few_boots(plan)
+
+
+def few_boots(plan: Plan) -> Iterator[Note]:
+    """Yield a warning when guests are booted too seldom to see how one boot differs from another."""
+    times = len({block.index for block in plan.blocks()})
+    guests = [item.name for item in plan.environments if boots(item)]
+    if guests and times < FEWEST_BOOTS:
+        yield Note(
+            "warning",
+            ", ".join(guests),
+            f"each guest is booted {times}x, and one boot differs from another: to see by how much takes"
+            f" {FEWEST_BOOTS} (--blocks {FEWEST_BOOTS})",
+        )
+
+
+def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
+    """Return a listener that stores notes and added work as events of the run, and passes everything on."""
+
+    def store_and_pass_on(event: Event) -> None:
+        if isinstance(event, Note):
+            store.record_event(run_id, event.level, event.where, event.text)
+        if isinstance(event, WorkAdded):
+            store.record_event(run_id, "info", event.where, event.text)
+        listener(event)
+
+    return store_and_pass_on
+
+
+@contextmanager
+def _leased(store: Store, planned: PlannedRun, ttl_s: float) -> Iterator[None]:
+    """Hold the hosts for this run: two runs on one machine would measure each other. Raises HostLeased."""
+    lease_id = store.acquire_lease(planned.run_id, planned.hosts, ttl_s)
+    try:
+        yield
+    finally:
+        store.release_lease(lease_id)
+
+
+def _close(store: Store, run_id: str, listener: Listener) -> RunOutcome:
+    states = sorted(store.block_states(run_id), key=lambda state: state.attempt)
+    latest = {(state.benchmark, str(state.target), state.index): state.status for state in states}
+    whole = all(status == "complete" for status in latest.values())
+    status: Literal["complete", "partial"] = "complete" if whole else "partial"
+    store.end_run(run_id, status)
+    return _report_end(store, run_id, status, listener)
+
+
+def _report_end(store: Store, run_id: str, status: str, listener: Listener) -> RunOutcome:
+    counts = store.counts(run_id)
+    ok = sum(item.invocations for item in counts if item.status is Status.OK)
+    failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
+    listener(RunEnded(run_id, status, ok, failed))
+    return RunOutcome(run_id, status, ok, failed)

@@ -1,6 +1,6 @@
-"""The server half of a network workload: started, polled until it listens, stopped whatever happens.
+"""Run the server half of a network workload: start it, poll until it listens, stop it whatever happens.
 
-Its host is looked at just before the client's command and just after it, never while that runs.
+Its host's counters are read just before the client's command and just after it, never while that runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _READ_TIMEOUT_S = 30.0
 
 
 class ServerNotReady(PerfctlError):
-    """The server ended, or did not listen in time; the message carries what it said."""
+    """The server ended, or did not listen in time; the message has its output."""
 
 
 class ServerWatch:

@@ -1,4 +1,4 @@
-"""What is true of the hosts and inside the environments: read before a run, and of the hosts after it.
+"""Read what is true of the hosts and inside the environments: before a run, and of the hosts after it.
 
 A container or a missing tool that cannot work is found here once, with its reason, so that a run does not
 learn it block after block; the invocations concerned are recorded with that reason, never left out.
@@ -15,7 +15,7 @@ from perfctl import facts
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentFailure, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
-from perfctl.execute.measure import Outcome, outcome_of
+from perfctl.execute.invocation import Outcome, outcome_of
 from perfctl.execute.path import Path, described, probe_paths
 from perfctl.model import (
     Environment,
@@ -44,7 +44,7 @@ class Surveyed:
     unavailable: Outcome | None = None
     missing_programs: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
-    """What the user should hear about it."""
+    """What to tell the user about it."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """The way from inside to each peer."""
     first_output_s: float | None = None
@@ -145,8 +145,8 @@ def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, lis
         peers = peers_of(plan, host, fleet.hosts)
         paths: dict[str, Mapping[str, Path]] = {}
         for environment in environments_on(plan, host):
-            heard_s = first_output_s(survey, host.name)
-            found = _survey_one(connected, environment, store, run_id, plan, peers, heard_s)
+            slowest_s = first_output_s(survey, host.name)
+            found = _survey_one(connected, environment, store, run_id, plan, peers, slowest_s)
             survey[host.name, environment.key] = found
             paths[environment.name] = found.paths
             for remark in found.remarks:
@@ -181,11 +181,11 @@ def _survey_one(
     remarks: list[str] = []
     try:
         try:
-            inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
+            inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
         except EnvironmentDied as error:
             # A guest that hung once must not cost the run all its guests on this host.
             remarks.append(f"made once more: {error.message}")
-            inside = _look_inside(connected, environment, run_id, plan, peers, first_output_s)
+            inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
         remarks.append(f"not available: {error}")
         return Surveyed(None, unavailable=outcome_of(error), remarks=tuple(remarks))
@@ -208,7 +208,7 @@ def _survey_one(
     return Surveyed(key, None, missing, tuple(remarks), inside.paths, inside.first_output_s)
 
 
-def _look_inside(
+def _read_inside(
     connected: ConnectedHost,
     environment: Environment,
     run_id: str,

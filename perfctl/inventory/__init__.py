@@ -1,9 +1,9 @@
-"""The fleet: any Ansible inventory, read by ansible-inventory itself.
+"""Read the hosts of any Ansible inventory through ansible-inventory.
 
 load_hosts(sources)
-    ask        ansible-inventory --list as a subprocess, its answer kept where nothing secret is in it
-    template   the simple templates that --list leaves unresolved
-    hosts      an inventory's variables as Host values
+    ansible_inventory  runs ansible-inventory --list; its output is cached where nothing secret is in it
+    template           the simple templates that --list leaves unresolved
+    hosts              an inventory's variables as Host values
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from perfctl.assets import default_inventory
 from perfctl.errors import NoHostMatched
-from perfctl.inventory.ask import Answer, ask_inventory
+from perfctl.inventory.ansible_inventory import Listing, list_inventory
 from perfctl.inventory.hosts import hosts_in
 from perfctl.inventory.template import Resolver
 from perfctl.inventory.vault import Vault
@@ -31,17 +31,17 @@ def load_hosts(
     nothing), UsageError with ansible's own words for a broken inventory or a value that cannot be resolved.
     """
     sources = tuple(sources) or (str(default_inventory()),)
-    answer = ask_inventory(sources, limit=limit, passthrough=passthrough)
-    if answer.unmatched:
-        _raise_unmatched(answer.unmatched, sources, passthrough)
-    hosts = hosts_in(answer.listing, Resolver(sources, Vault(passthrough)))
+    listing = list_inventory(sources, limit=limit, passthrough=passthrough)
+    if listing.unmatched:
+        _raise_unmatched(listing.unmatched, sources, passthrough)
+    hosts = hosts_in(listing.groups, Resolver(sources, Vault(passthrough)))
     if not hosts:
-        raise _nothing_left(answer, sources, limit)
+        raise _nothing_left(listing, sources, limit)
     return hosts
 
 
 def _raise_unmatched(patterns: Sequence[str], sources: Sequence[str], passthrough: Sequence[str]) -> None:
-    everything = ask_inventory(sources, limit=None, passthrough=passthrough).listing
+    everything = list_inventory(sources, limit=None, passthrough=passthrough).groups
     groups = sorted(name for name in everything if name not in ("_meta", "all", "ungrouped"))
     hosts = sorted({host for group in everything.values() for host in group.get("hosts", ())})
     raise NoHostMatched(
@@ -51,14 +51,14 @@ def _raise_unmatched(patterns: Sequence[str], sources: Sequence[str], passthroug
     )
 
 
-def _nothing_left(answer: Answer, sources: Sequence[str], limit: str | None) -> NoHostMatched:
+def _nothing_left(listing: Listing, sources: Sequence[str], limit: str | None) -> NoHostMatched:
     if limit:
         return NoHostMatched(
             f"--limit {limit} leaves no host",
             where=", ".join(sources),
             hint="ansible-inventory --graph shows what there is",
         )
-    said = answer.warnings.splitlines()
+    said = listing.warnings.splitlines()
     return NoHostMatched(
         f"the inventory has no hosts{': ' + said[0] if said else ''}",
         where=", ".join(sources),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfctl.errors import UsageError
-from perfctl.inventory.ask import environment, find_program, inventory_options
+from perfctl.inventory.ansible_inventory import environment, find_program, inventory_options
 
 _TIMEOUT_S = 60.0
 _NOT_VAULT = ("-e", "--extra-vars")

@@ -18,15 +18,15 @@ PARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A look at the host's processes while a job runs: before its start, once on the way, after its end.
+class ProcessProbe:
+    """When to read the host's processes while a job runs: besides its start and end, once on the way.
 
     `processes` says which of them are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own.
     """
 
     processes: str
     after_s: float
-    """When to look on the way, counted from the start."""
+    """When to read them on the way, counted from the start."""
 
 
 class JobTimeout(CommandTimeout):
@@ -70,20 +70,21 @@ class Request:
     argv: tuple[str, ...]
     timeout_s: float = 0.0
     stdin_path: str | None = None
-    look: Look | None = None
+    probe: ProcessProbe | None = None
 
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
         stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
-        settings = f"slot={slot} timeout_ms={math.ceil(self.timeout_s * 1000)} stdin={stdin}{self._look()}"
+        timeout_ms = math.ceil(self.timeout_s * 1000)
+        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}{self._probe_settings()}"
         return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
 
-    def _look(self) -> str:
-        if self.look is None:
+    def _probe_settings(self) -> str:
+        if self.probe is None:
             return " look_ms=0"
         # Before the first millisecond the command is hardly there.
-        look_ms = max(1, round(self.look.after_s * 1000))
-        return f" look_ms={look_ms} watched={quote([self.look.processes])}"
+        look_ms = max(1, round(self.probe.after_s * 1000))
+        return f" look_ms={look_ms} watched={quote([self.probe.processes])}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
-from perfctl.job.protocol import JobLost, JobTimeout, Look, Request, Result, SpoolFull
+from perfctl.job.channel import Channel
+from perfctl.job.protocol import JobLost, JobTimeout, ProcessProbe, Request, Result, SpoolFull
 from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
-from perfctl.job.slot import Slot
 from perfctl.shell import Completed, Process, Transport
 from perfctl.shell.files import get_file, put_file
 
 Outcome = TypeVar("Outcome")
 
-_SLOTS = 4
+_CHANNELS = 4
 """Commands at once on one host; the connection has room for twice as many channels."""
 # When a connection breaks it is tried again after so long; then the host is given up.
 _PAUSES_S = (0.5, 2.0)
@@ -45,9 +45,9 @@ class JobShell:
         self._prefix = f"auto-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._room = threading.BoundedSemaphore(_SLOTS)
-        self._idle: list[Slot] = []
-        # A job of an earlier controller that still runs keeps its slot: nothing must queue behind it.
+        self._room = threading.BoundedSemaphore(_CHANNELS)
+        self._idle: list[Channel] = []
+        # A job of an earlier controller that still runs keeps its channel: nothing must queue behind it.
         self._used = {state.slot for state in started.jobs.values() if state.state == "running"}
         self._has_found_running = any(
             state.state == "running" and not _is_unnamed(job_id) for job_id, state in started.jobs.items()
@@ -60,7 +60,7 @@ class JobShell:
     def start(
         cls, transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None = None
     ) -> JobShell:
-        """Start the run's job server on the host and arm a channel to it.
+        """Start the run's job server on the host and make a channel to it ready.
 
         One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
         while a named job still runs: then it is `collect_outcomes` that ends them, after that job. After
@@ -71,7 +71,7 @@ class JobShell:
             transport,
             functools.partial(start_server, transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root),
         )
-        shell._with_slot(Slot.arm)
+        shell._with_channel(Channel.attach)
         return shell
 
     @property
@@ -99,19 +99,19 @@ class JobShell:
         timeout_s: float,
         stdin: bytes = b"",
         *,
-        look: Look | None = None,
+        probe: ProcessProbe | None = None,
     ) -> Completed:
         """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
 
-        A job of that id that is there already is not run again: its result is returned. With `look` the
+        A job of that id that is there already is not run again: its result is returned. With `probe` the
         host's view is part of it. Raises JobTimeout (after everything it started is gone), SpoolFull,
         Interrupted (after `cancel`), HostUnreachable (the job goes on).
         """
-        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), look)
+        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), probe)
         with self._lock:
             self._running.add(job_id)
         try:
-            result = self._with_slot(lambda slot: self._persist(slot, request))
+            result = self._with_channel(lambda channel: self._persist(channel, request))
             if result.why == "cancelled":
                 self.acknowledge(job_id)
                 raise Interrupted(f"{argv[0]} was stopped", where=self.name)
@@ -133,7 +133,7 @@ class JobShell:
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` in the background; it ends with `stop()` on it or with the run."""
         job_id = self._new_id()
-        if self._with_slot(lambda slot: slot.spawn(Request(job_id, tuple(argv)))) == "full":
+        if self._with_channel(lambda channel: channel.spawn(Request(job_id, tuple(argv)))) == "full":
             raise SpoolFull("the command was not started", where=self.name)
         return _BackgroundJob(self, job_id)
 
@@ -172,10 +172,12 @@ class JobShell:
             if state.state == "lost":
                 outcomes[job_id] = JobLost(where=self.name)
             else:
-                # A running job answers on its own slot only.
-                slot = Slot(self._transport, self._spool, state.slot) if state.slot is not None else None
-                outcomes[job_id] = self._with_slot(
-                    functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), slot
+                # A running job answers on its own channel only.
+                channel = (
+                    Channel(self._transport, self._spool, state.slot) if state.slot is not None else None
+                )
+                outcomes[job_id] = self._with_channel(
+                    functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), channel
                 )
         if self._has_found_running:
             # Now that nothing runs, what has no name is ended, and the server's lifetime starts anew.
@@ -193,61 +195,61 @@ class JobShell:
 
     def is_running(self, job_id: str) -> bool:
         """Return whether a background command still runs."""
-        return self._with_slot(lambda slot: slot.is_running(job_id))
+        return self._with_channel(lambda channel: channel.is_running(job_id))
 
     def end(self, job_id: str) -> None:
         """End a background command with its children. Raises HostUnreachable when something survives."""
-        if not self._with_slot(lambda slot: slot.end(job_id)):
+        if not self._with_channel(lambda channel: channel.end(job_id)):
             raise CommandFailed(f"background command {job_id} survives SIGKILL", where=self.name)
         self.acknowledge(job_id)
 
     def output(self, job_id: str) -> bytes:
         """Return what a background command has written so far."""
-        return self._with_slot(lambda slot: slot.output(job_id))
+        return self._with_channel(lambda channel: channel.output(job_id))
 
-    # ---- slots ----
+    # ---- channels ----
 
-    def _with_slot(self, action: Callable[[Slot], Outcome], slot: Slot | None = None) -> Outcome:
+    def _with_channel(self, action: Callable[[Channel], Outcome], channel: Channel | None = None) -> Outcome:
         with self._room:
-            slot = slot or self._take()
+            channel = channel or self._take()
             try:
-                self._send_acknowledgements(slot)
-                outcome = action(slot)
+                self._send_acknowledgements(channel)
+                outcome = action(channel)
             except BaseException:
                 # Whatever is still under way on it must not be taken for the next answer.
-                self._drop(slot)
+                self._drop(channel)
                 raise
             with self._lock:
-                self._idle.append(slot)
+                self._idle.append(channel)
             return outcome
 
-    def _take(self) -> Slot:
+    def _take(self) -> Channel:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
             free = (number for number in itertools.count() if number not in self._used)
             number = next(free)
             self._used.add(number)
-        return Slot(self._transport, self._spool, number)
+        return Channel(self._transport, self._spool, number)
 
     def _drop_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-        for slot in idle:
-            self._drop(slot)
+        for channel in idle:
+            self._drop(channel)
 
-    def _drop(self, slot: Slot) -> None:
+    def _drop(self, channel: Channel) -> None:
         with self._lock:
-            self._used.discard(slot.number)
-        slot.close()
+            self._used.discard(channel.number)
+        channel.close()
 
-    def _send_acknowledgements(self, slot: Slot) -> None:
+    def _send_acknowledgements(self, channel: Channel) -> None:
         with self._lock:
             if len(self._stored) < _ACKNOWLEDGE_AFTER:
                 return
             stored, self._stored = self._stored, []
         try:
-            slot.acknowledge(stored)
+            channel.acknowledge(stored)
         except HostUnreachable:
             # The request that comes next connects anew; these go with a later one.
             with self._lock:
@@ -258,11 +260,11 @@ class JobShell:
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def _persist(self, slot: Slot, request: Request) -> Result:
-        """Run a job and come back to it, on its own slot, when the connection breaks."""
+    def _persist(self, channel: Channel, request: Request) -> Result:
+        """Run a job and come back to it, on its own channel, when the connection breaks."""
         for pause_s in (*_PAUSES_S, None):
             try:
-                return slot.run(request)
+                return channel.run(request)
             except JobLost:
                 raise
             except HostUnreachable:
@@ -295,9 +297,9 @@ class JobShell:
             raise SpoolFull("the command was not started", where=self.name, said=done.error_text)
         return path
 
-    def _outcome(self, slot: Slot, job_id: str, timeout_s: float) -> Completed | PerfctlError:
+    def _outcome(self, channel: Channel, job_id: str, timeout_s: float) -> Completed | PerfctlError:
         try:
-            argv, result = slot.wait(job_id, timeout_s)
+            argv, result = channel.wait(job_id, timeout_s)
             return result.value(argv, self.name)
         except (JobTimeout, SpoolFull, JobLost) as error:
             return error

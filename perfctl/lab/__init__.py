@@ -1,6 +1,6 @@
 """A fleet of systemd hosts in containers on this machine, for trying perfctl and for its tests.
 
-    up      settle what is wanted -> refuse what would hurt -> playbooks/lab.yml -> inventory/NAME.yml
+    up      resolve the request -> refuse what would hurt -> playbooks/lab.yml -> inventory/NAME.yml
     status  every host: container, systemd, ssh
     down    playbooks/lab.yml removes what carries this lab's labels, and nothing else
 
@@ -21,13 +21,22 @@ from perfctl.errors import Refused, UnknownName
 from perfctl.lab.engine import Engine, Labelled, needs_sudo
 from perfctl.lab.folder import LAYOUT, LabFolder, LabState
 from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
-from perfctl.lab.topology import DEFAULT_NAME, TEST_MTU_BYTES, LabSpec, Member, Wish, members, settle, subnet
+from perfctl.lab.topology import (
+    DEFAULT_NAME,
+    TEST_MTU_BYTES,
+    LabRequest,
+    LabSpec,
+    Member,
+    members,
+    resolve,
+    subnet,
+)
 from perfctl.model import Listener, Note, content_hash, ignore
 from perfctl.playbook import run_playbook
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 
-__all__ = ["DEFAULT_NAME", "HostStatus", "Lab", "Wish", "down", "status", "up"]
+__all__ = ["DEFAULT_NAME", "HostStatus", "Lab", "LabRequest", "down", "status", "up"]
 
 _UP_TIMEOUT_S = 2400.0
 _UP_TIMEOUT_PER_HOST_S = 20.0
@@ -67,16 +76,18 @@ class HostStatus:
         return is_up and self.ssh == "ok"
 
 
-def up(project_dir: Path, wish: Wish, *, with_image: bool = False, listener: Listener = ignore) -> Lab:
+def up(
+    project_dir: Path, request: LabRequest, *, with_image: bool = False, listener: Listener = ignore
+) -> Lab:
     """Bring a lab up, or the hosts that are missing, and return it; its inventory is written.
 
     With `with_image` the perf-tools image is built meanwhile, with this machine's engine, and kept where
     provisioning looks for it.
     Raises UsageError and Refused before anything is changed, PlaybookFailed with the failing module's words.
     """
-    folder = LabFolder(project_dir.absolute(), wish.name)
+    folder = LabFolder(project_dir.absolute(), request.name)
     existing = folder.read()
-    spec = settle(wish, existing.spec if existing else None)
+    spec = resolve(request, existing.spec if existing else None)
     lab = Lab(spec, folder.inventory, members(spec))
     layout = existing.layout if existing else LAYOUT
     with folder.locked():

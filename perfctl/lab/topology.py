@@ -23,7 +23,7 @@ containers and its guests."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LabRequest:
     """What the user asked for; None means: as it is, or the default."""
 
     name: str = DEFAULT_NAME
@@ -106,21 +106,22 @@ def members(spec: LabSpec) -> tuple[Member, ...]:
     )
 
 
-def settle(wish: Wish, existing: LabSpec | None) -> LabSpec:
-    """Return what to build from the wish and what is there. More hosts can join a lab; nothing else changes.
+def resolve(request: LabRequest, existing: LabSpec | None) -> LabSpec:
+    """Return what to build, from the request and what is there.
 
-    Raises UsageError for a wish that makes no sense, Refused for one that would have to rebuild the lab.
+    More hosts can join a lab; nothing else changes.
+    Raises UsageError for a request that makes no sense, Refused for one that would have to rebuild the lab.
     """
     if existing is None:
         return LabSpec(
-            name=wish.name,
-            hosts=DEFAULT_HOSTS if wish.hosts is None else wish.hosts,
-            light=bool(wish.light),
-            management_subnet=wish.management_subnet or DEFAULT_MANAGEMENT_SUBNET,
-            test_subnet=wish.test_subnet or DEFAULT_TEST_SUBNET,
+            name=request.name,
+            hosts=DEFAULT_HOSTS if request.hosts is None else request.hosts,
+            light=bool(request.light),
+            management_subnet=request.management_subnet or DEFAULT_MANAGEMENT_SUBNET,
+            test_subnet=request.test_subnet or DEFAULT_TEST_SUBNET,
         )
-    wished = {key: value for key, value in asdict(wish).items() if value is not None}
-    spec = LabSpec(**(asdict(existing) | wished))
+    wanted = {key: value for key, value in asdict(request).items() if value is not None}
+    spec = LabSpec(**(asdict(existing) | wanted))
     changed = [field.name for field in fields(LabSpec) if _differs(field.name, spec, existing)]
     if changed:
         raise Refused(

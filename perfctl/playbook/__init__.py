@@ -1,4 +1,4 @@
-"""Ansible's only door: run a playbook through ansible-runner and tell what happens as it happens.
+"""Run playbooks through ansible-runner, and report every task as it ends: the only place that uses Ansible.
 
 Ansible changes hosts; it never times anything. A failed host is a value here (`PlaybookResult`), so that a
 caller can report every host; `raise_for_failures()` turns the first one into an error.
@@ -23,8 +23,8 @@ from typing import Any
 from perfctl import assets
 from perfctl.errors import NoHostMatched, PlaybookFailed, UsageError
 from perfctl.model import Listener, ignore
+from perfctl.playbook.event_log import EventLog, HostStats, PlaybookResult, TaskFailure, last_lines
 from perfctl.playbook.runner import Runner
-from perfctl.playbook.story import HostStats, PlaybookResult, Story, TaskFailure, last_lines
 
 __all__ = ["HostStats", "PlaybookResult", "TaskFailure", "run_playbook"]
 
@@ -56,7 +56,7 @@ def run_playbook(
     and PlaybookFailed when the playbook could not start. Failed hosts are values.
     """
     arguments = _arguments(check=check, diff=diff, passthrough=passthrough)
-    story = Story(listener)
+    log = EventLog(listener)
     with _private_dir() as private_dir:
         if extra_vars:
             arguments += [
@@ -73,8 +73,8 @@ def run_playbook(
             "skip_tags": ",".join(skip_tags) or None,
             "forks": forks or 50,
         }
-        return_code = Runner(private_dir, options, timeout_s).follow(story)
-    return _result(story, return_code, playbook=str(playbook), limit=limit)
+        return_code = Runner(private_dir, options, timeout_s).follow(log)
+    return _result(log, return_code, playbook=str(playbook), limit=limit)
 
 
 @contextlib.contextmanager
@@ -115,8 +115,8 @@ def _arguments(*, check: bool, diff: bool, passthrough: Sequence[str]) -> list[s
     return [*(["--check"] if check else []), *(["--diff"] if diff else []), *passthrough]
 
 
-def _result(story: Story, return_code: int, *, playbook: str, limit: str | None) -> PlaybookResult:
-    if not story.hosts and (story.nobody_matched or not return_code):
+def _result(log: EventLog, return_code: int, *, playbook: str, limit: str | None) -> PlaybookResult:
+    if not log.hosts and (log.nobody_matched or not return_code):
         raise NoHostMatched(
             "no host matched",
             where=f"--limit {limit}" if limit else None,
@@ -124,13 +124,13 @@ def _result(story: Story, return_code: int, *, playbook: str, limit: str | None)
         )
     failures = tuple(
         failure
-        for failure in story.failures.values()
-        if not story.hosts or not story.hosts.get(failure.host, HostStats(failures=1)).succeeded
+        for failure in log.failures.values()
+        if not log.hosts or not log.hosts.get(failure.host, HostStats(failures=1)).succeeded
     )
     if return_code and not failures:
-        words = [line for line in story.complaints if not line.startswith("[WARNING]")] or story.complaints
+        words = [line for line in log.complaints if not line.startswith("[WARNING]")] or log.complaints
         raise PlaybookFailed(
             last_lines("\n".join(words)) or f"ansible-playbook ended with {return_code}",
             where=playbook,
         )
-    return PlaybookResult(story.hosts, failures)
+    return PlaybookResult(log.hosts, failures)

@@ -16,7 +16,7 @@ from typing import Any
 
 from perfctl import assets
 from perfctl.errors import CommandTimeout
-from perfctl.playbook.story import Story
+from perfctl.playbook.event_log import EventLog
 
 _MARK = "PERFCTL_PLAYBOOK_ID"
 """Every process below ansible-playbook carries this in its environment: so they are found and ended."""
@@ -50,13 +50,13 @@ class Runner:
         self._return_code: int | None = None
         self._error: BaseException | None = None
 
-    def follow(self, story: Story) -> int:
-        """Run to the end and pass every event to `story`; return ansible-playbook's exit code."""
+    def follow(self, log: EventLog) -> int:
+        """Run to the end and pass every event to `log`; return ansible-playbook's exit code."""
         thread = threading.Thread(target=self._work, name="ansible-runner", daemon=True)
         thread.start()
         try:
             while (event := self._events.get()) is not None:
-                story.hear(event)
+                log.record(event)
         finally:
             # Also on Ctrl-C and on a listener that raises: nothing of ours may go on without us.
             self._cancelled.set()

@@ -105,13 +105,13 @@ echo "$#"
 
 
 def bench_look(shell: SshShell, jobs: JobShell) -> None:
-    """What the look at the host's processes half way through a job costs of one processor."""
+    """What the probe of the host's processes half way through a job costs of one processor."""
     argv = ["sh", "-c", f'. "$1" list "$2" >/dev/null; {LOOK}', "sh", f"{jobs.spool}/server.sh", jobs.spool]
     lines = shell.run(argv, timeout_s=120).text.split("\n")
     minutes_and_seconds = [word.rstrip("s").split("m") for line in lines[:2] for word in line.split()]
     used_s = sum(60 * float(minutes) + float(seconds) for minutes, seconds in minutes_and_seconds)
     print(
-        f"a look at the host's processes half way: {used_s / READINGS * 1e3:.1f} ms of one processor, "
+        f"a probe of the host's processes half way: {used_s / READINGS * 1e3:.1f} ms of one processor, "
         f"with {lines[2]} processes (target 10 ms)"
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, Interrupted, UsageError
-from perfctl.job import JobLost, JobShell, JobTimeout, Look, SpoolFull, reap
+from perfctl.job import JobLost, JobShell, JobTimeout, ProcessProbe, SpoolFull, reap
 from perfctl.job import script as job_script
 from perfctl.model import Host
 from perfctl.shell import Completed, Stream, Transport
@@ -144,7 +144,7 @@ def test_the_jobs_own_processor_time_is_among_the_counters(jobs: JobShell) -> No
 def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters_of_a_look(jobs: JobShell) -> None:
     if os.geteuid():
         pytest.fail("this test needs root: nobody else may read the kernel's list of timers")
-    done = jobs.run_job("inv-1", ["true"], 30, look=Look("", 60))
+    done = jobs.run_job("inv-1", ["true"], 30, probe=ProcessProbe("", 60))
     jobs.acknowledge("inv-1")
     before, after = (counter_files.parse_files(text) for text in (done.counters_before, done.counters_after))
     ahead_ns = counter_files.wall_ahead_ns(before)
@@ -380,7 +380,7 @@ def sections(view: bytes) -> dict[str, list[dict[str, str]]]:
 
 
 def test_a_view_shows_the_commands_own_processes_while_they_run(jobs: JobShell) -> None:
-    done = jobs.run_job("inv-1", [sys.executable, "-c", BUSY], 30, look=Look("", 1.0))
+    done = jobs.run_job("inv-1", [sys.executable, "-c", BUSY], 30, probe=ProcessProbe("", 1.0))
     jobs.acknowledge("inv-1")
     seen = sections(done.host_view)
     assert list(seen) == ["half way", "after its end", "in all"]
@@ -401,7 +401,7 @@ def test_a_view_has_the_threads_of_a_process_that_is_named(jobs: JobShell, tmp_p
     try:
         # As libvirt writes it: without the end of the line.
         (tmp_path / "pid").write_text(str(guest.pid))
-        done = jobs.run_job("inv-1", ["sleep", "1.5"], 30, look=Look(f"pidfile:{tmp_path}/pid", 1.0))
+        done = jobs.run_job("inv-1", ["sleep", "1.5"], 30, probe=ProcessProbe(f"pidfile:{tmp_path}/pid", 1.0))
     finally:
         guest.kill()
         guest.wait(timeout=30)
@@ -423,7 +423,7 @@ def test_a_view_has_the_threads_of_a_process_that_is_named(jobs: JobShell, tmp_p
 def test_a_view_of_a_short_command_or_of_what_is_not_there_fails_nothing(
     jobs: JobShell, processes: str
 ) -> None:
-    done = jobs.run_job("inv-1", ["sh", "-c", "echo x; exit 3"], 30, look=Look(processes, 600))
+    done = jobs.run_job("inv-1", ["sh", "-c", "echo x; exit 3"], 30, probe=ProcessProbe(processes, 600))
     jobs.acknowledge("inv-1")
     assert (done.text, done.exit_code) == ("x\n", 3)
     assert next(iter(sections(done.host_view))) == "half way: it had ended before"
@@ -432,7 +432,7 @@ def test_a_view_of_a_short_command_or_of_what_is_not_there_fails_nothing(
 
 def test_a_command_that_timed_out_was_seen_too(jobs: JobShell) -> None:
     with pytest.raises(JobTimeout) as caught:
-        jobs.run_job("inv-1", ["sleep", "60"], 1.0, look=Look("", 0.3))
+        jobs.run_job("inv-1", ["sleep", "60"], 1.0, probe=ProcessProbe("", 0.3))
     jobs.acknowledge("inv-1")
     seen = sections(caught.value.completed.host_view)
     assert [row["name"] for row in seen["half way"] if row["own"] == "yes"] == ["sleep"]
@@ -847,7 +847,7 @@ def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
         with pytest.raises(SpoolFull, match="was not started"):
             jobs.run(["cat"], timeout_s=30, stdin=b"x" * 500_000)
         with pytest.raises(SpoolFull, match="was not started"):
-            jobs.run_job("inv-1", ["touch", str(tiny_disk / "ran")], 30, look=Look("", 0.1))
+            jobs.run_job("inv-1", ["touch", str(tiny_disk / "ran")], 30, probe=ProcessProbe("", 0.1))
         assert not (tiny_disk / "ran").exists()
     finally:
         jobs.stop()
@@ -876,9 +876,9 @@ def _switches(pids: Sequence[int]) -> dict[int, str]:
     }
 
 
-@pytest.mark.parametrize("look", [None, Look("", 80)])
+@pytest.mark.parametrize("probe", [None, ProcessProbe("", 80)])
 def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_runs(
-    ssh_jobs: JobShell, sshd: Sshd, look: Look | None
+    ssh_jobs: JobShell, sshd: Sshd, probe: ProcessProbe | None
 ) -> None:
     transport = ssh_jobs._transport
     assert isinstance(transport, SshShell)
@@ -886,7 +886,7 @@ def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_run
 
     def measure() -> None:
         with pytest.raises(Interrupted):
-            ssh_jobs.run_job("inv-1", ["sleep", seconds], 90, look=look)
+            ssh_jobs.run_job("inv-1", ["sleep", seconds], 90, probe=probe)
 
     thread = threading.Thread(target=measure)
     thread.start()

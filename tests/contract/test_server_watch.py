@@ -11,7 +11,7 @@ import pytest
 
 from perfctl.errors import Interrupted
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import Assignment, Outcome, measure
+from perfctl.execute.invocation import InvocationContext, Outcome, measure
 from perfctl.execute.server import ServerWatch
 from perfctl.job import JobShell
 from perfctl.model import Benchmark, Environment, Host, Status
@@ -51,7 +51,7 @@ def hosts(tmp_path: Path) -> Iterator[dict[str, ConnectedHost]]:
 def measured(hosts: dict[str, ConnectedHost]) -> Outcome:
     parameters = resolve_parameters(Netperf(), {"test": "TCP_RR"})
     return measure(
-        Assignment(
+        InvocationContext(
             run_id="run-1",
             invocation_id="invocation-1",
             environment=Environment("native", "native"),

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from perfctl.errors import Refused
-from perfctl.lab import HostStatus, Wish, down, status, up
+from perfctl.lab import HostStatus, LabRequest, down, status, up
 from perfctl.model import Note
 from perfctl.playbook import run_playbook
 from tests.lab import LabAtHand
@@ -24,7 +24,7 @@ from tests.processes import wait_until
 # What these do to the shared lab disturbs nobody; what hurts is done to a lab of their own.
 pytestmark = pytest.mark.lab("engine", stage="up")
 
-LIGHT = Wish("perfctl-light", 1, True, "172.31.242.0/24", "10.243.0.0/16")
+LIGHT = LabRequest("perfctl-light", 1, True, "172.31.242.0/24", "10.243.0.0/16")
 
 
 def _docker(*argv: str) -> str:
@@ -111,7 +111,7 @@ def test_each_host_has_an_engine_of_its_own(lab: LabAtHand) -> None:
 def test_up_again_does_nothing(lab: LabAtHand) -> None:
     before = _docker("ps", "--quiet", "--no-trunc", "--filter", "label=perfctl.lab=perfctl-test")
     said: list[object] = []
-    up(lab.project_dir, Wish("perfctl-test"), listener=said.append)
+    up(lab.project_dir, LabRequest("perfctl-test"), listener=said.append)
     assert [note.text.split(":")[0] for note in said if isinstance(note, Note)] == ["already up"]
     assert len(said) == 1
     assert _docker("ps", "--quiet", "--no-trunc", "--filter", "label=perfctl.lab=perfctl-test") == before
@@ -152,7 +152,7 @@ def test_what_is_missing_comes_back_and_what_is_foreign_is_refused(light_lab: Pa
     assert _only(light_lab).container == "exited"
     assert not _only(light_lab).is_ready
 
-    up(light_lab, Wish(LIGHT.name, hosts=2))
+    up(light_lab, LabRequest(LIGHT.name, hosts=2))
     assert [host.is_ready for host in status(light_lab, LIGHT.name)] == [True, True]
     inventory = light_lab / "inventory" / "perfctl-light.yml"
     assert _ansible(inventory, "-m", "ansible.builtin.ping").count("SUCCESS") == 2
@@ -162,7 +162,7 @@ def test_what_is_missing_comes_back_and_what_is_foreign_is_refused(light_lab: Pa
     with pytest.raises(Refused, match="another project has a lab of this name"):
         up(tmp_path, LIGHT)
     with pytest.raises(Refused, match=r"10\.243\.0\.0/16 is reached by br-"):
-        up(tmp_path, Wish("perfctl-other", 1, True, "172.31.243.0/24", "10.243.128.0/17"))
+        up(tmp_path, LabRequest("perfctl-other", 1, True, "172.31.243.0/24", "10.243.128.0/17"))
     assert not (tmp_path / "inventory").exists()
 
     known_hosts = light_lab / ".state" / "lab" / LIGHT.name / "known_hosts"

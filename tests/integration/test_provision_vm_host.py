@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from perfctl.lab import Wish, down, up
+from perfctl.lab import LabRequest, down, up
 from tests.lab import LabAtHand, traces, traces_without_guests
 
 # -- a host without systemd ------------------------------------------------------------------------
 
-PLAIN = Wish("perfctl-plain", 1, True, "172.31.244.0/24", "10.244.0.0/16")
+PLAIN = LabRequest("perfctl-plain", 1, True, "172.31.244.0/24", "10.244.0.0/16")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 import perfctl.execute
 import perfctl.lab
+import perfctl.plan.request
 import perfctl.provision
 from perfctl.cli import main_group
 from perfctl.errors import Interrupted, PartialFailure, UnknownName
@@ -46,7 +47,8 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise Interrupted("stopped", where="run 0193-run", hint="perfctl resume 0193-run")
         return RunOutcome("0193-run", **counts)
 
-    monkeypatch.setattr(perfctl.execute, "run_suite", measured)
+    monkeypatch.setattr(perfctl.plan.request, "plan_run", lambda request: None)
+    monkeypatch.setattr(perfctl.execute, "execute_run", measured)
     monkeypatch.setattr(perfctl.execute, "resume_run", measured)
     return counts
 

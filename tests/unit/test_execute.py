@@ -12,12 +12,12 @@ import pytest
 from perfctl import errors
 from perfctl.execute import place
 from perfctl.execute.block import block_status, invocation_id
-from perfctl.execute.conduct import few_boots
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.measure import outcome_of, read_outcome
+from perfctl.execute.invocation import outcome_of, read_outcome
 from perfctl.execute.path import described, parse_paths
 from perfctl.execute.place import Place, open_places
 from perfctl.execute.resume import outcome_of_orphan
+from perfctl.execute.run import few_boots
 from perfctl.execute.server import ServerNotReady, listens
 from perfctl.execute.survey import environments_on, peers_of
 from perfctl.job import JobLost, JobTimeout

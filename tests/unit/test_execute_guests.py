@@ -12,10 +12,11 @@ import pytest
 
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
 from perfctl.execute import survey as survey_module
-from perfctl.execute.block import Conduct, invocation_id, record
+from perfctl.execute.block import invocation_id, record
 from perfctl.execute.fleet import ConnectedHost, Fleet
-from perfctl.execute.measure import Outcome
+from perfctl.execute.invocation import Outcome
 from perfctl.execute.place import Place, open_places
+from perfctl.execute.session import RunSession
 from perfctl.execute.survey import Survey, Surveyed, first_output_s, survey_environments
 from perfctl.model import (
     Benchmark,
@@ -31,6 +32,7 @@ from perfctl.model import (
     Status,
     Track,
 )
+from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import InvocationDetail, Store, open_store
 from perfctl.validity import Assessment
@@ -214,7 +216,8 @@ def recorded(store: Store) -> Callable[..., Recorded]:
         run_id = cases.begin_run(store, plan)
         told: list[Event] = []
         found = {("h1", VM.key): Surveyed(None)}
-        conduct = Conduct(run_id, plan, store, cast(Fleet, OneHost()), found, told.append)
+        planned_run = PlannedRun(run_id, plan, cases.HOSTS)
+        session = RunSession(planned_run, store, cast(Fleet, OneHost()), told.append, found)
         block_id = store.begin_block(run_id, block, attempt=1)
         metric = workload(benchmark.workload).metrics(benchmark.parameters)[0]
         completed = replace(
@@ -224,7 +227,7 @@ def recorded(store: Store) -> Callable[..., Recorded]:
         )
         samples = (Sample(metric.name, 1.0, metric.unit, 0),)
         outcome = Outcome(Status.OK, completed=completed, samples=samples, boot=boot)
-        record(conduct, block, block_id, planned, outcome, started_at=1.0)
+        record(session, block, block_id, planned, outcome, started_at=1.0)
         detail = store.invocation(run_id, invocation_id(block_id, planned))
         return detail, [event.text for event in told if isinstance(event, Note)]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import HostUnreachable, OutputError, UsageError
-from perfctl.job import JobLost, JobTimeout, Look, SpoolFull
+from perfctl.job import JobLost, JobTimeout, ProcessProbe, SpoolFull
 from perfctl.job.protocol import Request, Result, quote, unquote
 from perfctl.job.script import JobState, parse_list
 from perfctl.model import Reason
@@ -47,9 +47,10 @@ def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:
 
 
 def test_a_request_to_look_says_when_and_at_what() -> None:
-    line = Request("inv-1", ("true",), 1, look=Look("pidfile:/a b/pid", 2.0004)).line("run", 3)
+    line = Request("inv-1", ("true",), 1, probe=ProcessProbe("pidfile:/a b/pid", 2.0004)).line("run", 3)
     assert b" look_ms=2000 watched='pidfile:/a b/pid'; set -- " in line
-    assert b" look_ms=1 watched=''; set -- " in Request("i", ("true",), 1, look=Look("", 0)).line("run", 3)
+    at_once = Request("i", ("true",), 1, probe=ProcessProbe("", 0)).line("run", 3)
+    assert b" look_ms=1 watched=''; set -- " in at_once
 
 
 def test_a_result_carries_the_hosts_times_and_all_parts() -> None:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 
 from perfctl.errors import Refused, UsageError
-from perfctl.lab.topology import LabSpec, Wish, members, settle
+from perfctl.lab.topology import LabRequest, LabSpec, members, resolve
 
 SPEC = LabSpec("lab", 2, False, "172.31.240.0/24", "10.241.0.0/16")
 
@@ -70,30 +70,30 @@ def test_a_lab_that_cannot_be_is_refused(changes, words):
 
 
 def test_a_new_lab_takes_the_defaults():
-    assert settle(Wish(), None) == SPEC
+    assert resolve(LabRequest(), None) == SPEC
 
 
 def test_a_lab_that_is_there_keeps_what_is_not_asked_for():
     other = LabSpec("lab", 3, True, "172.31.9.0/24", "10.9.0.0/16")
-    assert settle(Wish(), other) == other
-    assert settle(Wish(light=True, hosts=3), other) == other
+    assert resolve(LabRequest(), other) == other
+    assert resolve(LabRequest(light=True, hosts=3), other) == other
 
 
 def test_hosts_can_join():
-    assert settle(Wish(hosts=5), SPEC).hosts == 5
+    assert resolve(LabRequest(hosts=5), SPEC).hosts == 5
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "lab_request",
     [
-        Wish(hosts=1),
-        Wish(light=True),
-        Wish(test_subnet="10.9.0.0/16"),
-        Wish(management_subnet="172.31.9.0/24"),
+        LabRequest(hosts=1),
+        LabRequest(light=True),
+        LabRequest(test_subnet="10.9.0.0/16"),
+        LabRequest(management_subnet="172.31.9.0/24"),
     ],
 )
-def test_what_would_rebuild_the_lab_is_refused(wish):
+def test_what_would_rebuild_the_lab_is_refused(lab_request):
     with pytest.raises(Refused) as caught:
-        settle(wish, SPEC)
+        resolve(lab_request, SPEC)
     assert caught.value.exit_code == 7
     assert "perfctl lab down" in (caught.value.hint or "")

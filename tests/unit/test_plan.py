@@ -14,7 +14,15 @@ import pytest
 
 from perfctl.errors import DataError, NoHostMatched, UsageError
 from perfctl.model import Benchmark, Decision, Environment, Host, Plan, Suite, Target, Track
-from perfctl.plan import estimate_s, grown, make_plan, order_seed, plan_from_json, plan_to_json, tournament
+from perfctl.plan import (
+    estimate_s,
+    make_plan,
+    order_seed,
+    plan_from_json,
+    plan_to_json,
+    tournament,
+    with_decision,
+)
 
 NATIVE = Environment("native", "native")
 CONTAINER = Environment(
@@ -241,7 +249,7 @@ def test_a_grown_plan_has_the_blocks_of_one_that_was_so_long_from_the_start(
         make_plan(suite(benchmark, PRIMES, blocks=blocks), machines, seed="söed", max_parallel_pairs=width)
         for blocks in (3, 8)
     )
-    plan = grown(pilot, Decision(benchmark.name, 8, 8, "so"))
+    plan = with_decision(pilot, Decision(benchmark.name, 8, 8, "so"))
     own = [block for block in plan.blocks() if block.benchmark == benchmark.name]
     assert Counter(own) == Counter(b for b in whole.blocks() if b.benchmark == benchmark.name)
     assert plan.rounds[: len(pilot.rounds)] == pilot.rounds
@@ -258,14 +266,14 @@ def test_a_grown_plan_has_the_blocks_of_one_that_was_so_long_from_the_start(
 def test_a_plan_grows_by_nothing_when_the_pilot_is_enough() -> None:
     pilot = make_plan(suite(replace(CPU, precision=0.01)), hosts(2), seed="1")
     decision = Decision("cpu-1", 3, 1, "the pilot is enough")
-    plan = grown(pilot, decision)
+    plan = with_decision(pilot, decision)
     assert plan.rounds == pilot.rounds
     assert (plan.decisions, plan.undecided()) == ((decision,), ())
 
 
 def test_a_grown_plan_survives_json_exactly() -> None:
     pilot = make_plan(suite(replace(CPU, precision=0.01), STREAM), hosts(3), seed="1")
-    plan = grown(pilot, Decision("cpu-1", 5, None, "±1 %"))
+    plan = with_decision(pilot, Decision("cpu-1", 5, None, "±1 %"))
     assert plan_from_json(plan_to_json(plan)) == plan
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from perfctl.errors import HostUnreachable
 from perfctl.execute.bandwidth import NativeBandwidth
-from perfctl.execute.block import Conduct, invocation_id, record
+from perfctl.execute.block import invocation_id, record
 from perfctl.execute.fleet import Fleet
-from perfctl.execute.measure import read_outcome
+from perfctl.execute.invocation import read_outcome
+from perfctl.execute.session import RunSession
 from perfctl.model import (
     Benchmark,
     Block,
@@ -28,6 +29,7 @@ from perfctl.model import (
     Target,
     Track,
 )
+from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import Store, open_store
 from perfctl.validity.bandwidth import BEYOND_ANY_CACHE_BYTES, FEWEST_NEAR
@@ -75,8 +77,9 @@ class Run:
         fleet = Fleet(cases.HOSTS, self.id, lifetime_s=1)
         # Nobody asks the host for anything: what it said is here.
         fleet.mark_lost("h1", HostUnreachable("not there"))
-        self.conduct = Conduct(self.id, plan, store, fleet, {}, lambda event: None)
-        self.conduct.facts["h1"] = self.known
+        planned = PlannedRun(self.id, plan, cases.HOSTS)
+        self.session = RunSession(planned, store, fleet, lambda event: None)
+        self.session.facts["h1"] = self.known
         store.record_host_snapshot(self.id, "h1", "before", self.known)
         self._index = 0
 
@@ -99,7 +102,7 @@ class Run:
             )
             outcome = read_outcome(WORKLOADS["sysbench"], benchmark, done)
             planned = block.invocations[0]
-            record(self.conduct, block, block_id, planned, outcome, time.time())
+            record(self.session, block, block_id, planned, outcome, time.time())
             self.store.end_block(block_id, "complete")
             ids.append(invocation_id(block_id, planned))
         return ids

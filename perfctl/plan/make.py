@@ -1,7 +1,4 @@
-"""From a suite, hosts and a seed to the ordered list of what will run where. Pure: no I/O, no clock.
-
-    suite x hosts x seed  --make_plan()-->  Plan  --plan_to_json()-->  text  --plan_from_json()-->  Plan
-                                            Plan  --grown()-->  Plan with a benchmark's second stage
+"""Make a plan from a suite, hosts and a seed: the ordered list of what runs where. Pure: no I/O, no clock.
 
 A benchmark on hosts is one round: all hosts side by side, but hosts that share a declared resource one
 after another in one track, block by block in turn. A benchmark on pairs is a round-robin tournament: every
@@ -13,18 +10,13 @@ without changing it.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-from perfctl.errors import DataError, NoHostMatched, UsageError
+from perfctl.errors import NoHostMatched, UsageError
 from perfctl.model import (
     Benchmark,
     Block,
-    Decision,
-    Environment,
     Host,
     Plan,
     PlannedInvocation,
@@ -32,11 +24,8 @@ from perfctl.model import (
     Suite,
     Target,
     Track,
-    canonical_json,
 )
 from perfctl.stats import PILOT_BLOCKS
-
-PLAN_SCHEMA_VERSION = 1
 
 
 def make_plan(
@@ -49,7 +38,7 @@ def make_plan(
 ) -> Plan:
     """Return the plan of `suite` on `hosts` (in their order).
 
-    A benchmark without a number of blocks, its own or the suite's, gets its pilot; `grown` adds what that
+    A benchmark without a number of blocks, its own or the suite's, gets its pilot; `grow` adds what that
     shows to be needed.
 
     At most `max_parallel_pairs` pairs measure at the same time (None: as many as are disjoint).
@@ -77,33 +66,6 @@ def make_plan(
     )
 
 
-def grown(plan: Plan, decision: Decision) -> Plan:
-    """Return the plan with a benchmark's second stage at its end, in rounds and tracks as its pilot's.
-
-    The order inside the added blocks comes from the plan's seed as if they had been there from the start.
-    """
-    benchmark = next(item for item in plan.benchmarks if item.name == decision.benchmark)
-    added = []
-    for round_ in plan.rounds:
-        tracks = tuple(_continued(plan, benchmark, track, decision.blocks) for track in round_.tracks)
-        if any(track.blocks for track in tracks):
-            added.append(Round(tuple(track for track in tracks if track.blocks)))
-    return replace(plan, rounds=(*plan.rounds, *added), decisions=(*plan.decisions, decision))
-
-
-def _continued(plan: Plan, benchmark: Benchmark, track: Track, blocks: int) -> Track:
-    own = [block for block in track.blocks if block.benchmark == benchmark.name]
-    begun = max((block.index + 1 for block in own), default=blocks)
-    targets = dict.fromkeys(block.target for block in own)
-    return Track(
-        tuple(
-            make_block(plan, benchmark, target, index, seed=plan.seed)
-            for index in range(begun, blocks)
-            for target in targets
-        )
-    )
-
-
 def make_block(suite: Suite | Plan, benchmark: Benchmark, target: Target, index: int, *, seed: str) -> Block:
     """Return one block: every environment once and the baseline twice, in the order that the seed gives.
 
@@ -124,89 +86,6 @@ def order_seed(seed: str, target: Target, benchmark: str, block: int) -> int:
     """Return the number that seeds the order of one block: sha256 of 'seed/target/benchmark/block'."""
     text = f"{seed}/{target}/{benchmark}/{block}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-
-
-def estimate_s(plan: Plan, *, overhead_s: Mapping[str, float]) -> float:
-    """Return how long the plan takes when all is well: the longest track of each round, summed.
-
-    `overhead_s` is the time around one invocation by kind of environment (native, container, vm); a kind of
-    the plan that is missing there raises KeyError. An environment within another takes the time of both;
-    those of client and server are made at the same time.
-    """
-    expected_s = {benchmark.name: benchmark.expected_s for benchmark in plan.benchmarks}
-    paired = {benchmark.name for benchmark in plan.benchmarks if benchmark.scope == "pair"}
-    alone_s = {item.name: _around_s(item, overhead_s) for item in plan.environments}
-    served_s = {
-        item.name: max(alone_s[item.name], _around_s(item.of_server, overhead_s))
-        for item in plan.environments
-    }
-
-    def track_s(track: Track) -> float:
-        return sum(
-            expected_s[block.benchmark]
-            + (served_s if block.benchmark in paired else alone_s)[invocation.environment]
-            for block in track.blocks
-            for invocation in block.invocations
-        )
-
-    return sum(max((track_s(track) for track in round_.tracks), default=0.0) for round_ in plan.rounds)
-
-
-def _around_s(environment: Environment, overhead_s: Mapping[str, float]) -> float:
-    within_s = _around_s(environment.within, overhead_s) if environment.within else 0.0
-    return overhead_s[environment.kind] + within_s
-
-
-def plan_to_json(plan: Plan) -> str:
-    """Return the plan as canonical JSON; `plan_from_json` gives an equal plan back."""
-    return canonical_json({"schema_version": PLAN_SCHEMA_VERSION, "plan": plan})
-
-
-def plan_from_json(text: str) -> Plan:
-    """Return the plan written by `plan_to_json`. Raises DataError when the text is none."""
-    try:
-        content = json.loads(text)
-        if content["schema_version"] != PLAN_SCHEMA_VERSION:
-            raise DataError(
-                f"the plan has schema version {content['schema_version']}, not {PLAN_SCHEMA_VERSION}",
-                hint="resume it with the version of perfctl that started the run",
-            )
-        plan = content["plan"]
-        return Plan(
-            suite=plan["suite"],
-            seed=plan["seed"],
-            baseline=plan["baseline"],
-            environments=tuple(map(_environment, plan["environments"])),
-            benchmarks=tuple(Benchmark(**item) for item in plan["benchmarks"]),
-            rounds=tuple(Round(tuple(map(_track, round_["tracks"]))) for round_ in plan["rounds"]),
-            host_view=plan.get("host_view", True),
-            decisions=tuple(Decision(**item) for item in plan.get("decisions", ())),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"this is no stored plan: {type(error).__name__}: {error}") from error
-
-
-def _environment(item: Mapping[str, Any]) -> Environment:
-    others = {key: _environment(value) for key, value in item.items() if isinstance(value, dict)}
-    return Environment(**(_tuples(item) | others))
-
-
-def _tuples(item: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the frozen values have tuples."""
-    return {key: _as_tuple(value) for key, value in item.items()}
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
-
-
-def _track(item: Mapping[str, Any]) -> Track:
-    return Track(tuple(_block(block) for block in item["blocks"]))
-
-
-def _block(item: Mapping[str, Any]) -> Block:
-    invocations = tuple(PlannedInvocation(**invocation) for invocation in item["invocations"])
-    return Block(item["benchmark"], Target(**item["target"]), item["index"], invocations)
 
 
 def _blocks(suite: Suite, benchmark: Benchmark) -> int:

@@ -1,4 +1,4 @@
-"""Which of Ansible's many events a person wants to hear."""
+"""Leave out those of Ansible's events that a person does not need."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _CHECKING = "Validating arguments against arg spec"
 
 
 def without_idle_tasks(listener: Listener) -> Listener:
-    """Return a listener that is spared skipped tasks and Ansible's checks of a role's arguments."""
+    """Return a listener that gets no skipped tasks and none of Ansible's checks of a role's arguments."""
 
-    def heard(event: Event) -> None:
+    def filtered(event: Event) -> None:
         if not (isinstance(event, TaskEnded) and _is_idle(event)):
             listener(event)
 
-    return heard
+    return filtered
 
 
 def _is_idle(event: TaskEnded) -> bool:

@@ -1,4 +1,4 @@
-"""What ansible-runner's events tell: how every task ended on every host, and why one failed."""
+"""Record ansible-runner's events: how every task ended on every host, and why one failed."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class PlaybookResult:
 
 
 @dataclass(slots=True)
-class Story:
-    """What the events have told so far."""
+class EventLog:
+    """What a playbook's events have recorded so far: results, failures and complaints."""
 
     listener: Listener
     failures: dict[str, TaskFailure] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Story:
     complaints: list[str] = field(default_factory=list)
     nobody_matched: bool = False
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def record(self, event: Mapping[str, Any]) -> None:
         kind, data = event.get("event", ""), event.get("event_data") or {}
         printed = str(event.get("stdout", "")).replace("\r", "").strip()
         if kind in _OUTCOMES:
@@ -88,7 +88,7 @@ class Story:
         elif kind == "playbook_on_no_hosts_matched":
             self.nobody_matched = True
         elif kind in ("verbose", "error", "warning", "system_warning"):
-            self._said(printed)
+            self._printed(printed)
 
     def _task_ended(self, kind: str, data: Mapping[str, Any], printed: str) -> None:
         host, task, result = data.get("host", ""), _task_name(data), data.get("res") or {}
@@ -105,7 +105,7 @@ class Story:
             self.listener(Note("info", host, str(result["msg"])))
         self.listener(TaskEnded(host, task, outcome, message))
 
-    def _said(self, text: str) -> None:
+    def _printed(self, text: str) -> None:
         if not text:
             return
         self.complaints.append(text)

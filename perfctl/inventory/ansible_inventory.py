@@ -1,6 +1,6 @@
-"""Asking ansible-inventory, and remembering its answer.
+"""Run ansible-inventory --list, and cache what it printed.
 
-It costs about half a second of CPU; an answer is kept under the user's cache folder as long as nothing it
+It costs about half a second of CPU; its output is kept under the user's cache folder as long as nothing it
 was made from has changed. What is dynamic (plugins, scripts) or secret (vault, passwords) is never kept.
 """
 
@@ -28,15 +28,16 @@ _UNMATCHED = re.compile(r"Could not match supplied host pattern, ignoring: (\S+)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What ansible-inventory said: the parsed listing, the --limit patterns it ignored, its warnings."""
+class Listing:
+    """What `ansible-inventory --list` printed: groups, the --limit patterns it ignored, its warnings."""
 
-    listing: Mapping[str, Any]
+    groups: Mapping[str, Any]
+    """By name, with `_meta` for the variables of hosts."""
     unmatched: tuple[str, ...]
     warnings: str
 
 
-def ask_inventory(sources: Sequence[str], *, limit: str | None, passthrough: Sequence[str]) -> Answer:
+def list_inventory(sources: Sequence[str], *, limit: str | None, passthrough: Sequence[str]) -> Listing:
     """Return the inventory as `ansible-inventory --list` gives it. Raises UsageError with ansible's words."""
     program = find_program("ansible-inventory")
     arguments = [part for source in sources for part in ("-i", source)]
@@ -44,12 +45,12 @@ def ask_inventory(sources: Sequence[str], *, limit: str | None, passthrough: Seq
     key = cache.key_for(program, arguments, sources) if not passthrough else None
     kept = cache.load(key) if key else None
     if kept is not None:
-        return _answer(kept, sources)
+        return _parse(kept, sources)
     done = _run(program, arguments, sources)
-    answer = _answer(done, sources)
-    if key and not cache.has_secret(answer.listing):
+    listing = _parse(done, sources)
+    if key and not cache.has_secret(listing.groups):
         cache.save(key, done)
-    return answer
+    return listing
 
 
 def find_program(name: str) -> str:
@@ -105,16 +106,16 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
     return cache.Kept(done.stdout, done.stderr)
 
 
-def _answer(kept: cache.Kept, sources: Sequence[str]) -> Answer:
+def _parse(kept: cache.Kept, sources: Sequence[str]) -> Listing:
     try:
-        listing = json.loads(kept.stdout)
+        groups = json.loads(kept.stdout)
     except ValueError as error:
         raise UsageError(
             f"ansible-inventory printed something else than JSON: {kept.stdout[:200]!r}",
             where=", ".join(sources),
         ) from error
     unmatched = tuple(dict.fromkeys(_UNMATCHED.findall(kept.stderr)))
-    return Answer(listing, unmatched, kept.stderr.strip())
+    return Listing(groups, unmatched, kept.stderr.strip())
 
 
 def _ansible_words(stderr: str) -> str:

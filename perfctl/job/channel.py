@@ -1,4 +1,4 @@
-"""One armed channel to a run's job server: it waits on the host without a byte on the wire."""
+"""One channel to a run's job server. Once ready it waits on the host without a byte on the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRANSFER_S = 600.0
 _MARGIN_S = 25.0
 
 
-class Slot:
+class Channel:
     """A channel for one request at a time. It attaches when it is used, and again after it broke."""
 
     def __init__(self, transport: Transport, spool: str, number: int) -> None:
@@ -41,8 +41,8 @@ class Slot:
             self._open = stream
         return self._open
 
-    def arm(self) -> None:
-        """Attach now, so that the first request need not."""
+    def attach(self) -> None:
+        """Make the channel ready now, so that the first request need not."""
         assert self._stream
 
     def run(self, request: Request) -> Result:
@@ -55,7 +55,10 @@ class Slot:
             raise
 
     def wait(self, job_id: str, timeout_s: float) -> tuple[tuple[str, ...], Result]:
-        """Return a job's command and, once it has ended, its result. It must run on this slot, or be over."""
+        """Return a job's command and, once it has ended, its result.
+
+        It must run on this channel, or be over.
+        """
         self._stream.write(f"wait {job_id}\n".encode())
         request = self._stream.read_line(timeout_s=timeout_s + _MARGIN_S)
         return unquote(request), self._result(0.0)

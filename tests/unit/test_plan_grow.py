@@ -1,4 +1,4 @@
-"""From a pilot to the number of blocks: by the widest scatter, once, and never by what says nothing."""
+"""From a pilot to the number of blocks: the largest standard deviation decides, missing values do not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from perfctl.execute.second_stage import Scatter, decide, scatters
 from perfctl.model import Benchmark, Direction, Metric, Observation, Target
+from perfctl.plan.grow import PairedDifferences, decide, pair_observations
 from perfctl.stats import second_stage
 
 CPU = Benchmark("cpu", "sysbench", {}, expected_s=1.0, precision=0.01)
@@ -47,7 +47,7 @@ def seen(
 
 def test_differences_are_those_to_the_first_replicate_of_the_same_block() -> None:
     values = {("native", 1): [100.0, 200.0], ("native", 2): [1.0, 1.0], ("container", 1): [110.0, 180.0]}
-    (found,) = scatters(seen(values), "cpu", "native")
+    (found,) = pair_observations(seen(values), "cpu", "native")
     assert (found.environment, found.target, found.has_ratio) == ("container", "h1", True)
     assert found.differences == pytest.approx((math.log(1.1), math.log(0.9)))
 
@@ -61,20 +61,20 @@ def test_other_metrics_benchmarks_later_blocks_and_what_is_invalid_have_no_say()
         *seen(wild, metric=LATENCY),
         *seen(wild, first=10),
     ]
-    (found,) = scatters(observations, "cpu", "native")
+    (found,) = pair_observations(observations, "cpu", "native")
     assert found.differences == pytest.approx((math.log(1.1),) * 10)
-    assert scatters(observations, "other", "native") == []
+    assert pair_observations(observations, "other", "native") == []
 
 
 def test_a_block_that_lacks_a_side_gives_no_difference() -> None:
     values = {("native", 1): [100.0, None, 100.0], ("container", 1): [110.0, 110.0, None]}
-    (found,) = scatters(seen(values), "cpu", "native")
+    (found,) = pair_observations(seen(values), "cpu", "native")
     assert len(found.differences) == 1
 
 
 def test_without_another_environment_the_second_replicate_decides() -> None:
     values = {("native", 1): [100.0] * 3, ("native", 2): [101.0] * 3}
-    (found,) = scatters(seen(values), "cpu", "native")
+    (found,) = pair_observations(seen(values), "cpu", "native")
     assert (found.environment, len(found.differences)) == ("native", 3)
 
 
@@ -82,18 +82,18 @@ def test_guests_of_different_accelerators_are_kept_apart() -> None:
     base = seen({("native", 1): [100.0] * 8})
     kvm = seen({("vm", 1): [90.0] * 4}, accelerator="kvm")
     tcg = seen({("vm", 1): [9.0] * 4}, accelerator="tcg", first=4)
-    found = scatters([*base, *kvm, *tcg], "cpu", "native")
+    found = pair_observations([*base, *kvm, *tcg], "cpu", "native")
     assert sorted(item.differences for item in found) == [
         pytest.approx((math.log(0.09),) * 4),
         pytest.approx((math.log(0.9),) * 4),
     ]
 
 
-def test_the_widest_scatter_decides_for_all() -> None:
+def test_the_largest_standard_deviation_decides_for_all() -> None:
     found = [
-        Scatter("container", "h1", differences(0.001)),
-        Scatter("container", "h2", differences(0.02)),
-        Scatter("vm", "h1", differences(0.005)),
+        PairedDifferences("container", "h1", differences(0.001)),
+        PairedDifferences("container", "h2", differences(0.02)),
+        PairedDifferences("vm", "h1", differences(0.005)),
     ]
     decision = decide(CPU, found)
     stage = second_stage(0.02, tau=0.01)
@@ -103,39 +103,43 @@ def test_the_widest_scatter_decides_for_all() -> None:
 
 
 def test_the_cap_is_said() -> None:
-    decision = decide(CPU, [Scatter("container", "h1", differences(0.038))])
+    decision = decide(CPU, [PairedDifferences("container", "h1", differences(0.038))])
     assert (decision.blocks, decision.wanted) == (30, 74)
     assert decision.text == "container on h1 needs 74 blocks for ±1 %; capped at 30, expect ±1.6 %"
 
 
 def test_the_pilot_can_be_enough_and_never_becomes_less() -> None:
-    decision = decide(CPU, [Scatter("container", "h1", differences(0.002))])
+    decision = decide(CPU, [PairedDifferences("container", "h1", differences(0.002))])
     assert (decision.blocks, decision.wanted) == (10, 1)
-    few = decide(CPU, [Scatter("container", "h1", differences(0.002, count=7))])
+    few = decide(CPU, [PairedDifferences("container", "h1", differences(0.002, count=7))])
     assert few.blocks == 10
     assert "with 10 expect" in few.text
 
 
 def test_a_small_pilot_pays_for_its_uncertainty() -> None:
-    whole = decide(CPU, [Scatter("container", "h1", differences(0.02))])
-    small = decide(CPU, [Scatter("container", "h1", differences(0.02, count=6))])
+    whole = decide(CPU, [PairedDifferences("container", "h1", differences(0.02))])
+    small = decide(CPU, [PairedDifferences("container", "h1", differences(0.02, count=6))])
     assert whole.wanted is not None
     assert small.wanted is not None
     assert small.wanted > whole.wanted
 
 
 def test_zero_variance_stays_at_the_pilot() -> None:
-    decision = decide(CPU, [Scatter("container", "h1", (0.0,) * 10)])
+    decision = decide(CPU, [PairedDifferences("container", "h1", (0.0,) * 10)])
     assert decision.blocks == 10
     assert decision.text == "every difference of the pilot is the same; it stays at 10 blocks"
 
 
 @pytest.mark.parametrize(
     "found",
-    [[], [Scatter("container", "h1", ())], [Scatter("container", "h1", differences(0.5, count=5))]],
+    [
+        [],
+        [PairedDifferences("container", "h1", ())],
+        [PairedDifferences("container", "h1", differences(0.5, count=5))],
+    ],
     ids=["missing", "no differences", "five of them"],
 )
-def test_a_pilot_without_differences_stays_as_it_is_and_says_so(found: list[Scatter]) -> None:
+def test_a_pilot_without_differences_stays_as_it_is_and_says_so(found: list[PairedDifferences]) -> None:
     decision = decide(CPU, found)
     assert (decision.blocks, decision.wanted) == (10, None)
     assert "fewer than 6 blocks of the pilot can be compared; it stays at 10 blocks" in decision.text
@@ -146,7 +150,7 @@ def test_nan_is_missing() -> None:
         ("native", 1): [100.0] * 10,
         ("container", 1): [*[math.nan] * 9, math.inf],
     }
-    decision = decide(CPU, scatters(seen(values), "cpu", "native"))
+    decision = decide(CPU, pair_observations(seen(values), "cpu", "native"))
     assert (decision.blocks, decision.wanted) == (10, None)
 
 
@@ -158,18 +162,18 @@ def test_without_a_ratio_there_is_the_pilot_only(wrong: float, environment: str)
         ("container", 1): [110.0] * 10,
     }
     values[environment, 1][3] = wrong
-    decision = decide(CPU, scatters(seen(values), "cpu", "native"))
+    decision = decide(CPU, pair_observations(seen(values), "cpu", "native"))
     assert (decision.blocks, decision.wanted) == (10, None)
     assert "values of container on h1 are not all above zero, and have no ratio" in decision.text
     assert "it stays at 10 blocks" in decision.text
 
 
-def test_an_environment_that_says_nothing_does_not_hold_the_others_up() -> None:
-    noisy = Scatter("container", "h1", differences(0.02))
+def test_an_environment_without_differences_does_not_keep_the_others_from_deciding() -> None:
+    noisy = PairedDifferences("container", "h1", differences(0.02))
     alone = decide(CPU, [noisy])
-    assert decide(CPU, [noisy, Scatter("vm", "h1", ())]) == alone
-    assert decide(CPU, [noisy, Scatter("vm", "h1", differences(0.5, count=2))]) == alone
-    zeros = decide(CPU, [noisy, Scatter("vm", "h1", (), has_ratio=False)])
+    assert decide(CPU, [noisy, PairedDifferences("vm", "h1", ())]) == alone
+    assert decide(CPU, [noisy, PairedDifferences("vm", "h1", differences(0.5, count=2))]) == alone
+    zeros = decide(CPU, [noisy, PairedDifferences("vm", "h1", (), has_ratio=False)])
     assert (zeros.blocks, zeros.wanted) == (alone.blocks, alone.wanted)
     assert "values of vm on h1 are not all above zero" in zeros.text
 

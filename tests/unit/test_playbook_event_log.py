@@ -1,4 +1,4 @@
-"""What ansible-runner's events tell. The events are as awx_display writes them (ansible-core 2.19)."""
+"""Recording ansible-runner's events. The events are as awx_display writes them (ansible-core 2.19)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from perfctl.errors import PlaybookFailed
 from perfctl.model import Event, Note, TaskEnded
-from perfctl.playbook.story import HostStats, PlaybookResult, Story, TaskFailure, failure_message
+from perfctl.playbook.event_log import EventLog, HostStats, PlaybookResult, TaskFailure, failure_message
 
 REFUSED_ARGUMENTS = {
     "failed": True,
@@ -48,12 +48,12 @@ def test_a_long_output_is_shown_by_its_end() -> None:
     assert message.splitlines()[-1] == "line 99"
 
 
-def _heard(*events: dict[str, Any]) -> tuple[Story, list[Event]]:
+def _recorded(*events: dict[str, Any]) -> tuple[EventLog, list[Event]]:
     told: list[Event] = []
-    story = Story(told.append)
+    log = EventLog(told.append)
     for event in events:
-        story.hear(event)
-    return story, told
+        log.record(event)
+    return log, told
 
 
 def _ended(kind: str, *, host: str = "h1", task: str = "Copy", **data: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _ended(kind: str, *, host: str = "h1", task: str = "Copy", **data: Any) -> d
 
 
 def test_every_outcome_is_told_with_the_role_it_belongs_to() -> None:
-    _, told = _heard(
+    _, told = _recorded(
         _ended("runner_on_ok", role="perf_tools", res={"changed": True}),
         _ended("runner_on_ok", res={"changed": False}),
         _ended("runner_on_skipped"),
@@ -78,18 +78,18 @@ def test_every_outcome_is_told_with_the_role_it_belongs_to() -> None:
 
 
 def test_an_ignored_failure_is_no_failure() -> None:
-    story, told = _heard(_ended("runner_on_failed", res={"msg": "no"}, ignore_errors=True))
-    assert story.failures == {}
+    log, told = _recorded(_ended("runner_on_failed", res={"msg": "no"}, ignore_errors=True))
+    assert log.failures == {}
     assert [event.outcome for event in told if isinstance(event, TaskEnded)] == ["ok"]
 
 
 def test_a_failure_too_large_for_an_event_is_told_as_printed() -> None:
-    story, _ = _heard(_ended("runner_on_failed", res={}))
-    assert story.failures["h1"].message == "printed"
+    log, _ = _recorded(_ended("runner_on_failed", res={}))
+    assert log.failures["h1"].message == "printed"
 
 
 def test_diffs_warnings_and_debug_messages_are_notes() -> None:
-    _, told = _heard(
+    _, told = _recorded(
         {
             "event": "runner_on_file_diff",
             "event_data": {"host": "h1", "task": "Copy"},
@@ -108,10 +108,10 @@ def test_diffs_warnings_and_debug_messages_are_notes() -> None:
 
 def test_stats_name_every_host() -> None:
     stats = {"ok": {"h1": 3}, "changed": {"h1": 1}, "dark": {"h2": 1}, "processed": {"h1": 1, "h2": 1}}
-    story, _ = _heard({"event": "playbook_on_stats", "event_data": stats})
-    assert story.hosts == {"h1": HostStats(ok=3, changed=1), "h2": HostStats(unreachable=1)}
-    assert story.hosts["h1"].succeeded
-    assert not story.hosts["h2"].succeeded
+    log, _ = _recorded({"event": "playbook_on_stats", "event_data": stats})
+    assert log.hosts == {"h1": HostStats(ok=3, changed=1), "h2": HostStats(unreachable=1)}
+    assert log.hosts["h1"].succeeded
+    assert not log.hosts["h2"].succeeded
 
 
 def test_the_first_failure_is_raised_with_host_and_task() -> None:

@@ -1,4 +1,4 @@
-"""What `run` and `resume` print: where results go, the run's id on stdout, failures as exit code 3."""
+"""Print what `run` and `resume` have in common: progress, the database, the run's id, what to do next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_A_RUN = ("inventory", *_OF_RESULTS)
 
 @contextmanager
 def run_progress(settings: Settings) -> Iterator[Listener]:
-    """Give a listener for a run: it shows progress, and which database the results go to.
+    """Yield a listener that shows a run's progress, and which database the results go to.
 
     The hint of an Interrupted, a command, gets the options that were given.
     """
@@ -30,13 +30,13 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
 
     with progress() as listener:
 
-        def heard(event: Event) -> None:
+        def with_database(event: Event) -> None:
             listener(event)
             if isinstance(event, RunStarted):
                 listener(Note("info", "", f"results go to {settings.database_url}"))
 
         try:
-            yield heard
+            yield with_database
         except Interrupted as error:
             if error.hint:
                 error.hint = repeat_options(error.hint, *_OF_A_RUN)

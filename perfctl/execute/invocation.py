@@ -1,4 +1,4 @@
-"""One invocation: make the environment, run the benchmark in it, say what became of it."""
+"""Run one invocation: open its environments, run the benchmark in them, and return what became of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from perfctl.errors import (
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.place import Opened, Place, name_artifacts, open_places
 from perfctl.execute.server import ServerNotReady, ServerWatch, serving
-from perfctl.job import Look
+from perfctl.job import ProcessProbe
 from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
@@ -38,12 +38,12 @@ _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
     (HostError, Status.FAILED, Reason.UNREACHABLE),
     (CommandFailed, Status.FAILED, Reason.SETUP_FAILED),
 )
-"""What an error says of the invocation that ended in it. A database error is not here: it ends the run."""
+"""Status and reason of an invocation that ended in an error; a database error ends the run instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one invocation; `completed` is None when the benchmark itself never ended."""
+    """The result of one invocation; `completed` is None when the benchmark itself never ended."""
 
     status: Status
     reason: Reason | None = None
@@ -67,8 +67,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """Everything one invocation needs to know."""
+class InvocationContext:
+    """What one invocation runs, where, and on which connected hosts."""
 
     run_id: str
     invocation_id: str
@@ -78,19 +78,19 @@ class Assignment:
     client: ConnectedHost
     server: ConnectedHost | None
     host_view: bool
-    """Whether the host is looked at while the benchmark runs."""
+    """Whether the host's processes are read while the benchmark runs."""
     stop: threading.Event
     """Set when the user wants to end: what is not measured by then will not be."""
     first_output_s: Mapping[str, float | None] = field(default_factory=dict)
     """By host: how long an earlier guest took there until it printed something."""
 
 
-def measure(assignment: Assignment) -> Outcome:
+def measure(context: InvocationContext) -> Outcome:
     """Carry out one invocation. Every failure of it is a value; only a lost host or database is raised."""
     outcome: Outcome | None = None
     try:
         with ExitStack() as stack:
-            outcome = _measure_in_places(assignment, stack)
+            outcome = _measure_in_places(context, stack)
     except HostError:
         raise
     except PerfctlError as error:
@@ -118,13 +118,13 @@ def outcome_of(error: PerfctlError) -> Outcome:
 
 
 def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> Outcome:
-    """Return what a benchmark that ended has to say: its samples, or why there are none."""
+    """Return the outcome of a benchmark that ended: its samples, or why there are none."""
     if completed.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
         detail = f"{completed.error_text or completed.text.strip()} (try: perfctl provision)"
         return Outcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
     if completed.exit_code != 0:
-        said = completed.error_text or completed.text.strip()
-        detail = f"exit code {completed.exit_code}: {said[-500:] or 'it said nothing'}"
+        output = completed.error_text or completed.text.strip()
+        detail = f"exit code {completed.exit_code}: {output[-500:] or 'it said nothing'}"
         return Outcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
     if not completed.stdout.strip():
         return Outcome(Status.FAILED, Reason.NO_OUTPUT, "it printed nothing", completed)
@@ -138,17 +138,15 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
     return Outcome(Status.OK, completed=completed, samples=samples)
 
 
-def _measure_in_places(assignment: Assignment, stack: ExitStack) -> Outcome:
-    """Open client and server, measure, and ask them what is to be kept while they still stand."""
-    hosts = [(assignment.client, assignment.environment, "")]
-    if assignment.server is not None:
-        hosts.append((assignment.server, assignment.environment.of_server, "server_"))
-    places = [Place(*each, assignment.first_output_s.get(each[0].host.name)) for each in hosts]
-    opened = open_places(
-        places, run_id=assignment.run_id, invocation_id=assignment.invocation_id, stack=stack
-    )
+def _measure_in_places(context: InvocationContext, stack: ExitStack) -> Outcome:
+    """Open client and server, measure, and read what is kept of them before they are closed."""
+    hosts = [(context.client, context.environment, "")]
+    if context.server is not None:
+        hosts.append((context.server, context.environment.of_server, "server_"))
+    places = [Place(*each, context.first_output_s.get(each[0].host.name)) for each in hosts]
+    opened = open_places(places, run_id=context.run_id, invocation_id=context.invocation_id, stack=stack)
     try:
-        outcome = _measure_between(assignment, *opened)
+        outcome = _measure_between(context, *opened)
     except HostError:
         raise
     except PerfctlError as error:
@@ -162,14 +160,14 @@ def _boot_of(opened: Sequence[Opened]) -> GuestBoot | None:
     return replace(boots[0], attempts=max(boot.attempts for boot in boots)) if boots else None
 
 
-def _measure_between(assignment: Assignment, client: Opened, server: Opened | None = None) -> Outcome:
-    workload, parameters = assignment.workload, assignment.benchmark.parameters
+def _measure_between(context: InvocationContext, client: Opened, server: Opened | None = None) -> Outcome:
+    workload, parameters = context.workload, context.benchmark.parameters
     spec = workload.server(parameters)
     if spec is None or server is None:
-        return _measure_inside(assignment, client, None)
+        return _measure_inside(context, client, None)
     try:
         with serving(server.shell, spec):
-            outcome = _measure_inside(assignment, client, server.shell.address)
+            outcome = _measure_inside(context, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
                 detail = f"its server's: {server.shell.state_report()}"
                 return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=detail)
@@ -180,28 +178,28 @@ def _measure_between(assignment: Assignment, client: Opened, server: Opened | No
         raise
 
 
-def _measure_inside(assignment: Assignment, client: Opened, server_address: str | None) -> Outcome:
+def _measure_inside(context: InvocationContext, client: Opened, server_address: str | None) -> Outcome:
     try:
-        return _run_inside(assignment, client, server_address)
+        return _run_inside(context, client, server_address)
     except HostError:
         raise
     except PerfctlError as error:
         return outcome_of(error)
 
 
-def _run_inside(assignment: Assignment, client: Opened, server_address: str | None) -> Outcome:
-    workload, benchmark = assignment.workload, assignment.benchmark
+def _run_inside(context: InvocationContext, client: Opened, server_address: str | None) -> Outcome:
+    workload, benchmark = context.workload, context.benchmark
     parameters = benchmark.parameters
     for argv in workload.setup_argvs(parameters):
         _prepare(client.shell, argv)
     try:
         argv = workload.argv(parameters, server_address=server_address)
-        if assignment.stop.is_set():
+        if context.stop.is_set():
             raise Interrupted("stopped before it began", where=client.shell.name)
-        watch = ServerWatch(assignment.server.jobs) if assignment.server else None
+        watch = ServerWatch(context.server.jobs) if context.server else None
         if watch:
             watch.begin()
-        client.host.measure_next(_look(assignment, client.shell))
+        client.host.measure_next(_probe(context, client.shell))
         completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
         if watch:
             watch.end()
@@ -218,11 +216,11 @@ def _run_inside(assignment: Assignment, client: Opened, server_address: str | No
             client.shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
 
 
-def _look(assignment: Assignment, shell: EnvironmentShell) -> Look | None:
-    # A look during the first command would be a part of what a start costs.
-    if not assignment.host_view or isinstance(assignment.workload, OpeningWorkload):
+def _probe(context: InvocationContext, shell: EnvironmentShell) -> ProcessProbe | None:
+    # A probe during the first command would be a part of what a start costs.
+    if not context.host_view or isinstance(context.workload, OpeningWorkload):
         return None
-    return Look(shell.host_processes, after_s=assignment.benchmark.expected_s / 2)
+    return ProcessProbe(shell.host_processes, after_s=context.benchmark.expected_s / 2)
 
 
 def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: Completed) -> Completed:
@@ -237,5 +235,5 @@ def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:
     if done.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
         raise OutputError(done.error_text, reason=Reason.TOOL_MISSING.value, hint="perfctl provision")
     if done.exit_code != 0:
-        said = done.error_text or done.text.strip()
-        raise CommandFailed(f"{' '.join(argv)} exited {done.exit_code}: {said[-500:]}", where=shell.name)
+        output = done.error_text or done.text.strip()
+        raise CommandFailed(f"{' '.join(argv)} exited {done.exit_code}: {output[-500:]}", where=shell.name)

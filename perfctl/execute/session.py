@@ -1,0 +1,60 @@
+"""A run while it is executed: what its blocks share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from perfctl.execute.bandwidth import NativeBandwidth
+from perfctl.execute.fleet import Fleet
+from perfctl.execute.survey import Survey
+from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
+from perfctl.plan.request import PlannedRun
+from perfctl.store import Store
+from perfctl.validity import Thresholds
+
+
+@dataclass(slots=True)
+class RunSession:
+    """One execution of a run, or one that continues it: its connected hosts, its database, what was found."""
+
+    planned: PlannedRun
+    """Replaced when the plan grows."""
+    store: Store
+    fleet: Fleet
+    listener: Listener
+    survey: Survey = field(default_factory=dict)
+    """What was true inside the environments, before the first block."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when the user wants to end."""
+    facts: dict[str, Fingerprint] = field(default_factory=dict)
+    """Of the hosts, before the first block."""
+    bandwidth: NativeBandwidth = field(init=False)
+    """The memory bandwidth measured on the hosts so far."""
+
+    def __post_init__(self) -> None:
+        """Read the bandwidth from the run's own database."""
+        self.bandwidth = NativeBandwidth(self.store, self.run_id)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.planned.run_id
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, as far as it has grown."""
+        return self.planned.plan
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """By which invocations and hosts are judged."""
+        return self.planned.thresholds
+
+    def environment(self, name: str) -> Environment:
+        """Return the plan's environment of that name."""
+        return next(item for item in self.plan.environments if item.name == name)
+
+    def benchmark(self, name: str) -> Benchmark:
+        """Return the plan's benchmark of that name."""
+        return next(item for item in self.plan.benchmarks if item.name == name)

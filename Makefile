@@ -156,7 +156,7 @@ lab-down:
 	@if [ -x $(PERFCTL) ]; then \
 	    $(STEP) "Take down the demo's lab" "8 s" $(PERFCTL) lab down $(PURGE) && \
 	    $(STEP) "Take down the tests' labs" "8 s" \
-	        sh -c 'for name in perfctl-light perfctl-test; do \
+	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test; do \
 	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done'; \
 	fi
 

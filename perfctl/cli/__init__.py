@@ -7,6 +7,7 @@ for: `perfctl --help` costs a tenth of what eager imports would (a test holds th
 from __future__ import annotations
 
 import importlib
+from difflib import get_close_matches
 
 import click
 
@@ -30,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
     "selftest": ("perfctl.cli.selftest:selftest", "Whether the instrument itself is sound: the A/A rate."),
-    "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_invocation, v_sample."),
+    "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
     "db": ("perfctl.cli.db:db", "Look after the results database."),
 }
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""
@@ -52,6 +53,19 @@ class LazyGroup(Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{module_name}:{attribute} is no click command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of these arguments; a name that is none is answered with what comes close."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        close = {"version": "--version", "help": "--help"}.get(name) or next(
+            iter(get_close_matches(name, COMMANDS, n=1)), ""
+        )
+        hint = f" Did you mean: perfctl {close}?" if close else ""
+        raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""

@@ -42,7 +42,7 @@ SHARED_OPTIONS = (
     _SharedOption(
         ["--project", "project_dir"],
         type=click.Path(file_okay=False, path_type=Path),
-        help="The project folder: perfctl.toml, inventory/, suites/, results.db.  [default: here]",
+        help="The folder of inventory/, suites/ and, with a perfctl.toml in it, results.db.  [default: here]",
     ),
     _SharedOption(["--debug"], is_flag=True, help="Show the traceback of an error."),
 )

@@ -31,7 +31,7 @@ class Percent(click.ParamType[float]):
         except ValueError:
             share = -1.0
         if not sign or rest.strip() or not 0 <= share < float("inf"):
-            self.fail(f"{value!r} is no percentage: write one from 0% up, e.g. 2%", param, ctx)
+            self.fail(f"{value!r} is no percentage: write it with its sign, e.g. 2%", param, ctx)
         return share
 
 
@@ -47,6 +47,7 @@ class Percent(click.ParamType[float]):
 @click.option("--baseline", "baseline_run", metavar="RUN", help="Compare with the ratios of that run.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME|all", help="[default: headlines]")
 @click.option("--per-host", is_flag=True, help="One line per host instead of one for all hosts together.")
+@click.option("--unfinished", is_flag=True, help="Gate also a run that is still going or was stopped.")
 @click.option("--strict", is_flag=True, help="Fail also where a line is undecided or missing.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML as well.")
 @format_option
@@ -58,6 +59,7 @@ def gate(
     baseline_run: str | None,
     metrics: tuple[str, ...],
     per_host: bool,
+    unfinished: bool,
     strict: bool,
     junit: Path | None,
     fmt: str,
@@ -66,7 +68,8 @@ def gate(
 
     A line is crossed when its regression is beyond the limit, passed when such a regression is excluded, else
     undecided; the chance of any wrong one over all lines is 5 % (Holm). What is missing, emulated or measured
-    on a host in quarantine is never passed. Nothing to decide at all is exit 8. docs/gates.md has the rule.
+    on a host in quarantine is never passed. A gate that decides nothing at all is exit 8, and so is a run
+    that is still going or was stopped. docs/gates.md has the rule.
     """
     from perfctl.render import print_view
     from perfctl.render.gate import gate_view
@@ -81,10 +84,11 @@ def gate(
             baseline_run=baseline_run,
             metrics=metrics,
             per_host=per_host,
+            unfinished=unfinished,
         )
     if junit is not None:
         _write_junit(report, junit, strict=strict)
-    print_view(gate_view(report), fmt)
+    print_view(gate_view(report, strict=strict), fmt)
     report.raise_for_regression(strict=strict)
 
 

@@ -47,7 +47,7 @@ def query(
 
     \b
         perfctl query "SELECT benchmark, environment, median(value) FROM v_value
-                       WHERE metric = 'events_per_s' GROUP BY 1, 2"
+                       WHERE metric = 'events_per_second' AND replicate = 1 GROUP BY 1, 2"
     """
     from perfctl.render import print_view
     from perfctl.render.query import queries_view, rows_view

@@ -10,7 +10,7 @@ import click
 
 from perfctl.cli.command import repeat_options
 from perfctl.errors import Interrupted, PartialFailure
-from perfctl.model import Event, Listener, Note, RunStarted
+from perfctl.model import Event, Listener, Note
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -29,11 +29,14 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
     from perfctl.output import progress
 
     with progress() as listener:
+        is_said = False
 
         def with_database(event: Event) -> None:
+            nonlocal is_said
+            if not is_said:
+                is_said = True
+                listener(Note("info", "", f"results go to {settings.database_url}{_shared_remark(settings)}"))
             listener(event)
-            if isinstance(event, RunStarted):
-                listener(Note("info", "", f"results go to {settings.database_url}"))
 
         try:
             yield with_database
@@ -41,6 +44,13 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
             if error.hint:
                 error.hint = repeat_options(error.hint, *_OF_A_RUN)
             raise
+
+
+def _shared_remark(settings: Settings) -> str:
+    """Return what to know of a database that is the user's, not a project's; '' of any other."""
+    if not settings.has_shared_database:
+        return ""
+    return " (all your folders share it; an empty perfctl.toml here makes this a project with its own)"
 
 
 def finish(outcome: RunOutcome) -> None:

@@ -21,6 +21,8 @@ class Settings:
     inventory: tuple[str, ...]
     database_url: str
     debug: bool = False
+    has_shared_database: bool = False
+    """Whether the database is the user's own default, because the folder is no project."""
 
 
 def load_settings(
@@ -33,6 +35,8 @@ def load_settings(
 ) -> Settings:
     """Return the settings in force. Raises UsageError for a config file that cannot be read."""
     project_dir = project_dir.absolute()
+    if not project_dir.is_dir():
+        raise UsageError("there is no such project folder", where=str(project_dir), hint="make it first")
     files = [project_dir / "perfctl.toml", _config_home(environ) / "perfctl" / "config.toml"]
     configured: dict[str, Any] = {}
     for path in reversed(files):
@@ -41,24 +45,23 @@ def load_settings(
         inventory = environ["PERFCTL_INVENTORY"].split(os.pathsep)
     if not inventory:
         inventory = [str(project_dir / item) for item in configured.get("inventory", [])]
-    url = (
-        database
-        or environ.get("PERFCTL_DB_URL")
-        or configured.get("db")
-        or _default_database(project_dir, environ)
+    url = database or environ.get("PERFCTL_DB_URL") or configured.get("db")
+    is_project = (project_dir / "results.db").exists() or (project_dir / "perfctl.toml").exists()
+    return Settings(
+        project_dir,
+        tuple(inventory),
+        url or (str(project_dir / "results.db") if is_project else _shared_database(environ)),
+        debug,
+        has_shared_database=not (url or is_project),
     )
-    return Settings(project_dir, tuple(inventory), url, debug)
 
 
 def _config_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
-def _default_database(project_dir: Path, environ: Mapping[str, str]) -> str:
-    """A project folder keeps its own database; anywhere else the user's data folder does."""
-    own = project_dir / "results.db"
-    if own.exists() or (project_dir / "perfctl.toml").exists():
-        return str(own)
+def _shared_database(environ: Mapping[str, str]) -> str:
+    """A project folder keeps its own database; for all others there is one in the user's data folder."""
     data_home = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return str(data_home / "perfctl" / "results.db")
 

@@ -8,13 +8,14 @@ import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option
+from perfctl.errors import UsageError
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
 
 
 @click.command(cls=Command)
-@click.argument("benchmark")
+@click.argument("benchmark", required=False)
 @click.option("--metric", metavar="NAME", help="Another metric.  [default: the headline]")
 @click.option("--environment", "environments", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="Only this and its pairs; repeatable.")
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def trend(
     settings: Settings,
-    benchmark: str,
+    benchmark: str | None,
     metric: str | None,
     environments: tuple[str, ...],
     hosts: tuple[str, ...],
@@ -45,9 +46,11 @@ def trend(
     """
     from perfctl.render import print_view
     from perfctl.render.trend import trend_view
-    from perfctl.report.trend import trend_report
+    from perfctl.report.trend import known_benchmarks, trend_report
     from perfctl.store import open_store
 
     with open_store(settings.database_url, read_only=True) as store:
+        if benchmark is None:
+            raise UsageError("name a benchmark", hint=f"there are: {', '.join(known_benchmarks(store))}")
         report = trend_report(store, benchmark, metric=metric, environments=environments, hosts=hosts)
     print_view(trend_view(report, last=last), fmt)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
-from perfctl.compare.formatting import format_labelled_p
+from perfctl.compare.formatting import format_blocks, format_labelled_p
 from perfctl.compare.pairing import FEWEST_BLOCKS, Line, exp, results
 from perfctl.model import Alternative, Judgement, Metric, Verdict
 from perfctl.stats import (
@@ -31,6 +32,9 @@ Thresholds = Mapping[tuple[str, str], Threshold]
 
 _LEAST = practical_threshold()
 _UNKNOWN = "none: a median is zero"
+_HOPELESS = 0.5
+"""A p from here on says nothing about how many blocks it takes."""
+
 NEITHER = "could be no change, could be more than the equivalence margin"
 """Why an interval that includes both decides nothing: more blocks would."""
 
@@ -167,23 +171,61 @@ class Power:
     """The standard deviation of what one block gives."""
     effect: float | None
     """The smallest effect that they find with a chance of 80 %, on the scale of the differences."""
+    is_two_runs: bool = False
+
+    def smallest_p(self, blocks: int) -> float:
+        """Return the smallest p that so many blocks (of two runs: of each) can have."""
+        return 2 / (math.comb(2 * blocks, blocks) if self.is_two_runs else 2**blocks)
+
+    def least_blocks(self, tests: int) -> int:
+        """Return the fewest blocks with which one line alone can be different among so many."""
+        blocks = FEWEST_BLOCKS
+        while self.smallest_p(blocks) * tests > LEVEL:
+            blocks += 1
+        return blocks
 
 
 def with_power(
-    base: Judgement, found: Evidence, power: Power, limit: Limit, *, is_ratio: bool = True
+    base: Judgement, found: Evidence, power: Power, limit: Limit, *, tests: int, is_ratio: bool = True
 ) -> Judgement:
     """Return the judgement; an inconclusive one says what the blocks would find, and how many it takes."""
     if base.verdict is not Verdict.INCONCLUSIVE:
         return base
     blocks, deviation = power.blocks, power.deviation
     if not deviation or (found.obstacle and blocks >= FEWEST_BLOCKS):
-        return replace(base, needed=FEWEST_BLOCKS if 0 < blocks < FEWEST_BLOCKS else None)
+        needed = FEWEST_BLOCKS if 0 < blocks < FEWEST_BLOCKS else None
+        return replace(base, needed=needed, to_decide=needed and power.least_blocks(tests + 1))
     estimate = found.estimate or 0.0
+    least = power.least_blocks(tests + 1 if found.obstacle else tests)
+    why = base.why
+    if found.p is not None and found.p <= LEVEL and blocks < least:
+        smallest = format_labelled_p(power.smallest_p(blocks))
+        why += (
+            f": {format_blocks([blocks])} cannot reach less than {smallest}, and among {tests} lines one"
+            f" alone needs {least} blocks"
+        )
+    needed = units_needed(deviation, limit.margin, blocks, estimate=estimate, why=base.why)
+    enough = needed or units_to_decide(found.p, tests, blocks)
     return replace(
         base,
+        why=why,
         mde=limit.share(power.effect, logarithm=is_ratio),
-        needed=units_needed(deviation, limit.margin, blocks, estimate=estimate, why=base.why),
+        needed=needed,
+        to_decide=enough and max(enough, least),
     )
+
+
+def units_to_decide(p: float | None, tests: int, have: int) -> int | None:
+    """Return about how many blocks (or hosts) bring this p to what one line needs among so many.
+
+    The effect is taken to stay as it was estimated: z grows with the square root of their number. None where
+    that is nothing to go by, because p is large.
+    """
+    if p is None or not 0 < p < _HOPELESS:
+        return None
+    normal = NormalDist()
+    wanted = normal.inv_cdf(1 - LEVEL / max(tests, 1) / 2)
+    return max(have + 1, math.ceil(have * (wanted / normal.inv_cdf(1 - p / 2)) ** 2))
 
 
 def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
@@ -199,7 +241,7 @@ def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) 
     deviation = spread(line.differences) if line.differences else None
     effect = minimum_detectable_effect(item.blocks, deviation) if deviation else None
     power = Power(item.blocks, deviation, effect)
-    return with_power(decide(found, q, tests, limit), found, power, limit, is_ratio=is_ratio)
+    return with_power(decide(found, q, tests, limit), found, power, limit, tests=tests, is_ratio=is_ratio)
 
 
 def doubt(

@@ -18,6 +18,7 @@ from perfctl.compare.deciding import (
     family,
     limit_of,
     units_needed,
+    units_to_decide,
 )
 from perfctl.compare.formatting import format_blocks
 from perfctl.compare.pairing import Line, exp, median
@@ -219,7 +220,9 @@ def _judgement(claim: Claim, q: float | None, tests: int, limit: Limit) -> Judge
     if claim.found.disagree and claim.few:
         return replace(base, why="the hosts disagree (I^2 > 50 %): read the range")
     mde, needed = _power(claim, limit, base.why)
-    return replace(base, mde=mde, needed=needed)
+    have = len(claim.members) if not claim.few else min(min(member.blocks) for member in claim.members)
+    p = None if claim.evidence.obstacle else claim.evidence.p
+    return replace(base, mde=mde, needed=needed, to_decide=needed or units_to_decide(p, tests, have))
 
 
 def _power(claim: Claim, limit: Limit, why: str) -> tuple[float | None, int | None]:

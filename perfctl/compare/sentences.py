@@ -24,6 +24,7 @@ from perfctl.model import (
     Verdict,
 )
 from perfctl.model.quantity import counted, percent
+from perfctl.stats import PILOT_BLOCKS
 
 
 def format_comparison(item: Comparison) -> str:
@@ -70,10 +71,11 @@ def format_effect(item: Comparison | FleetComparison) -> str:
     return _figures(item, has_tests=False)
 
 
-def format_needs(item: Comparison | RunComparison | FleetComparison) -> str:
+def format_needs(item: Comparison | RunComparison | FleetComparison, suite: str = "") -> str:
     """Return e.g. 'would detect 18 % or more with 12 blocks; needs about 40 blocks'; '' unless inconclusive.
 
-    What it needs is for an effect that stays as it was estimated; the smaller it is, the more it takes.
+    What it needs is for an effect that stays as it was estimated; the smaller it is, the more it takes. With
+    a `suite` the command that measures so many blocks follows, or what else would decide.
     """
     judgement = item.judgement
     if judgement is None or judgement.verdict is not Verdict.INCONCLUSIVE:
@@ -81,9 +83,40 @@ def format_needs(item: Comparison | RunComparison | FleetComparison) -> str:
     found = []
     if judgement.mde is not None:
         found.append(f"would detect {percent(judgement.mde)} or more with {_size(item)}")
-    if judgement.needed is not None:
-        found.append(f"needs about {judgement.needed:,} {_unit_needed(item)}")
-    return "; ".join(found)
+    if judgement.to_decide is not None:
+        found.append(f"needs about {judgement.to_decide:,} {_unit_needed(item)}")
+    text = "; ".join(found)
+    if not suite or item.is_emulated:
+        return text
+    return f"{text}{_command(item, judgement, suite, ': ' if judgement.to_decide else '; ' if text else '')}"
+
+
+def _command(
+    item: Comparison | RunComparison | FleetComparison, judgement: Judgement, suite: str, gap: str
+) -> str:
+    """Return what would decide: a command where blocks would, else what to look at."""
+    if judgement.to_decide is not None:
+        if isinstance(item, FleetComparison) and item.reach is Reach.FLEET:
+            return f"{gap}perfctl run --suite {suite} with so many in the inventory"
+        return f"{gap}perfctl run --suite {suite} --blocks {judgement.to_decide}"
+    if isinstance(item, FleetComparison) and item.disagree:
+        return f"{gap}to decide: the lines of its hosts, each alone"
+    if item.ratio is None:
+        return f"{gap}to decide: blocks with both values; perfctl show says what failed"
+    if "zero variance" in judgement.why or "ties" in judgement.why:
+        return f"{gap}to decide: longer measurements (--param), for more blocks would be as equal"
+    more = 2 * max(_most_blocks(item), PILOT_BLOCKS)
+    return (
+        f"{gap}to decide: many more blocks, perfctl run --suite {suite} --blocks {more}, or a smaller suite"
+    )
+
+
+def _most_blocks(item: Comparison | RunComparison | FleetComparison) -> int:
+    if isinstance(item, Comparison):
+        return item.blocks
+    if isinstance(item, RunComparison):
+        return max(item.blocks)
+    return max(max(host.blocks) for host in item.hosts)
 
 
 def format_host_range(item: FleetComparison) -> str:

@@ -212,14 +212,14 @@ def _judgement(pair: _Pair, q: float | None, tests: int, thresholds: Thresholds)
     threshold = thresholds.get((item.benchmark, item.metric.name))
     limit = limit_of(item.metric, (item.first, item.second), threshold, is_ratio=True)
     base = decide(pair.evidence, q, tests, limit)
-    return with_power(base, pair.evidence, _power(pair), limit)
+    return with_power(base, pair.evidence, _power(pair), limit, tests=tests)
 
 
 def _power(pair: _Pair) -> Power:
     blocks = min(pair.item.blocks)
     sizes = [(len(line.differences), spread(line.differences) or 0.0) for line in pair.lines]
     if pair.shift.estimate is None or not all(deviation for _, deviation in sizes):
-        return Power(blocks, None, None)
+        return Power(blocks, None, None, is_two_runs=True)
     # Two samples of n blocks each: the variance of the shift is that of both together over n.
     deviation = math.hypot(*(deviation for _, deviation in sizes))
-    return Power(blocks, deviation, minimum_detectable_shift(*sizes))
+    return Power(blocks, deviation, minimum_detectable_shift(*sizes), is_two_runs=True)

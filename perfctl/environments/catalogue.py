@@ -110,4 +110,5 @@ def environment(name: str) -> Environment:
         return CATALOGUE[name]
     close = difflib.get_close_matches(name, CATALOGUE, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}"
+    hint += "; one that a suite defines: perfctl environments NAME --suite SUITE"
     raise UnknownName(f"there is no environment {name!r}", hint=hint)

@@ -110,7 +110,8 @@ def outcome_of(error: PerfctlError) -> Outcome:
     if isinstance(error, EnvironmentFailure):
         is_impossible = isinstance(error, EnvironmentUnavailable)
         status = Status.SKIPPED if is_impossible else Status.FAILED
-        return Outcome(status, Reason(error.reason), str(error), completed, artifacts=error.artifacts)
+        detail = f"{error} (try: {error.hint})" if error.hint else str(error)
+        return Outcome(status, Reason(error.reason), detail, completed, artifacts=error.artifacts)
     for kind, status, reason in _ENDINGS:
         if isinstance(error, kind):
             return Outcome(status, reason, str(error), completed)

@@ -184,5 +184,6 @@ def _report_end(store: Store, run_id: str, status: str, listener: Listener) -> R
     counts = store.counts(run_id)
     ok = sum(item.invocations for item in counts if item.status is Status.OK)
     failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
-    listener(RunEnded(run_id, status, ok, failed))
+    skipped = sum(item.invocations for item in counts if item.status is Status.SKIPPED)
+    listener(RunEnded(run_id, status, ok, failed, skipped))
     return RunOutcome(run_id, status, ok, failed)

@@ -187,8 +187,9 @@ def _survey_one(
             remarks.append(f"made once more: {error.message}")
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
-        remarks.append(f"not available: {error}")
-        return Surveyed(None, unavailable=outcome_of(error), remarks=tuple(remarks))
+        outcome = outcome_of(error)
+        remarks.append(f"not available: {outcome.detail}")
+        return Surveyed(None, unavailable=outcome, remarks=tuple(remarks))
     except (OutputError, CommandTimeout) as error:
         # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
         remarks.append(f"facts could not be read: {error}")

@@ -22,6 +22,12 @@ from perfctl.errors import UsageError
 from perfctl.inventory import cache
 
 _TIMEOUT_S = 120.0
+VAULT_HINT = (
+    "give the vault password: ANSIBLE_VAULT_PASSWORD_FILE=FILE perfctl ..., for every command;"
+    " provision and verify also take ... -- --vault-password-file FILE"
+)
+"""`run` and `resume` pass no options on to Ansible; its environment variables count everywhere."""
+
 _WITH_VALUE = ("--vault-id", "--vault-password-file", "--vault-pass-file", "-e", "--extra-vars")
 _ALONE = ("-J", "--ask-vault-password", "--ask-vault-pass")
 _UNMATCHED = re.compile(r"Could not match supplied host pattern, ignoring: (\S+)")
@@ -133,5 +139,5 @@ def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> U
         return UsageError("there is no such inventory", where=", ".join(missing), hint=hint)
     hint = f"see what Ansible makes of it: {shlex.join(('ansible-inventory', *arguments))}"
     if "vault" in stderr.lower():
-        hint = "give the vault password: ... -- --vault-password-file FILE"
+        hint = VAULT_HINT
     return UsageError(_ansible_words(stderr), where=", ".join(sources), hint=hint)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfctl.errors import UsageError
-from perfctl.inventory.ansible_inventory import environment, find_program, inventory_options
+from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
 
 _TIMEOUT_S = 60.0
 _NOT_VAULT = ("-e", "--extra-vars")
@@ -54,6 +54,6 @@ class Vault:
             raise UsageError(
                 f"the encrypted value cannot be opened: {words[-1] if words else 'no reason given'}",
                 where=where,
-                hint="give the vault password: ... -- --vault-password-file FILE",
+                hint=VAULT_HINT,
             )
         return done.stdout

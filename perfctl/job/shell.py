@@ -114,7 +114,7 @@ class JobShell:
             result = self._with_channel(lambda channel: self._persist(channel, request))
             if result.why == "cancelled":
                 self.acknowledge(job_id)
-                raise Interrupted(f"{argv[0]} was stopped", where=self.name)
+                raise Interrupted(f"the {argv[0]} command was ended", where=self.name)
             if result.why == "unstarted":
                 self.acknowledge(job_id)
             return result.value(argv, self.name)
@@ -123,7 +123,9 @@ class JobShell:
             raise
         except HostUnreachable as error:
             if self._is_cancelled(job_id):
-                raise Interrupted(f"{argv[0]} was stopped as the host was lost", where=self.name) from error
+                raise Interrupted(
+                    f"the {argv[0]} command was ended as the host was lost", where=self.name
+                ) from error
             raise
         finally:
             with self._lock:

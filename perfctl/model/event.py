@@ -100,6 +100,7 @@ class RunEnded:
     status: str
     ok: int
     failed: int
+    skipped: int = 0
 
 
 Event = RunStarted | WorkAdded | InvocationStarted | InvocationEnded | Note | TaskEnded | RunEnded

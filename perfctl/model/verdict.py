@@ -52,6 +52,8 @@ class Judgement:
     needed: int | None = None
     """Blocks (of a fleet: hosts) after which the interval's half-width is half the threshold: then it is not
     inconclusive by itself. For inconclusive ones only; None where more of them would not help."""
+    to_decide: int | None = None
+    """About how many of these decide an inconclusive one among all lines of its report; None as above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,9 @@ def event_line(event: Event, state: ProgressState) -> str:
         case Note(level=level, where=where, text=text):
             place = f"{where}: " if where else ""
             return visible(("warning: " if level == "warning" else "") + place + _flat(text))
-        case RunEnded(run_id=run_id, status=status, ok=ok, failed=failed):
-            return f"run {run_id}: {status}, {ok} ok, {failed} failed"
+        case RunEnded(run_id=run_id, status=status, ok=ok, failed=failed, skipped=skipped):
+            left_out = f", {skipped} skipped: perfctl show {run_id} says why" if skipped else ""
+            return f"run {run_id}: {status}, {ok} ok, {failed} failed{left_out}"
         case _:
             return ""
 

@@ -86,7 +86,7 @@ class Estimate:
     def _effect(self) -> str:
         effects = [item.effect for item in self.benchmarks if item.effect is not None]
         if not effects:
-            return "; no earlier run tells what it will detect"
+            return "; no earlier run of it here, so the detectable effect is not known yet"
         least, most = percent(min(effects)), percent(max(effects))
         span = most if least == most else f"{least.removesuffix(' %')} to {most}"
         unknown = len(self.benchmarks) - len(effects)

@@ -95,6 +95,8 @@ class EventLog:
         outcome, message = _OUTCOMES[kind], ""
         if outcome in ("failed", "unreachable"):
             message = failure_message(result) or printed or "no message"
+            if _THROUGH_OTHERS in message:
+                message += " (a jump host or ProxyCommand ended the connection, not the host itself)"
             if data.get("ignore_errors"):
                 outcome = "ok"
             else:
@@ -112,6 +114,10 @@ class EventLog:
         self.nobody_matched |= _NOBODY in text
         if text.startswith("[WARNING]"):
             self.listener(Note("warning", "ansible", text.removeprefix("[WARNING]:").strip()))
+
+
+_THROUGH_OTHERS = "UNKNOWN port 65535"
+"""What ssh calls the other end of a connection that is not its own socket."""
 
 
 def failure_message(result: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from perfctl.compare import (
@@ -15,7 +14,7 @@ from perfctl.compare import (
     format_without_flagged,
     verdict_depends_on_flagged,
 )
-from perfctl.model import Comparison, Direction, FleetComparison, Reach, SuiteComparison
+from perfctl.model import Comparison, Direction, FleetComparison, Reach, SuiteComparison, Verdict
 from perfctl.model.quantity import counted
 from perfctl.render.comparison_records import FIELDS, comparison_records
 from perfctl.render.figures import (
@@ -27,6 +26,7 @@ from perfctl.render.figures import (
     figure_section,
     fleet_remarks,
     shared_remarks,
+    unfinished,
     value_text,
     verdict_text,
 )
@@ -36,6 +36,7 @@ from perfctl.render.outliers import outlier_sections
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import ComparisonReport
+from perfctl.stats import PILOT_BLOCKS
 
 _SUITE = "all benchmarks  geometric mean of the headline ratios (slower is always worse)"
 _OTHER_WAY = "the two medians point the other way than the ratio, which comes from pairs within blocks"
@@ -55,18 +56,18 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
         figure_section(
             heading,
             _columns(report.baseline),
-            [_row(item, remarks, sensitivity=sensitivity) for item in items],
+            [_row(item, remarks, report.run.suite, sensitivity=sensitivity) for item in items],
         )
         for heading, items in tables.items()
     ]
     if report.suites:
-        sections.append(_suite_section(report.suites, remarks))
+        sections.append(_suite_section(report, remarks))
     return View(
         "comparison",
         columns(*FIELDS),
         comparison_records(report),
         sections=sections,
-        lead=RATIO_LEAD if sections else "",
+        lead="\n".join(filter(None, (unfinished(report.run), RATIO_LEAD if sections else ""))),
         remarks=remarks.texts,
         appendix=[
             *left_out_sections({"": report.left_out}),
@@ -92,13 +93,15 @@ def _columns(baseline: str) -> list[Column]:
     ]
 
 
-def _row(item: Comparison | FleetComparison, remarks: Remarks, *, sensitivity: bool) -> dict[str, Any]:
+def _row(
+    item: Comparison | FleetComparison, remarks: Remarks, suite: str, *, sensitivity: bool
+) -> dict[str, Any]:
     if isinstance(item, FleetComparison):
         cost, own = "", fleet_remarks(item)
     else:
         cost, own = format_difference(item), _host_remarks(item, sensitivity=sensitivity)
     note = remarks.add(
-        *shared_remarks(item),
+        *shared_remarks(item, suite),
         *own,
         f"likely artefact: {item.artefact}" if item.artefact else "",
         _OTHER_WAY if _medians_disagree(item) else "",
@@ -128,7 +131,7 @@ def _medians_disagree(item: Comparison | FleetComparison) -> bool:
     return (item.value - item.baseline_value) * (item.ratio - 1) < 0
 
 
-def _suite_section(suites: Sequence[SuiteComparison], remarks: Remarks) -> Section:
+def _suite_section(report: ComparisonReport, remarks: Remarks) -> Section:
     shown = [
         *columns("target", "environment"),
         *columns("ratio", align="right"),
@@ -138,10 +141,18 @@ def _suite_section(suites: Sequence[SuiteComparison], remarks: Remarks) -> Secti
         Column("benchmarks", align="right"),
         Column("note"),
     ]
-    return figure_section(_SUITE, shown, [_suite_row(item, remarks) for item in suites])
+    return figure_section(_SUITE, shown, [_suite_row(item, remarks, _more(report)) for item in report.suites])
 
 
-def _suite_row(item: SuiteComparison, remarks: Remarks) -> dict[str, Any]:
+def _more(report: ComparisonReport) -> str:
+    """Return the command that measures as many blocks as the lines of benchmarks need."""
+    needed = [item.judgement.to_decide for item in report.comparisons if item.judgement]
+    blocks = max([2 * PILOT_BLOCKS, *(number for number in needed if number is not None)])
+    return f"more blocks decide a mean, too: perfctl run --suite {report.run.suite} --blocks {blocks}"
+
+
+def _suite_row(item: SuiteComparison, remarks: Remarks, more: str) -> dict[str, Any]:
+    is_open = item.judgement.verdict is Verdict.INCONCLUSIVE and item.ratio is not None
     why = item.judgement.why
     return {
         "target": counted(len(item.targets), item.scope),
@@ -154,6 +165,7 @@ def _suite_row(item: SuiteComparison, remarks: Remarks) -> dict[str, Any]:
         "note": remarks.add(
             f"no mean: {item.note}" if item.ratio is None else item.note,
             why if why != item.note else "",
+            more if is_open and not item.is_emulated else "",
             "about these hosts only: fewer than five" if item.reach is Reach.THESE_HOSTS else "",
             "this mean is emulated: not an overhead figure" if item.is_emulated else "",
         ),
@@ -166,11 +178,10 @@ def _suite_row(item: SuiteComparison, remarks: Remarks) -> dict[str, Any]:
 def _footer(report: ComparisonReport) -> list[str]:
     """Return what a reader must know beside the tables."""
     run = report.run
-    going = "; it is still going, and the figures may change" if run.status == "running" else ""
     found = [
         f"run {run.run_id}: suite {run.suite}, {run.status}, hosts {', '.join(run.hosts)},"
         f" {report.blocks} of {counted(report.planned_blocks, 'block')}"
-        f" {'has' if report.planned_blocks == 1 else 'have'} values{_growth(report)}{going}",
+        f" {'has' if report.planned_blocks == 1 else 'have'} values{_growth(report)}",
         _ended(report),
     ]
     if not report.comparisons:
@@ -186,6 +197,8 @@ def _footer(report: ComparisonReport) -> list[str]:
     found += [f"confounded: {text}" for text in report.confounded]
     if report.other_metrics:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
+    if report.comparisons:
+        found.append(f"from a line to its blocks and raw output: perfctl why {run.run_id} METRIC")
     return [*found, f"database {report.database}"]
 
 
@@ -216,9 +229,16 @@ def _flagged(report: ComparisonReport) -> list[str]:
     if not flagged:
         return []
     turned = sum(map(verdict_depends_on_flagged, flagged))
+    whole = sum(len(item.flagged) >= item.blocks for item in flagged)
+    if whole == len(flagged):
+        return [
+            f"flagged: all blocks of {counted(whole, 'line')}: the host was not quiet, and without them"
+            " nothing is left to compare (perfctl why names what was counted)"
+        ]
+    of_whole = f", in {counted(whole, 'line')} all of them: the host was not quiet" if whole else ""
     return [
         f"flagged: {counted(sum(len(item.flagged) for item in flagged), 'block')} in"
-        f" {counted(len(flagged), 'line')}: far off or disturbed; all are in the figures,"
+        f" {counted(len(flagged), 'line')}{of_whole}: far off or disturbed; all are in the figures,"
         f" {counted(turned, 'verdict') if turned else 'no verdict'} would change without them"
         " (--sensitivity shows all)"
     ]

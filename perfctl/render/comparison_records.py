@@ -11,6 +11,7 @@ from perfctl.model.quantity import counted
 from perfctl.render.figures import hosts_text
 from perfctl.render.left_out import left_out_record
 from perfctl.render.outliers import outlier_records
+from perfctl.render.runs import utc_text
 from perfctl.report import ComparisonReport, Outlier
 
 FIELDS = (
@@ -21,6 +22,7 @@ FIELDS = (
     *("difference", "difference_low", "difference_high"),
     *("blocks", "left_out", "reasons", "hosts", "reach", "i2", "lowest", "highest"),
     *("flagged", "outliers", "verdict_without_flagged", "artefact", "words", "note", "confounded"),
+    *("to_decide", "run_id", "suite", "started"),
 )
 """`level` says what a record is about: 'host', 'fleet', 'suite' or 'left_out'."""
 
@@ -30,7 +32,13 @@ def comparison_records(report: ComparisonReport) -> list[dict[str, Any]]:
     records = [_host(item, report.outliers) for item in report.comparisons]
     records += [_fleet(item) for item in report.fleets]
     records += [_suite(item) for item in report.suites]
-    return records + [left_out_record(item, FIELDS) for item in report.left_out]
+    records += [left_out_record(item, FIELDS) for item in report.left_out]
+    run = {
+        "run_id": report.run.run_id,
+        "suite": report.run.suite,
+        "started": utc_text(report.run.started_at),
+    }
+    return [record | run for record in records]
 
 
 def record_of(

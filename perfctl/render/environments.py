@@ -12,8 +12,8 @@ from perfctl.model import Environment
 from perfctl.render.view import Column, View, columns
 
 
-def environments_view(environments: Iterable[Environment]) -> View:
-    """Return the view of all environments."""
+def environments_view(environments: Iterable[Environment], suite: str | None = None) -> View:
+    """Return the view of all environments, or those of a suite."""
     fields = [
         Column("name", "environment"),
         *columns("kind", "network"),
@@ -37,14 +37,16 @@ def environments_view(environments: Iterable[Environment]) -> View:
         }
         for each in environments
     ]
-    hint = "Show one: perfctl environments NAME. Suites may define more."
+    hint = "Show one: perfctl environments NAME. Suites may define more: perfctl environments --suite SUITE."
+    if suite is not None:
+        hint = f"Show one: perfctl environments NAME --suite {suite}."
     return View("environments", fields, records, footer=[hint])
 
 
-def environment_view(environment: Environment) -> View:
-    """Return the view of one environment, field by field."""
+def environment_view(environment: Environment, suite: str | None = None) -> View:
+    """Return the view of one environment, field by field; `suite` defines it where it is not built in."""
     legs = " ".join(f"--env {name}" for name in dict.fromkeys(["native", environment.name]))
-    suite = "net" if environment.server else "cpu"
+    suite = suite or ("net" if environment.server else "cpu")
     hint = f"Try it: perfctl run --suite {suite} {legs}"
     records = [{"field": field, "value": value} for field, value in _values(environment).items()]
     return View("environment", columns("field", "value"), records, footer=[hint])

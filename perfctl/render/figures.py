@@ -26,9 +26,16 @@ from perfctl.model import (
 )
 from perfctl.model.quantity import counted, number, percent
 from perfctl.render.view import Column, Section, Tone
+from perfctl.store import RunSummary
 
 RATIO_LEAD = "Ratios come from pairs within blocks (n of them), not from the two medians shown."
 """Stands above tables with medians and a ratio: the two may even point in different directions."""
+
+UNFINISHED = {
+    "running": "is still going (or perfctl was killed): the figures may change",
+    "interrupted": "was stopped: only a part of the plan was measured",
+}
+"""Statuses of runs that have no end yet, and what that means for their figures."""
 
 EMULATED_VERDICT = "emulated"
 """Stands where a verdict would: figures under tcg say nothing about overhead."""
@@ -65,6 +72,15 @@ class _OfMetric(Protocol):
 
 
 _Item = TypeVar("_Item", bound=_OfMetric)
+
+
+def unfinished(*runs: RunSummary) -> str:
+    """Return a warning, to stand above figures, that a run is still going or was stopped; else ''."""
+    return "\n".join(
+        f"UNFINISHED: run {run.run_id} {UNFINISHED[run.status]}; to finish it: perfctl resume {run.run_id}"
+        for run in runs
+        if run.status in UNFINISHED
+    )
 
 
 def by_heading(items: Iterable[_Item]) -> dict[str, list[_Item]]:
@@ -139,11 +155,14 @@ def hosts_text(item: FleetComparison) -> str:
     return counted(len(item.hosts), "pair" if item.hosts[0].target.peer else "host")
 
 
-def shared_remarks(item: Comparison | FleetComparison | RunComparison) -> list[str]:
-    """Return what is to be known beside the figures of any comparison; empty texts are no remarks."""
+def shared_remarks(item: Comparison | FleetComparison | RunComparison, suite: str) -> list[str]:
+    """Return what is to be known beside the figures of any comparison; empty texts are no remarks.
+
+    `suite` is what to run again where a line is inconclusive.
+    """
     why = item.judgement.why if item.judgement else ""
     return [
-        format_needs(item),
+        format_needs(item, suite),
         item.note,
         why if why not in item.note else "",
         CONFOUNDED if item.confounded else "",

@@ -7,6 +7,7 @@ from typing import Any
 from perfctl.compare import format_interval, format_p, format_ratio
 from perfctl.model.quantity import counted
 from perfctl.render.figures import figure_section, heading
+from perfctl.render.runs import utc_text
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Tone, View, columns
 from perfctl.report.gate import LEVEL, GateLine, GateReport, GateState
@@ -14,6 +15,7 @@ from perfctl.report.gate import LEVEL, GateLine, GateReport, GateState
 _FIELDS = (
     *("benchmark", "metric", "unit", "direction", "target", "environment", "baseline", "state", "why"),
     *("worse", "ratio", "low", "high", "p_crossed", "p_passed", "words", "confounded"),
+    *("needed", "run_id", "suite", "started"),
 )
 
 _TONES: dict[str, Tone] = {
@@ -35,8 +37,8 @@ _COLUMNS = (
 )
 
 
-def gate_view(report: GateReport) -> View:
-    """Return the view of a gate's decisions."""
+def gate_view(report: GateReport, *, strict: bool = False) -> View:
+    """Return the view of a gate's decisions; its last line says PASS, FAIL or NOT DECIDED."""
     remarks = Remarks()
     tables: dict[str, list[GateLine]] = {}
     for line in report.lines:
@@ -45,14 +47,14 @@ def gate_view(report: GateReport) -> View:
     return View(
         "gate",
         columns(*_FIELDS),
-        [_record(line) for line in report.lines],
+        [_record(report, line) for line in report.lines],
         sections=[
             figure_section(title, _COLUMNS, [_row(line, remarks) for line in lines])
             for title, lines in tables.items()
         ],
         lead=_lead(report) if report.lines else "",
         remarks=remarks.texts,
-        footer=_footer(report),
+        footer=_footer(report, strict=strict),
         widest=WIDTH,
     )
 
@@ -64,11 +66,14 @@ def _lead(report: GateReport) -> str:
     )
 
 
-def _record(line: GateLine) -> dict[str, Any]:
+def _record(report: GateReport, line: GateLine) -> dict[str, Any]:
     own = {
         "metric": line.metric.name if line.metric else None,
         "unit": line.metric.unit if line.metric else None,
         "direction": line.metric.direction if line.metric else None,
+        "run_id": report.run.run_id,
+        "suite": report.run.suite,
+        "started": utc_text(report.run.started_at),
     }
     return {name: own[name] if name in own else getattr(line, name) for name in _FIELDS}
 
@@ -89,7 +94,7 @@ def _row(line: GateLine, remarks: Remarks) -> dict[str, Any]:
     return found
 
 
-def _footer(report: GateReport) -> list[str]:
+def _footer(report: GateReport, *, strict: bool) -> list[str]:
     against = "its own baseline"
     if report.baseline_run is not None:
         against = f"the ratios of run {report.baseline_run.run_id}"
@@ -104,4 +109,4 @@ def _footer(report: GateReport) -> list[str]:
         f" at most {item.way_out} more without a failure end it"
         for item in report.quarantined
     ]
-    return [*notes, f"database {report.database}"]
+    return [*notes, f"database {report.database}", report.conclusion(strict=strict)]

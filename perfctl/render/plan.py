@@ -1,10 +1,10 @@
-"""`run --dry-run`: the plan block by block, and how long it takes."""
+"""`run --dry-run`: what each benchmark takes, and how long; for machines the plan block by block."""
 
 from __future__ import annotations
 
-from perfctl.model import Block
+from perfctl.model import Block, Plan
 from perfctl.plan.request import PlannedRun
-from perfctl.render.view import Column, View, columns
+from perfctl.render.view import Column, Section, View, columns
 
 
 def plan_view(planned: PlannedRun) -> View:
@@ -23,7 +23,33 @@ def plan_view(planned: PlannedRun) -> View:
         *(f"{benchmark}: {text}" if benchmark else text for benchmark, text in estimate.lines()),
     ]
     fields = columns("round", "track", "target", "benchmark", "block")
-    return View("plan", [*fields, Column("order", "order of environments")], records, footer=footer)
+    return View("plan", [*fields, Column("order")], records, sections=[_summary(plan)], footer=footer)
+
+
+def _summary(plan: Plan) -> Section:
+    """Return a row per benchmark; machines have every block, and the random order inside it."""
+    blocks: dict[str, list[Block]] = {}
+    for block in plan.blocks():
+        blocks.setdefault(block.benchmark, []).append(block)
+    rows = [
+        {
+            "benchmark": benchmark,
+            "targets": ", ".join(dict.fromkeys(str(block.target) for block in found)),
+            "blocks": len(found),
+            "each": ", ".join(_legs(found[0], plan.baseline)),
+            "invocations": sum(len(block.invocations) for block in found),
+        }
+        for benchmark, found in blocks.items()
+    ]
+    shown = [*columns("benchmark", "targets"), Column("blocks", align="right")]
+    shown += [Column("each", "each block, in random order"), Column("invocations", align="right")]
+    return Section(shown, rows, notes=["--format json has every block with its order"])
+
+
+def _legs(block: Block, baseline: str) -> list[str]:
+    names = {item.environment for item in block.invocations}
+    ordered = sorted(names, key=lambda name: (name != baseline, name))
+    return [f"{name} twice" if name == baseline else name for name in ordered]
 
 
 def _order(block: Block, baseline: str) -> str:

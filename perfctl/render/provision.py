@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perfctl.provision import ProvisionReport, VerifyReport
+from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, View, columns
 
 
@@ -17,7 +18,7 @@ def provision_view(report: ProvisionReport) -> View:
         (item.host, item.state.value, item.changed, item.message.replace("\n", " | "))
         for item in report.hosts
     ]
-    return View("provision", fields, records)
+    return View("provision", fields, records, widest=WIDTH)
 
 
 def verify_view(report: VerifyReport) -> View:
@@ -25,4 +26,4 @@ def verify_view(report: VerifyReport) -> View:
     records = [(host, "as provisioned") for host in report.clean]
     records += [(drift.host, drift.what) for drift in report.drifts]
     records += [(failure.host, failure.message.replace("\n", " | ")) for failure in report.failures]
-    return View("verify", columns("host", "state"), records)
+    return View("verify", columns("host", "state"), records, widest=WIDTH)

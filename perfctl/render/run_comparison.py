@@ -16,12 +16,15 @@ from perfctl.render.figures import (
     fleet_remarks,
     hosts_text,
     shared_remarks,
+    unfinished,
 )
 from perfctl.render.health import rate_note
 from perfctl.render.left_out import left_out_record, left_out_sections
+from perfctl.render.runs import utc_text
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, View, columns
 from perfctl.report import RunReport
+from perfctl.store import RunSummary
 
 _FIELDS = (
     *("level", "run", "benchmark", "target", "other_target", "metric", "unit", "direction", "headline"),
@@ -29,7 +32,8 @@ _FIELDS = (
     *("verdict", "why", "first", "second", "first_ratio", "second_ratio"),
     *("ratio", "low", "high", "confidence", "p", "q", "delta", "delta_source", "mde", "needed"),
     *("raw_ratio", "raw_low", "raw_high", "first_blocks", "second_blocks", "left_out"),
-    *("hosts", "reach", "i2", "lowest", "highest", "words", "note", "confounded"),
+    *("hosts", "reach", "i2", "lowest", "highest", "words", "note", "confounded", "to_decide"),
+    *("first_run_id", "second_run_id", "suite", "started"),
 )
 """`level` is 'host', 'fleet' or 'left_out'; `run` says in which run blocks are left out."""
 
@@ -45,15 +49,21 @@ def run_comparison_view(report: RunReport) -> View:
         columns(*_FIELDS),
         _records(report),
         sections=[
-            figure_section(heading, _columns(report), [_row(item, remarks) for item in group])
+            figure_section(
+                heading, _columns(report), [_row(item, remarks, report.second.suite) for item in group]
+            )
             for heading, group in by_heading(items).items()
         ],
-        lead=_lead(report),
+        lead="\n".join(filter(None, (unfinished(*_runs(report)), _lead(report)))),
         remarks=remarks.texts,
         appendix=left_out_sections(parts),
         footer=_footer(report),
         widest=WIDTH,
     )
+
+
+def _runs(report: RunReport) -> tuple[RunSummary, ...]:
+    return (report.first,) if report.is_one_run else (report.first, report.second)
 
 
 def _lead(report: RunReport) -> str:
@@ -67,11 +77,18 @@ def _lead(report: RunReport) -> str:
 def _records(report: RunReport) -> list[dict[str, Any]]:
     records = [_record(item) for item in report.comparisons]
     records += [_fleet_record(item) for item in report.fleets]
-    return records + [
+    records += [
         left_out_record(item, _FIELDS, run=run.run_id)
         for run, items in zip((report.first, report.second), report.left_out, strict=True)
         for item in items
     ]
+    runs = {
+        "first_run_id": report.first.run_id,
+        "second_run_id": report.second.run_id,
+        "suite": report.second.suite,
+        "started": utc_text(report.second.started_at),
+    }
+    return [record | runs for record in records]
 
 
 def _record(item: RunComparison) -> dict[str, Any]:
@@ -122,16 +139,16 @@ def _columns(report: RunReport) -> list[Column]:
     ]
 
 
-def _row(item: RunComparison | FleetComparison, remarks: Remarks) -> dict[str, Any]:
+def _row(item: RunComparison | FleetComparison, remarks: Remarks, suite: str) -> dict[str, Any]:
     if isinstance(item, FleetComparison):
-        return figure_cells(item) | {"note": remarks.add(*shared_remarks(item), *fleet_remarks(item))}
+        return figure_cells(item) | {"note": remarks.add(*shared_remarks(item, suite), *fleet_remarks(item))}
     own = {
         name: None if ratio is None else format_ratio(ratio, item.metric.direction)
         for name, ratio in (("first_ratio", item.first_ratio), ("second_ratio", item.second_ratio))
     }
     if item.target != item.other_target:
         own["target"] = f"{item.target}, then {item.other_target}"
-    return figure_cells(item) | own | {"note": remarks.add(*shared_remarks(item))}
+    return figure_cells(item) | own | {"note": remarks.add(*shared_remarks(item, suite))}
 
 
 def _footer(report: RunReport) -> list[str]:

@@ -53,6 +53,7 @@ def suite_view(suite: Suite) -> View:
     footer = [
         f"{suite.description} ({suite.source})",
         f"environments: {environments}; baseline: {suite.baseline}; blocks: {blocks}",
+        f"what one is made of: perfctl environments NAME --suite {suite.name}",
     ]
     return View("suite", fields, [_record(suite, item) for item in suite.benchmarks], footer=footer)
 

@@ -6,8 +6,8 @@ from math import exp
 from typing import Any
 
 from perfctl.compare import format_interval, format_ratio
-from perfctl.model.quantity import counted, number, quantity
-from perfctl.render.figures import RATIO_LEAD, figure_section, heading, value_text
+from perfctl.model.quantity import counted, number, percent, quantity
+from perfctl.render.figures import RATIO_LEAD, UNFINISHED, figure_section, heading, value_text
 from perfctl.render.runs import short_id, utc_text
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Section, View, columns
@@ -19,7 +19,7 @@ _FIELDS = (
     *("accelerator", "baseline_accelerator", "emulated", "run_id", "suite", "started"),
     *("ratio", "low", "high", "blocks", "value", "baseline_value"),
     *("segment", "new_segment", "change", "change_factor", "change_p", "change_block_p", "change_reason"),
-    "changed_facts",
+    *("changed_facts", "status"),
 )
 _MOST_FACTS = 5
 
@@ -59,6 +59,7 @@ def _record(report: TrendReport, one: TrendSeries, index: int) -> dict[str, Any]
         "blocks": point.blocks,
         "value": point.environment_value,
         "baseline_value": point.baseline_value,
+        "status": point.status,
     } | _events(one, index)
 
 
@@ -95,6 +96,7 @@ def _row(one: TrendSeries, index: int) -> dict[str, Any]:
     point, events = one.points[index], _events(one, index)
     happened = [f"segment {events['segment']}" if events["new_segment"] else ""]
     happened.append(f"{events['change']} change" if events["change"] else "")
+    happened.append(f"unfinished ({point.status})" if point.status in UNFINISHED else "")
     return _figures(one, point) | {
         "run": short_id(point.run_id),
         "started": utc_text(point.started_at),
@@ -147,6 +149,19 @@ def _series_notes(one: TrendSeries) -> list[str]:
     for item in one.breaks:
         notes.append(f"{name}: new segment from run {_run(one, item.index)}: {_some(item.differences)}")
     notes += [_change_note(one, place) for place in range(len(one.changes))]
+    cut = [point.run_id for point in one.points if point.status in UNFINISHED]
+    if cut:
+        runs = counted(len(cut), "run")
+        notes.append(
+            f"{name}: {runs} still going or stopped ({_some(tuple(map(short_id, cut)))}): these rest on"
+            " a part of their blocks"
+        )
+    if not (one.lacking or one.changes or one.environment is None):
+        runs = counted(len(one.points), "run")
+        notes.append(
+            f"{name}: no change found in {runs}; a shift of {percent(one.smallest_shift)} or less is no"
+            " change"
+        )
     if one.lacking and one.environment is not None:
         where = "its newest segment" if one.breaks else "it"
         runs = counted(one.lacking, "more run")

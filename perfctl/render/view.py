@@ -68,7 +68,7 @@ class View:
     sections: Sequence[Section] | None = None
     """None: the fields and records serve people as well."""
     lead: str = ""
-    """One line above the tables."""
+    """What stands above the tables: one line, or several."""
     remarks: Sequence[str] = ()
     """Notes that are numbered from 1; the cells of a `note` column have these numbers."""
     appendix: Sequence[Section] = ()

@@ -2,7 +2,7 @@
 
 Every line is tested twice against the limit: that the regression is beyond it, and that it is not. Both tests
 are one-sided, exact, and Holm-adjusted over all lines of the gate. What neither shows is undecided, what has
-no value is missing, and neither is ever called passed.
+no value is missing, and neither is ever called passed. A gate that decided nothing at all is no success.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
+from perfctl.compare import format_labelled_p
+from perfctl.compare.pairing import FEWEST_BLOCKS
 from perfctl.errors import DataError, RegressionFound, UsageError
 from perfctl.model import Direction, Metric
 from perfctl.model.quantity import counted
@@ -23,6 +26,11 @@ from perfctl.store import RunSummary, Store
 
 LEVEL = 0.05
 """The chance, over all lines of a gate, of any wrong 'crossed'; and of any wrong 'passed'."""
+
+_MOST_BLOCKS = 1000
+"""Nobody measures more; then the limit is too near to the estimate to be decided."""
+
+_UNFINISHED = {"running": "is still going (or perfctl was killed)", "interrupted": "was stopped"}
 
 
 class GateState(StrEnum):
@@ -63,7 +71,10 @@ class GateLine:
     p_passed: float | None
     """Holm-adjusted p of "beyond the limit": at most 0.05 where it is passed."""
     words: str
+    """The figures and the gate's own sentence, e.g. '...; worse by more than 5 %: p=0.047'."""
     confounded: str
+    needed: int | None = None
+    """Of an undecided line: about how many blocks would decide it; None where more of them would not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,7 @@ class GateReport:
                 f"the gate of {100 * self.max_regression:g} % fails: {states}"
                 f" of {counted(len(self.lines), 'line')}",
                 where=where,
-                hint=f"from a value to its blocks: perfctl why {self.run.run_id} METRIC",
+                hint=f"from a value to its blocks: perfctl why {self.run.run_id} {_what(failed[0])}",
             )
         if not self.of(GateState.PASSED, GateState.UNDECIDED):
             raise DataError(
@@ -110,6 +121,43 @@ class GateReport:
                 where=where,
                 hint=f"what failed: perfctl show {self.run.run_id}; who is in quarantine: perfctl selftest",
             )
+        if not self.of(GateState.PASSED):
+            raise DataError(
+                f"the gate of {100 * self.max_regression:g} % decided nothing:"
+                f" {counted(len(self.of(GateState.UNDECIDED)), 'line')} undecided, none passed",
+                where=where,
+                hint=self.what_decides,
+            )
+
+    @property
+    def what_decides(self) -> str:
+        """What would decide the undecided lines, as a command where more blocks would; '' where none is."""
+        undecided = self.of(GateState.UNDECIDED)
+        needed = [line.needed for line in undecided if line.needed is not None]
+        if not undecided:
+            return ""
+        if not needed:
+            return "more blocks do not help; the notes say what stands in the way of each line"
+        lines = f"{counted(len(needed), 'line')} {'needs' if len(needed) == 1 else 'need'}"
+        most = max(needed)
+        if most > _MOST_BLOCKS:
+            return f"{lines} more than {_MOST_BLOCKS:,} blocks, or a limit farther from what was measured"
+        return f"{lines} about {most} blocks: perfctl run --suite {self.run.suite} --blocks {most}"
+
+    def conclusion(self, *, strict: bool) -> str:
+        """Return the whole gate in one line, which begins with PASS, FAIL or NOT DECIDED."""
+        failed, passed = self.fails(strict=strict), self.of(GateState.PASSED)
+        lines = counted(len(self.lines), "line")
+        decides = self.what_decides
+        if failed:
+            states = dict.fromkeys(line.state for line in failed)
+            counts = ", ".join(f"{sum(line.state is state for line in failed)} {state}" for state in states)
+            needs = f" (--strict){'; ' if decides else ''}{decides}" if strict else ""
+            return f"FAIL: {counts} of {lines}{needs}"
+        if not passed:
+            return f"NOT DECIDED: {decides or 'every line is missing or excluded'}"
+        rest = f"; not decided: {decides}" if decides else ""
+        return f"PASS: {len(passed)} passed of {lines}{rest}"
 
 
 def gate_report(
@@ -120,17 +168,21 @@ def gate_report(
     baseline_run: str | None = None,
     metrics: Collection[str] = (),
     per_host: bool = False,
+    unfinished: bool = False,
 ) -> GateReport:
     """Return the decisions on `run`: against its own baseline, or against the ratios of `baseline_run`.
 
     `max_regression` is a share: 0.02 allows 1.02x worse. Lines are those of fleets where a claim over hosts
     exists, else of hosts; `per_host` and two runs have one per host. Without `metrics` headlines are gated.
-    Raises UsageError for a limit below 0 or not finite, UnknownName for a run or metric that is not there.
+    Raises UsageError for a limit below 0 or not finite, UnknownName for a run or metric that is not there,
+    and DataError for a run that is still going or was stopped, unless `unfinished` ones may be gated.
     """
     if not (math.isfinite(max_regression) and max_regression >= 0):
         raise UsageError("a limit is a share from 0 % up", hint="for example: --max-regression 2%")
     cells = store.baseline_cells()
     report = comparison_report(store, run, metrics=metrics, cells=cells)
+    if not unfinished:
+        _require_finished(report.run)
     margin = math.log1p(max_regression)
     if baseline_run is None:
         gated = questions(store, report, metrics=metrics, margin=margin, per_host=per_host)
@@ -141,8 +193,10 @@ def gate_report(
             raise UsageError(
                 "a run cannot be gated against itself", hint="without --baseline: its own baseline"
             )
+        if not unfinished:
+            _require_finished(earlier.run)
         gated = questions_of_two_runs(store, earlier, report, metrics=metrics, margin=margin)
-    lines, tests = decided(gated)
+    lines, tests = decided(gated, max_regression)
     return GateReport(
         run=report.run,
         baseline_run=None if earlier is None else earlier.run,
@@ -154,29 +208,48 @@ def gate_report(
     )
 
 
+def _what(line: GateLine) -> str:
+    """Return the arguments of `why` that choose this line."""
+    metric = line.metric.name if line.metric else "METRIC"
+    return f"{metric} --benchmark {line.benchmark}" if line.benchmark != "all" else metric
+
+
+def _require_finished(run: RunSummary) -> None:
+    """Raise DataError for a run that is still going or was stopped."""
+    if run.status not in _UNFINISHED:
+        return
+    raise DataError(
+        f"the run {_UNFINISHED[run.status]}: what it has so far may not be what it ends with",
+        where=f"run {run.run_id}",
+        hint=f"wait for its end, or perfctl resume {run.run_id}; --unfinished gates what is there",
+    )
+
+
 def _is_of(item: TargetHealth, report: ComparisonReport) -> bool:
     names = (item.target.host, item.target.peer)
     return all(name is None or name in report.run.hosts for name in names)
 
 
-def decided(gated: Sequence[Gated]) -> tuple[list[GateLine], int]:
+def decided(gated: Sequence[Gated], limit: float) -> tuple[list[GateLine], int]:
     """Decide all lines together; those that cannot be tested make no room for the others."""
     crossed = holm([item.p_beyond for item in gated])
     passed = holm([item.p_within for item in gated])
     tests = sum(item.p_beyond is not None for item in gated)
     return [
-        _line(item, one, two, tests) for item, one, two in zip(gated, crossed, passed, strict=True)
+        _line(item, one, two, tests, limit) for item, one, two in zip(gated, crossed, passed, strict=True)
     ], tests
 
 
-def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: int) -> GateLine:
+def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: int, limit: float) -> GateLine:
     why = [item.reason]
+    needed: int | None = None
     if item.is_excluded:
         state = GateState.EXCLUDED
     elif item.is_missing:
         state = GateState.MISSING
     elif p_crossed is None or p_passed is None:
         state = GateState.UNDECIDED
+        needed = FEWEST_BLOCKS if item.blocks < FEWEST_BLOCKS else None
     elif p_crossed <= LEVEL:
         state = GateState.CROSSED
     elif p_passed <= LEVEL and not item.doubt:
@@ -184,6 +257,7 @@ def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: i
     else:
         state = GateState.UNDECIDED
         why += [item.doubt, "" if p_passed <= LEVEL else _undecided(item, tests)]
+        needed = None if p_passed <= LEVEL else _blocks_needed(item, tests, limit)
     return GateLine(
         benchmark=item.benchmark,
         metric=item.metric,
@@ -198,15 +272,60 @@ def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: i
         high=item.high,
         p_crossed=p_crossed,
         p_passed=p_passed,
-        words=item.words,
+        words="; ".join(filter(None, (item.words, _sentence(state, p_crossed, p_passed, limit)))),
         confounded=item.confounded,
+        needed=needed,
     )
+
+
+def _sentence(state: GateState, p_crossed: float | None, p_passed: float | None, limit: float) -> str:
+    """Return what the gate found, with the p that it went by, e.g. 'worse by more than 5 %: p=0.047'."""
+    if p_crossed is None or p_passed is None:
+        return ""
+    beyond = f"worse by more than {100 * limit:g} %"
+    if state is GateState.CROSSED:
+        return f"{beyond}: {format_labelled_p(p_crossed)}"
+    if state is GateState.PASSED:
+        return f"not {beyond}: {format_labelled_p(p_passed)}"
+    return f"neither {beyond} ({format_labelled_p(p_crossed)}) nor by less ({format_labelled_p(p_passed)})"
 
 
 def _undecided(item: Gated, tests: int) -> str:
     if item.smallest_p is not None and item.smallest_p * tests > LEVEL:
-        return f"so few blocks cannot decide among {tests} lines: measure more, or gate fewer lines"
+        return (
+            f"{counted(item.blocks, 'block')} cannot decide among {counted(tests, 'line')}:"
+            f" it takes {_least_blocks(item, tests)} blocks or more, or fewer lines"
+        )
     return "the data allow a regression on either side of the limit"
+
+
+def _least_blocks(item: Gated, tests: int) -> int:
+    """Return the fewest blocks whose smallest one-sided p decides a line among so many.
+
+    It is 1 / 2^n, of two runs 1 / (2n over n); over several hosts there is no such floor.
+    """
+    blocks = FEWEST_BLOCKS
+    if item.smallest_p is None:
+        return blocks
+    is_one_run = item.smallest_p == 2.0**-item.blocks
+    while tests > LEVEL * (2**blocks if is_one_run else math.comb(2 * blocks, blocks)):
+        blocks += 1
+    return blocks
+
+
+def _blocks_needed(item: Gated, tests: int, limit: float) -> int | None:
+    """Return about how many blocks decide an undecided line, if its estimate and noise stay as they are."""
+    least = _least_blocks(item, tests)
+    if item.low is None or item.high is None or not item.ratio or item.low <= 0 or item.metric is None:
+        return max(least, item.blocks + 1)
+    half_width = (math.log(item.high) - math.log(item.low)) / 2
+    worse = worse_by(item.ratio, item.metric)
+    distance = 0.0 if worse is None or worse <= -1 else abs(math.log1p(worse) - math.log1p(limit))
+    if not distance:
+        return None
+    normal = NormalDist()
+    strict = normal.inv_cdf(1 - LEVEL / max(tests, 1)) / normal.inv_cdf(1 - LEVEL / 2)
+    return max(least, item.blocks + 1, math.ceil(item.blocks * (strict * half_width / distance) ** 2))
 
 
 def worse_by(ratio: float | None, metric: Metric | None) -> float | None:

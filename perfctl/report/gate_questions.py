@@ -70,7 +70,7 @@ def questions(
     for line in lines:
         if _key(line.comparison) not in claimed:
             found.append(_of_host(line, told.get(_key(line.comparison)), report, margin))
-    return found + _absent(detail, report, lines)
+    return found + _absent(detail, report, lines, _not_asked(store, detail, metrics))
 
 
 def questions_of_two_runs(
@@ -104,7 +104,8 @@ def questions_of_two_runs(
             differing = differences(other.comparison, line.comparison, then, now, used)
             found.append(_against(base, line, other, margin, "; ".join(differing.values())))
     gone = [_gone(line.comparison) for key, line in others.items()]
-    return found + gone + _absent(detail, report, [*lines, *old_lines])
+    not_asked = _not_asked(store, detail, metrics)
+    return found + gone + _absent(detail, report, [*lines, *old_lines], not_asked)
 
 
 def _lines(store: Store, detail: RunDetail, report: ComparisonReport, metrics: Collection[str]) -> list[Line]:
@@ -357,8 +358,30 @@ def _gone(item: Comparison) -> Gated:
     return replace(base, reason="the earlier run has it, this one has not", is_missing=True)
 
 
-def _absent(detail: RunDetail, report: ComparisonReport, lines: Iterable[Line]) -> list[Gated]:
-    """Return a line for every benchmark of the plan without any, and for every host without any value."""
+def _not_asked(store: Store, detail: RunDetail, metrics: Collection[str]) -> frozenset[str]:
+    """Return the benchmarks that have none of the metrics asked for, and the hosts that ran only those.
+
+    A benchmark has the metrics that its workload declares and those of which it has a value.
+    """
+    if not metrics or ALL_METRICS in metrics:
+        return frozenset()
+    seen = store.observations(detail.summary.run_id)
+    having = {name for name, metric in declared_metrics(detail) if metric in metrics}
+    having |= {item.benchmark for item in seen if item.metric.name in metrics}
+    known = {name for name, _ in declared_metrics(detail)} | {item.benchmark for item in seen}
+    without = {item.name for item in detail.benchmarks if item.name in known} - having
+    others = [item.target for item in seen if item.benchmark in without]
+    hosts = {name for target in others for name in (target.host, target.peer) if name}
+    return frozenset(without | hosts)
+
+
+def _absent(
+    detail: RunDetail, report: ComparisonReport, lines: Iterable[Line], not_asked: Collection[str]
+) -> list[Gated]:
+    """Return a line for every benchmark of the plan without any, and for every host without any value.
+
+    What is not asked for, by the name of a benchmark or host, has none.
+    """
     known = [line.comparison for line in lines]
     benchmarks = {item.benchmark for item in known}
     hosts = {host for item in known for host in (item.target.host, item.target.peer)}
@@ -367,12 +390,12 @@ def _absent(detail: RunDetail, report: ComparisonReport, lines: Iterable[Line]) 
     found = [
         Gated(item.name, None, "all", others, report.baseline, reason, is_missing=True)
         for item in detail.benchmarks
-        if item.name not in benchmarks
+        if item.name not in benchmarks and item.name not in not_asked
     ]
     return found + [
         Gated("all", None, host, others, report.baseline, reason, is_missing=True)
         for host in detail.summary.hosts
-        if host not in hosts and benchmarks
+        if host not in hosts and benchmarks and host not in not_asked
     ]
 
 

@@ -18,7 +18,7 @@ from perfctl.model.quantity import counted
 from perfctl.report.segments import Places, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
 from perfctl.stats import Threshold, change_points, practical_threshold
-from perfctl.stats.change_points import FEWEST_POINTS
+from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT
 from perfctl.store import HistoryCell, HistoryRun, Store, StoredBenchmark
 from perfctl.workloads import WORKLOADS
 
@@ -77,6 +77,11 @@ class TrendSeries:
         return "tcg" in (self.accelerator, self.baseline_accelerator)
 
     @property
+    def smallest_shift(self) -> float:
+        """The share up to which a shift of the ratio is no change."""
+        return max(SMALLEST_SHIFT, self.threshold.delta)
+
+    @property
     def lacking(self) -> int:
         """How many runs the newest segment lacks before a change can be seen in it."""
         start = self.breaks[-1].index if self.breaks else 0
@@ -94,6 +99,11 @@ class TrendReport:
     series: tuple[TrendSeries, ...]
     left_out: tuple[str, ...]
     """What is of that name and yet not of these series, e.g. the same name with other parameters."""
+
+
+def known_benchmarks(store: Store) -> list[str]:
+    """Return the names of all benchmarks that a run has planned."""
+    return sorted({item.benchmark.name for item in store.named_benchmarks()})
 
 
 def trend_report(

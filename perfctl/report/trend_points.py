@@ -32,6 +32,8 @@ class TrendPoint:
     baseline_value: float
     """Median over blocks of the baseline, in the metric's unit; then that of the environment."""
     environment_value: float | None
+    status: str = "complete"
+    """Of the run; one that is 'running' or 'interrupted' has only a part of its blocks."""
 
     @property
     def blocks(self) -> int:
@@ -70,6 +72,7 @@ def ratio_points(
                     tuple(differences),
                     _median(base_values),
                     _median(values),
+                    run.status,
                 )
             )
     return points, without
@@ -98,6 +101,7 @@ def baseline_points(
                 tuple(logs),
                 _median(values),
                 None,
+                run.status,
             )
         )
     return points, without

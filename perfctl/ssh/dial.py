@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import re
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ class Connection:
             self.proxy.wait(timeout=10)
 
 
+_CHECK_ADDRESS = "check ansible_host in the inventory"
+
+
 def dial(settings: Settings, timeout_s: float) -> Connection:
     """Connect and log in. Raises HostUnreachable or HostKeyMismatch."""
     below: list[Connection] = []
@@ -54,7 +58,7 @@ def dial(settings: Settings, timeout_s: float) -> Connection:
     try:
         carrier: Any
         if settings.jumps:
-            below.append(dial(_last_jump(settings), timeout_s))
+            below.append(_dial_jump(_last_jump(settings), timeout_s))
             carrier = _tunnel(below[-1], settings, timeout_s)
         elif settings.proxy_command:
             carrier, proxy = _through_command(settings)
@@ -81,6 +85,18 @@ def dial(settings: Settings, timeout_s: float) -> Connection:
     return connection
 
 
+def _dial_jump(settings: Settings, timeout_s: float) -> Connection:
+    """Log in to a jump host; where it cannot be reached, its own place in the configuration is named."""
+    try:
+        return dial(settings, timeout_s)
+    except HostUnreachable as error:
+        if error.hint == _CHECK_ADDRESS:
+            error.hint = (
+                "check the jump host: ansible_ssh_common_args in the inventory, ProxyJump in ssh_config"
+            )
+        raise
+
+
 def _last_jump(settings: Settings) -> Settings:
     """Return the last hop, reached through the hops before it."""
     *before, last = settings.jumps
@@ -95,7 +111,7 @@ def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
         raise HostUnreachable(
             f"its name {settings.hostname} is not known ({error.strerror})",
             where=settings.name,
-            hint="check ansible_host in the inventory",
+            hint=_CHECK_ADDRESS,
         ) from error
     except ConnectionRefusedError as error:
         raise HostUnreachable(
@@ -165,14 +181,32 @@ def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.T
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         raise HostUnreachable(
-            f"no ssh handshake with {settings.hostname} port {settings.port}: {error or 'it hung up'}",
+            f"no ssh handshake with {settings.hostname} port {settings.port}{_through(settings)}:"
+            f" {error or 'it hung up'}",
             where=settings.name,
-            hint=f"compare: ssh -v -p {settings.port} {settings.hostname}",
+            hint=f"compare: {_by_hand(settings)}",
         ) from error
     except HostError:
         transport.close()
         raise
     return transport
+
+
+def _through(settings: Settings) -> str:
+    """Return what the connection goes through, '' where it is direct."""
+    if settings.jumps:
+        return f" through jump host {settings.jumps[-1].hostname}"
+    return f" through ProxyCommand {settings.proxy_command!r}" if settings.proxy_command else ""
+
+
+def _by_hand(settings: Settings) -> str:
+    """Return an ssh command that goes the same way."""
+    way = []
+    if settings.jumps:
+        way = ["-J", ",".join(f"{jump.user}@{jump.hostname}:{jump.port}" for jump in settings.jumps)]
+    elif settings.proxy_command:
+        way = ["-o", f"ProxyCommand={settings.proxy_command}"]
+    return shlex.join(["ssh", "-v", *way, "-p", str(settings.port), settings.hostname])
 
 
 def _prefer_known_keys(transport: paramiko.Transport, settings: Settings) -> None:

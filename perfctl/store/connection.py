@@ -153,14 +153,18 @@ def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout_s: float) 
             time.sleep(0.05)
 
 
+_NO_FILE = (
+    "`perfctl run` makes one; --db names another, such as the one that a run named in its first line"
+    " (a folder has its own from when perfctl.toml is in it)"
+)
+
+
 def require_file(path: Path) -> None:
     """Raise DatabaseUnavailable when there is no readable file, in plainer words than SQLite's."""
     if path.is_dir():
         raise DatabaseUnavailable("this is a directory, not a database", where=str(path))
     if not _exists(path):
-        raise DatabaseUnavailable(
-            "there is no database yet", where=str(path), hint="`perfctl run` makes one; --db names another"
-        )
+        raise DatabaseUnavailable("there is no database yet", where=str(path), hint=_NO_FILE)
     if not os.access(path, os.R_OK, effective_ids=True):
         raise DatabaseUnavailable("the database cannot be read: permission denied", where=str(path))
 

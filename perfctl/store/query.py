@@ -5,11 +5,13 @@ Beside SQLite's own functions there is the aggregate `median(x)`; NULLs do not c
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from perfctl.errors import QueryError, UnknownName
@@ -67,7 +69,7 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool 
                 raise QueryError("there is no statement in it", hint=_HINT)
             rows = tuple(cursor.fetchall())
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise _query_error(error, timeout_s) from error
+            raise _query_error(error, timeout_s, store.path) from error
     return Rows(tuple(column[0] for column in cursor.description), rows)
 
 
@@ -76,7 +78,7 @@ _HINT = (
 )
 
 
-def _query_error(error: Exception, timeout_s: float) -> Exception:
+def _query_error(error: Exception, timeout_s: float, path: Path) -> Exception:
     """Return a QueryError when the query is to blame, `error` itself when the database is."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_INTERRUPT:
@@ -85,7 +87,33 @@ def _query_error(error: Exception, timeout_s: float) -> Exception:
         )
     if code == sqlite3.SQLITE_AUTH:
         return QueryError(f"a query may only read ({error})", hint=_HINT)
-    return error if code in FILE_ERRORS else QueryError(str(error), hint=_HINT)
+    if code in FILE_ERRORS:
+        return error
+    unknown = _UNKNOWN_COLUMN.fullmatch(str(error))
+    return QueryError(str(error), hint=_where_column_is(path, unknown[1]) if unknown else _HINT)
+
+
+def _where_column_is(path: Path, name: str) -> str:
+    """Return which views have a column of that name, or else columns whose names come close."""
+    wanted = name.rpartition(".")[2]
+    connection = connect(path, "ro")
+    try:
+        rows = connection.execute(_COLUMNS).fetchall()
+    finally:
+        connection.close()
+    views = [view for view, column in rows if column == wanted]
+    if views:
+        return f"{wanted} is in {', '.join(views)}"
+    close = get_close_matches(wanted, dict.fromkeys(column for _, column in rows), n=2)
+    found = [f"{column} ({', '.join(view for view, other in rows if other == column)})" for column in close]
+    return f"did you mean {' or '.join(found)}?" if found else _HINT
+
+
+_UNKNOWN_COLUMN = re.compile(r"no such column: (\S+)(?: .*)?")
+_COLUMNS = (
+    "SELECT view.name, field.name FROM sqlite_master AS view JOIN pragma_table_info(view.name) AS field"
+    " WHERE view.type = 'view' ORDER BY view.name, field.cid"
+)
 
 
 @contextmanager

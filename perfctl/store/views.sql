@@ -98,8 +98,11 @@ CREATE VIEW v_value AS
 SELECT
     invocation.invocation_id,
     block.run_id,
+    run.suite,
     block.benchmark,
     block.target,
+    host.name AS host,
+    peer.name AS peer,
     environment.name AS environment,
     invocation.accelerator,
     block.block_index AS block,
@@ -123,6 +126,9 @@ FROM invocation_metric
 JOIN invocation ON invocation.invocation_pk = invocation_metric.invocation_pk
 JOIN metric ON metric.metric_pk = invocation_metric.metric_pk
 JOIN block ON block.block_id = invocation.block_id
+JOIN run ON run.run_id = block.run_id
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
 JOIN environment ON environment.environment_id = invocation.environment_id
 LEFT JOIN series
     ON series.invocation_pk = invocation_metric.invocation_pk
@@ -132,8 +138,11 @@ CREATE VIEW v_sample AS
 SELECT
     invocation.invocation_id,
     block.run_id,
+    run.suite,
     block.benchmark,
     block.target,
+    host.name AS host,
+    peer.name AS peer,
     environment.name AS environment,
     invocation.accelerator,
     block.block_index AS block,
@@ -141,6 +150,7 @@ SELECT
     block.status AS block_status,
     invocation.replicate,
     invocation.status,
+    invocation.validity,
     metric.name AS metric,
     metric.unit,
     metric.direction,
@@ -151,6 +161,9 @@ FROM sample
 JOIN invocation ON invocation.invocation_pk = sample.invocation_pk
 JOIN metric ON metric.metric_pk = sample.metric_pk
 JOIN block ON block.block_id = invocation.block_id
+JOIN run ON run.run_id = block.run_id
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
 JOIN environment ON environment.environment_id = invocation.environment_id;
 
 CREATE VIEW v_artifact AS

@@ -41,7 +41,9 @@ class Definitions:
 
     def _environment(self, name: str, askers: tuple[str, ...]) -> Environment:
         if name not in self._read:
-            table = Table(self._tables[name], where=self._where(name), keys=("kind", *FIELDS))
+            table = Table(
+                self._tables[name], where=self._where(name), keys=("kind", *FIELDS), instead=_INSTEAD
+            )
             _refuse_foreign_keys(table, _kind(table))
             within = self._named(table, "within", (*askers, name))
             server = self._named(table, "server", (*askers, name))
@@ -63,6 +65,14 @@ class Definitions:
             hint = close_hint(name, known, otherwise=f"there are: {', '.join(known)}")
             raise table.wrong(key, f"has no environment {name!r} to name", hint=hint)
         return self._environment(name, askers)
+
+
+_INSTEAD = {
+    "cpus": "cpu_quota = 1 (as docker --cpus; native and container), or vcpus = 1 (vm)",
+    "cpuset": 'cpuset_cpus = "0-1" (as docker --cpuset-cpus)',
+    "memory": "memory_mib = 512 (as docker --memory 512m)",
+}
+"""What docker's users write, and the key that means it."""
 
 
 def read_environment(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -23,8 +23,10 @@ def close_hint(name: str, known: Collection[str], *, otherwise: str) -> str:
 class Table:
     """A TOML table and where it stands; every reader raises SuiteError for a wrong type."""
 
-    def __init__(self, content: Any, *, where: str, keys: Sequence[str]) -> None:
-        """Take a table that may have these keys and no others."""
+    def __init__(
+        self, content: Any, *, where: str, keys: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> None:
+        """Take a table that may have these keys and no others; `instead` has hints for likely mistakes."""
         self.where = where
         if not isinstance(content, dict):
             raise SuiteError(f"this must be a table, not {content!r}", where=where)
@@ -32,9 +34,8 @@ class Table:
         for key in content:
             if key not in keys:
                 allowed = f"allowed: {', '.join(keys)}"
-                raise SuiteError(
-                    f"wrong key {key!r}", where=where, hint=close_hint(key, keys, otherwise=allowed)
-                )
+                hint = (instead or {}).get(key) or close_hint(key, keys, otherwise=allowed)
+                raise SuiteError(f"wrong key {key!r}", where=where, hint=hint)
 
     def has(self, key: str) -> bool:
         """Return whether the key is there."""

@@ -122,7 +122,7 @@ def test_what_was_measured_tells_the_next_run_what_to_expect(
     precise: Project, host: str, shadow: Break
 ) -> None:
     before = precise.perfctl("run", "--suite", precise.suite, "--limit", host, "--dry-run").stdout
-    assert "no earlier run tells what it will detect" in " ".join(before.split())
+    assert "no earlier run of it here, so the detectable effect is not known yet" in " ".join(before.split())
     shadow(_program("1.0150"))
     assert _run(precise, host)[0] == 0
     after = precise.perfctl("run", "--suite", precise.suite, "--limit", host, "--dry-run")

@@ -130,7 +130,8 @@ def test_the_same_seed_gives_the_same_order(measured: Project) -> None:
         "SELECT host, block, environment, replicate FROM v_invocation WHERE benchmark = 'cpu' "
         "ORDER BY host, block, position"
     )
-    plan = measured.perfctl("run", "--suite", measured.suite, "--seed", "7", "--dry-run").stdout
+    call = ("run", "--suite", measured.suite, "--seed", "7", "--dry-run", "--format", "json")
+    plan = measured.perfctl(*call).stdout
     for host in {row["host"] for row in rows}:
         for block in (0, 1):
             order = [row for row in rows if row["host"] == host and row["block"] == block]

@@ -13,7 +13,7 @@ import perfctl.lab
 import perfctl.plan.request
 import perfctl.provision
 from perfctl.cli import main_group
-from perfctl.errors import Interrupted, PartialFailure, UnknownName
+from perfctl.errors import Interrupted, PartialFailure, UnknownName, UsageError
 from perfctl.execute import RunOutcome
 from perfctl.lab import Lab
 from perfctl.lab.topology import LabSpec
@@ -59,17 +59,35 @@ def test_a_run_says_which_database_it_fills_and_how_to_compare(
 ) -> None:
     done = _invoke(*command, *OPTIONS)
     assert done.stdout == "0193-run\n"
-    assert "results go to x.db\n" in done.stderr
+    assert done.stderr.splitlines()[0] == "results go to x.db"
     assert "see what it costs: perfctl compare 0193-run --db x.db\n" in done.stderr
 
 
 def test_a_run_in_an_empty_folder_says_where_the_default_database_is(outcome: dict[str, Any]) -> None:
     done = _invoke("run", "--suite", "cpu")
-    assert f"results go to {Path('data', 'perfctl', 'results.db')}\n" in done.stderr
+    first = done.stderr.splitlines()[0]
+    assert first.startswith(f"results go to {Path('data', 'perfctl', 'results.db')} (")
+    assert "perfctl.toml" in first, "what makes a folder a project"
     assert "see what it costs: perfctl compare 0193-run\n" in done.stderr
 
 
-def test_a_run_with_failures_names_the_commands_that_find_it_again(outcome: dict[str, Any]) -> None:
+def test_a_run_in_a_project_folder_fills_its_own_database(here: Path, outcome: dict[str, Any]) -> None:
+    (here / "perfctl.toml").touch()
+    first = _invoke("run", "--suite", "cpu").stderr.splitlines()[0]
+    assert first == f"results go to {here / 'results.db'}"
+
+
+def test_a_project_folder_that_does_not_exist_is_refused(here: Path) -> None:
+    for words in (["runs", "--project", "nowhere"], ["--project", "nowhere", "suites"]):
+        error = _invoke(*words).exception
+        assert isinstance(error, UsageError)
+        assert error.where == str(here / "nowhere")
+
+
+def test_a_run_with_failures_names_the_commands_that_find_it_again(
+    here: Path, outcome: dict[str, Any]
+) -> None:
+    (here / "my fleet").mkdir()
     outcome |= {"status": "partial", "failed": 1}
     error = _invoke("run", "--suite", "cpu", *OPTIONS, "--project", "my fleet").exception
     assert isinstance(error, PartialFailure)
@@ -95,8 +113,8 @@ def test_a_run_that_is_stopped_names_the_command_that_goes_on(
         (False, (), "prepare its hosts for runs: perfctl provision -i inventory/lab.yml\n"),
         (
             False,
-            ("--project", "/fleet"),
-            "prepare its hosts for runs: perfctl provision -i /fleet/inventory/lab.yml --project /fleet\n",
+            ("--project", "/"),
+            "prepare its hosts for runs: perfctl provision -i /inventory/lab.yml --project /\n",
         ),
         # Such hosts cannot be provisioned.
         (True, (), ""),

@@ -14,9 +14,11 @@ from perfctl.compare import (
     Setting,
     analyse,
     format_comparison,
+    format_needs,
     format_without_flagged,
     verdict_depends_on_flagged,
 )
+from perfctl.compare.deciding import Power
 from perfctl.model import Comparison, Direction, Metric, Observation, Target, Verdict
 from perfctl.model.quantity import percent
 from perfctl.stats import Threshold, benjamini_hochberg
@@ -169,6 +171,29 @@ def test_one_lucky_p_among_many_comparisons_is_not_called_different() -> None:
     assert among.judgement is not None and among.judgement.q is not None and among.judgement.q > 0.05
     assert among.judgement.verdict is Verdict.INCONCLUSIVE
     assert "42 lines" in among.judgement.why and "may be chance (q=" in among.judgement.why
+    assert "8 blocks cannot reach less than p=0.008" in among.judgement.why
+    assert "one alone needs 11 blocks" in among.judgement.why
+    assert among.judgement.to_decide is not None and among.judgement.to_decide >= 11
+
+
+def test_six_blocks_among_seven_lines_say_that_it_takes_nine() -> None:
+    power = Power(6, 0.01, None)
+    assert (power.smallest_p(6), power.least_blocks(7), power.least_blocks(1)) == (0.03125, 9, 6)
+    assert Power(6, 0.01, None, is_two_runs=True).least_blocks(7) == 6
+
+
+def test_an_inconclusive_line_names_the_command_that_decides_it() -> None:
+    (few,) = judged(legs([1.2] * 3))
+    assert "perfctl run --suite net --blocks 6" in format_needs(few, "net")
+    (noisy,) = judged(legs(spread_around(1.0, 0.04, 10)))
+    assert noisy.judgement is not None
+    assert f": perfctl run --suite net --blocks {noisy.judgement.to_decide}" in format_needs(noisy, "net")
+    (equal,) = judged(legs([1.2] * 12))
+    assert "longer measurements" in format_needs(equal, "net"), "more blocks would be as equal"
+    (empty,) = judged(legs([math.nan] * 8))
+    assert "perfctl show" in format_needs(empty, "net")
+    (decided,) = judged(legs(spread_around(1.5, 0.01, 10)))
+    assert format_needs(decided, "net") == ""
 
 
 def test_the_threshold_is_the_largest_of_its_three_sources() -> None:

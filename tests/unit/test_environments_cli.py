@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.environments import CATALOGUE
-from perfctl.errors import UnknownName
+from perfctl.errors import UnknownName, UsageError
 
 
 def document(*arguments: str) -> dict[str, object]:
@@ -94,3 +95,36 @@ def test_a_wrong_name_names_what_comes_close():
     assert result.exception.exit_code == 2
     with pytest.raises(UnknownName, match="contaner"):
         raise result.exception
+
+
+def test_an_environment_of_a_suite_is_shown_by_its_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "web.toml").write_text(
+        '[suite]\nname = "web"\n[environments.half]\nkind = "container"\ncpu_quota = 0.5\n'
+        '[[benchmark]]\nname = "a"\nworkload = "sysbench"\nparameters = { test = "cpu" }\n'
+    )
+    rows = document("half", "--suite", "web")["rows"]
+    assert isinstance(rows, list)
+    assert {row["field"]: row["value"] for row in rows}["cpu_quota"] == 0.5
+    for words, names in (
+        (("native-1cpu", "--suite", "parity"), None),
+        (("--suite", "web"), ["native", "container"]),
+    ):
+        rows = document(*words)["rows"]
+        assert isinstance(rows, list)
+        assert names is None or [row["name"] for row in rows] == names
+    page = CliRunner().invoke(main_group, ["environments", "half", "--suite", "web"]).stdout
+    assert "perfctl run --suite web --env native --env half" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(("half",), "--suite"), (("haf", "--suite", "parity"), "native"), (("--suite", "nothing"), "")],
+)
+def test_an_environment_or_suite_that_is_not_there_is_refused(words: tuple[str, ...], hint: str) -> None:
+    error = CliRunner().invoke(main_group, ["environments", *words]).exception
+    assert isinstance(error, UsageError)
+    assert hint in (error.hint or "")

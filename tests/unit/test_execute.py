@@ -67,6 +67,11 @@ def test_every_failure_has_its_reason(error: errors.PerfctlError, status: Status
     assert error.message in outcome.detail
 
 
+def test_an_environment_that_is_skipped_names_the_command_that_mends_it() -> None:
+    missing = errors.EnvironmentUnavailable("the image is not there", hint="build it: perfctl provision")
+    assert "perfctl provision" in outcome_of(missing).detail
+
+
 def test_what_an_error_keeps_goes_into_the_outcome() -> None:
     died = errors.EnvironmentDied("Oops", reason="guest_panicked", artifacts={"console": b"Kernel panic"})
     assert outcome_of(died).artifacts == {"console": b"Kernel panic"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +18,7 @@ from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.errors import DataError, PerfctlError, RegressionFound, UnknownName, UsageError
-from perfctl.model import Direction, Reason, Status, Target
+from perfctl.model import Direction, Observation, Reason, Status, Target
 from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decided, gate_report, worse_by
 from perfctl.report.gate_questions import Gated, with_p
@@ -93,7 +95,7 @@ def test_the_limit_is_the_same_factor_up_and_down() -> None:
 
 def test_exit_codes(path: Path) -> None:
     run_of(path, ratio=0.98, blocks=10)
-    assert cli(path, "--max-regression", "2%")[0] == 0
+    assert cli(path, "--max-regression", "2%")[0] == 8, "nothing was decided"
     assert cli(path, "--max-regression", "2%", "--strict")[0] == 5
     assert cli(path, "--max-regression", "0.5%")[0] == 5
     assert cli(path, "--max-regression", "5 %", "--strict")[0] == 0
@@ -122,9 +124,97 @@ def test_few_blocks_zero_variance_and_ties_are_undecided(path: Path) -> None:
         report = gated(path)
         assert states(report) == [("h1", "undecided")]
         assert reason in report.lines[0].why
-        report.raise_for_regression(strict=False)
+        with pytest.raises(DataError, match="decided nothing"):
+            report.raise_for_regression(strict=False)
+        assert report.conclusion(strict=False).startswith("NOT DECIDED: ")
         with pytest.raises(RegressionFound, match="1 undecided of 1 line"):
             report.raise_for_regression(strict=True)
+        assert report.conclusion(strict=True).startswith("FAIL: 1 undecided")
+
+
+def test_a_gate_that_decides_nothing_says_how_many_blocks_would(path: Path) -> None:
+    run_of(path, ratio=0.5, blocks=3)
+    report = gated(path)
+    assert report.lines[0].needed == 6
+    with pytest.raises(DataError) as caught:
+        report.raise_for_regression(strict=False)
+    assert "perfctl run --suite demo --blocks 6" in (caught.value.hint or "")
+    code, page = cli(path, "--max-regression", "2%")
+    assert (code, page.splitlines()[-1].split(":")[0]) == (8, "NOT DECIDED")
+    run_of(path, ratio=0.98, blocks=10)
+    (line,) = gated(path).lines
+    assert line.needed is not None and line.needed > 10
+
+
+def test_the_last_line_is_pass_or_fail(path: Path) -> None:
+    run_of(path, ratio={"h1": 0.9, "h2": 0.999}, targets=(H1, H2), blocks=10)
+    code, page = cli(path, "--max-regression", "2%", "--per-host")
+    assert (code, page.splitlines()[-1]) == (5, "FAIL: 1 crossed of 2 lines")
+    code, page = cli(path, "--max-regression", "20%", "--per-host")
+    assert (code, page.splitlines()[-1]) == (0, "PASS: 2 passed of 2 lines")
+    run_of(path, ratio={"h1": 0.98, "h2": 0.999}, targets=(H1, H2), blocks=10)
+    code, page = cli(path, "--max-regression", "2%", "--per-host")
+    last = page.splitlines()[-1]
+    assert code == 0 and last.startswith("PASS: 1 passed of 2 lines; not decided: 1 line needs about")
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_a_run_that_has_not_ended_is_gated_only_when_asked_for(path: Path, status: str) -> None:
+    run_id = run_of(path, ratio=0.9, blocks=10)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE run SET status = ? WHERE run_id = ?", (status, run_id))
+    assert cli(path, "--max-regression", "2%")[0] == 8
+    with pytest.raises(DataError, match="what it has so far") as caught:
+        gated(path)
+    assert f"perfctl resume {run_id}" in (caught.value.hint or "")
+    code, page = cli(path, "--max-regression", "2%", "--unfinished")
+    assert code == 5 and f"({status})" in page
+    newer = run_of(path, ratio=0.9, blocks=10)
+    with pytest.raises(DataError, match=run_id):
+        gated(path, baseline_run=run_id)
+    assert states(gated(path, baseline_run=run_id, unfinished=True)) == [("h1", "passed")], newer
+
+
+def test_a_line_has_the_gates_own_sentence_and_p(path: Path) -> None:
+    for ratio, state, words in (
+        (0.9, "crossed", "worse by more than 2 %: p"),
+        (0.999, "passed", "not worse"),
+    ):
+        run_of(path, ratio=ratio, blocks=10)
+        (line,) = gated(path).lines
+        assert line.state == state and f"; {words}" in line.words
+
+
+def test_benchmarks_without_the_metric_asked_for_are_not_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(path, benchmarks=[cases.CPU, replace(cases.CPU, name="cpu-2")], blocks=10)
+    monkeypatch.setattr(
+        "perfctl.report.gate_questions.declared_metrics",
+        lambda _: {("cpu-1", "events_per_s"): cases.SPEED, ("cpu-2", "latency"): cases.SPEED},
+    )
+    monkeypatch.setattr(
+        Store,
+        "observations",
+        _without_benchmark("cpu-2", Store.observations),
+    )
+    assert {line.benchmark for line in gated(path, metrics=["events_per_s"]).lines} == {"cpu-1"}
+    assert {line.benchmark for line in gated(path).lines} == {"cpu-1", "cpu-2"}
+    monkeypatch.setattr(
+        "perfctl.report.gate_questions.declared_metrics",
+        lambda _: {("cpu-2", "events_per_s"): cases.SPEED},
+    )
+    found = {line.benchmark: line.state.value for line in gated(path, metrics=["events_per_s"]).lines}
+    assert found["cpu-2"] == "missing", "it would have the metric, and has no value"
+
+
+def _without_benchmark(
+    name: str, real: Callable[[Store, str], list[Observation]]
+) -> Callable[[Store, str], list[Observation]]:
+    def observations(store: Store, run_id: str) -> list[Observation]:
+        return [item for item in real(store, run_id) if item.benchmark != name]
+
+    return observations
 
 
 def test_values_that_are_not_positive_are_undecided(path: Path) -> None:
@@ -140,7 +230,8 @@ def test_ten_blocks_cannot_decide_among_sixty_lines(path: Path) -> None:
     report = gated(path)
     assert report.tests == 60
     assert {line.state for line in report.lines} == {GateState.UNDECIDED}
-    assert "so few blocks cannot decide among 60 lines" in report.lines[0].why
+    assert "10 blocks cannot decide among 60 lines: it takes 11 blocks" in report.lines[0].why
+    assert report.lines[0].needed == 11
 
 
 def test_holm_counts_all_lines(path: Path) -> None:
@@ -177,7 +268,7 @@ def test_what_is_emulated_is_never_gated(path: Path) -> None:
 
 def test_a_run_without_any_value_has_nothing_to_decide(path: Path) -> None:
     with open_store(path, create=True) as store:
-        cases.begin_run(store)
+        store.end_run(cases.begin_run(store), "partial")
     report = gated(path)
     assert [(line.benchmark, line.state.value) for line in report.lines] == [
         ("cpu-1", "missing"),
@@ -336,7 +427,7 @@ def test_ten_lines_at_the_limit_are_wrongly_decided_in_one_gate_of_twenty(
         questions = [
             with_p(base, item.estimate, item.p, -1.0, smallest=2.0**-10) for item in paired_rows(rows)
         ]
-        wrong += any(line.state is state for line in decided(questions)[0])
+        wrong += any(line.state is state for line in decided(questions, 0.02)[0])
     # 5 % and three standard errors of 1000 draws.
     assert wrong / 1000 <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
     assert wrong > 10, "a rule that never decides has no error either"

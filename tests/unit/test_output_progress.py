@@ -85,6 +85,13 @@ def test_plain_lines() -> None:
     ]
 
 
+def test_the_last_line_counts_what_was_skipped() -> None:
+    stream = io.StringIO()
+    with progress(stream) as listener:
+        listener(RunEnded("0193-run", "complete", 16, 0, 8))
+    assert "16 ok, 0 failed, 8 skipped" in stream.getvalue()
+
+
 def test_a_resumed_run_says_what_was_done_before() -> None:
     stream = io.StringIO()
     with progress(stream) as listener:

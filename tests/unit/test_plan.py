@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from perfctl.plan import (
     tournament,
     with_decision,
 )
+from perfctl.render.plan import plan_view
 
 NATIVE = Environment("native", "native")
 CONTAINER = Environment(
@@ -351,3 +353,17 @@ def test_plan_of_another_schema_version() -> None:
     text = plan_to_json(make_plan(suite(CPU), hosts(1), seed="1"))
     with pytest.raises(DataError, match="schema version 99"):
         plan_from_json(text.replace('"schema_version":1', '"schema_version":99'))
+
+
+def test_a_dry_run_sums_up_each_benchmark_and_machines_have_every_block() -> None:
+    plan = make_plan(suite(CPU, PRIMES), hosts(2), seed="1")
+    estimate = SimpleNamespace(lines=list)
+    planned = SimpleNamespace(plan=plan, hosts=hosts(2), estimate=lambda: estimate)
+    view = plan_view(planned)  # type: ignore[arg-type]
+    (section,) = view.tables
+    first, second = section.rows
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert (first["benchmark"], second["benchmark"]) == ("cpu-1", "cpu-2")
+    assert (first["targets"], first["blocks"], first["invocations"]) == ("h1, h2", 6, 24)
+    assert first["each"] == "native twice, container, container-host-net"
+    assert len(view.records) == len(list(plan.blocks()))

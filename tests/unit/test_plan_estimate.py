@@ -93,7 +93,7 @@ def test_without_history_the_pilots_time_and_the_cap_are_said() -> None:
     assert ahead.most_later_s == pytest.approx(2 * ahead.planned_s)
     assert dict(ahead.lines()) == {
         "": "about 5 min 17 s for the pilots, at most 15 min 51 s in all;"
-        " no earlier run tells what it will detect",
+        " no earlier run of it here, so the detectable effect is not known yet",
         "cpu-1": "a pilot of 10 blocks, then up to 30 for ±1 %",
     }
 

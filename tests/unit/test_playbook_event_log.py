@@ -77,6 +77,13 @@ def test_every_outcome_is_told_with_the_role_it_belongs_to() -> None:
     ]
 
 
+def test_a_connection_that_a_jump_host_ended_is_told_as_such() -> None:
+    words = "Connection closed by UNKNOWN port 65535"
+    log, _ = _recorded(_ended("runner_on_unreachable", res={"msg": words}))
+    assert words in log.failures["h1"].message
+    assert "jump host" in log.failures["h1"].message
+
+
 def test_an_ignored_failure_is_no_failure() -> None:
     log, told = _recorded(_ended("runner_on_failed", res={"msg": "no"}, ignore_errors=True))
     assert log.failures == {}

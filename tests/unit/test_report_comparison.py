@@ -8,6 +8,8 @@ import io
 import json
 import random
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -362,3 +364,23 @@ def test_two_runs_are_told_apart(database: Path) -> None:
         newer = cases.begin_run(store, PLAN, new_id())
     assert f"run {older}" in perfctl(database, older).stdout
     assert f"run {newer}" in perfctl(database, newer).stdout
+
+
+@pytest.mark.parametrize(("status", "words"), [("running", "still going"), ("interrupted", "was stopped")])
+def test_a_run_that_has_not_ended_is_marked_above_its_figures(
+    database: Path, status: str, words: str
+) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE run SET status = ?", (status,))
+    for fmt in ("table", "md"):
+        page = " ".join(perfctl(database, "latest", "--format", fmt).stdout.split())
+        assert page.startswith("UNFINISHED: run ") and words in page and "perfctl resume" in page
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE run SET status = 'complete'")
+    assert "UNFINISHED" not in perfctl(database, "latest").stdout
+
+
+def test_a_csv_row_says_of_which_run_it_is(database: Path) -> None:
+    page = perfctl(database, "latest", "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(page)))
+    assert {(row["suite"], len(row["run_id"]), row["started"][-1]) for row in rows} == {("demo", 36, "Z")}

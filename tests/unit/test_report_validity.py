@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.model import Round, Target, Track
+from perfctl.render.comparison import comparison_view
 from perfctl.report import ComparisonReport, comparison_report
 from perfctl.store import open_store
 from perfctl.validity import Assessment, InvocationCounters, JudgementContext, assess
@@ -72,3 +73,15 @@ def test_what_is_flagged_counts_and_is_named(report: ComparisonReport) -> None:
 def test_a_value_above_what_the_hardware_has_marks_the_comparison(report: ComparisonReport) -> None:
     for item in report.comparisons:
         assert item.artefact == "110 Mbit/s is more than the wire of eth1 allows, 105 Mbit/s"
+
+
+def test_where_every_block_is_flagged_the_host_was_not_quiet(report: ComparisonReport) -> None:
+    every = [
+        dataclasses.replace(item, flagged=tuple(range(item.blocks)), judgement=item.judgement)
+        for item in report.comparisons
+    ]
+    footer = comparison_view(dataclasses.replace(report, comparisons=tuple(every))).footer
+    (note,) = [text for text in footer if text.startswith("flagged:")]
+    assert "all blocks of 1 line" in note and "not quiet" in note and "no verdict" not in note
+    (usual,) = [text for text in comparison_view(report).footer if text.startswith("flagged:")]
+    assert "not quiet" not in usual

@@ -49,7 +49,8 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     folder = tmp_path / "empty"
-    folder.mkdir()
+    for name in ("elsewhere", "one", "two"):
+        (folder / name).mkdir(parents=True)
     monkeypatch.chdir(folder)
     return folder
 
@@ -124,6 +125,10 @@ def test_help_lists_the_shared_options_below_the_command_s_own(path: tuple[str, 
     ("words", "usage", "complaint"),
     [
         (["runs", "--dbb", "x"], "perfctl runs", "No such option '--dbb'"),
+        (["version"], "perfctl", "perfctl --version"),
+        (["help"], "perfctl", "perfctl --help"),
+        (["comprae"], "perfctl", "perfctl compare"),
+        (["qqqqqq"], "perfctl", "No such command"),
         (["runs", "--project", "file"], "perfctl runs", "Invalid value for '--project'"),
         (["--project", "file", "runs"], "perfctl", "Invalid value for '--project'"),
         (["lab", "--project", "file", "status"], "perfctl lab", "Invalid value for '--project'"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from perfctl.errors import HostKeyMismatch, UsageError
+from perfctl.errors import HostKeyMismatch, HostUnreachable, UsageError
 from perfctl.model import Host
 from perfctl.ssh.config import Settings, parse_settings, settings_for, split_jumps
+from perfctl.ssh.dial import dial
 from perfctl.ssh.known_hosts import (
     Verdict,
     check_host_key,
@@ -227,3 +229,30 @@ def test_checking_switched_off_by_the_user_lets_a_changed_key_pass(tmp_path: Pat
     file.write_text(f"box {_TYPE} {_TEXT}\n")
     check_host_key(Settings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
     assert file.read_text() == f"box {_TYPE} {_TEXT}\n"
+
+
+def _failure(text: str) -> HostUnreachable:
+    with pytest.raises(HostUnreachable) as caught:
+        dial(parse_settings("h1", text, jumps=JUMPS if "jump" in text else ()), 2)
+    return caught.value
+
+
+JUMPS = (parse_settings("h1 (jump host gone.invalid)", "hostname gone.invalid\nport 22\nuser me"),)
+
+
+def test_a_jump_host_whose_name_is_not_known_is_looked_for_where_it_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> socket.socket:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", unknown)
+    error = _failure("hostname h1.invalid\nport 22\nuser me\nproxyjump gone.invalid")
+    assert "gone.invalid" in error.message and "jump host" in str(error.where)
+    assert "ansible_ssh_common_args" in str(error.hint) and "ansible_host" not in str(error.hint)
+
+
+def test_a_proxy_command_that_fails_is_named_and_repeated_in_the_hint() -> None:
+    error = _failure("hostname 192.0.2.12\nport 22\nuser me\nproxycommand false %h")
+    assert "ProxyCommand 'false %h'" in error.message
+    assert "ssh -v -o" in str(error.hint) and "false %h" in str(error.hint)

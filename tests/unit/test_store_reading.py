@@ -187,6 +187,37 @@ def test_a_wrong_query_says_what_is_wrong(store, sql, message):
         query(store, sql)
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT vcpus FROM v_value", "vcpus is in v_invocation"),
+        ("SELECT s.rule FROM v_sample AS s", "rule is in v_finding"),
+        ("SELECT valu FROM v_value", "did you mean value (v_sample, v_value)"),
+        ("SELECT qqqq FROM v_value", "docs/database.md"),
+    ],
+)
+def test_an_unknown_column_is_answered_with_where_it_is(store, sql, words):
+    with pytest.raises(QueryError) as caught:
+        query(store, sql)
+    assert words in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("view", ["v_value", "v_sample"])
+def test_values_and_samples_name_their_host_and_suite(store, run_id, view):
+    sql = f"SELECT DISTINCT suite, host, peer, target FROM {view} ORDER BY host, peer"
+    found = query(store, sql).rows
+    assert found
+    for suite, host, peer, target in found:
+        assert suite == "demo" and target == (f"{host}->{peer}" if peer else host)
+
+
+def test_the_documented_query_for_medians_runs(store, run_id):
+    (sql,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "database.md").read_text(), re.DOTALL)
+    assert query(store, sql).columns[:4] == ("host", "peer", "benchmark", "environment")
+    rows = query(store, sql.replace("latency_p99", "events_per_s")).rows
+    assert {row[3] for row in rows} >= {"native"}
+
+
 def test_a_query_without_end_is_stopped(store):
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     with pytest.raises(QueryError, match="longer than"):

@@ -33,12 +33,13 @@ def example() -> Workload:
 
 
 def test_the_suite_of_the_page_loads(tmp_path: Path) -> None:
-    text, guests, settings = blocks("suites.md", "toml")
+    text, values, guests, settings = blocks("suites.md", "toml")
     path = tmp_path / "web.toml"
-    path.write_text(text + guests + settings)
+    path.write_text(text + values + guests + settings)
     names = ["container-9000", "container-in-guest-4", "guest-4-to-native", "one-arena", "sandbox"]
     suite = load_suite(str(path), environments=names)
-    assert [benchmark.name for benchmark in suite.benchmarks] == ["small-requests", "primes"]
+    named = [benchmark.name for benchmark in suite.benchmarks]
+    assert named == ["small-requests", "primes", "requests-128", "requests-1024"]
     _, old, nested, client, tuned, sandbox = suite.environments
     assert old.image == "registry.example/perf:9000"
     assert tuned.env == (("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"),)

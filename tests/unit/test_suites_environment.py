@@ -186,6 +186,8 @@ def test_cpulists(text: str, cpus: tuple[int, ...]) -> None:
             "cpuset_mems = 'a': it must be numbers",
             'cpuset_mems = "0',
         ),
+        ('kind = "container"\ncpus = 1', "wrong key 'cpus'", "cpu_quota = 1"),
+        ('kind = "container"\nmemory = "1g"', "wrong key 'memory'", "memory_mib"),
         ('kind = "vm"\nemulator_cpus = "0-"', "emulator_cpus = '0-': it must be", ""),
         ('kind = "native"\ncpu_quota = 0', "cpu_quota = 0: it must be above 0", "cpu_quota = 1.5"),
         ('kind = "native"\ncpu_quota = -1.5', "must be above 0", ""),

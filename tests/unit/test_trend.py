@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
-from perfctl.errors import UnknownName
+from perfctl.errors import UnknownName, UsageError
 from perfctl.model import Direction, Reason, Status, Target
 from perfctl.report.trend import TrendSeries, trend_report
 from perfctl.report.trend_points import sparkline
@@ -229,6 +231,13 @@ def test_series_can_be_narrowed_and_unknown_names_are_refused(path: Path) -> Non
             assert hint in (caught.value.hint or "")
 
 
+def test_without_a_name_the_benchmarks_are_listed(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        add_run(store)
+    error = trend(path).exception
+    assert isinstance(error, UsageError) and "cpu-1" in (error.hint or "")
+
+
 def test_an_empty_database_has_no_benchmark(path: Path) -> None:
     with open_store(path, create=True) as store, pytest.raises(UnknownName) as caught:
         trend_report(store, "cpu-1")
@@ -267,3 +276,22 @@ def test_json_has_every_point_and_is_the_same_to_the_byte(path: Path) -> None:
     page = trend(path, "cpu-1", "--last", "1").stdout
     assert len(re.findall(r"T\d\d:\d\d:\d\dZ", page)) == 2, "one row of each series"
     assert max(map(len, page.splitlines())) <= 120
+
+
+def test_a_series_without_a_change_says_so(path: Path) -> None:
+    with open_store(path, create=True) as store:
+        add_runs(store, [0.95] * 10)
+    assert "container: no change found in 10 runs" in text_of(trend(path, "cpu-1"))
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_a_point_of_an_unfinished_run_is_marked(path: Path, status: str) -> None:
+    with open_store(path, create=True) as store:
+        *_, last = add_runs(store, [0.95] * 3)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE run SET status = ? WHERE run_id = ?", (status, last))
+    page = trend(path, "cpu-1").stdout
+    (marked,) = {line for line in page.splitlines() if f"unfinished ({status})" in line and "slower" in line}
+    assert marked.startswith(last[-12:])
+    rows = json.loads(trend(path, "cpu-1", "--format", "json").stdout)["rows"]
+    assert {row["run_id"] for row in rows if row["status"] == status} == {last}

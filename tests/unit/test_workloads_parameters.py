@@ -196,3 +196,7 @@ def test_wrong_values_from_the_command_line(name: str, text: str) -> None:
         parameter_from_text(spec, text, where="--param")
     assert caught.value.where == "--param"
     assert name in caught.value.message
+
+
+def test_a_list_of_values_is_answered_with_one_benchmark_for_each() -> None:
+    assert "one [[benchmark]] for each value of time_s" in str(refusal(SYSBENCH, time_s=[5, 10]).hint)

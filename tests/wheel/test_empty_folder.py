@@ -60,7 +60,7 @@ def test_what_is_suggested_leads_from_a_lab_to_a_comparison(
     host = provisioned_lab.hosts[0]
     run_id, said = perfctl("run", "--suite", "tiny.toml", "--limit", host, "-i", inventory.strip())
     database = tmp_path / "DATA" / "perfctl" / "results.db"
-    assert f"results go to {database}\n" in said
+    assert f"results go to {database} (" in said
 
     compare = _next_command(said, "see what it costs")
     assert compare == ["compare", run_id.strip()]

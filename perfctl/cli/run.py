@@ -7,6 +7,7 @@ import sys
 import click
 
 from perfctl.cli.command import Command
+from perfctl.cli.format import format_option
 from perfctl.cli.settings import Settings
 
 
@@ -59,6 +60,7 @@ from perfctl.cli.settings import Settings
     "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
+@format_option
 @click.pass_obj
 def run(
     settings: Settings,
@@ -76,13 +78,14 @@ def run(
     preflight: tuple[str, ...],
     force: bool,
     dry_run: bool,
+    fmt: str,
 ) -> None:
     """Measure a suite on the hosts of the inventory and store every sample.
 
     Each block runs every environment once and the baseline twice, in random order. Without a fixed number of
     blocks each benchmark has a pilot of 10, whose scatter decides once how many it gets. A block with a
     failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
-    The run's id goes to standard output.
+    The run's id goes to standard output; with --dry-run the plan, in --format.
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
@@ -108,11 +111,10 @@ def run(
         force=force,
         project_dir=settings.project_dir,
     )
-    url = settings.database_url
+    url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
     if dry_run:
-        print_view(plan_view(plan_run(request, database_url=url)))
+        print_view(plan_view(plan_run(request, database_url=url)), fmt)
         return
     with run_progress(settings) as listener:
-        command = ["perfctl", *sys.argv[1:]]
         outcome = execute_run(plan_run(request), database_url=url, command=command, listener=listener)
     finish(outcome)

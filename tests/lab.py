@@ -3,11 +3,9 @@
 The first test that asks starts `python -m tests.lab`, which works in the background while other tests run;
 whoever needs the lab waits for its stage:
 
-    worker 1 ──┐                                    up ──> without_guests ──> provisioned
+    worker 1 ──┐                                         up ──> provisioned
     worker 2 ──┼──> .state/test-lab/session.json <── stage, pid, or what failed
     worker 3 ──┘
-
-Between the last two the traces on a host are written down: what undoing leaves is compared with them.
 
 PERFCTL_TEST_KEEP_LAB=1 leaves it up at the end, so that the next run of the tests starts at once.
 """
@@ -33,11 +31,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = REPOSITORY / ".state" / "test-lab"
 REQUEST = LabRequest("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
 HOSTS = ("perfctl-test-1", "perfctl-test-2")
-STAGES = ("up", "without_guests", "provisioned")
+STAGES = ("up", "provisioned")
 
 _SESSION_VARIABLE = "PERFCTL_TEST_SESSION"
 _STAGE_FILE = PROJECT / "session.json"
-_TRACES_FILE = PROJECT / "traces.json"
 _LOG = PROJECT / "session.log"
 _PROVISION_TIMEOUT_S = 1500
 _END_TIMEOUT_S = 30
@@ -106,26 +103,6 @@ def lab_at(stage: str) -> LabAtHand:
         time.sleep(0.2)
 
 
-def traces(lab: LabAtHand, host: str) -> dict[str, str]:
-    """Return all of a host that virtual machines could leave traces in."""
-    questions = {
-        "files": "find /etc -type f -exec stat -c '%n %a %u %g' {} + -exec sha256sum {} + | sort",
-        "ours": "cd /var/lib/perfctl; find . ! -path './spool*' ! -name '*.json' | sort; ls /srv",
-        "packages": "dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\\n'",
-        "services": "systemctl list-units --no-legend --plain --state=active '*virt*' '*machined*' '*qemu*'",
-        # docker0 is of the engine's first start: it goes when the host or the engine begins anew.
-        "links": "ls /sys/class/net | grep -vx docker0",
-        "firewall": "iptables -S FORWARD",
-    }
-    return {name: lab.inside(host, "sh", "-c", command) for name, command in questions.items()}
-
-
-def traces_without_guests() -> dict[str, str]:
-    """Return the traces on the last host as they were before it was provisioned for guests."""
-    found: dict[str, str] = json.loads(_TRACES_FILE.read_text())
-    return found
-
-
 @contextmanager
 def reserved(hosts: tuple[str, ...]) -> Iterator[None]:
     """Keep hosts of the lab for this worker alone: all of them or, while another has one, none."""
@@ -170,24 +147,14 @@ def _bring_up() -> None:
         made = up(PROJECT, REQUEST, with_image=True)
         _reach(state, "up")
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
-        _provision(lab, "--tags", "tools,engine,bridge,docker,image")
-        found = traces(lab, HOSTS[-1])
-        # A lab that was kept has guests already, and the file of the tests that made it.
-        if "./vm-host" not in found["ours"]:
-            _TRACES_FILE.write_text(json.dumps(found))
-        _reach(state, "without_guests")
-        _provision(lab)
+        done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
+        print(done.stdout, done.stderr, sep="", flush=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"perfctl provision exited {done.returncode}")
         _reach(state, "provisioned")
     except BaseException as error:
         _write(state | {"failed": f"{type(error).__name__}: {error}"})
         raise
-
-
-def _provision(lab: LabAtHand, *arguments: str) -> None:
-    done = lab.perfctl("provision", *arguments, timeout_s=_PROVISION_TIMEOUT_S)
-    print(done.stdout, done.stderr, sep="", flush=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"perfctl provision exited {done.returncode}")
 
 
 def _reach(state: dict[str, Any], stage: str) -> None:

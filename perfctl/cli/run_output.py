@@ -29,12 +29,12 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
     from perfctl.output import progress
 
     with progress() as listener:
-        is_said = False
+        is_database_named = False
 
         def with_database(event: Event) -> None:
-            nonlocal is_said
-            if not is_said:
-                is_said = True
+            nonlocal is_database_named
+            if not is_database_named:
+                is_database_named = True
                 listener(Note("info", "", f"results go to {settings.database_url}{_shared_remark(settings)}"))
             listener(event)
 

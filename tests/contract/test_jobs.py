@@ -826,7 +826,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     argv = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "perfctl-test", str(folder)]
     subprocess.run(argv, check=True, timeout=30)
     yield folder
-    subprocess.run(["umount", str(folder)], check=True, timeout=30)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
 
 
 def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,12 @@ PROJECT = REPOSITORY / ".state" / "test-lab"
 REQUEST = LabRequest("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
 HOSTS = ("perfctl-test-1", "perfctl-test-2")
 STAGES = ("up", "provisioned")
+
+IMAGE_PACKAGES = {
+    "TOOLS": "ca-certificates ethtool iproute2 iputils-ping iputils-tracepath numactl openssh-server passwd procps",
+    "BENCHMARKS": "netperf sysbench",
+}
+"""What of Dockerfile.perf is in the hosts' image: disks of guests are made of it again and again."""
 
 _SESSION_VARIABLE = "PERFCTL_TEST_SESSION"
 _STAGE_FILE = PROJECT / "session.json"
@@ -144,8 +151,9 @@ def _bring_up() -> None:
     state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
     _write(state)
     try:
-        made = up(PROJECT, REQUEST, with_image=True)
+        made = up(PROJECT, REQUEST)
         _reach(state, "up")
+        _choose_image(made.inventory)
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
         done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
         print(done.stdout, done.stderr, sep="", flush=True)
@@ -155,6 +163,19 @@ def _bring_up() -> None:
     except BaseException as error:
         _write(state | {"failed": f"{type(error).__name__}: {error}"})
         raise
+
+
+def _choose_image(inventory: Path) -> None:
+    """Write Dockerfile.perf with fewer packages, and that the hosts' image is made of it."""
+    text = (REPOSITORY / "Dockerfile.perf").read_text()
+    for name, packages in IMAGE_PACKAGES.items():
+        text, found = re.subn(rf'(?m)^ARG {name}="[^"]*"$', f'ARG {name}="{packages}"', text)
+        assert found == 1, name
+    dockerfile = PROJECT / "Dockerfile.perf"
+    dockerfile.write_text(text)
+    variables = inventory.parent / "group_vars" / "all.yml"
+    variables.parent.mkdir(exist_ok=True)
+    variables.write_text(f"perf_image_dockerfile: {dockerfile}\n")
 
 
 def _reach(state: dict[str, Any], stage: str) -> None:

@@ -22,7 +22,7 @@ IMAGE = "perfctl/perf-tools:latest"
 VM = "/var/lib/perfctl/vm"
 TRY = "/srv/perfctl-image-test"
 """Where these tests make images of their own."""
-BENCHMARKS = ("/usr/bin/sysbench", "/usr/bin/netperf", "/usr/bin/netserver", "/usr/bin/fio")
+BENCHMARKS = ("/usr/bin/sysbench", "/usr/bin/netperf", "/usr/bin/netserver")
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,9 @@ def test_undo_leaves_guests_of_others_and_then_the_host_as_it_was_found(
     assert "libvirt-daemon-system" not in found["packages"]
     assert "perfctl" not in found["firewall"]
 
-    # What was undone is no longer what the stamp says.
-    (provisioned,) = _rows(lab, "provision", *only)
+    # What was undone is no longer what the stamp says. Guests without an engine are made in half the time.
+    without_engine = {"perf_vm_image_engine": False, "perf_vm_image_guest_packages": ["kmod"]}
+    (provisioned,) = _rows(lab, "provision", *only, "-e", json.dumps(without_engine))
     assert provisioned["state"] == "committed"
     made = _as_found(lab, last)
     assert "/etc/qemu/bridge.conf" in made["files"]

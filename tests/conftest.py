@@ -3,13 +3,14 @@
 `make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the host that it keeps busy:
 
-    lab("first"), lab("second")    one queue for each host of the lab: they run side by side
-    lab("both")                    waits until neither queue is at work
+    lab("both")                    comes first, while other workers run what needs no host
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
+    lab("first"), lab("second")    come last: one queue for each host of the lab, side by side
 
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
-those that keep no host busy, because others need no lab at all.
+those that keep no host busy, because others need no lab at all. `stage="end"` says that the host is not as it
+was provisioned afterwards: such a test is the last of its queue.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ def _queue(item: pytest.Item) -> str | None:
     return None if mark is None or mark.args[0] == "engine" else str(mark.args[0])
 
 
-def _order(item: pytest.Item) -> tuple[int, bool]:
-    """Return when a test begins: the two queues first, then this machine, then what needs both hosts."""
+def _order(item: pytest.Item) -> tuple[int, int]:
+    """Return when a test begins: what needs both hosts, then this machine, then a queue for each host."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
-    needs_up_only = mark is not None and mark.kwargs.get("stage") == "up"
+    stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
-        return 1, needs_up_only
-    return (2 if queue == "both" else 0), not needs_up_only
+        return 1, stage == "up"
+    return (0 if queue == "both" else 2), {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:

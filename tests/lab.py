@@ -35,7 +35,7 @@ HOSTS = ("perfctl-test-1", "perfctl-test-2")
 STAGES = ("up", "provisioned")
 
 IMAGE_PACKAGES = {
-    "TOOLS": "ca-certificates ethtool iproute2 iputils-ping iputils-tracepath numactl openssh-server passwd procps",
+    "TOOLS": "ca-certificates ethtool iproute2 iputils-ping iputils-tracepath numactl openssh-server procps",
     "BENCHMARKS": "netperf sysbench",
 }
 """What of Dockerfile.perf is in the hosts' image: disks of guests are made of it again and again."""

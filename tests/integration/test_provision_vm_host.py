@@ -167,9 +167,9 @@ def test_it_is_refused_before_anything_is_changed(
 
 
 @pytest.mark.slow
-@pytest.mark.lab("second")
+@pytest.mark.lab("second", stage="end")
 def test_undo_leaves_guests_of_others_and_then_the_host_as_it_was_found(
-    provisioned_lab: LabAtHand, last: str, put_right: None
+    provisioned_lab: LabAtHand, last: str
 ) -> None:
     lab, only = provisioned_lab, ("--limit", last)
     # One of them has a name like ours: without our uuid and mark that says nothing.

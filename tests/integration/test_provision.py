@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab import LabAtHand
+from tests.lab import REPOSITORY, LabAtHand
 
 pytestmark = pytest.mark.lab("both")
 
+DOCKERFILE = REPOSITORY / "Dockerfile.perf"
 IMAGE = "perfctl/perf-tools:latest"
 
 
@@ -112,6 +114,14 @@ def test_all_hosts_have_the_same_image(provisioned_lab: LabAtHand) -> None:
         for host in provisioned_lab.hosts
     }
     assert {recorded} == ids
+
+
+def test_the_archive_has_every_package_of_the_image(provisioned_lab: LabAtHand, one: str) -> None:
+    # The image of the tests is made of the same file with fewer of them.
+    packages = " ".join(re.findall(r'(?ms)^ARG (?:TOOLS|BENCHMARKS)="(.*?)"$', DOCKERFILE.read_text()))
+    names = packages.replace("\\", "").split()
+    assert {"gcc", "linux-perf", "fio", "sysbench"} <= set(names)
+    provisioned_lab.inside(one, "apt-get", "install", "--simulate", "-qq", "--no-install-recommends", *names)
 
 
 def test_the_benchmarks_are_the_same_build_on_the_host_and_in_the_image(

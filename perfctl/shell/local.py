@@ -132,8 +132,10 @@ class _Running:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            # The process may end while a child of it keeps the pipes: look now and then.
-            if not self.move(min(left, _LINGER_S)) and self._process.poll() is not None:
+            # The process may end while a child of it keeps the pipes: look now and then. In this order, because
+            # what it wrote last is in the pipes when it has ended, and not yet when nothing has come so far.
+            has_ended = self._process.poll() is not None
+            if not self.move(min(left, _LINGER_S)) and has_ended:
                 break
         try:
             self._process.wait(timeout=max(0.0, deadline - time.monotonic()))

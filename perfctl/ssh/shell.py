@@ -226,7 +226,8 @@ class _Running:
         self.channel.in_stderr_buffer.set_event(bell)
         while True:
             bell.silence()
-            is_over = self.channel.eof_received or self.channel.closed
+            # Asked before what has arrived is read: an end that comes after that may have brought more.
+            is_over, has_ended = self.channel.eof_received or self.channel.closed, self.is_ended
             found = self.drain()
             if is_over:
                 break
@@ -236,7 +237,7 @@ class _Running:
             self.feed()
             # The window for input opens without an event: look often while there is more to send.
             rang = found or bell.wait(min(left, 0.005 if self._pending else _LINGER_S))
-            if not rang and not self._pending and self.is_ended:
+            if not rang and not self._pending and has_ended:
                 break
         # Timeouts count here too; recv_exit_status would ignore them.
         if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):

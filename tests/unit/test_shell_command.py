@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
 from perfctl.shell.command import MARK, Elevation, command_line, refuse_if_sudo_failed, unwrap
-from perfctl.shell.local import LocalShell
+from perfctl.shell.local import LocalShell, _Running
 from perfctl.shell.reader import PieceReader
 
 
@@ -23,6 +23,21 @@ def test_a_command_line_is_quoted_once() -> None:
 
 def test_bytes_that_are_no_utf8_survive_the_command_line() -> None:
     assert command_line(["echo", b"\xff\x80".decode("utf-8", "surrogateescape")]) == b"exec echo '\xff\x80'"
+
+
+def test_what_a_command_writes_just_before_it_ends_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a busy machine: nothing has come for a while, and between two looks the command writes and ends.
+    move, looks = _Running.move, []
+
+    def find_nothing_at_first(running: _Running, timeout_s: float) -> bool:
+        looks.append(timeout_s)
+        if len(looks) == 1:
+            running._process.wait(timeout=30)
+            return False
+        return move(running, timeout_s)
+
+    monkeypatch.setattr(_Running, "move", find_nothing_at_first)
+    assert LocalShell().run(["echo", "its last line"], timeout_s=30).text == "its last line\n"
 
 
 def test_without_becoming_root_there_is_no_sudo() -> None:

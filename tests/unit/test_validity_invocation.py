@@ -187,6 +187,8 @@ def test_what_an_environment_leads_to_expect() -> None:
     assert (inside.shares_host_network, inside.has_cpu_quota, inside.is_own_cpu_read) == (False, True, False)
     assert not expected(LIMITED).is_own_cpu_read
     assert expected(GUEST).parallelism is None
+    sandboxed = expected(replace(CONTAINER, runtime="runsc", network="host"))
+    assert (sandboxed.parallelism, sandboxed.shares_host_network) == (None, False)
     assert not expected(nested).shares_host_network
     assert expected(replace(container, network="host")).shares_host_network
 

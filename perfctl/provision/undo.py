@@ -1,4 +1,4 @@
-"""Running playbooks/undo.yml: taking back what provisioning made of the hosts, as far as that can be done."""
+"""Run playbooks/undo.yml: take back what provisioning made of the hosts, as far as that can be done."""
 
 from __future__ import annotations
 
@@ -40,9 +40,14 @@ def undo(
     _check_tags(tags)
     kept: dict[str, list[str]] = {}
 
-    def heard(event: Event) -> None:
+    def collect_kept(event: Event) -> None:
         if isinstance(event, Note) and _KEPT in event.text:
-            kept.setdefault(event.where, []).extend(_kept_lines(event.text))
+            found, others = _split_kept(event.text)
+            kept.setdefault(event.where, []).extend(found)
+            if not others:
+                return
+            # What is kept is in the report: a list of packages need not be printed twice.
+            event = replace(event, text=others)
         listener(event)
 
     result = run_playbook(
@@ -54,7 +59,7 @@ def undo(
         check=check,
         diff=diff,
         passthrough=passthrough,
-        listener=heard,
+        listener=collect_kept,
         timeout_s=_TIMEOUT_S,
     )
     return ProvisionReport(tuple(_reports(result, kept, HostState.CHECKED if check else HostState.UNDONE)))
@@ -71,8 +76,11 @@ def _check_tags(tags: Sequence[str]) -> None:
         )
 
 
-def _kept_lines(text: str) -> list[str]:
-    return [line.removeprefix(_KEPT) for line in text.splitlines() if line.startswith(_KEPT)]
+def _split_kept(text: str) -> tuple[list[str], str]:
+    """Return what the lines of a note say is kept, and the other lines."""
+    lines = text.splitlines()
+    kept = [line.removeprefix(_KEPT) for line in lines if line.startswith(_KEPT)]
+    return kept, "\n".join(line for line in lines if not line.startswith(_KEPT))
 
 
 def _reports(

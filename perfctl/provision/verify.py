@@ -1,15 +1,18 @@
-"""Reading the hosts back."""
+"""Run playbooks/verify.yml: read the hosts back and report what is not as it was provisioned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perfctl.assets import default_inventory
-from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PlaybookFailed
+from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PerfctlError, PlaybookFailed
+from perfctl.inventory import load_hosts
 from perfctl.model import Listener, ignore
 from perfctl.playbook import TaskFailure, run_playbook
+from perfctl.ssh import way_to
 
 _DRIFT = "drift:"
 _TIMEOUT_S = 1800.0
@@ -25,7 +28,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was found: `clean` hosts, every drift, and what kept us from looking."""
+    """The hosts that are as provisioned, every drift, and the tasks that failed for another reason."""
 
     clean: tuple[str, ...]
     drifts: tuple[Drift, ...]
@@ -81,4 +84,23 @@ def verify(
         if not found:
             others.append(failure)
     clean = tuple(name for name, stats in result.hosts.items() if stats.succeeded)
+    if any(failure.unreachable for failure in others):
+        ways = _ways(inventory, limit, passthrough)
+        others = [_with_way(failure, ways.get(failure.host, "")) for failure in others]
     return VerifyReport(clean, tuple(drifts), tuple(others))
+
+
+def _ways(inventory: Sequence[str], limit: str | None, passthrough: Sequence[str]) -> dict[str, str]:
+    """Return what the connection to each host goes through; nothing where the inventory cannot be read."""
+    with suppress(PerfctlError):
+        return {
+            host.name: way_to(host) for host in load_hosts(inventory, limit=limit, passthrough=passthrough)
+        }
+    return {}
+
+
+def _with_way(failure: TaskFailure, way: str) -> TaskFailure:
+    """Return the failure of a host that was not reached with the jump host that stands before it."""
+    if not (failure.unreachable and way):
+        return failure
+    return replace(failure, message=f"{failure.message} (connected through {way})")

@@ -1,4 +1,4 @@
-"""What OpenSSH itself would do for a host: asked from `ssh -G`, so Include, Match and defaults all count."""
+"""The settings of a host in ssh_config, as `ssh -G` prints them: Include, Match and defaults all count."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     host_key_alias: str | None = None
     strict: str = "yes"
-    """StrictHostKeyChecking: yes (ask is the same: nobody can be asked), accept-new, no."""
+    """StrictHostKeyChecking: yes (also for `ask`: there is nobody to ask), accept-new, no."""
     user_known_hosts: tuple[Path, ...] = ()
     global_known_hosts: tuple[Path, ...] = ()
     proxy_command: str | None = None
@@ -44,6 +44,13 @@ class Settings:
         """The name under which known_hosts files list it."""
         name = (self.host_key_alias or self.hostname).lower()
         return name if self.port == 22 or self.host_key_alias else f"[{name}]:{self.port}"
+
+    @property
+    def way(self) -> str:
+        """What the connection goes through, '' where it is direct: 'jump host NAME' or 'ProxyCommand ...'."""
+        if self.jumps:
+            return f"jump host {self.jumps[-1].hostname}"
+        return f"ProxyCommand {self.proxy_command!r}" if self.proxy_command else ""
 
 
 def settings_for(host: Host) -> Settings:
@@ -122,7 +129,7 @@ def _resolve(
         raise UsageError(
             "its ProxyJump leads in a circle", where=name, hint="read it with: ssh -G " + address
         )
-    text = _ask_ssh(name, [*base, *arguments, "--", address])
+    text = _print_config(name, [*base, *arguments, "--", address])
     jumps: list[Settings] = []
     proxy_jump = _first(_options(text), "proxyjump")
     if proxy_jump not in ("", "none"):
@@ -134,7 +141,7 @@ def _resolve(
     return parse_settings(name, text, password=password, jumps=tuple(jumps))
 
 
-def _ask_ssh(name: str, arguments: Sequence[str]) -> str:
+def _print_config(name: str, arguments: Sequence[str]) -> str:
     program = shutil.which("ssh")
     if program is None:
         raise UsageError("there is no ssh client here", where=name, hint="apt-get install openssh-client")

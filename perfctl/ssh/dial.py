@@ -1,4 +1,4 @@
-"""From settings to a connection that is logged in: socket, jump hosts, handshake, host key, login."""
+"""Connect and log in by a host's settings: socket, jump hosts, handshake, host key, login."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
             hint="is sshd running there, and on this port?",
         ) from error
     except OSError as error:
-        said = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise HostUnreachable(
-            f"{place}: {said}", where=settings.name, hint=f"see whether it is up: ping {settings.hostname}"
+            f"{place}: {reason}", where=settings.name, hint=f"see whether it is up: ping {settings.hostname}"
         ) from error
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # The kernel's keep-alive carries no ssh bytes and wakes no process on the host while it measures.
@@ -180,8 +180,9 @@ def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.T
         check_host_key(settings, key.get_name(), key.asbytes())
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
+        through = f" through {settings.way}" if settings.way else ""
         raise HostUnreachable(
-            f"no ssh handshake with {settings.hostname} port {settings.port}{_through(settings)}:"
+            f"no ssh handshake with {settings.hostname} port {settings.port}{through}:"
             f" {error or 'it hung up'}",
             where=settings.name,
             hint=f"compare: {_by_hand(settings)}",
@@ -190,13 +191,6 @@ def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.T
         transport.close()
         raise
     return transport
-
-
-def _through(settings: Settings) -> str:
-    """Return what the connection goes through, '' where it is direct."""
-    if settings.jumps:
-        return f" through jump host {settings.jumps[-1].hostname}"
-    return f" through ProxyCommand {settings.proxy_command!r}" if settings.proxy_command else ""
 
 
 def _by_hand(settings: Settings) -> str:

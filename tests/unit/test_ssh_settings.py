@@ -14,9 +14,9 @@ from perfctl.model import Host
 from perfctl.ssh.config import Settings, parse_settings, settings_for, split_jumps
 from perfctl.ssh.dial import dial
 from perfctl.ssh.known_hosts import (
-    Verdict,
+    KeyState,
     check_host_key,
-    judge,
+    find_key,
     known_key_types,
     read_entries,
     sha256_fingerprint,
@@ -145,11 +145,11 @@ def test_the_agent_can_be_switched_off() -> None:
 # ---- known hosts -------------------------------------------------------------------------------------------
 
 
-def verdict(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> Verdict:
+def state(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> KeyState:
     """Return what a known_hosts file says about a key."""
     file = tmp_path / "known_hosts"
     file.write_text(text)
-    return judge(read_entries([file]), host, _TYPE, key)[0]
+    return find_key(read_entries([file]), host, _TYPE, key)[0]
 
 
 @pytest.mark.parametrize(
@@ -164,32 +164,32 @@ def verdict(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> 
     ],
 )
 def test_a_key_that_is_listed_is_known(tmp_path: Path, text: str) -> None:
-    assert verdict(tmp_path, text) is Verdict.KNOWN
+    assert state(tmp_path, text) is KeyState.KNOWN
 
 
 @pytest.mark.parametrize(
     "text", ["", f"other {_TYPE} {_TEXT}", f"*,!box {_TYPE} {_TEXT}", f"[box]:22 {_TYPE} {_TEXT}"]
 )
 def test_a_host_that_is_not_listed_is_unknown(tmp_path: Path, text: str) -> None:
-    assert verdict(tmp_path, text) is Verdict.UNKNOWN
+    assert state(tmp_path, text) is KeyState.UNKNOWN
 
 
 def test_another_key_is_a_change(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}", key=_OTHER) is Verdict.CHANGED
-    assert verdict(tmp_path, f"box ssh-rsa {_TEXT}", key=_OTHER) is Verdict.CHANGED
+    assert state(tmp_path, f"box {_TYPE} {_TEXT}", key=_OTHER) is KeyState.CHANGED
+    assert state(tmp_path, f"box ssh-rsa {_TEXT}", key=_OTHER) is KeyState.CHANGED
 
 
 def test_a_revoked_key_is_revoked_wherever_else_it_is_listed(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}\n@revoked * {_TYPE} {_TEXT}") is Verdict.REVOKED
+    assert state(tmp_path, f"box {_TYPE} {_TEXT}\n@revoked * {_TYPE} {_TEXT}") is KeyState.REVOKED
 
 
 def test_a_certificate_authority_is_no_host_key(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"@cert-authority * {_TYPE} {_TEXT}") is Verdict.UNKNOWN
+    assert state(tmp_path, f"@cert-authority * {_TYPE} {_TEXT}") is KeyState.UNKNOWN
 
 
 def test_brackets_are_no_pattern(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="[box]:2222") is Verdict.KNOWN
-    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="b:2222") is Verdict.UNKNOWN
+    assert state(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="[box]:2222") is KeyState.KNOWN
+    assert state(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="b:2222") is KeyState.UNKNOWN
 
 
 def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
     file.write_text(f"[box]:2222 {_TYPE} {_TEXT}\n")
     subprocess.run(["ssh-keygen", "-H", "-f", str(file)], capture_output=True, timeout=30, check=True)
     entries = read_entries([file])
-    assert judge(entries, "[box]:2222", _TYPE, _KEY)[0] is Verdict.KNOWN
-    assert judge(entries, "box", _TYPE, _KEY)[0] is Verdict.UNKNOWN
+    assert find_key(entries, "[box]:2222", _TYPE, _KEY)[0] is KeyState.KNOWN
+    assert find_key(entries, "box", _TYPE, _KEY)[0] is KeyState.UNKNOWN
 
 
 def test_the_types_we_know_are_asked_for(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Scope:
         return ["sh", "-c", _JOIN, self.unit, *argv]
 
     def read(self, environment: Environment) -> dict[str, str]:
-        """Return what the control group says of its limits. Raises EnvironmentUnavailable."""
+        """Return the limits as the control group has them. Raises EnvironmentUnavailable."""
         argv = ["sh", "-c", _READ, self.unit, str(memory_bytes(environment))]
         done = self._host.run(argv, timeout_s=CALL_TIMEOUT_S)
         if done.exit_code:
@@ -98,11 +98,11 @@ class Scope:
         return self._keeper.is_running()
 
     def state_report(self) -> str:
-        """Return what systemd said of it."""
+        """Return the output of systemd-run."""
         return self._keeper.output()
 
     def has_run_out_of_memory(self) -> bool:
-        """Return whether the kernel has killed for lack of memory since this was asked last."""
+        """Return whether the kernel has OOM-killed a process in it since the last call."""
         before = self._oom_kills
         counted = self._host.run(["cat", self._events], timeout_s=CALL_TIMEOUT_S)
         self._oom_kills = oom_kills(counted.text)
@@ -135,9 +135,9 @@ def _await_active(host: Shell, environment: Environment, unit: str, keeper: Proc
     where = f"{host.name}/{environment.name}"
     while host.run(["systemctl", "--quiet", "is-active", unit], timeout_s=CALL_TIMEOUT_S).exit_code:
         if not keeper.is_running():
-            said = keeper.output().strip()
+            output = keeper.output().strip()
             raise EnvironmentUnavailable(
-                f"CPU time and memory cannot be limited: {said or 'systemd-run failed'}",
+                f"CPU time and memory cannot be limited: {output or 'systemd-run failed'}",
                 where=where,
                 hint="limits need root and systemd as PID 1; leave the environment out with --env",
             )

@@ -221,7 +221,7 @@ def test_a_fact_that_makes_no_sense_is_not_judged(rule, text):
     checked = judge_host(host(**{SOURCES[rule]: text}))
     assert checked.findings == ()
     reasons = {item.rule: item.reason for item in checked.unjudged}
-    assert reasons[rule] == f"{SOURCES[rule]} makes no sense here"
+    assert reasons[rule].startswith(f"{SOURCES[rule]} has")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class JobShell:
         """Start the run's job server on the host and make a channel to it ready.
 
         One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
-        while a named job still runs: then it is `collect_outcomes` that ends them, after that job. After
+        while a named job still runs: then it is `collect_results` that ends them, after that job. After
         `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
         HostUnreachable.
         """
@@ -160,7 +160,7 @@ class JobShell:
         with self._lock:
             self._stored.append(job_id)
 
-    def collect_outcomes(self) -> Mapping[str, Completed | PerfctlError]:
+    def collect_results(self) -> Mapping[str, Completed | PerfctlError]:
         """Return what became of each job an earlier controller left: its result, or its error as a value.
 
         Those that still run are waited for, up to their timeouts. The errors are JobTimeout, SpoolFull and

@@ -89,7 +89,7 @@ def spool_files(jobs: JobShell) -> list[str]:
 def completed_of(jobs: JobShell) -> dict[str, Completed]:
     """Return the results of an earlier controller's jobs, of which none may have gone wrong."""
     found = {}
-    for job_id, outcome in jobs.collect_outcomes().items():
+    for job_id, outcome in jobs.collect_results().items():
         assert isinstance(outcome, Completed), outcome
         found[job_id] = outcome
     return found
@@ -486,7 +486,7 @@ def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Tran
     later.stop()
     assert "inv-1.end" in spool_files(jobs)
     again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    assert set(again.collect_outcomes()) == {"inv-1"}
+    assert set(again.collect_results()) == {"inv-1"}
     again.acknowledge("inv-1")
     again.stop()
     assert not Path(jobs.spool).exists()
@@ -726,7 +726,7 @@ def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: s
     with pytest.raises(JobTimeout):
         jobs.run_job("inv-1", ["sleep", "60"], 0.3)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    outcome = later.collect_outcomes()["inv-1"]
+    outcome = later.collect_results()["inv-1"]
     assert isinstance(outcome, JobTimeout) and isinstance(outcome, CommandTimeout)
     later.acknowledge("inv-1")
     later.stop()
@@ -752,7 +752,7 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
         os.kill(pid, signal.SIGKILL)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
     assert with_argument(seconds) == [], "nobody waits for it any longer"
-    outcome = later.collect_outcomes()["inv-1"]
+    outcome = later.collect_results()["inv-1"]
     assert isinstance(outcome, JobLost) and isinstance(outcome, HostError)
     later.acknowledge("inv-1")
     later.stop()
@@ -809,7 +809,7 @@ def test_a_job_that_was_asked_for_and_never_begun_is_lost(
         jobs.run_job("inv-1", ["touch", str(tmp_path / "ran")], 300)
     killer.join(timeout=60)
     later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
-    assert isinstance(later.collect_outcomes()["inv-1"], JobLost)
+    assert isinstance(later.collect_results()["inv-1"], JobLost)
     later.acknowledge("inv-1")
     later.stop()
     assert not (tmp_path / "ran").exists()

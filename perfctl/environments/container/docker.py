@@ -123,7 +123,7 @@ class Docker:
         return sorted(json.loads(info).get("Runtimes") or {}) if info.strip() else []
 
     def has_no_client(self, completed: Completed) -> bool:
-        """Return whether the host has no docker program (docker's own 127 comes with a message of the daemon)."""
+        """Return whether the host has no docker program (docker's own 127 names the daemon)."""
         return completed.exit_code in (126, 127) and "daemon" not in completed.error_text
 
     def has_no_daemon(self, completed: Completed) -> bool:

@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SshSettings:
     """How to reach, recognise and log in to one host."""
 
     name: str
@@ -36,7 +36,7 @@ class Settings:
     user_known_hosts: tuple[Path, ...] = ()
     global_known_hosts: tuple[Path, ...] = ()
     proxy_command: str | None = None
-    jumps: tuple[Settings, ...] = ()
+    jumps: tuple[SshSettings, ...] = ()
     """Hosts to go through, the first one first."""
 
     @property
@@ -53,7 +53,7 @@ class Settings:
         return f"ProxyCommand {self.proxy_command!r}" if self.proxy_command else ""
 
 
-def settings_for(host: Host) -> Settings:
+def settings_for(host: Host) -> SshSettings:
     """Return the settings of an inventory host. Raises UsageError when ssh refuses it."""
     arguments: list[str] = ["-p", str(host.port)] if host.port != 22 else []
     if host.user:
@@ -76,12 +76,12 @@ def settings_for(host: Host) -> Settings:
 
 
 def parse_settings(
-    name: str, text: str, *, password: str | None = None, jumps: tuple[Settings, ...] = ()
-) -> Settings:
+    name: str, text: str, *, password: str | None = None, jumps: tuple[SshSettings, ...] = ()
+) -> SshSettings:
     """Return the settings in the output of `ssh -G`."""
     options = _options(text)
     command = _first(options, "proxycommand")
-    return Settings(
+    return SshSettings(
         name=name,
         hostname=_first(options, "hostname"),
         port=int(_first(options, "port") or 22),
@@ -124,13 +124,13 @@ def _resolve(
     password: str | None,
     *,
     depth: int,
-) -> Settings:
+) -> SshSettings:
     if depth > 8:
         raise UsageError(
             "its ProxyJump leads in a circle", where=name, hint="read it with: ssh -G " + address
         )
     text = _print_config(name, [*base, *arguments, "--", address])
-    jumps: list[Settings] = []
+    jumps: list[SshSettings] = []
     proxy_jump = _first(_options(text), "proxyjump")
     if proxy_jump not in ("", "none"):
         # A hop reads its own configuration (-F is handed on, -o is not), as OpenSSH does it.

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from perfctl.errors import HostKeyMismatch
-from perfctl.ssh.config import Settings
+from perfctl.ssh.config import SshSettings
 
 
 class KeyState(Enum):
@@ -65,7 +65,7 @@ def read_entries(files: Iterable[Path]) -> list[Entry]:
     return entries
 
 
-def known_key_types(settings: Settings) -> list[str]:
+def known_key_types(settings: SshSettings) -> list[str]:
     """Return the types of the host's known keys; a server that is offered these first shows one of them."""
     entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
     return [entry.key_type for entry in entries if not entry.marker and entry.names(settings.known_as)]
@@ -87,7 +87,7 @@ def find_key(entries: Sequence[Entry], host: str, key_type: str, key: bytes) -> 
     return KeyState.UNKNOWN, None
 
 
-def check_host_key(settings: Settings, key_type: str, key: bytes) -> None:
+def check_host_key(settings: SshSettings, key_type: str, key: bytes) -> None:
     """Raise HostKeyMismatch unless the key is known.
 
     A new key is accepted, and noted in the first user file, only where the user's own configuration says
@@ -114,7 +114,7 @@ def sha256_fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def _unknown(settings: Settings, fingerprint: str) -> HostKeyMismatch:
+def _unknown(settings: SshSettings, fingerprint: str) -> HostKeyMismatch:
     file = settings.user_known_hosts[0] if settings.user_known_hosts else Path("~/.ssh/known_hosts")
     return HostKeyMismatch(
         f"its host key is not known ({fingerprint})",
@@ -123,7 +123,7 @@ def _unknown(settings: Settings, fingerprint: str) -> HostKeyMismatch:
     )
 
 
-def _mismatch(settings: Settings, state: KeyState, entry: Entry, fingerprint: str) -> HostKeyMismatch:
+def _mismatch(settings: SshSettings, state: KeyState, entry: Entry, fingerprint: str) -> HostKeyMismatch:
     if state is KeyState.REVOKED:
         return HostKeyMismatch(
             f"its host key is revoked by {entry.source}:{entry.line} ({fingerprint})", where=settings.name
@@ -137,7 +137,7 @@ def _mismatch(settings: Settings, state: KeyState, entry: Entry, fingerprint: st
     )
 
 
-def _remember(settings: Settings, key_type: str, key: bytes) -> None:
+def _remember(settings: SshSettings, key_type: str, key: bytes) -> None:
     if not settings.user_known_hosts:
         return
     file = settings.user_known_hosts[0]

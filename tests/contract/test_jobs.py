@@ -859,7 +859,7 @@ def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
 def test_a_disk_that_is_full_from_the_start_is_told(tiny_disk: Path, transport: Transport) -> None:
     with (tiny_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
         ballast.write(bytes(1_000_000))
-    with pytest.raises(SpoolFull, match="could not be put there"):
+    with pytest.raises(SpoolFull, match="could not be copied there"):
         JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
 
 

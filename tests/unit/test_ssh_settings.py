@@ -11,7 +11,7 @@ import pytest
 
 from perfctl.errors import HostKeyMismatch, HostUnreachable, UsageError
 from perfctl.model import Host
-from perfctl.ssh.config import Settings, parse_settings, settings_for, split_jumps
+from perfctl.ssh.config import SshSettings, parse_settings, settings_for, split_jumps
 from perfctl.ssh.dial import dial
 from perfctl.ssh.known_hosts import (
     KeyState,
@@ -28,7 +28,7 @@ _TYPE = "ssh-ed25519"
 _TEXT = base64.b64encode(_KEY).decode()
 
 
-def settings(host: Host, tmp_path: Path, text: str = "") -> Settings:
+def settings(host: Host, tmp_path: Path, text: str = "") -> SshSettings:
     """Return what ssh says of a host under this ssh_config alone."""
     config = tmp_path / "ssh_config"
     config.write_text(text)
@@ -204,7 +204,7 @@ def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
 def test_the_types_we_know_are_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"box ssh-rsa {_TEXT}\nother {_TYPE} {_TEXT}\n")
-    assert known_key_types(Settings("h", "box", 22, "u", user_known_hosts=(file,))) == ["ssh-rsa"]
+    assert known_key_types(SshSettings("h", "box", 22, "u", user_known_hosts=(file,))) == ["ssh-rsa"]
 
 
 def test_the_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
@@ -221,13 +221,15 @@ def test_a_changed_key_is_refused_with_the_line_that_knew_another(tmp_path: Path
     file = tmp_path / "known_hosts"
     file.write_text(f"# one\nbox {_TYPE} {_TEXT}\n")
     with pytest.raises(HostKeyMismatch, match=f"{file}:2"):
-        check_host_key(Settings("h", "box", 22, "u", strict=strict, user_known_hosts=(file,)), _TYPE, _OTHER)
+        check_host_key(
+            SshSettings("h", "box", 22, "u", strict=strict, user_known_hosts=(file,)), _TYPE, _OTHER
+        )
 
 
 def test_checking_switched_off_by_the_user_lets_a_changed_key_pass(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"box {_TYPE} {_TEXT}\n")
-    check_host_key(Settings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
+    check_host_key(SshSettings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
     assert file.read_text() == f"box {_TYPE} {_TEXT}\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
-from perfctl.environments.scope import Scope, key_values
+from perfctl.environments.scope import SystemdScope, key_values
 from perfctl.environments.variables import with_variables
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
 from perfctl.job import JobTimeout
@@ -34,7 +34,9 @@ exit 0
 class NativeShell:
     """The host's own shell as an environment; without limits it cannot die by itself."""
 
-    def __init__(self, host: Shell, environment: Environment, address: str, held: Scope | None) -> None:
+    def __init__(
+        self, host: Shell, environment: Environment, address: str, held: SystemdScope | None
+    ) -> None:
         self._host = host
         self._environment = environment
         self._address = address

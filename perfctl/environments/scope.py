@@ -67,7 +67,7 @@ printf '%s\\n' "quota=$quota" "memory=$memory" "swap=$swap" "events=$events"
 """
 
 
-class Scope:
+class SystemdScope:
     """A scope that is active."""
 
     def __init__(self, host: Shell, unit: str, keeper: Process) -> None:
@@ -110,7 +110,7 @@ class Scope:
 
 
 @contextmanager
-def opened(host: Shell, environment: Environment, name: str) -> Iterator[Scope]:
+def opened(host: Shell, environment: Environment, name: str) -> Iterator[SystemdScope]:
     """Start a scope with the limits of `environment`; at the end stop it with all that is in it.
 
     Raises EnvironmentUnavailable with systemd's own words.
@@ -120,7 +120,7 @@ def opened(host: Shell, environment: Environment, name: str) -> Iterator[Scope]:
     keeper = host.spawn(["sh", "-c", _KEEP, "sh", unit, *options])
     try:
         _await_active(host, environment, unit, keeper)
-        yield Scope(host, unit, keeper)
+        yield SystemdScope(host, unit, keeper)
     except BaseException as error:
         try:
             _end(host, unit, keeper)

@@ -18,15 +18,15 @@ from typing import Any
 
 from perfctl import assets
 from perfctl.errors import Refused, UnknownName
-from perfctl.lab.engine import Engine, Labelled, needs_sudo
+from perfctl.lab.engine import Labelled, LabEngine, needs_sudo
 from perfctl.lab.folder import LAYOUT, LabFolder, LabState
 from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
 from perfctl.lab.topology import (
     DEFAULT_NAME,
     TEST_MTU_BYTES,
+    LabHost,
     LabRequest,
     LabSpec,
-    Member,
     members,
     resolve,
     subnet,
@@ -52,7 +52,7 @@ class Lab:
 
     spec: LabSpec
     inventory: Path
-    members: tuple[Member, ...]
+    members: tuple[LabHost, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def up(
     lab = Lab(spec, folder.inventory, members(spec))
     layout = existing.layout if existing else LAYOUT
     with folder.locked():
-        engine = Engine()
+        engine = LabEngine()
         has_engine = engine.answers()
         if layout < LAYOUT:
             hint = "its hosts are no good for virtual machines until `perfctl lab down` and `perfctl lab up`"
@@ -125,7 +125,7 @@ def status(project_dir: Path, name: str = DEFAULT_NAME) -> tuple[HostStatus, ...
             where=str(folder.project_dir),
             hint=f"bring it up: perfctl lab up --name {name}",
         )
-    return _status(folder, state.spec, Engine())
+    return _status(folder, state.spec, LabEngine())
 
 
 def down(
@@ -142,7 +142,7 @@ def down(
     stopped when no container runs on it any more, unless `keep_engine`.
     """
     folder = LabFolder(project_dir.absolute(), name)
-    engine = Engine()
+    engine = LabEngine()
     found = folder.read() is not None or (engine.answers() and bool(_own(folder, engine)))
     if not found and not (purge and folder.image_dir.exists()):
         return False
@@ -218,7 +218,7 @@ def image_tag(archive: Archive) -> str:
     return content_hash({"files": recipe, "archive": archive})[:16]
 
 
-def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: Engine) -> None:
+def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> None:
     """Raise Refused when a name or a subnet of this lab belongs to somebody else."""
     labelled = engine.labelled()
     own = {item.name for item in labelled if _is_own(folder, item)}
@@ -255,7 +255,7 @@ def _refuse_routed_subnets(spec: LabSpec) -> None:
                 )
 
 
-def _own(folder: LabFolder, engine: Engine) -> list[Labelled]:
+def _own(folder: LabFolder, engine: LabEngine) -> list[Labelled]:
     return [item for item in engine.labelled() if _is_own(folder, item)]
 
 
@@ -263,15 +263,15 @@ def _is_own(folder: LabFolder, item: Labelled) -> bool:
     return item.lab == folder.name and item.state_dir == str(folder.state_dir)
 
 
-def _is_up(folder: LabFolder, spec: LabSpec, engine: Engine) -> bool:
+def _is_up(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> bool:
     return folder.inventory.exists() and all(host.is_ready for host in _status(folder, spec, engine))
 
 
-def _status(folder: LabFolder, spec: LabSpec, engine: Engine) -> tuple[HostStatus, ...]:
+def _status(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> tuple[HostStatus, ...]:
     hosts = members(spec)
     states = engine.states([member.name for member in hosts]) if engine.answers() else {}
 
-    def ask(member: Member) -> HostStatus:
+    def ask(member: LabHost) -> HostStatus:
         container = states.get(member.name, "missing")
         running = container == "running"
         return HostStatus(
@@ -287,7 +287,7 @@ def _status(folder: LabFolder, spec: LabSpec, engine: Engine) -> tuple[HostStatu
         return tuple(pool.map(ask, hosts))
 
 
-def _try_ssh(folder: LabFolder, member: Member) -> str:
+def _try_ssh(folder: LabFolder, member: LabHost) -> str:
     """Return ok when ssh with the lab's key and known_hosts gets in, else ssh's own last words."""
     options = {
         "BatchMode": "yes",

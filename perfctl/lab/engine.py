@@ -36,7 +36,7 @@ def needs_sudo() -> bool:
     return os.geteuid() != 0
 
 
-class Engine:
+class LabEngine:
     """The docker engine of this machine, asked through its command line."""
 
     def __init__(self) -> None:

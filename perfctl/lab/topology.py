@@ -66,7 +66,7 @@ class LabSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class LabHost:
     """One host of a lab; its container has the same name."""
 
     name: str
@@ -89,13 +89,13 @@ def subnet(text: str) -> IPv4Network:
         ) from error
 
 
-def members(spec: LabSpec) -> tuple[Member, ...]:
+def members(spec: LabSpec) -> tuple[LabHost, ...]:
     """Return the hosts: addresses from .11 on in both subnets, a /25 each for their containers and guests."""
     management, test = subnet(spec.management_subnet), subnet(spec.test_subnet)
     halves = _RANGE_PREFIX + 1
     half_size = 2 ** (32 - halves)
     return tuple(
-        Member(
+        LabHost(
             name=f"{spec.name}-{number}",
             management_address=str(management[_FIRST_ADDRESS + number]),
             test_address=f"{test[_FIRST_ADDRESS + number]}/{test.prefixlen}",

@@ -1,6 +1,6 @@
-"""Estimate a run's duration and minimum detectable effect from earlier runs.
+"""RunEstimate a run's duration and minimum detectable effect from earlier runs.
 
-    Store --prior_variances()--> {benchmark: PriorVariance} --estimate_run()--> Estimate
+    Store --prior_variances()--> {benchmark: PriorVariance} --estimate_run()--> RunEstimate
 
 Earlier runs of the same benchmark (workload and parameters), environment, baseline and target count. They
 only sharpen the estimate: the pilot stays as it is, because Stein's rule needs a variance of the run's own.
@@ -51,7 +51,7 @@ class BenchmarkEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RunEstimate:
     """How long a run takes and what it detects.
 
     `planned_s` is for the blocks in the plan; second stages to come take `later_s` by earlier runs, and at
@@ -96,13 +96,13 @@ class Estimate:
 
 def estimate_run(
     plan: Plan, prior: Mapping[str, PriorVariance], *, remaining: Plan | None = None
-) -> Estimate:
+) -> RunEstimate:
     """Return the estimate of a plan, or, of a run that is under way, that of what is `remaining` of it."""
     ahead = plan if remaining is None else remaining
     benchmarks = tuple(_estimate_benchmark(plan, item, prior.get(item.name)) for item in plan.benchmarks)
     undecided = {item.name for item in plan.undecided()}
     expected = {item.benchmark: item.blocks for item in benchmarks if item.benchmark in undecided}
-    return Estimate(
+    return RunEstimate(
         estimate_s(ahead, overhead_s=OVERHEAD_S),
         _later_s(plan, expected),
         _later_s(plan, dict.fromkeys(undecided, N_MAX)),

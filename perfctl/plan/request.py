@@ -12,7 +12,7 @@ from pathlib import Path
 from perfctl.errors import DatabaseUnavailable, NoHostMatched, SchemaMismatch
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Plan, Round, new_id
-from perfctl.plan.estimate import Estimate, PriorVariance, estimate_run, prior_variances
+from perfctl.plan.estimate import PriorVariance, RunEstimate, estimate_run, prior_variances
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
 from perfctl.store import Store, open_store
@@ -75,7 +75,7 @@ class PlannedRun:
         """Return the run with the variances of its benchmarks in the other runs of the database."""
         return replace(self, prior=prior_variances(store, self.plan, without_run=self.run_id))
 
-    def estimate(self, remaining: Sequence[Round] | None = None) -> Estimate:
+    def estimate(self, remaining: Sequence[Round] | None = None) -> RunEstimate:
         """Return what the run takes and detects; of a run that is under way, what `remaining` rounds take."""
         left = None if remaining is None else replace(self.plan, rounds=tuple(remaining))
         return estimate_run(self.plan, self.prior, remaining=left)

@@ -10,7 +10,7 @@ from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
-from perfctl.provision.report import HostReport, HostState, ProvisionReport, failed_host
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -30,7 +30,7 @@ def undo(
     passthrough: Sequence[str] = (),
     listener: Listener = ignore,
 ) -> ProvisionReport:
-    """Take back what provisioning made of the hosts of `inventory`; return what became of each.
+    """Take back what provisioning made of the hosts of `inventory`; return a report of each.
 
     So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
     left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
@@ -62,7 +62,9 @@ def undo(
         listener=collect_kept,
         timeout_s=_TIMEOUT_S,
     )
-    return ProvisionReport(tuple(_reports(result, kept, HostState.CHECKED if check else HostState.UNDONE)))
+    return ProvisionReport(
+        tuple(_reports(result, kept, ProvisionState.CHECKED if check else ProvisionState.UNDONE))
+    )
 
 
 def _check_tags(tags: Sequence[str]) -> None:
@@ -84,7 +86,7 @@ def _split_kept(text: str) -> tuple[list[str], str]:
 
 
 def _reports(
-    result: PlaybookResult, kept: Mapping[str, Sequence[str]], success: HostState
+    result: PlaybookResult, kept: Mapping[str, Sequence[str]], success: ProvisionState
 ) -> list[HostReport]:
     failures = {failure.host: failure for failure in result.failures}
     reports = []

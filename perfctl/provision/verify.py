@@ -20,7 +20,7 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One thing on one host that is not as it was provisioned."""
+    """One thing on one host that is not as provisioned."""
 
     host: str
     what: str
@@ -35,7 +35,7 @@ class VerifyReport:
     failures: tuple[TaskFailure, ...]
 
     def raise_for_drift(self) -> None:
-        """Raise DriftFound, PlaybookFailed, HostUnreachable or PartialFailure when not all is well."""
+        """Raise DriftFound, PlaybookFailed, HostUnreachable or PartialFailure unless all is clean."""
         if self.drifts:
             hosts = ", ".join(dict.fromkeys(drift.host for drift in self.drifts))
             raise DriftFound(

@@ -1,4 +1,4 @@
-"""Every fact, in one table: from it come the script that reads them and the table in docs/facts.md.
+"""The table of all facts, from which the script that reads them and the table in docs/facts.md are made.
 
 A row marked `inside` is read in every environment, all rows are read on the host. Dynamic rows (is_static
 False) do not count for the fingerprint's hash: they change from minute to minute, or with every container.

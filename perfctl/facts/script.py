@@ -1,4 +1,4 @@
-"""Puts the script together that reads the facts: the functions once, then the calls that emit every row."""
+"""Build the script that reads the facts: the functions once, then the calls that emit every row."""
 
 from __future__ import annotations
 

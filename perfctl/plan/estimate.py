@@ -20,10 +20,10 @@ from perfctl.stats import N_MAX, PILOT_BLOCKS, SecondStage, minimum_detectable_e
 from perfctl.store import HistoryCell, Store
 
 OVERHEAD_S: Mapping[str, float] = {kind: traits.usual_overhead_s for kind, traits in KINDS.items()}
-"""Time around one invocation by kind of environment, for the estimate."""
+"""Seconds around one invocation by kind of environment, for the estimate."""
 
 RUNS = 5
-"""How many of the newest runs are used: a host as it was long ago says little of today."""
+"""How many of the newest runs are used: older ones are no guide to the host today."""
 
 _FEWEST_DEGREES = 5
 """A standard deviation with fewer degrees of freedom is not used."""
@@ -136,7 +136,7 @@ def _text(stage: SecondStage | None, blocks: int, effect: float | None, prior: P
     expected = stage.words() if stage else f"{blocks} block{'s' * (blocks > 1)}"
     detected = "cannot be significant" if effect is None else f"will detect {percent(effect)}"
     runs = f"{prior.runs} earlier run{'s' * (prior.runs > 1)}"
-    return f"{expected}; {detected} (scatter {percent(prior.s_d)} in {runs})"
+    return f"{expected}; {detected} (standard deviation {percent(prior.s_d)} in {runs})"
 
 
 def prior_variances(store: Store, plan: Plan, *, without_run: str | None = None) -> dict[str, PriorVariance]:
@@ -191,7 +191,7 @@ def pooled_stdev(rows: Sequence[Sequence[float]]) -> float | None:
 
 
 def estimate_s(plan: Plan, *, overhead_s: Mapping[str, float]) -> float:
-    """Return how long the plan takes when all is well: the longest track of each round, summed.
+    """Return how many seconds the plan takes without failures: the longest track of each round, summed.
 
     `overhead_s` is the time around one invocation by kind of environment (native, container, vm); a kind of
     the plan that is missing there raises KeyError. An environment within another takes the time of both;

@@ -150,7 +150,7 @@ def _print_config(name: str, arguments: Sequence[str]) -> str:
             [program, "-G", *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"ssh -G gave no answer in {_TIMEOUT_S:g} s", where=name) from error
+        raise UsageError(f"ssh -G did not end within {_TIMEOUT_S:g} s", where=name) from error
     if done.returncode != 0:
         raise UsageError(f"ssh refuses its configuration: {done.stderr.strip()}", where=name)
     return done.stdout

@@ -108,7 +108,7 @@ def test_above_its_mild_limit_a_rule_warns(rule):
     (finding,) = judge_host(CHANGES[rule](MILD[rule] + above(rule))).findings
     assert (finding.rule, finding.severity) == (rule, Severity.WARN)
     assert finding.seen == pytest.approx(MILD[rule] + above(rule))
-    assert "{seen}" not in finding.sentence
+    assert "{value}" not in finding.sentence
     assert finding.hint
 
 

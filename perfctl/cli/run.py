@@ -34,9 +34,7 @@ from perfctl.cli.settings import Settings
 )
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option("--seed", help="Seed of the random order.  [default: the run's id]")
-@click.option(
-    "--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Pairs measuring at a time."
-)
+@click.option("--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Most pairs at a time.")
 @click.option(
     "--no-host-view",
     "host_view",
@@ -56,9 +54,7 @@ from perfctl.cli.settings import Settings
     metavar="RULE=WARN,REFUSE",
     help="Limits above which a host is warned of, is refused before the run.",
 )
-@click.option(
-    "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses, too."
-)
+@click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
 @click.pass_obj

@@ -69,7 +69,7 @@ def is_limited(environment: Environment) -> bool:
 
 
 def affinity_argv(environment: Environment) -> list[str]:
-    """Return the words that go in front of a command to bind it to CPUs and NUMA nodes; [] for none."""
+    """Return the start of a command line that binds a command to CPUs and NUMA nodes; [] for none."""
     if environment.cpuset_mems:
         cpus = [f"--physcpubind={environment.cpuset_cpus}"] if environment.cpuset_cpus else []
         # numactl itself has no exit code of its own for a program that is not there.
@@ -79,7 +79,7 @@ def affinity_argv(environment: Environment) -> list[str]:
 
 def scope_properties(environment: Environment) -> list[str]:
     """Return the settings of the systemd scope that limits CPU time and memory."""
-    # Only a delegated scope may be joined later, and it goes on when one of its processes ran out of memory.
+    # Only a delegated scope may be joined later, and it stays when one of its processes is OOM-killed.
     properties = ["Delegate=yes", "TimeoutStopSec=10", "CollectMode=inactive-or-failed"]
     if environment.cpu_quota is not None:
         properties.append(f"CPUQuota={round(environment.cpu_quota * 100)}%")

@@ -2,7 +2,7 @@
 
 One scope for all of them, as a container is one for all of its commands: the limits hold for their sum, and
 what the first has left in the page cache counts as the second runs. A process that sleeps keeps it open; it
-is a job like any other, so that whoever ends a run's jobs ends the scope.
+is a job like any other, so that ending a run's jobs ends the scope.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALL_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 30.0
 
 # $1 is the unit's name, the rest its settings. What the job server's own unit is stopped for, a lifetime that
-# is over, must end the scope too: it stands beside that unit, not in it. Without --collect, one that ran out
+# is over, must end the scope too: it is beside that unit, not in it. Without --collect, one that ran out
 # of memory would stay on the host as a failed unit.
 _KEEP = """
 [ -d /run/systemd/system ] || { echo "systemd is not PID 1 on this host"; exit 1; }
@@ -113,7 +113,7 @@ class SystemdScope:
 def opened(host: Shell, environment: Environment, name: str) -> Iterator[SystemdScope]:
     """Start a scope with the limits of `environment`; at the end stop it with all that is in it.
 
-    Raises EnvironmentUnavailable with systemd's own words.
+    Raises EnvironmentUnavailable with systemd's message.
     """
     unit = f"{name}.scope"
     options = [word for setting in scope_properties(environment) for word in ("-p", setting)]

@@ -36,7 +36,7 @@ def parse(stdout: str) -> Fingerprint:
     parts, counted, ended = 0, 0, False
     for line in stdout.removesuffix("\n").split("\n"):
         if ended:
-            raise OutputError(f"the facts go on after their end: {line[:80]!r}")
+            raise OutputError(f"the facts continue after their end: {line[:80]!r}")
         if line.startswith(" ") and lines is not None:
             lines.append(line[1:])
         elif line.startswith("="):

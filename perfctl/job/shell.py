@@ -105,7 +105,7 @@ class JobShell:
 
         A job of that id that is there already is not run again: its result is returned. With `probe` the
         host's view is part of it. Raises JobTimeout (after everything it started is gone), SpoolFull,
-        Interrupted (after `cancel`), HostUnreachable (the job goes on).
+        Interrupted (after `cancel`), HostUnreachable (the job keeps running).
         """
         request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), probe)
         with self._lock:

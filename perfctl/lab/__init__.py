@@ -219,7 +219,7 @@ def image_tag(archive: Archive) -> str:
 
 
 def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> None:
-    """Raise Refused when a name or a subnet of this lab belongs to somebody else."""
+    """Raise Refused when a name or a subnet of this lab is used by another program."""
     labelled = engine.labelled()
     own = {item.name for item in labelled if _is_own(folder, item)}
     other = next((item for item in labelled if item.lab == spec.name and item.name not in own), None)

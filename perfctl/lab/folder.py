@@ -91,7 +91,7 @@ class LabFolder:
         partial.replace(self._state_file)
 
     def has_foreign_inventory(self) -> bool:
-        """Return whether somebody else's file is where the inventory belongs."""
+        """Return whether a file that perfctl did not write is where the inventory belongs."""
         return self.inventory.exists() and _INVENTORY_MARK not in self.inventory.read_text()
 
     def forget(self) -> None:

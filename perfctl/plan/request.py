@@ -40,7 +40,7 @@ class RunRequest:
     thresholds: Thresholds = field(default_factory=Thresholds)
     """The limits by which invocations and hosts are judged; kept with the run."""
     force: bool = False
-    """Measure also on hosts that preflight would refuse."""
+    """Whether hosts that preflight refuses are measured."""
     project_dir: Path | None = None
     """Its suites/*.toml can be named too."""
 
@@ -57,7 +57,7 @@ class PlannedRun:
     thresholds: Thresholds = field(default_factory=Thresholds)
     """The limits by which invocations and hosts are judged."""
     force: bool = False
-    """Measure also on hosts that preflight would refuse."""
+    """Whether hosts that preflight refuses are measured."""
     prior: Mapping[str, PriorVariance] = field(default_factory=dict)
     """The variance of each benchmark in earlier runs."""
 

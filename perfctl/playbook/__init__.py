@@ -52,7 +52,7 @@ def run_playbook(
     thread. `passthrough` goes to ansible-playbook as it is (vault, become, user). At most `forks` hosts run
     at once (default 50). Give no secrets in `extra_vars`: use vault.
 
-    Raises CommandTimeout after `timeout_s`, NoHostMatched, UsageError for options that would ask questions,
+    Raises CommandTimeout after `timeout_s`, NoHostMatched, UsageError for options that would prompt,
     and PlaybookFailed when the playbook could not start. Failed hosts are values.
     """
     arguments = _arguments(check=check, diff=diff, passthrough=passthrough)

@@ -22,7 +22,7 @@ _MARK = "PERFCTL_PLAYBOOK_ID"
 """Every process below ansible-playbook has this in its environment, by which it is found and ended."""
 
 _DEFAULTS = {
-    # variable: (section and key of ansible.cfg that say the same, value)
+    # variable: (section and key of the same setting in ansible.cfg, value)
     "ANSIBLE_GATHERING": ("defaults", "gathering", "explicit"),
     "ANSIBLE_PIPELINING": ("connection", "pipelining", "True"),
     # Ansible's own but for -C: compressing an image that is compressed already takes four times its transfer.
@@ -166,7 +166,7 @@ def _configured(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
     path = next((item for item in [*candidates, Path("/etc/ansible/ansible.cfg")] if item.is_file()), None)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
-        # Ansible itself complains about a broken file, in better words.
+        # Ansible itself reports a broken file, with a better message.
         parser.read([path] if path else [])
     found = {(section, key): value for section in parser.sections() for key, value in parser.items(section)}
     for section in ("defaults", "ssh_connection"):

@@ -62,7 +62,7 @@ def _check_place(item: _Range, addresses: Mapping[str, ipaddress.IPv4Interface])
         raise Refused(
             f"{item.variable} {item.network} lies outside the test network {test_network}", where=item.host
         )
-    # Docker leaves out the address of its bridge; nobody does that for guests.
+    # Docker leaves out the address of its bridge; for guests nothing does.
     taken = [
         name
         for name, address in addresses.items()

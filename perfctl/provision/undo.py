@@ -79,7 +79,7 @@ def _check_tags(tags: Sequence[str]) -> None:
 
 
 def _split_kept(text: str) -> tuple[list[str], str]:
-    """Return what the lines of a note say is kept, and the other lines."""
+    """Return what is kept by the lines of a note, and the other lines."""
     lines = text.splitlines()
     kept = [line.removeprefix(_KEPT) for line in lines if line.startswith(_KEPT)]
     return kept, "\n".join(line for line in lines if not line.startswith(_KEPT))

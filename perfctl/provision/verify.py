@@ -100,7 +100,7 @@ def _ways(inventory: Sequence[str], limit: str | None, passthrough: Sequence[str
 
 
 def _with_way(failure: TaskFailure, way: str) -> TaskFailure:
-    """Return the failure of a host that was not reached with the jump host that stands before it."""
+    """Add the jump host or ProxyCommand of a host that was not reached to the message of its failure."""
     if not (failure.unreachable and way):
         return failure
     return replace(failure, message=f"{failure.message} (connected through {way})")

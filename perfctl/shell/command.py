@@ -88,9 +88,9 @@ def refuse_if_sudo_failed(elevation: Elevation, where: str, stderr: bytes) -> No
     """Raise Refused when sudo ended before the command began; `stderr` is its output."""
     if not elevation.become or MARK.encode() in stderr:
         return
-    words = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
+    lines = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
     raise Refused(
-        f"sudo did not run the command: {words[-1] if words else 'no output'}",
+        f"sudo did not run the command: {lines[-1] if lines else 'no output'}",
         where=where,
         hint="allow the user `NOPASSWD: ALL` in sudoers, or give ansible_become_password in the inventory",
     )

@@ -157,7 +157,7 @@ class _Running:
         return bool(ready)
 
     def write(self, data: bytes, deadline: float) -> bool:
-        """Write all of `data` to its input; False when the deadline came first or nobody reads."""
+        """Write all of `data` to its input; False when the deadline came first or the input was closed."""
         self._pending = memoryview(bytes(self._pending) + data)
         if self._input.closed:
             return False
@@ -264,7 +264,7 @@ class _LocalStream:
         self._reader = PieceReader(running.receive, name, self._error_output)
 
     def write(self, data: bytes) -> None:
-        """Send all of `data`. Raises HostUnreachable when nobody reads it."""
+        """Send all of `data`. Raises HostUnreachable when the other end is gone."""
         if not self._running.write(data, time.monotonic() + _START_TIMEOUT_S):
             raise HostUnreachable(f"the other end is gone: {self._error_output()}", where=self._name)
 

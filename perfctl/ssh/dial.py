@@ -30,7 +30,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 @dataclasses.dataclass(slots=True)
 class Connection:
-    """A logged-in connection and what it stands on (jump hosts, a proxy command)."""
+    """A logged-in connection and what carries it (jump hosts, a proxy command)."""
 
     transport: paramiko.Transport
     socket: socket.socket | None

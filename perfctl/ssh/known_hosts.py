@@ -90,7 +90,7 @@ def find_key(entries: Sequence[Entry], host: str, key_type: str, key: bytes) -> 
 def check_host_key(settings: SshSettings, key_type: str, key: bytes) -> None:
     """Raise HostKeyMismatch unless the key is known.
 
-    A new key is accepted, and noted in the first user file, only where the user's own configuration says
+    A new key is accepted, and noted in the first user file, only where the user's own configuration has
     `StrictHostKeyChecking accept-new` or `no`; a changed one only with `no`.
     """
     entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))

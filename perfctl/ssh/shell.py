@@ -329,7 +329,7 @@ class _SshStream:
         self.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
 
     def write(self, data: bytes) -> None:
-        """Send all of `data`. Raises HostUnreachable when nobody reads it."""
+        """Send all of `data`. Raises HostUnreachable when the other end is gone."""
         try:
             self._channel.settimeout(_START_TIMEOUT_S)
             self._channel.sendall(data)

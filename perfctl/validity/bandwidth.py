@@ -67,7 +67,7 @@ def has_comparable_limits(native: Limits, environment: Environment) -> bool:
 
 def is_same_host(before: Fingerprint, now: Fingerprint) -> bool:
     """Return whether no static fact of a host was another when an earlier run measured it."""
-    # A row that only one version of perfctl reads, or only one plan asks for, is no change.
+    # A row that only one version of perfctl reads, or that only one plan needs, is no change.
     return bool(before.facts) and not any(item.before and item.after for item in diff(before, now))
 
 

@@ -58,7 +58,7 @@ class RateClaim:
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Self:
         """Return a claim as it was stored."""
-        # The first databases say `interface` and `line_rate`: there was nothing but the network.
+        # The first databases have `interface` and `line_rate`: only the network was judged.
         bound = item.get("bound", item.get("line_rate"))
         return cls(
             rate=item["rate"],

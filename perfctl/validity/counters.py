@@ -52,7 +52,7 @@ class CounterDelta:
     cpu_ticks: int | None
     """All time of all CPUs, idle included."""
     task_ticks: int | None
-    """Time that tasks and guests used: user, nice and system. Interrupts belong to nobody."""
+    """Time that tasks and guests used: user, nice and system. Interrupts are not counted."""
     idle_ticks: int | None
     iowait_ticks: int | None
     steal_ticks: int | None

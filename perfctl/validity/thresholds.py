@@ -26,7 +26,7 @@ class CrossedLimit:
 class Rule:
     """A value above `mild` is flagged (or warned of), one above `severe` invalid (or refused).
 
-    None: the rule never goes that far. `reason` says why the limits are these.
+    None: never. `reason` is why the limits are these.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Thresholds:
 
     @classmethod
     def from_json(cls, text: str | None) -> Thresholds:
-        """Return the limits of a run; what it does not say (None: nothing) is as in this version."""
+        """Return the limits of a run; limits that it does not have (None: all) are as in this version."""
         content = json.loads(text) if text else {}
         return cls(
             VALIDITY.with_limits(content.get("validity", {})),

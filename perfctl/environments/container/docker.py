@@ -100,12 +100,12 @@ class Docker:
 
     def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
         """Return (what is wrong, what to do) for a docker command that failed, with docker's message."""
-        words = completed.error_text or completed.text.strip()
+        output = completed.error_text or completed.text.strip()
         first = (
-            words.splitlines()[0].removeprefix("docker: ") if words else f"exit code {completed.exit_code}"
+            output.splitlines()[0].removeprefix("docker: ") if output else f"exit code {completed.exit_code}"
         )
         for marker, meaning, hint in _MEANINGS:
-            if marker in words:
+            if marker in output:
                 return (
                     f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({first})",
                     hint,
@@ -116,7 +116,7 @@ class Docker:
 
     def lacks_runtime(self, completed: Completed) -> bool:
         """Return whether a command failed because docker does not know the runtime."""
-        return completed.exit_code != 0 and any(words in completed.error_text for words in _UNKNOWN_RUNTIME)
+        return completed.exit_code != 0 and any(text in completed.error_text for text in _UNKNOWN_RUNTIME)
 
     def runtimes(self, info: str) -> list[str]:
         """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
@@ -132,8 +132,7 @@ class Docker:
 
     def is_gone(self, completed: Completed) -> bool:
         """Return whether `docker exec` failed because the container does not run: nothing was executed."""
-        words = completed.error_text
-        return completed.exit_code == 1 and not completed.stdout and _is_gone_message(words)
+        return completed.exit_code == 1 and not completed.stdout and _is_gone_message(completed.error_text)
 
     def is_missing(self, removed: Completed) -> bool:
         """Return whether the removal failed because there is no such container."""
@@ -214,8 +213,8 @@ def _command(environment: Environment) -> list[str]:
     return ["--entrypoint", "sh", str(environment.image), "-c", KEEP_ALIVE]
 
 
-def _is_gone_message(words: str) -> bool:
-    lines = words.splitlines()
+def _is_gone_message(text: str) -> bool:
+    lines = text.splitlines()
     first = lines[0] if lines else ""
     if first.startswith(("Error: No such container", "Error response from daemon: No such container")):
         return True

@@ -83,11 +83,11 @@ class Engine(Protocol):
         ...
 
     def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
-        """Return (what is wrong, what to do) for a command that failed, with the engine's own words."""
+        """Return (what is wrong, what to do) for a command that failed, with the engine's message."""
         ...
 
     def lacks_runtime(self, completed: Completed) -> bool:
-        """Return whether a command failed because the engine does not know the runtime asked for."""
+        """Return whether a command failed because the engine does not know the environment's runtime."""
         ...
 
     def runtimes(self, info: str) -> list[str]:
@@ -115,7 +115,7 @@ class Engine(Protocol):
         ...
 
     def description(self, inspected: str, info: str) -> dict[str, str]:
-        """Return what an environment is made of; '' where the engine does not say.
+        """Return what an environment is made of; '' where the engine prints nothing.
 
         `inspected` has one line of JSON each for the container, its image and (not with the host's network)
         its network; `info` is the engine's. Identities that change with every container are left out.

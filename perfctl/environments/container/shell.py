@@ -106,7 +106,7 @@ class ContainerShell(InsideShell):
         return inspected.exit_code == 0 and inspected.text.strip() == "true"
 
     def state_report(self) -> str:
-        """Return the container's state, exit code and log, in the engine's words."""
+        """Return the container's state, exit code and log, as the engine reports them."""
         inspected = self._call(self._engine.inspect_argv("{{json .State}}", self._container))
         if inspected.exit_code:
             return inspected.error_text

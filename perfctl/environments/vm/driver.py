@@ -132,7 +132,7 @@ class VmDriver:
 
         Raises EnvironmentUnavailable when the host cannot have it, EnvironmentDied when it did not come up
         (both with the reason, and with the console if there is one), CommandFailed that names what could not
-        be removed; if the body has failed already, that failure goes on, with a note about what is left.
+        be removed; if the body has failed already, its error is raised, with a note about what is left.
         """
         with self._naming(host):
             state = self._read_host(host)
@@ -296,7 +296,7 @@ class VmDriver:
         try:
             yield
         except BaseException as error:
-            # Also for Ctrl-C and for a start that failed half way: the host may have made it all the same.
+            # Also for Ctrl-C and for a start that failed half way: the host may have made it anyway.
             try:
                 _close(host, guest)
             except PerfctlError as failure:
@@ -334,6 +334,6 @@ def remove_all(host: Shell, run_id: str) -> list[str]:
 
 
 def left_behind(host: Shell, run_id: str | None = None) -> list[str]:
-    """Return what stands on a host of a run's guests (None: of any run's), such as 'tap pfc0123456789'."""
+    """Return what is left on a host of a run's guests (None: of any run's), such as 'tap pfc0123456789'."""
     argv = host_argv("left", name_stem(run_id, "") if run_id else "perfctl-", run_id or "")
     return host.run(argv, timeout_s=CALL_TIMEOUT_S).text.splitlines()

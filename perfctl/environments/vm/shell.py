@@ -78,7 +78,7 @@ class GuestProcess(InsideProcess):
             self._shell.end(self._token)
 
     def _await_start(self) -> None:
-        # A command that is ended before the guest has started it would start all the same.
+        # A command that is ended before the guest has started it would still start.
         deadline = time.monotonic() + _START_TIMEOUT_S
         while f"{MARK} " not in self._client.output() and self._client.is_running():
             if time.monotonic() > deadline:
@@ -137,7 +137,7 @@ class GuestShell(InsideShell):
     def failure(self) -> EnvironmentDied | None:
         """Return what is wrong with the guest itself, with its console; None when nothing is.
 
-        A guest that is dead, that stands still, that does not answer, or whose disk is full.
+        A guest that is dead or paused, that does not answer, or whose disk is full.
         """
         state = self._state()
         death = state.death() or self._failure_inside(state)
@@ -266,9 +266,9 @@ class GuestShell(InsideShell):
         failure = self.failure()
         if failure is not None:
             return failure
-        words = stderr.decode("utf-8", "backslashreplace").strip()
+        printed = stderr.decode("utf-8", "backslashreplace").strip()
         return EnvironmentDied(
-            f"the connection to the guest broke{': ' + words if words else ''}",
+            f"the connection to the guest broke{': ' + printed if printed else ''}",
             reason="guest_silent",
             artifacts=self.artifacts(),
             where=self.name,

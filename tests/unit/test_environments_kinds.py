@@ -84,7 +84,7 @@ def test_what_boots_is_a_guest_on_either_side() -> None:
     assert boots(replace(NATIVE, server=GUEST))
 
 
-# ---- nobody else asks for the name of a kind --------------------------------------------------------------
+# ---- nothing else compares the name of a kind --------------------------------------------------------------
 
 
 def _asks_for_a_kind(node: ast.AST) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from perfctl.lab.engine import Engine, needs_sudo
+from perfctl.lab.engine import LabEngine, needs_sudo
 from perfctl.lab.machine import debian_archive
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
@@ -41,8 +41,8 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 def main() -> int:
     """Run the checks and return the exit code of the first that fails, else 0."""
-    if not Engine().answers():
-        print("no Docker Engine answers; `perfctl lab up` starts one", file=sys.stderr)
+    if not LabEngine().answers():
+        print("no Docker LabEngine answers; `perfctl lab up` starts one", file=sys.stderr)
         return 1
     with _image(), _container():
         for argv in _CHECKS:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from perfctl.errors import UsageError
 from perfctl.render import DEFAULT_FORMAT, FORMATS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -39,3 +41,9 @@ def format_option(command: _Command) -> _Command:
         help="How to print the result on stdout.",
     )
     return option(command)
+
+
+def refuse_format(reason: str, *, hint: str) -> None:
+    """Raise UsageError, with the reason and a hint, when the command line has `--format`."""
+    if click.get_current_context().get_parameter_source("fmt") is ParameterSource.COMMANDLINE:
+        raise UsageError(f"--format has no effect here: {reason}", hint=hint)

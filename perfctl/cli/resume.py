@@ -10,9 +10,7 @@ from perfctl.cli.settings import Settings
 
 @click.command(cls=Command)
 @click.argument("run")
-@click.option(
-    "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."
-)
+@click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.pass_obj
 def resume(settings: Settings, run: str, force: bool) -> None:
     """Finish RUN (an id, the start of one, or `latest`).

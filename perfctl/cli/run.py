@@ -7,7 +7,7 @@ import sys
 import click
 
 from perfctl.cli.command import Command
-from perfctl.cli.format import format_option
+from perfctl.cli.format import format_option, refuse_format
 from perfctl.cli.settings import Settings
 
 
@@ -34,15 +34,13 @@ from perfctl.cli.settings import Settings
 )
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option("--seed", help="Seed of the random order.  [default: the run's id]")
-@click.option(
-    "--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Pairs measuring at a time."
-)
+@click.option("--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Most pairs at a time.")
 @click.option(
     "--no-host-view",
     "host_view",
     flag_value=False,
     default=True,
-    help="Do not look at the host's processes half way through each benchmark.",
+    help="Do not read the host's processes half way through each benchmark.",
 )
 @click.option(
     "--validity",
@@ -56,9 +54,7 @@ from perfctl.cli.settings import Settings
     metavar="RULE=WARN,REFUSE",
     help="Limits above which a host is warned of, is refused before the run.",
 )
-@click.option(
-    "--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure also on hosts that should be refused."
-)
+@click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
 @click.pass_obj
@@ -83,9 +79,9 @@ def run(
     """Measure a suite on the hosts of the inventory and store every sample.
 
     Each block runs every environment once and the baseline twice, in random order. Without a fixed number of
-    blocks each benchmark has a pilot of 10, whose scatter decides once how many it gets. A block with a
-    failed member is run once more at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest.
-    The run's id goes to standard output; with --dry-run the plan, in --format.
+    blocks each benchmark has a pilot of 10, whose variance decides how many it gets. A block with a failed
+    member is repeated once, at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest. Prints
+    the run's id on standard output; with --dry-run the plan, in --format.
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
@@ -115,6 +111,9 @@ def run(
     if dry_run:
         print_view(plan_view(plan_run(request, database_url=url)), fmt)
         return
+    refuse_format(
+        "it prints the plan of --dry-run", hint="perfctl compare RUN --format ... prints the results"
+    )
     with run_progress(settings) as listener:
         outcome = execute_run(plan_run(request), database_url=url, command=command, listener=listener)
     finish(outcome)

@@ -5,10 +5,10 @@
 Everything an environment does on the host it does through the shell it is given, so a container over ssh,
 over a local shell or inside a VM is the same code.
 
-    protocol.py    what a driver and its shell have to answer     kinds.py      what is true of each kind
+    protocol.py    the methods of a driver and its shell          kinds.py      what is true of each kind
     drivers.py     from a value to its driver                     catalogue.py  the built-in environments
     native.py  container/  vm/  nested.py                         the drivers
-    limits.py  scope.py  variables.py  naming.py                  what they share
+    inside.py  limits.py  scope.py  variables.py  naming.py       what they share
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The built-in environments. Each relaxation of the stock container is an environment with a name of its own,
 as is each way of being client of another environment's server.
 
-Suites may define more; these are what every suite can name without saying what they are.
+Suites may define more; these every suite can name without defining them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ IMAGE = "perfctl/perf-tools:latest"
 
 VM_VCPUS = 2
 VM_MEMORY_MIB = 2048
-"""What a guest has that does not say: what the smallest hosts of a fleet can give."""
+"""The defaults of a guest: what the smallest hosts of a fleet can give."""
 
 EMULATED_VM_VCPUS = 1
-"""What an emulated guest has that does not say. With two vCPUs, each a thread of qemu's own, about 1 in 10
+"""The default of an emulated guest. With two vCPUs, each a thread of qemu's own, about 1 in 10
 guests that started a container hung in soft lockups (docs/virtual-machines.md)."""
 
 
 def default_vcpus(accelerator: Accelerator) -> int:
-    """Return how many vCPUs a guest has whose environment leaves it open."""
+    """Return the number of vCPUs of a guest whose environment does not set it."""
     return VM_VCPUS if accelerator == "kvm" else EMULATED_VM_VCPUS
 
 

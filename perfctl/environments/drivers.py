@@ -1,4 +1,4 @@
-"""From an environment, a value, to the driver that makes it; and the end of what drivers have left behind."""
+"""Make the driver of an environment, and remove what drivers have left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def driver_for(
     image: str | None = None,
     first_output_s: float | None = None,
 ) -> EnvironmentDriver:
-    """Return the driver that makes `environment` for one invocation; `DriverContext` tells the arguments."""
+    """Return the driver that makes `environment` for one invocation; the arguments are `DriverContext`'s."""
     context = DriverContext(run_id, invocation_id, host_address, image, first_output_s)
     traits = traits_of(environment)
     if environment.within is None:

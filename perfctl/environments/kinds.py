@@ -1,13 +1,13 @@
-"""The kinds of environments and their traits: one table, which everything else asks.
+"""The kinds of environments and their traits: one table, which the rest of perfctl reads.
 
 To add a kind: its name in `model.environment.Kind`, its traits here, its driver. Nothing outside this package
-asks for the name of a kind.
+compares the name of a kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,7 @@ from perfctl.model.environment import Kind
 
 @dataclass(frozen=True, slots=True)
 class DriverContext:
-    """What a driver is told beside the environment that it makes for one invocation."""
+    """What a driver needs besides the environment that it makes for one invocation."""
 
     run_id: str
     invocation_id: str
@@ -44,7 +44,7 @@ class KindTraits:
     fields: tuple[str, ...]
     """What a suite may set, beside the name and the kind."""
     usual_overhead_s: float
-    """The time around one invocation, for estimates; measured on a small machine that emulates guests."""
+    """Seconds around one invocation, for estimates; measured on a small machine that emulates guests."""
     min_memory_mib: int
     """Less memory than this is refused."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class KindTraits:
     instead: Mapping[str, str] = field(default_factory=dict)
     """Hints for fields that it cannot have."""
     is_overhead: bool = True
-    """Whether its figures are a cost over the host itself. What is none is what others are held against."""
+    """Whether its figures are a cost over the host itself; False for what others are compared with."""
     is_made: bool = True
     """Whether something is made on the host, with processes and files of its own, that has to be removed."""
     has_own_kernel: bool = False
@@ -66,7 +66,7 @@ class KindTraits:
     """Whether it is made by a container engine where it is made."""
 
 
-# Drivers are imported when one is made: most who ask for a trait make none.
+# Drivers are imported when one is made: most callers read a trait and make none.
 
 
 def _native_driver(environment: Environment, context: DriverContext) -> EnvironmentDriver:
@@ -172,13 +172,20 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
 })  # fmt: skip
 """Kind -> what is true of its environments."""
 
+_OWN_KERNEL_RUNTIMES = ("runsc", "gvisor", "kata", "krun")
+"""Parts of the names that engines give to gVisor, Kata Containers and libkrun, as in 'io.containerd.kata.v2'.
+Their containers run on a kernel of their own, not on the host's."""
+
 FIELDS: tuple[str, ...] = tuple(dict.fromkeys(name for traits in KINDS.values() for name in traits.fields))
 """Every field that a suite may set in an environment of some kind."""
 
 
 def traits_of(environment: Environment) -> KindTraits:
-    """Return what is true of the environment's kind."""
-    return KINDS[environment.kind]
+    """Return what is true of the environment: its kind's traits, and a kernel that its runtime brings."""
+    traits = KINDS[environment.kind]
+    runtime = environment.runtime or ""
+    is_sandboxed = any(name in runtime for name in _OWN_KERNEL_RUNTIMES)
+    return replace(traits, has_own_kernel=True) if is_sandboxed else traits
 
 
 def boots(environment: Environment) -> bool:
@@ -188,4 +195,8 @@ def boots(environment: Environment) -> bool:
 
 def has_own_network(environment: Environment) -> bool:
     """Return whether its packets are counted in a network namespace, or a kernel, of its own."""
-    return any(traits_of(layer).has_own_network and layer.network != "host" for layer in environment.layers)
+    layers = [(layer, traits_of(layer)) for layer in environment.layers]
+    return any(
+        traits.has_own_kernel or (traits.has_own_network and layer.network != "host")
+        for layer, traits in layers
+    )

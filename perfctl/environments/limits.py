@@ -1,4 +1,4 @@
-"""What an environment may use of its host, natively: which words make a limit, and whether it is one. Pure.
+"""The limits of a native environment: the commands that set them, and whether they are in force. Pure.
 
     CPUs, NUMA nodes     taskset or numactl in front of the command: affinity, inherited by what it starts
     CPU time, memory     a systemd scope that all commands of the environment join (`scope`)
@@ -20,7 +20,7 @@ _MAX_CPU = 8191
 
 
 class OutOfMemory(EnvironmentDied):
-    """A command was killed for lack of memory; `completed` is what it left behind."""
+    """The kernel OOM-killed a command; `completed` is what it left behind."""
 
     default_reason = "out_of_memory"
 
@@ -29,9 +29,9 @@ class OutOfMemory(EnvironmentDied):
             f"the limit of {environment.memory_mib} MiB" if environment.memory_mib else "the host's memory"
         )
         super().__init__(
-            f"the kernel killed processes of it for lack of memory: {limit} is reached",
+            f"OOM-killed: {limit} is reached",
             where=where,
-            hint="give it a larger memory_mib" if environment.memory_mib else None,
+            hint="set a larger memory_mib" if environment.memory_mib else None,
         )
         self.completed = completed
 
@@ -69,7 +69,7 @@ def is_limited(environment: Environment) -> bool:
 
 
 def affinity_argv(environment: Environment) -> list[str]:
-    """Return the words that go in front of a command to bind it to CPUs and NUMA nodes; [] for none."""
+    """Return the start of a command line that binds a command to CPUs and NUMA nodes; [] for none."""
     if environment.cpuset_mems:
         cpus = [f"--physcpubind={environment.cpuset_cpus}"] if environment.cpuset_cpus else []
         # numactl itself has no exit code of its own for a program that is not there.
@@ -78,8 +78,8 @@ def affinity_argv(environment: Environment) -> list[str]:
 
 
 def scope_properties(environment: Environment) -> list[str]:
-    """Return the settings of the systemd scope that holds CPU time and memory."""
-    # Only a delegated scope may be joined later, and it goes on when one of its processes ran out of memory.
+    """Return the settings of the systemd scope that limits CPU time and memory."""
+    # Only a delegated scope may be joined later, and it stays when one of its processes is OOM-killed.
     properties = ["Delegate=yes", "TimeoutStopSec=10", "CollectMode=inactive-or-failed"]
     if environment.cpu_quota is not None:
         properties.append(f"CPUQuota={round(environment.cpu_quota * 100)}%")
@@ -95,27 +95,31 @@ def memory_bytes(environment: Environment) -> int:
 
 
 def not_in_force(environment: Environment, found: Mapping[str, str]) -> str | None:
-    """Return what of the limits does not hold, None when all do.
+    """Return which limit is not in force, in words, None when all are.
 
-    `found` is what a command saw that ran under them: `cpus`, `nodes`, `online` (number of CPUs), `quota` (us
+    `found` is what a command under the limits reads: `cpus`, `nodes`, `online` (number of CPUs), `quota` (us
     per us, as in cpu.max), `memory` (bytes) and `swap` ('capped' where swap adds nothing).
     """
     if environment.cpuset_cpus and _numbers(found.get("cpus")) != set(parse_cpulist(environment.cpuset_cpus)):
-        return f"of the CPUs {environment.cpuset_cpus} only {found.get('cpus') or 'none'} can be had"
+        return f"of the CPUs {environment.cpuset_cpus} only {found.get('cpus') or 'none'} are available"
     if environment.cpuset_mems and _numbers(found.get("nodes")) != set(
         parse_cpulist(environment.cpuset_mems)
     ):
-        return f"of the NUMA nodes {environment.cpuset_mems} only {found.get('nodes') or 'none'} can be had"
+        return (
+            f"of the NUMA nodes {environment.cpuset_mems} only {found.get('nodes') or 'none'} are available"
+        )
     if environment.cpu_quota is not None:
         if environment.cpu_quota > float(found.get("online") or 0):
-            return f"a quota of {environment.cpu_quota:g} CPUs is no limit: there are {found.get('online')}"
+            return (
+                f"a quota of {environment.cpu_quota:g} CPUs is no limit: the host has {found.get('online')}"
+            )
         if _quota(found.get("quota", "")) != round(environment.cpu_quota, 2):
             return f"the quota of {environment.cpu_quota:g} CPUs is not in force"
     if environment.memory_mib is not None:
         if found.get("memory") != str(memory_bytes(environment)):
             return f"the limit of {environment.memory_mib} MiB is not in force"
         if found.get("swap") != "capped":
-            return "the memory limit does not count swap, and the host has some"
+            return "the memory limit does not count swap, and the host has swap"
     return None
 
 
@@ -132,6 +136,6 @@ def _quota(text: str) -> float | None:
 
 
 def oom_kills(text: str) -> int:
-    """Return how often the kernel killed for lack of memory, from memory.events or memory.oom_control."""
+    """Return the number of OOM kills in the text of memory.events or memory.oom_control."""
     match = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
     return int(match[1]) if match else 0

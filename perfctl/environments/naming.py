@@ -1,4 +1,4 @@
-"""What perfctl calls the things it makes on hosts: by these names, and no others, it ends them."""
+"""The names of what perfctl makes on hosts: only what has such a name is ever removed."""
 
 from __future__ import annotations
 

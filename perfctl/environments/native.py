@@ -1,4 +1,4 @@
-"""The native environment, which others are compared with: the host itself, within limits if it has any."""
+"""The native environment, the usual baseline: the host itself, within limits if it has any."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
-from perfctl.environments.scope import Scope, key_values
+from perfctl.environments.scope import SystemdScope, key_values
 from perfctl.environments.variables import with_variables
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
 from perfctl.job import JobTimeout
@@ -32,9 +32,11 @@ exit 0
 
 
 class NativeShell:
-    """The host's own shell, seen as an environment; without limits it cannot die by itself."""
+    """The host's own shell as an environment; without limits it cannot die by itself."""
 
-    def __init__(self, host: Shell, environment: Environment, address: str, held: Scope | None) -> None:
+    def __init__(
+        self, host: Shell, environment: Environment, address: str, held: SystemdScope | None
+    ) -> None:
         self._host = host
         self._environment = environment
         self._address = address
@@ -56,12 +58,12 @@ class NativeShell:
         return self._scope is None or self._scope.is_active()
 
     def state_report(self) -> str:
-        """Return what systemd said of its limits, nothing without any."""
+        """Return the output of systemd-run, which holds the limits; '' without any."""
         return self._scope.state_report() if self._scope else ""
 
     @property
     def boot(self) -> None:
-        """None: nothing is emulated or virtualised by us."""
+        """None: there is no guest."""
         return None
 
     @property
@@ -81,7 +83,7 @@ class NativeShell:
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` on the host within the limits and with the variables.
 
-        Raises OutOfMemory when the kernel killed for the memory limit, EnvironmentDied when no limit holds.
+        Raises OutOfMemory when the memory limit was reached, EnvironmentDied when the limits are gone.
         """
         if not self._is_wrapped:
             return self._host.run(argv, timeout_s=timeout_s, stdin=stdin)
@@ -136,7 +138,7 @@ class NativeDriver:
             pass
 
     def describe(self, host: Shell) -> dict[str, str]:
-        """Return the limits as a command under them sees them; nothing without any."""
+        """Return the limits as a command under them reads them; nothing without any."""
         with ExitStack() as stack:
             return {f"limits.{key}": value for key, value in self._enter(host, stack)[1].items()}
 
@@ -164,16 +166,16 @@ class NativeDriver:
 
 
 def _limits_in_force(shell: NativeShell, environment: Environment) -> dict[str, str]:
-    """Return what a command sees that runs under the limits. Raises EnvironmentUnavailable when none can."""
+    """Return the limits as a command under them reads them. Raises EnvironmentUnavailable."""
     nodes = "nodes" if environment.cpuset_mems else "no nodes"
     done = shell.run(["sh", "-c", _PRINT_LIMITS, nodes], timeout_s=scope.CALL_TIMEOUT_S)
     if done.exit_code == 0:
         # numactl has blanks between nodes.
         return {key: ",".join(value.split()) for key, value in key_values(done.text).items()}
-    said = (done.error_text.splitlines() or [f"exit code {done.exit_code}"])[0]
+    reason = (done.error_text.splitlines() or [f"exit code {done.exit_code}"])[0]
     missing = done.exit_code == 127
     raise EnvironmentUnavailable(
-        f"it cannot be bound to its CPUs and NUMA nodes: {said}",
+        f"it cannot be bound to its CPUs and NUMA nodes: {reason}",
         where=shell.name,
         hint="install what is missing: perfctl provision" if missing else "leave it out with --env",
     )

@@ -1,4 +1,4 @@
-"""An environment within another one, by composition: the inner one is opened in the outer one's shell."""
+"""An environment within another one: the inner one is opened in the outer one's shell."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class NestedShell:
         return {**self._inner.artifacts(), **self._outer.artifacts()}
 
     def is_alive(self) -> bool:
-        """Return whether both stand."""
+        """Return whether both run."""
         return self._outer.is_alive() and self._inner.is_alive()
 
     def state_report(self) -> str:
@@ -81,7 +81,7 @@ class NestedDriver:
         """`inner` returns the inner driver for the address that its host, the outer environment, has."""
         self._outer = outer
         self._inner = inner
-        self._standing: EnvironmentShell | None = None
+        self._open_outer: EnvironmentShell | None = None
 
     def check(self, host: Shell) -> None:
         """Try both; the inner one can only be tried inside. Raises EnvironmentFailure."""
@@ -91,19 +91,19 @@ class NestedDriver:
     def describe(self, host: Shell) -> dict[str, str]:
         """Return the inner environment's description, and the outer one's under 'within.'.
 
-        The outer one is made for it, but while `open` has one standing.
+        The outer one is made for it, unless `open` has made one.
         """
-        outer_words = self._outer.describe(host)
-        with nullcontext(self._standing) if self._standing else self._outer.open(host) as outer:
-            inner_words = self._inner(outer.address).describe(outer)
-        return {**inner_words, **{f"within.{name}": words for name, words in outer_words.items()}}
+        outer_description = self._outer.describe(host)
+        with nullcontext(self._open_outer) if self._open_outer else self._outer.open(host) as outer:
+            inner_description = self._inner(outer.address).describe(outer)
+        return {**inner_description, **{f"within.{name}": text for name, text in outer_description.items()}}
 
     @contextmanager
     def open(self, host: Shell) -> Iterator[NestedShell]:
         """Make both, give the inner one's shell, remove both. Raises like the drivers themselves."""
         with self._outer.open(host) as outer, self._inner(outer.address).open(outer) as inner:
-            self._standing = outer
+            self._open_outer = outer
             try:
                 yield NestedShell(outer, inner)
             finally:
-                self._standing = None
+                self._open_outer = None

@@ -1,4 +1,4 @@
-"""The protocols of a driver and of the shell that it opens. docs/environments.md tells the rules in words."""
+"""The protocols of a driver and of the shell that it opens. docs/environments.md describes the rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EnvironmentShell(Shell, Protocol):
         ...
 
     def is_alive(self) -> bool:
-        """Return whether the environment itself still stands (a container may have died under a command)."""
+        """Return whether the environment itself still runs: a container may end during a command."""
         ...
 
     def state_report(self) -> str:
@@ -28,21 +28,21 @@ class EnvironmentShell(Shell, Protocol):
 
     @property
     def boot(self) -> GuestBoot | None:
-        """What the guest has and how it came up; None where there is no guest."""
+        """The guest's accelerator, vCPUs and boot attempts; None where there is no guest."""
         ...
 
     @property
     def opening_s(self) -> Mapping[str, float]:
-        """How long its opening took: seconds on the host's clock from the start to each step.
+        """The time of each step of its opening: seconds from the start, on the host's clock.
 
-        Natively nothing; 'made' for a container (the engine has started it); 'console' (the first output),
+        Natively none; 'made' for a container (the engine has started it); 'console' (the first output),
         'kernel' and 'ssh' for a guest.
         """
         ...
 
     @property
     def host_processes(self) -> str:
-        """How the host finds the processes of it.
+        """How the host finds its processes.
 
         'cgroup:TEXT' (their /proc/PID/cgroup has TEXT), 'pidfile:PATH' (that process and its threads), or ''
         (no process but those of the command itself).
@@ -50,12 +50,12 @@ class EnvironmentShell(Shell, Protocol):
         ...
 
     def artifacts(self) -> Mapping[str, bytes]:
-        """Return what is kept with an invocation by name, e.g. "console"; may ask the host."""
+        """Return what is kept with an invocation, by name, e.g. "console"; may read it from the host."""
         ...
 
 
 class EnvironmentDriver(Protocol):
-    """Makes one environment on a host, afresh each time it is opened."""
+    """Makes one environment on a host, a new one each time it is opened."""
 
     def check(self, host: Shell) -> None:
         """Raise EnvironmentUnavailable (with the reason and what to do) when it cannot exist on this host."""

@@ -2,7 +2,7 @@
 
 One scope for all of them, as a container is one for all of its commands: the limits hold for their sum, and
 what the first has left in the page cache counts as the second runs. A process that sleeps keeps it open; it
-is a job like any other, so that whoever ends a run's jobs ends the scope.
+is a job like any other, so that ending a run's jobs ends the scope.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALL_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 30.0
 
 # $1 is the unit's name, the rest its settings. What the job server's own unit is stopped for, a lifetime that
-# is over, must end the scope too: it stands beside that unit, not in it. Without --collect, one that ran out
+# is over, must end the scope too: it is beside that unit, not in it. Without --collect, one that ran out
 # of memory would stay on the host as a failed unit.
 _KEEP = """
 [ -d /run/systemd/system ] || { echo "systemd is not PID 1 on this host"; exit 1; }
@@ -67,7 +67,7 @@ printf '%s\\n' "quota=$quota" "memory=$memory" "swap=$swap" "events=$events"
 """
 
 
-class Scope:
+class SystemdScope:
     """A scope that is active."""
 
     def __init__(self, host: Shell, unit: str, keeper: Process) -> None:
@@ -82,7 +82,7 @@ class Scope:
         return ["sh", "-c", _JOIN, self.unit, *argv]
 
     def read(self, environment: Environment) -> dict[str, str]:
-        """Return what the control group says of its limits. Raises EnvironmentUnavailable."""
+        """Return the limits as the control group has them. Raises EnvironmentUnavailable."""
         argv = ["sh", "-c", _READ, self.unit, str(memory_bytes(environment))]
         done = self._host.run(argv, timeout_s=CALL_TIMEOUT_S)
         if done.exit_code:
@@ -98,11 +98,11 @@ class Scope:
         return self._keeper.is_running()
 
     def state_report(self) -> str:
-        """Return what systemd said of it."""
+        """Return the output of systemd-run."""
         return self._keeper.output()
 
     def has_run_out_of_memory(self) -> bool:
-        """Return whether the kernel has killed for lack of memory since this was asked last."""
+        """Return whether the kernel has OOM-killed a process in it since the last call."""
         before = self._oom_kills
         counted = self._host.run(["cat", self._events], timeout_s=CALL_TIMEOUT_S)
         self._oom_kills = oom_kills(counted.text)
@@ -110,17 +110,17 @@ class Scope:
 
 
 @contextmanager
-def opened(host: Shell, environment: Environment, name: str) -> Iterator[Scope]:
+def opened(host: Shell, environment: Environment, name: str) -> Iterator[SystemdScope]:
     """Start a scope with the limits of `environment`; at the end stop it with all that is in it.
 
-    Raises EnvironmentUnavailable with systemd's own words.
+    Raises EnvironmentUnavailable with systemd's message.
     """
     unit = f"{name}.scope"
     options = [word for setting in scope_properties(environment) for word in ("-p", setting)]
     keeper = host.spawn(["sh", "-c", _KEEP, "sh", unit, *options])
     try:
         _await_active(host, environment, unit, keeper)
-        yield Scope(host, unit, keeper)
+        yield SystemdScope(host, unit, keeper)
     except BaseException as error:
         try:
             _end(host, unit, keeper)
@@ -135,9 +135,9 @@ def _await_active(host: Shell, environment: Environment, unit: str, keeper: Proc
     where = f"{host.name}/{environment.name}"
     while host.run(["systemctl", "--quiet", "is-active", unit], timeout_s=CALL_TIMEOUT_S).exit_code:
         if not keeper.is_running():
-            said = keeper.output().strip()
+            output = keeper.output().strip()
             raise EnvironmentUnavailable(
-                f"CPU time and memory cannot be limited: {said or 'systemd-run failed'}",
+                f"CPU time and memory cannot be limited: {output or 'systemd-run failed'}",
                 where=where,
                 hint="limits need root and systemd as PID 1; leave the environment out with --env",
             )

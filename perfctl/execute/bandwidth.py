@@ -21,7 +21,7 @@ class NativeBandwidth:
     def bound(
         self, host: str, facts: Fingerprint | None, benchmark: Benchmark, environment: Environment
     ) -> Bound | None:
-        """Return what the memory of the host allows this benchmark at most, None where that is not known."""
+        """Return the upper bound that the host's memory sets to this benchmark, None where none is known."""
         load = workload(benchmark.workload).load(benchmark.parameters)
         if facts is None or load.memory is None or not bandwidth.is_bounded(load, environment, facts):
             return None
@@ -35,7 +35,7 @@ class NativeBandwidth:
             for item in self._store.native_values(self._run_id, host, keys)
             if item.metric == load.memory.rate
             and bandwidth.has_comparable_limits(item.limits, environment)
-            and self._was_the_same(item.run_id, host, facts)
+            and self._was_same_host(item.run_id, host, facts)
         ]
         return bandwidth.memory_bandwidth([item.value for item in found], found[0].unit) if found else None
 
@@ -44,7 +44,7 @@ class NativeBandwidth:
             self._loads = {key: load for key, load in map(_load, self._store.named_benchmarks()) if load}
         return self._loads
 
-    def _was_the_same(self, run_id: str, host: str, facts: Fingerprint) -> bool:
+    def _was_same_host(self, run_id: str, host: str, facts: Fingerprint) -> bool:
         if run_id == self._run_id:
             return True
         if (run_id, host) not in self._is_same:
@@ -57,5 +57,5 @@ def _load(named: NamedBenchmark) -> tuple[str, Load | None]:
     try:
         return known.key, WORKLOADS[known.workload].load(known.parameters)
     except (LookupError, ValueError, TypeError):
-        # Of a version that had other workloads, or other parameters.
+        # From a version of perfctl with other workloads or parameters.
         return known.key, None

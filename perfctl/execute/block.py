@@ -1,4 +1,4 @@
-"""Run one block: every environment once and the baseline twice, in the planned order, on one host or pair."""
+"""Run one block on a host or pair: every environment once and the baseline twice, in planned order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.invocation import InvocationContext, Outcome, measure, outcome_of
+from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure, outcome_of
 from perfctl.execute.session import RunSession
 from perfctl.execute.survey import first_output_s
 from perfctl.model import (
@@ -40,12 +40,12 @@ BlockKey = tuple[str, str, int]
 
 
 def block_key(block: Block) -> BlockKey:
-    """Return what names a block of a plan."""
+    """Return the key of a block in a plan."""
     return (block.benchmark, str(block.target), block.index)
 
 
 def invocation_id(block_id: str, planned: PlannedInvocation) -> str:
-    """Return the id of an invocation: derived, so that a later controller can name a job it never started."""
+    """Return the id of an invocation, derived from the plan: a later controller finds its job by it."""
     return content_hash([block_id, planned.environment, planned.replicate])[:32]
 
 
@@ -78,17 +78,17 @@ def record(
     block: Block,
     block_id: str,
     planned: PlannedInvocation,
-    outcome: Outcome,
+    outcome: InvocationOutcome,
     started_at: float,
 ) -> None:
-    """Commit one invocation, let the host forget its job, and tell the listener."""
+    """Commit one invocation, acknowledge its job on the host, and pass its end to the listener."""
     benchmark = session.benchmark(block.benchmark)
     metrics = workload(benchmark.workload).metrics(benchmark.parameters)
-    surveyed = session.survey.get((block.target.host, session.environment(planned.environment).key))
+    result = session.survey.get((block.target.host, session.environment(planned.environment).key))
     assessment, remark = _assess(session, block, planned, outcome)
     stored = replace(
         _record_of(block_id, planned, outcome, started_at),
-        fingerprint_id=surveyed.fingerprint_id if surveyed else None,
+        fingerprint_id=result.fingerprint_id if result else None,
         validity=assessment.validity.verdict.value if assessment else None,
         validity_json=assessment.to_json() if assessment else None,
     )
@@ -113,7 +113,7 @@ def record(
 
 
 def _record_of(
-    block_id: str, planned: PlannedInvocation, outcome: Outcome, started_at: float
+    block_id: str, planned: PlannedInvocation, outcome: InvocationOutcome, started_at: float
 ) -> InvocationRecord:
     done = outcome.completed or Completed((), -1, b"", b"")
     return InvocationRecord(
@@ -143,7 +143,7 @@ def _record_of(
 
 
 def _assess(
-    session: RunSession, block: Block, planned: PlannedInvocation, outcome: Outcome
+    session: RunSession, block: Block, planned: PlannedInvocation, outcome: InvocationOutcome
 ) -> tuple[Assessment | None, str]:
     """Return whether the invocation counts, None where that is not known, and a summary of its findings."""
     if outcome.completed is None:
@@ -169,7 +169,7 @@ def _assess(
     return assessment, assessment.summary()
 
 
-def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:
+def _artifacts(outcome: InvocationOutcome, done: Completed) -> dict[str, bytes]:
     kept = {**outcome.artifacts, "host_view": done.host_view}
     if outcome.server is not None:
         kept |= dict(zip(SERVER_COUNTERS, (outcome.server.before, outcome.server.after), strict=True))
@@ -179,7 +179,7 @@ def _artifacts(outcome: Outcome, done: Completed) -> dict[str, bytes]:
 def _commit(
     store: Store, invocation: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
 ) -> None:
-    """Store an invocation; if its samples are refused, store it as failed without them: raw is never lost."""
+    """Store an invocation; if its samples are refused, store it as failed without them, with raw output."""
     try:
         store.record_invocation(invocation, metrics, samples)
     except (DatabaseUnavailable, SchemaMismatch):
@@ -194,11 +194,13 @@ def _interrupt(session: RunSession, block_id: str) -> NoReturn:
     raise Interrupted("stopped; what was measured is kept")
 
 
-def _run_one(session: RunSession, block: Block, block_id: str, planned: PlannedInvocation) -> Outcome:
+def _run_one(
+    session: RunSession, block: Block, block_id: str, planned: PlannedInvocation
+) -> InvocationOutcome:
     benchmark = session.benchmark(block.benchmark)
     tool = workload(benchmark.workload)
     started_at = time.time()
-    outcome = _known_beforehand(session, block, planned, tool)
+    outcome = _known_outcome(session, block, planned, tool)
     if outcome is None:
         session.listener(InvocationStarted(block, planned, benchmark.expected_s))
         outcome = _measure(session, block, block_id, planned, benchmark, tool)
@@ -207,25 +209,25 @@ def _run_one(session: RunSession, block: Block, block_id: str, planned: PlannedI
 
 
 def would_fail_again(session: RunSession, block: Block) -> bool:
-    """Return whether a member is known to fail without trying: a host is lost, or a tool is missing."""
+    """Return whether an invocation must fail: its host is lost, or a program is missing there."""
     tool = workload(session.benchmark(block.benchmark).workload)
-    known = (_known_beforehand(session, block, planned, tool) for planned in block.invocations)
+    known = (_known_outcome(session, block, planned, tool) for planned in block.invocations)
     return any(outcome is not None and outcome.status is Status.FAILED for outcome in known)
 
 
-def _known_beforehand(
+def _known_outcome(
     session: RunSession, block: Block, planned: PlannedInvocation, tool: Workload
-) -> Outcome | None:
+) -> InvocationOutcome | None:
     environment = session.environment(planned.environment)
     for name, own in ((block.target.host, environment), (block.target.peer, environment.of_server)):
         if name is None:
             continue
         if name in session.fleet.lost:
             return outcome_of(session.fleet.lost[name])
-        surveyed = session.survey.get((name, own.key))
-        verdict = surveyed.verdict_for(tool.programs) if surveyed else None
-        if verdict is not None:
-            return verdict
+        result = session.survey.get((name, own.key))
+        known = result.outcome_for(tool.programs) if result else None
+        if known is not None:
+            return known
     return None
 
 
@@ -236,7 +238,7 @@ def _measure(
     planned: PlannedInvocation,
     benchmark: Benchmark,
     tool: Workload,
-) -> Outcome:
+) -> InvocationOutcome:
     client: ConnectedHost = session.fleet[block.target.host]
     server = session.fleet[block.target.peer] if block.target.peer else None
     context = InvocationContext(
@@ -258,7 +260,7 @@ def _measure(
     try:
         return measure(context)
     except HostError as error:
-        # Its name is in the error; when it is not, the client is the one we talked to.
+        # The error names the host; where it does not, it is the client's.
         lost = error.where if error.where in (block.target.host, block.target.peer) else block.target.host
         session.fleet.mark_lost(str(lost), error)
         return outcome_of(error)

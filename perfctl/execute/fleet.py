@@ -1,4 +1,4 @@
-"""Connect to the hosts of a run: one connection and one job server each, for as long as it lasts."""
+"""Connect to the hosts of a run: one connection and one job server per host until the run ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class ConnectedHost:
-    """A host of the run: `transport` for questions outside a measurement, `jobs` for what is measured."""
+    """A connected host: `transport` for commands between measurements, `jobs` for what is measured."""
 
     host: Host
     transport: Transport
@@ -61,7 +61,7 @@ class Fleet:
             connected.jobs.cancel()
 
     def each(self, action: Callable[[ConnectedHost], None]) -> None:
-        """Do something on all connected hosts at once; a HostError marks the host as lost."""
+        """Run `action` on all connected hosts at once; a HostError marks the host as lost."""
 
         def guarded(connected: ConnectedHost) -> None:
             try:

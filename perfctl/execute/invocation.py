@@ -1,4 +1,4 @@
-"""Run one invocation: open its environments, run the benchmark in them, and return what became of it."""
+"""Run one invocation: open its environments, run the benchmark in them, and return the outcome."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from perfctl.errors import (
     OutputError,
     PerfctlError,
 )
+from perfctl.execute.environments import OpenEnvironment, Placement, name_artifacts, open_environments
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.place import Opened, Place, name_artifacts, open_places
 from perfctl.execute.server import ServerNotReady, ServerWatch, serving
 from perfctl.job import ProcessProbe
 from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
@@ -42,7 +42,7 @@ _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InvocationOutcome:
     """The result of one invocation; `completed` is None when the benchmark itself never ended."""
 
     status: Status
@@ -51,11 +51,11 @@ class Outcome:
     completed: Completed | None = None
     samples: tuple[Sample, ...] = ()
     boot: GuestBoot | None = None
-    """Of the guest that took part; of two the client's, with the attempts of the one that took more."""
+    """Of its guest; with two guests the client's, with the attempts of the one that took more."""
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
-    """What is kept of its environments, by name."""
+    """The artifacts of its environments, by name."""
     server: ServerCounters | None = None
-    """What was read at the server's host."""
+    """The counters of the server's host."""
 
     def headline(self, metrics: Sequence[Metric]) -> str:
         """Return the leading metric's value with its unit, or ''."""
@@ -80,72 +80,76 @@ class InvocationContext:
     host_view: bool
     """Whether the host's processes are read while the benchmark runs."""
     stop: threading.Event
-    """Set when the user wants to end: what is not measured by then will not be."""
+    """Set when the user ends the run: nothing more is measured after that."""
     first_output_s: Mapping[str, float | None] = field(default_factory=dict)
-    """By host: how long an earlier guest took there until it printed something."""
+    """By host: the seconds that an earlier guest took there until its first output."""
 
 
-def measure(context: InvocationContext) -> Outcome:
-    """Carry out one invocation. Every failure of it is a value; only a lost host or database is raised."""
-    outcome: Outcome | None = None
+def measure(context: InvocationContext) -> InvocationOutcome:
+    """Run one invocation. Its failures are values; only a lost host or database is raised."""
+    outcome: InvocationOutcome | None = None
     try:
         with ExitStack() as stack:
-            outcome = _measure_in_places(context, stack)
+            outcome = _measure_in_environments(context, stack)
     except HostError:
         raise
     except PerfctlError as error:
         failed = outcome_of(error)
         if outcome is None:
             return failed
-        # It was measured, and then could not be cleared away.
+        # It was measured, and then its environments could not be removed.
         return replace(outcome, status=failed.status, reason=failed.reason, detail=failed.detail, samples=())
     return outcome
 
 
-def outcome_of(error: PerfctlError) -> Outcome:
-    """Return how an invocation that ended in this error is recorded; raises it when it is not its own."""
+def outcome_of(error: PerfctlError) -> InvocationOutcome:
+    """Return the outcome of an invocation that ended in this error; raise any error of the run itself."""
     completed = getattr(error, "completed", None)
     if isinstance(error, OutputError):
-        return Outcome(Status.FAILED, Reason(error.reason), str(error), completed)
+        return InvocationOutcome(Status.FAILED, Reason(error.reason), str(error), completed)
     if isinstance(error, EnvironmentFailure):
         is_impossible = isinstance(error, EnvironmentUnavailable)
         status = Status.SKIPPED if is_impossible else Status.FAILED
         detail = f"{error} (try: {error.hint})" if error.hint else str(error)
-        return Outcome(status, Reason(error.reason), detail, completed, artifacts=error.artifacts)
+        return InvocationOutcome(status, Reason(error.reason), detail, completed, artifacts=error.artifacts)
     for kind, status, reason in _ENDINGS:
         if isinstance(error, kind):
-            return Outcome(status, reason, str(error), completed)
+            return InvocationOutcome(status, reason, str(error), completed)
     raise error
 
 
-def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> Outcome:
+def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> InvocationOutcome:
     """Return the outcome of a benchmark that ended: its samples, or why there are none."""
     if completed.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
         detail = f"{completed.error_text or completed.text.strip()} (try: perfctl provision)"
-        return Outcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
+        return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
     if completed.exit_code != 0:
         output = completed.error_text or completed.text.strip()
-        detail = f"exit code {completed.exit_code}: {output[-500:] or 'it said nothing'}"
-        return Outcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
+        detail = f"exit code {completed.exit_code}: {output[-500:] or 'no output'}"
+        return InvocationOutcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
     if not completed.stdout.strip():
-        return Outcome(Status.FAILED, Reason.NO_OUTPUT, "it printed nothing", completed)
+        return InvocationOutcome(Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed)
     try:
         samples = tuple(workload.parse(completed.text, benchmark.parameters))
     except OutputError as error:
-        return Outcome(Status.FAILED, Reason(error.reason), str(error), completed)
+        return InvocationOutcome(Status.FAILED, Reason(error.reason), str(error), completed)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         # A parser's mistake must not cost the raw output, which is stored with this record.
-        return Outcome(Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", completed)
-    return Outcome(Status.OK, completed=completed, samples=samples)
+        return InvocationOutcome(
+            Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", completed
+        )
+    return InvocationOutcome(Status.OK, completed=completed, samples=samples)
 
 
-def _measure_in_places(context: InvocationContext, stack: ExitStack) -> Outcome:
-    """Open client and server, measure, and read what is kept of them before they are closed."""
+def _measure_in_environments(context: InvocationContext, stack: ExitStack) -> InvocationOutcome:
+    """Open client and server, measure, and read their artifacts before they are closed."""
     hosts = [(context.client, context.environment, "")]
     if context.server is not None:
         hosts.append((context.server, context.environment.of_server, "server_"))
-    places = [Place(*each, context.first_output_s.get(each[0].host.name)) for each in hosts]
-    opened = open_places(places, run_id=context.run_id, invocation_id=context.invocation_id, stack=stack)
+    placements = [Placement(*each, context.first_output_s.get(each[0].host.name)) for each in hosts]
+    opened = open_environments(
+        placements, run_id=context.run_id, invocation_id=context.invocation_id, stack=stack
+    )
     try:
         outcome = _measure_between(context, *opened)
     except HostError:
@@ -156,12 +160,14 @@ def _measure_in_places(context: InvocationContext, stack: ExitStack) -> Outcome:
     return replace(outcome, boot=_boot_of(opened), artifacts={**kept, **outcome.artifacts})
 
 
-def _boot_of(opened: Sequence[Opened]) -> GuestBoot | None:
+def _boot_of(opened: Sequence[OpenEnvironment]) -> GuestBoot | None:
     boots = [each.shell.boot for each in opened if each.shell.boot]
     return replace(boots[0], attempts=max(boot.attempts for boot in boots)) if boots else None
 
 
-def _measure_between(context: InvocationContext, client: Opened, server: Opened | None = None) -> Outcome:
+def _measure_between(
+    context: InvocationContext, client: OpenEnvironment, server: OpenEnvironment | None = None
+) -> InvocationOutcome:
     workload, parameters = context.workload, context.benchmark.parameters
     spec = workload.server(parameters)
     if spec is None or server is None:
@@ -170,16 +176,18 @@ def _measure_between(context: InvocationContext, client: Opened, server: Opened 
         with serving(server.shell, spec):
             outcome = _measure_inside(context, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
-                detail = f"its server's: {server.shell.state_report()}"
+                detail = f"the server's environment: {server.shell.state_report()}"
                 return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=detail)
             return outcome
     except EnvironmentFailure as error:
-        # What the client's environment ends in has become an outcome.
-        name_artifacts(server.place, error)
+        # An error of the client's environment has become an outcome: this is the server's.
+        name_artifacts(server.placement, error)
         raise
 
 
-def _measure_inside(context: InvocationContext, client: Opened, server_address: str | None) -> Outcome:
+def _measure_inside(
+    context: InvocationContext, client: OpenEnvironment, server_address: str | None
+) -> InvocationOutcome:
     try:
         return _run_inside(context, client, server_address)
     except HostError:
@@ -188,7 +196,9 @@ def _measure_inside(context: InvocationContext, client: Opened, server_address: 
         return outcome_of(error)
 
 
-def _run_inside(context: InvocationContext, client: Opened, server_address: str | None) -> Outcome:
+def _run_inside(
+    context: InvocationContext, client: OpenEnvironment, server_address: str | None
+) -> InvocationOutcome:
     workload, benchmark = context.workload, context.benchmark
     parameters = benchmark.parameters
     for argv in workload.setup_argvs(parameters):
@@ -196,7 +206,7 @@ def _run_inside(context: InvocationContext, client: Opened, server_address: str 
     try:
         argv = workload.argv(parameters, server_address=server_address)
         if context.stop.is_set():
-            raise Interrupted("stopped before it began", where=client.shell.name)
+            raise Interrupted("stopped before the benchmark began", where=client.shell.name)
         watch = ServerWatch(context.server.jobs) if context.server else None
         if watch:
             watch.begin()

@@ -11,15 +11,15 @@ from perfctl.model import Fingerprint, Note
 from perfctl.validity import Finding, Preflight, Severity, judge_host
 
 RECHECK_S = 10.0
-"""The kernel's short averages are of the last ten seconds: by then what connecting cost has left them."""
-_FORCE = "; --force measures all the same"
+"""The kernel averages load over the last ten seconds: after these, connecting is no longer in it."""
+_FORCE = "; --force measures anyway"
 
 
 def preflight(session: RunSession, *, force: bool) -> None:
-    """Read the hosts' facts and report what speaks against measuring there.
+    """Read the hosts' facts and report why a host should not be measured now.
 
-    The facts of a host that should be refused are read again after `RECHECK_S`. Raises Refused when it still
-    should be, unless `force`; until then nothing but facts has been read on any host.
+    The facts of a host that is refused are read again after `RECHECK_S`. Raises Refused when it is refused
+    again, unless `force`; so far nothing but facts has been read on any host.
     """
     names = [host.name for host in session.fleet.hosts]
     previous = {name: session.store.previous_facts(session.run_id, name) for name in names}
@@ -27,7 +27,7 @@ def preflight(session: RunSession, *, force: bool) -> None:
     judged = _judge(session, previous)
     doubtful = [name for name, found in judged.items() if found.refusals]
     if doubtful and not force:
-        text = f"not fit to be measured now; looking again in {RECHECK_S:.0f} s"
+        text = f"not fit to be measured now; its facts are read again in {RECHECK_S:.0f} s"
         session.listener(Note("info", ", ".join(doubtful), text))
         session.stop.wait(RECHECK_S)
         _read_facts(session, doubtful)
@@ -53,7 +53,7 @@ def _judge(session: RunSession, previous: Mapping[str, Fingerprint | None]) -> d
 
 
 def notes(judged: Mapping[str, Preflight], *, force: bool) -> Iterator[Note]:
-    """Yield one note for each host with what is wrong there, refusals apart unless they are overruled."""
+    """Yield a warning for each host with its findings; refusals are among them only with `force`."""
     for name, found in judged.items():
         warned = [item for item in found.findings if force or item.severity is not Severity.REFUSE]
         if warned:
@@ -62,11 +62,11 @@ def notes(judged: Mapping[str, Preflight], *, force: bool) -> Iterator[Note]:
 
 def _text(finding: Finding) -> str:
     overruled = finding.severity is Severity.REFUSE
-    return f"{finding.sentence} (measured all the same: --force)" if overruled else finding.sentence
+    return f"{finding.sentence} (measured because of --force)" if overruled else finding.sentence
 
 
 def refuse(judged: Mapping[str, Preflight], run_id: str) -> None:
-    """Raise Refused with every host that is not fit, what was seen there, and what helps."""
+    """Raise Refused with the findings of every host that is not fit, and what to do about each."""
     bad = {name: found.refusals for name, found in judged.items() if found.refusals}
     if not bad:
         return

@@ -18,13 +18,13 @@ from perfctl.store import Store, open_store
 
 _LEASE_S = 600.0
 _ENDED = ("complete", "partial")
-# What an engine or a hypervisor was asked for just before its caller was ended may still come.
+# A container or guest that was requested just before its caller was ended may still appear.
 _PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Something of a run that was on a host: `kind` is job, server, result or environment."""
+    """Something that was removed from a host: `kind` is job, server, result or environment."""
 
     run_id: str
     host: str
@@ -45,8 +45,8 @@ def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> R
     """End and remove what a run (an id, its beginning or end, 'latest') left on its hosts.
 
     Its jobs and their server, results that no controller has collected, containers, and guests with their
-    taps and disks. What is in the database stays; a run that said it was going on becomes interrupted. Raises
-    HostLeased while a controller that is alive measures on one of the hosts, UnknownName, NoHostMatched.
+    taps and disks. What is in the database stays; the status running becomes interrupted. Raises HostLeased
+    while a live controller measures on one of the hosts, UnknownName, NoHostMatched.
     """
     reaping = Reaping()
     with open_store(database_url) as store:
@@ -55,7 +55,7 @@ def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> R
 
 
 def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
-    """Do the same for every run in the database that did not come to its end; leave alone what goes on."""
+    """Do the same for every unfinished run in the database; runs with a live controller are left alone."""
     reaping = Reaping()
     with open_store(database_url) as store:
         for summary in store.runs():
@@ -73,7 +73,7 @@ def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
     detail = store.run(run_id)
     hosts = PlannedRun.from_store(store, run_id, inventory=inventory).hosts
-    # Nobody measures there meanwhile: not this run's own controller, and no other's.
+    # With the lease no controller measures there meanwhile, neither this run's nor another.
     lease_id = store.acquire_lease(run_id, hosts, _LEASE_S)
     try:
         Fleet.each_of(hosts, lambda host: _reap_host(host, run_id, reaping))

@@ -10,7 +10,7 @@ from perfctl.environments.kinds import boots
 from perfctl.errors import PerfctlError, UsageError
 from perfctl.execute.block import BlockKey, block_key, block_status, invocation_id, record
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.invocation import Outcome, outcome_of, read_outcome
+from perfctl.execute.invocation import InvocationOutcome, outcome_of, read_outcome
 from perfctl.execute.run import RunOutcome, run_to_end, sweep
 from perfctl.execute.session import RunSession
 from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Status
@@ -29,9 +29,9 @@ def resume_run(
     Invocations and hosts are judged by the limits that the run was begun with; `force` measures also on
     hosts that preflight would refuse.
 
-    Complete blocks are never repeated; a block that was cut or failed is kept, flagged, and run again whole
-    as its next attempt. A pilot that is over and undecided is decided. Raises UsageError
-    when nothing is left to do.
+    Complete blocks are never repeated; an interrupted or failed block is kept, flagged, and run again
+    whole as its next attempt. A pilot that is over and undecided is decided. Raises UsageError when nothing
+    is left to do.
     """
     with open_store(database_url) as store:
         run_id = store.run_id(run)
@@ -65,7 +65,7 @@ def progress_of(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict
 def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozenset[BlockKey]:
     """Store the results of jobs whose controller died, close their blocks, and remove left-over containers.
 
-    Returns the blocks that are complete by that.
+    Returns the blocks that are complete now.
     """
     blocks = {block_key(block): block for block in session.plan.blocks()}
     open_states = [state for state in states if state.status == "running"]
@@ -77,7 +77,7 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
             session.facts[host.name] = known
 
     def collect(connected: ConnectedHost) -> None:
-        found = connected.jobs.collect_outcomes()
+        found = connected.jobs.collect_results()
         collected.update(found)
         by_host.append((connected, tuple(found)))
         sweep(connected, session.run_id, session.plan)
@@ -89,7 +89,7 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
         if _close_orphaned(session, block, state, collected):
             completed_now.add(block_key(block))
     for connected, job_ids in by_host:
-        # Also those that were stored just before their controller died: nobody asks for any of them again.
+        # Also those that were stored just before their controller died: their results are not read again.
         for job_id in job_ids:
             connected.jobs.acknowledge(job_id)
     return frozenset(completed_now)
@@ -107,7 +107,7 @@ def _close_orphaned(
             outcome = outcome_of_orphan(
                 session.environment(planned.environment), benchmark, collected[identity]
             )
-            # When it started is known by the host's own clock only; this is when it was collected.
+            # The start is known by the host's monotonic clock only; this is when it was collected.
             record(session, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status
     whole = len(known) == len(block.invocations)
@@ -117,12 +117,12 @@ def _close_orphaned(
 
 def outcome_of_orphan(
     environment: Environment, benchmark: Benchmark, found: Completed | PerfctlError
-) -> Outcome:
-    """Return the outcome of a job whose controller died; its block is run again when that is not known."""
+) -> InvocationOutcome:
+    """Return the outcome of a job whose controller died; INTERRUPTED where too little of it is known."""
     if isinstance(found, PerfctlError):
         return outcome_of(found)
     tool = workload(benchmark.workload)
     if boots(environment) or isinstance(tool, OpeningWorkload):
-        detail = "its controller died, and with it what it knew of the environment's opening"
-        return Outcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)
+        detail = "the controller died, and only it knew how long the environment took to open"
+        return InvocationOutcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)
     return read_outcome(tool, benchmark, found)

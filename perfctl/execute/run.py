@@ -23,7 +23,7 @@ from perfctl.plan.request import PlannedRun
 from perfctl.store import Store, open_store
 
 FEWEST_BOOTS = 3
-"""What a guest is like differs from boot to boot: fewer boots than this do not show by how much."""
+"""Guests differ from boot to boot: fewer boots than this do not show by how much."""
 
 Before = Callable[[RunSession], frozenset[BlockKey]]
 """Called once the hosts are connected; returns further blocks that are complete."""
@@ -75,7 +75,7 @@ def run_to_end(
 ) -> RunOutcome:
     """Connect, survey, run what is not done yet, read the hosts' facts again, and close the run.
 
-    `attempts` has the tries so far of each block. `before` collects what an earlier controller left. On
+    `attempts` has the attempts so far at each block. `before` collects what an earlier controller left. On
     Ctrl-C or SIGTERM jobs and containers are ended, unfinished blocks are flagged, and the error is raised.
     """
     listener = _also_stored(listener, store, planned.run_id)
@@ -110,7 +110,7 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
         Scheduler(session).run(done, attempts)
         take_host_facts(fleet, store, run_id, plan, "after", session.listener)
     except BaseException:
-        # An engine that was asked for a container as we were stopped may have made it since.
+        # A container that was requested just before the stop may have been made since.
         fleet.each(lambda connected: sweep(connected, run_id, plan))
         raise
 
@@ -136,15 +136,15 @@ def _opening_events(session: RunSession, done: frozenset[BlockKey]) -> Iterator[
 
 
 def few_boots(plan: Plan) -> Iterator[Note]:
-    """Yield a warning when guests are booted too seldom to see how one boot differs from another."""
+    """Yield a warning when guests are booted too seldom to show the variance between boots."""
     times = len({block.index for block in plan.blocks()})
     guests = [item.name for item in plan.environments if boots(item)]
     if guests and times < FEWEST_BOOTS:
         yield Note(
             "warning",
             ", ".join(guests),
-            f"each guest is booted {times}x, and one boot differs from another: to see by how much takes"
-            f" {FEWEST_BOOTS} (--blocks {FEWEST_BOOTS})",
+            f"each guest is booted only {times}x: the variance between boots takes {FEWEST_BOOTS} or more"
+            f" (--blocks {FEWEST_BOOTS})",
         )
 
 
@@ -163,7 +163,7 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
 
 @contextmanager
 def _leased(store: Store, planned: PlannedRun, ttl_s: float) -> Iterator[None]:
-    """Hold the hosts for this run: two runs on one machine would measure each other. Raises HostLeased."""
+    """Hold the hosts for this run: two runs on one host would disturb each other. Raises HostLeased."""
     lease_id = store.acquire_lease(planned.run_id, planned.hosts, ttl_s)
     try:
         yield

@@ -4,7 +4,7 @@
     └── tracks   one thread each, side by side within a round
         └── run_block
 
-The plan in the database always has what is under way, so that `resume` goes on where a killed run stopped.
+The plan in the database always has every block that is run, so that `resume` continues a killed run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run_tracks(session: RunSession, tracks: Sequence[Track], attempts: Mapping[B
         try:
             _wait(futures)
         except BaseException:
-            # Ctrl-C, SIGTERM, or a track that could go no further: end what the others are doing too.
+            # Ctrl-C, SIGTERM, or an error in one track: end the others too.
             session.stop.set()
             session.fleet.cancel()
             raise
@@ -45,7 +45,7 @@ class Scheduler:
         self._run_tracks = run_tracks
 
     def run(self, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
-        """Run what is not `done`, decide every pilot that is over, and run failed blocks once more."""
+        """Run the blocks that are not `done`, decide pilots that are over, repeat failed blocks once."""
         position = 0
         while position < len(self._session.plan.rounds):
             ahead = without(self._session.plan.rounds[position : position + 1], done)
@@ -67,7 +67,7 @@ class Scheduler:
         plan = grow(session.plan, benchmark, session.store.observations(session.run_id))
         decision = plan.decisions[-1]
         if decision.wanted is None and session.fleet.lost:
-            # The hosts may be there again when the run is resumed; their pilot decides then.
+            # The lost hosts may be reachable when the run is resumed; the pilot is decided then.
             return
         before = len(session.plan.rounds)
         grown = replace(session.planned, plan=plan)
@@ -79,7 +79,7 @@ class Scheduler:
         )
 
     def _repeat_failed(self) -> None:
-        """Run blocks that failed once as their next attempt; not those that must fail again."""
+        """Run blocks that failed once again, as their next attempt, unless they would fail again."""
         session = self._session
         failures = dict[BlockKey, int]()
         latest = dict[BlockKey, tuple[int, str]]()

@@ -1,4 +1,4 @@
-"""Run the server half of a network workload: start it, poll until it listens, stop it whatever happens.
+"""Run the server of a network workload: start it, poll until it listens, stop it in any case.
 
 Its host's counters are read just before the client's command and just after it, never while that runs.
 """
@@ -33,18 +33,18 @@ class ServerWatch:
         self.counters = ServerCounters()
 
     def begin(self) -> None:
-        """Read them: the client's command comes next."""
-        done = self._run_nothing()
+        """Read the counters before the client's command."""
+        done = self._read_counters()
         if done is not None:
             self.counters = replace(self.counters, before=done.counters_after)
 
     def end(self) -> None:
-        """Read them: the client's command has just ended."""
-        done = self._run_nothing()
+        """Read the counters after the client's command."""
+        done = self._read_counters()
         if done is not None:
             self.counters = replace(self.counters, after=done.counters_before)
 
-    def _run_nothing(self) -> Completed | None:
+    def _read_counters(self) -> Completed | None:
         if self.counters.problem:
             return None
         try:
@@ -53,7 +53,7 @@ class ServerWatch:
         except Interrupted:
             raise
         except PerfctlError as error:
-            # What the client measured is not lost for it; if the server itself is gone, its own end says so.
+            # The client's values are kept; a server that is gone has an error of its own.
             self.counters = replace(self.counters, problem=error.message)
             return None
 
@@ -82,17 +82,17 @@ def serving(shell: Shell, spec: ServerSpec) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise ServerNotReady(
                     f"{spec.argv[0]} did not listen on port {spec.tcp_port} within {_READY_TIMEOUT_S:.0f} s: "
-                    f"{process.output().strip() or 'it said nothing'}",
+                    f"{process.output().strip() or 'no output'}",
                     where=shell.name,
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.25)
         if not process.is_running():
-            # Something listens, but not ours: a daemon of the distribution, or one that was left behind.
+            # Another process listens: a daemon of the distribution, or a server that was left behind.
             raise ServerNotReady(
-                f"{spec.argv[0]} ended at once: {process.output().strip() or 'it said nothing'}",
+                f"{spec.argv[0]} ended at once: {process.output().strip() or 'no output'}",
                 where=shell.name,
-                hint=f"see who listens on port {spec.tcp_port} there (ss -ltnp), or choose another port",
+                hint=f"find what listens on port {spec.tcp_port} there (ss -ltnp), or choose another port",
             )
         yield
     finally:

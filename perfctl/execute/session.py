@@ -1,4 +1,4 @@
-"""A run while it is executed: what its blocks share."""
+"""The session of a run: what its blocks share while it is executed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import Fleet
-from perfctl.execute.survey import Survey
+from perfctl.execute.survey import SurveyResults
 from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store
@@ -16,19 +16,19 @@ from perfctl.validity import Thresholds
 
 @dataclass(slots=True)
 class RunSession:
-    """One execution of a run, or one that continues it: its connected hosts, its database, what was found."""
+    """An execution of a run, the first or a resumed one: connected hosts, database, facts and survey."""
 
     planned: PlannedRun
     """Replaced when the plan grows."""
     store: Store
     fleet: Fleet
     listener: Listener
-    survey: Survey = field(default_factory=dict)
-    """What was true inside the environments, before the first block."""
+    survey: SurveyResults = field(default_factory=dict)
+    """What was read inside the environments before the first block."""
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set when the user wants to end."""
+    """Set when the user ends the run."""
     facts: dict[str, Fingerprint] = field(default_factory=dict)
-    """Of the hosts, before the first block."""
+    """The facts of the hosts before the first block."""
     bandwidth: NativeBandwidth = field(init=False)
     """The memory bandwidth measured on the hosts so far."""
 
@@ -43,12 +43,12 @@ class RunSession:
 
     @property
     def plan(self) -> Plan:
-        """The plan, as far as it has grown."""
+        """The plan, with the second stages added so far."""
         return self.planned.plan
 
     @property
     def thresholds(self) -> Thresholds:
-        """By which invocations and hosts are judged."""
+        """The limits by which invocations and hosts are judged."""
         return self.planned.thresholds
 
     def environment(self, name: str) -> Environment:

@@ -1,7 +1,7 @@
-"""Read what is true of the hosts and inside the environments: before a run, and of the hosts after it.
+"""Read the facts of the hosts before and after a run, and those inside the environments before it.
 
-A container or a missing tool that cannot work is found here once, with its reason, so that a run does not
-learn it block after block; the invocations concerned are recorded with that reason, never left out.
+An environment that cannot be made, or a missing program, is found here once, so that it does not fail block
+after block; the invocations concerned are recorded with that reason, never left out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from perfctl import facts
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentFailure, OutputError
 from perfctl.execute.fleet import ConnectedHost, Fleet
-from perfctl.execute.invocation import Outcome, outcome_of
-from perfctl.execute.path import Path, described, probe_paths
+from perfctl.execute.invocation import InvocationOutcome, outcome_of
+from perfctl.execute.network_path import NetworkPath, path_facts, probe_paths
 from perfctl.model import (
     Environment,
     FactState,
@@ -37,36 +37,36 @@ _FACTS_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
-    """One environment on one host: the key of its fingerprint, or why nothing can run in it."""
+class SurveyResult:
+    """The result for one environment on one host: its fingerprint's key, or why nothing can run in it."""
 
     fingerprint_id: str | None
-    unavailable: Outcome | None = None
+    unavailable: InvocationOutcome | None = None
     missing_programs: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
-    """What to tell the user about it."""
-    paths: Mapping[str, Path] = field(default_factory=dict)
-    """The way from inside to each peer."""
+    """Warnings for the user."""
+    paths: Mapping[str, NetworkPath] = field(default_factory=dict)
+    """The network path from inside to each peer."""
     first_output_s: float | None = None
-    """How long its guest took until it printed something."""
+    """The seconds that its guest took until its first output."""
 
-    def verdict_for(self, programs: Sequence[str]) -> Outcome | None:
-        """Return the outcome known beforehand for a benchmark that needs `programs`, or None: it can run."""
+    def outcome_for(self, programs: Sequence[str]) -> InvocationOutcome | None:
+        """Return the outcome of a benchmark that needs `programs` and cannot run; None: it can."""
         if self.unavailable is not None:
             return self.unavailable
         missing = [program for program in programs if program in self.missing_programs]
         if missing:
             detail = f"not installed: {', '.join(missing)} (try: perfctl provision)"
-            return Outcome(Status.FAILED, Reason.TOOL_MISSING, detail)
+            return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail)
         return None
 
 
-Survey = dict[tuple[str, str], Surveyed]
-"""(host, key of the environment) -> what was found."""
+SurveyResults = dict[tuple[str, str], SurveyResult]
+"""(host, key of the environment) -> result."""
 
 
-def first_output_s(survey: Survey, host: str) -> float | None:
-    """Return how long a guest took at most on a host until it printed something; None where none was made."""
+def first_output_s(survey: SurveyResults, host: str) -> float | None:
+    """Return the longest time until a guest's first output on a host; None where no guest was made."""
     found = [item.first_output_s for (name, _), item in survey.items() if name == host]
     return max((seconds for seconds in found if seconds is not None), default=None)
 
@@ -83,7 +83,7 @@ def versions_of(plan: Plan) -> tuple[tuple[str, ...], ...]:
 
 
 def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> dict[str, str]:
-    """Return the addresses, by name, that `host` talks to in the plan: the routes are facts of the host."""
+    """Return the addresses, by name, of the peers of `host` in the plan: the routes are facts of the host."""
     targets = {block.target for block in plan.blocks()}
     names = {target.peer for target in targets if target.host == host.name}
     names |= {target.host for target in targets if target.peer == host.name}
@@ -91,7 +91,7 @@ def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> dict[str, str]:
 
 
 def environments_on(plan: Plan, host: Host) -> list[Environment]:
-    """Return what will be opened on `host`: the plan's environments, and those of servers if it is a peer."""
+    """Return the environments to open on `host`: the plan's, and those of servers where it is a peer."""
     targets = {block.target for block in plan.blocks()}
     found: list[Environment] = []
     if any(target.host == host.name for target in targets):
@@ -113,7 +113,7 @@ def take_host_facts(
 ) -> dict[str, Fingerprint]:
     """Read and store the facts of all connected hosts (or of those in `only`) at once, and return them.
 
-    A host whose facts could not be read is left out, and the listener told. `phase` is 'before' or 'after'.
+    A host whose facts could not be read is left out, with a warning. `phase` is 'before' or 'after'.
     """
     programs, versions = programs_of(plan), versions_of(plan)
     taken: dict[str, Fingerprint] = {}
@@ -136,14 +136,16 @@ def take_host_facts(
     return taken
 
 
-def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener) -> Survey:
-    """Open what the plan needs on every host once, and store what was true inside."""
-    survey: Survey = {}
+def survey_environments(
+    fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener
+) -> SurveyResults:
+    """Open every environment of the plan once on each host, and store the facts read inside."""
+    survey: SurveyResults = {}
 
     def take(connected: ConnectedHost) -> None:
         host = connected.host
         peers = peers_of(plan, host, fleet.hosts)
-        paths: dict[str, Mapping[str, Path]] = {}
+        paths: dict[str, Mapping[str, NetworkPath]] = {}
         for environment in environments_on(plan, host):
             slowest_s = first_output_s(survey, host.name)
             found = _survey_one(connected, environment, store, run_id, plan, peers, slowest_s)
@@ -160,11 +162,11 @@ def survey_environments(fleet: Fleet, store: Store, run_id: str, plan: Plan, lis
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """What was found inside an environment."""
+    """What was read inside an environment."""
 
     fingerprint: Fingerprint
     description: Mapping[str, str]
-    paths: Mapping[str, Path]
+    paths: Mapping[str, NetworkPath]
     boot: GuestBoot | None
     first_output_s: float | None
 
@@ -177,23 +179,23 @@ def _survey_one(
     plan: Plan,
     peers: Mapping[str, str],
     first_output_s: float | None,
-) -> Surveyed:
+) -> SurveyResult:
     remarks: list[str] = []
     try:
         try:
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
         except EnvironmentDied as error:
-            # A guest that hung once must not cost the run all its guests on this host.
+            # One guest that hangs must not cost the run every guest on this host.
             remarks.append(f"made once more: {error.message}")
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
         outcome = outcome_of(error)
         remarks.append(f"not available: {outcome.detail}")
-        return Surveyed(None, unavailable=outcome, remarks=tuple(remarks))
+        return SurveyResult(None, unavailable=outcome, remarks=tuple(remarks))
     except (OutputError, CommandTimeout) as error:
-        # The benchmarks may run all the same; their invocations say that no fingerprint was taken.
+        # The benchmarks may still run; their invocations have no fingerprint.
         remarks.append(f"facts could not be read: {error}")
-        return Surveyed(None, remarks=tuple(remarks))
+        return SurveyResult(None, remarks=tuple(remarks))
     missing = _missing(inside.fingerprint, programs_of(plan))
     if inside.boot and inside.boot.attempts > 1:
         remarks.append(inside.boot.remark)
@@ -202,11 +204,11 @@ def _survey_one(
     remarks += [f"to {name}: {path.remark}" for name, path in inside.paths.items() if path.remark]
     key = None
     if environment.key in {item.key for item in plan.environments}:
-        # What only servers run in has no place of its own in a run's facts.
-        whole = {**inside.description, **described(inside.paths)}
+        # An environment that is only a server's has no row of its own among the run's facts.
+        whole = {**inside.description, **path_facts(inside.paths)}
         host = connected.host.name
         key = store.record_environment_snapshot(run_id, host, environment.name, inside.fingerprint, whole)
-    return Surveyed(key, None, missing, tuple(remarks), inside.paths, inside.first_output_s)
+    return SurveyResult(key, None, missing, tuple(remarks), inside.paths, inside.first_output_s)
 
 
 def _read_inside(
@@ -226,8 +228,8 @@ def _read_inside(
         host_address=host.network_address,
         first_output_s=first_output_s,
     )
-    paths: Mapping[str, Path] = {}
-    # open() says as well as check() would why an environment cannot exist, and is needed anyway.
+    paths: Mapping[str, NetworkPath] = {}
+    # open() raises for the same reasons as check(), and is needed anyway.
     with driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
         argv = facts.inside_argv(programs_of(plan), version_argvs=versions_of(plan))
@@ -238,8 +240,8 @@ def _read_inside(
         return _Inside(fingerprint, description, paths, inside.boot, inside.opening_s.get("console"))
 
 
-def _unequal_mtus(paths: Mapping[str, Mapping[str, Path]]) -> Iterator[str]:
-    """Yield what to say of each peer that environments send packets of different size to."""
+def _unequal_mtus(paths: Mapping[str, Mapping[str, NetworkPath]]) -> Iterator[str]:
+    """Yield a warning for each peer to which environments send packets of different sizes."""
     for peer in dict.fromkeys(name for found in paths.values() for name in found):
         sizes = {name: found[peer].mtu_bytes for name, found in paths.items() if peer in found}
         if len(set(sizes.values())) > 1:

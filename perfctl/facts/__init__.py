@@ -1,4 +1,4 @@
-"""Facts: what was true of a host, or inside an environment, when it was measured.
+"""Read facts: what was true of a host, or inside an environment, when it was measured.
 
     host_argv() / inside_argv()  --any Shell-->  text  --parse()-->  Fingerprint
 

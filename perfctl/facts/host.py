@@ -1,6 +1,6 @@
 """Read single values out of a host's facts: CPUs, caches, interfaces, routes, mounts.
 
-A fact that is missing, or makes no sense, gives None, False or nothing, never a guess.
+A fact that is missing or malformed gives None, False or nothing, never a guess.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def present_text(facts: Fingerprint | None, name: str) -> str | None:
 
 
 def online_cpus(facts: Fingerprint) -> int | None:
-    """Return how many CPUs a host has online, None where it does not say."""
+    """Return how many CPUs a host has online, None where that is not known."""
     ranges = present_text(facts, "cpu.online")
     return count_cpus(ranges) if ranges is not None and _CPU_RANGES.fullmatch(ranges) else None
 

@@ -1,4 +1,4 @@
-"""Reads what the script printed, and says what changed between two readings."""
+"""Parse the output of the script, and compare two readings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perfctl.facts.registry import REGISTRY, FactSpec
 from perfctl.model import Fact, FactState, Fingerprint
 
 _SPECS: Mapping[str, FactSpec] = {spec.name: spec for spec in REGISTRY}
-# Rows whose names the caller chose, and whether they count for the hash.
+# Prefixes of rows that the caller names, and whether they count for the hash.
 _PREFIXES: Mapping[str, bool] = {"tool.": True, "net.route.": False}
 _PARTS = 2
 _STATES = {state.value: state for state in FactState}
@@ -22,7 +22,7 @@ def _is_static(name: str) -> bool:
     for prefix, is_static in _PREFIXES.items():
         if name.startswith(prefix):
             return is_static
-    raise OutputError(f"the facts hold a row {name!r} that nobody asked for")
+    raise OutputError(f"the facts hold a row {name!r} that is not of this script")
 
 
 def parse(stdout: str) -> Fingerprint:
@@ -36,7 +36,7 @@ def parse(stdout: str) -> Fingerprint:
     parts, counted, ended = 0, 0, False
     for line in stdout.removesuffix("\n").split("\n"):
         if ended:
-            raise OutputError(f"the facts go on after their end: {line[:80]!r}")
+            raise OutputError(f"the facts continue after their end: {line[:80]!r}")
         if line.startswith(" ") and lines is not None:
             lines.append(line[1:])
         elif line.startswith("="):
@@ -67,7 +67,7 @@ def _head(line: str) -> tuple[str, FactState]:
 
 @dataclass(frozen=True, slots=True)
 class FactChange:
-    """One row that two readings do not share; None where a reading does not have it."""
+    """One row that differs between two readings; None where a reading does not have it."""
 
     name: str
     before: Fact | None

@@ -1,4 +1,4 @@
-"""Every fact, in one table: from it come the script that reads them and the table in docs/facts.md.
+"""The table of all facts, from which the script that reads them and the table in docs/facts.md are made.
 
 A row marked `inside` is read in every environment, all rows are read on the host. Dynamic rows (is_static
 False) do not count for the fingerprint's hash: they change from minute to minute, or with every container.
@@ -43,7 +43,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandOutput:
     """What a command prints; `any_exit_code` for those that answer "no" with 1."""
 
     words: str
@@ -59,7 +59,7 @@ class Function:
     arguments: str = ""
 
 
-Source = File | Gathered | Cgroup | Variable | Command | Function
+Source = File | Gathered | Cgroup | Variable | CommandOutput | Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class FactSpec:
                 return f"own cgroup: v2 {v2}, v1 {v1_controller}/{v1}"
             case Variable(variable):
                 return f"${variable}"
-            case Command(words):
+            case CommandOutput(words):
                 return words
             case Function(_, how):
                 return how
@@ -192,8 +192,8 @@ _TASK = (
 _MEMORY = (
     FactSpec("numa.online", File("/sys/devices/system/node/online")),
     _spread("numa.distance", "/sys/devices/system/node/node[0-9]*/distance"),
-    FactSpec("numa.hardware", Command("numactl -H"), is_static=False),
-    FactSpec("numa.policy", Command("numactl --show"), inside=True),
+    FactSpec("numa.hardware", CommandOutput("numactl -H"), is_static=False),
+    FactSpec("numa.policy", CommandOutput("numactl --show"), inside=True),
     FactSpec("numa.balancing", File("/proc/sys/kernel/numa_balancing")),
     FactSpec("memory.total", Gathered("field", "/proc/meminfo", "MemTotal"), inside=True),
     FactSpec("memory.meminfo", File("/proc/meminfo"), is_static=False),
@@ -211,7 +211,7 @@ _TIME = (
         "current_clocksource available_clocksource",
         inside=True,
     ),
-    FactSpec("time.chrony", Command("chronyc -c tracking"), is_static=False),
+    FactSpec("time.chrony", CommandOutput("chronyc -c tracking"), is_static=False),
     FactSpec("time.timesyncd", File("/run/systemd/timesync/synchronized"), is_static=False),
 )
 
@@ -238,16 +238,16 @@ _ENGINE = (
     FactSpec("engine.daemon_json", File("/etc/docker/daemon.json")),
     FactSpec("engine.dropins", Gathered("folder", "/etc/systemd/system/docker.service.d/*.conf")),
     *(
-        FactSpec(f"engine.{program}", Command(f"{program} --version"))
+        FactSpec(f"engine.{program}", CommandOutput(f"{program} --version"))
         for program in ("podman", "crun", "runsc", "kata-runtime")
     ),
     FactSpec("engine.max_user_namespaces", File("/proc/sys/user/max_user_namespaces")),
 )
 
 _VM = (
-    FactSpec("vm.virtualization", Command("systemd-detect-virt", any_exit_code=True)),
+    FactSpec("vm.virtualization", CommandOutput("systemd-detect-virt", any_exit_code=True)),
     *_files("vm", "/sys/class/dmi/id", "sys_vendor product_name bios_version"),
-    FactSpec("vm.qemu", Command("qemu-system-x86_64 --version")),
+    FactSpec("vm.qemu", CommandOutput("qemu-system-x86_64 --version")),
 )
 
 _BUILD = (
@@ -277,8 +277,8 @@ _BUILD = (
 
 _NETWORK = (
     FactSpec("net.links", Function("links", "/sys/class/net/*, without veth*"), inside=True),
-    FactSpec("net.ip_link", Command("ip -j -d link"), is_static=False),
-    FactSpec("net.qdisc", Command("tc -s qdisc"), is_static=False),
+    FactSpec("net.ip_link", CommandOutput("ip -j -d link"), is_static=False),
+    FactSpec("net.qdisc", CommandOutput("tc -s qdisc"), is_static=False),
     *(
         FactSpec(f"net.ethtool.{name}", Function("nics", f"ethtool {flag} of each NIC", flag))
         for name, flag in (
@@ -301,7 +301,7 @@ _NETWORK = (
         "default_qdisc rmem_default rmem_max wmem_default wmem_max netdev_max_backlog somaxconn busy_poll",
     ),
     FactSpec("net.iptables_rules", Function("iptables_rules", "number of rules in iptables-save")),
-    FactSpec("net.nft_ruleset", Command("nft -s list ruleset"), is_static=False),
+    FactSpec("net.nft_ruleset", CommandOutput("nft -s list ruleset"), is_static=False),
     FactSpec("net.conntrack_count", File("/proc/sys/net/netfilter/nf_conntrack_count"), is_static=False),
     FactSpec("net.conntrack_max", File("/proc/sys/net/netfilter/nf_conntrack_max")),
 )
@@ -314,8 +314,8 @@ _STORAGE = (
     _spread("storage.size", "/sys/block/[!l]*/size"),
     _spread("storage.model", "/sys/block/[!l]*/device/model"),
     FactSpec("storage.mounts", Gathered("mounts", "/proc/self/mounts"), inside=True),
-    FactSpec("storage.free", Command("df -P"), is_static=False),
-    FactSpec("storage.nvme", Command("nvme smart-log /dev/nvme0"), is_static=False),
+    FactSpec("storage.free", CommandOutput("df -P"), is_static=False),
+    FactSpec("storage.nvme", CommandOutput("nvme smart-log /dev/nvme0"), is_static=False),
 )
 
 _MOMENT = (

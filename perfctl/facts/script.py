@@ -1,4 +1,4 @@
-"""Puts the script together that reads the facts: the functions once, then the calls that emit every row."""
+"""Build the script that reads the facts: the functions once, then the calls that emit every row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from perfctl.facts.registry import REGISTRY, Cgroup, Command, FactSpec, File, Function, Gathered, Variable
+from perfctl.facts.registry import (
+    REGISTRY,
+    Cgroup,
+    CommandOutput,
+    FactSpec,
+    File,
+    Function,
+    Gathered,
+    Variable,
+)
 
 _HERE = Path(__file__).parent
 
@@ -56,7 +65,7 @@ def _commands(specs: Sequence[FactSpec]) -> list[str]:
         match spec.source:
             case Variable(variable):
                 lines.append(_call("variable", spec.name, variable))
-            case Command(words, any_exit_code):
+            case CommandOutput(words, any_exit_code):
                 lines.append(f"{'either' if any_exit_code else 'run'} {spec.name} {words}")
             case Function(function, _, arguments):
                 functions.setdefault((function, arguments), []).append(spec.name)

@@ -1,7 +1,7 @@
 """Read the hosts of any Ansible inventory through ansible-inventory.
 
 load_hosts(sources)
-    ansible_inventory  runs ansible-inventory --list; its output is cached where nothing secret is in it
+    ansible_inventory  runs ansible-inventory --list; its output is cached unless it may hold a secret
     template           the simple templates that --list leaves unresolved
     hosts              an inventory's variables as Host values
 """
@@ -28,7 +28,7 @@ def load_hosts(
 
     No source means the inventory that names only this machine. Of `passthrough`, meant for ansible-playbook,
     the vault and variable options count. Raises NoHostMatched (also for a name in `limit` that matches
-    nothing), UsageError with ansible's own words for a broken inventory or a value that cannot be resolved.
+    nothing), UsageError with Ansible's message for a broken inventory or a value that cannot be resolved.
     """
     sources = tuple(sources) or (str(default_inventory()),)
     listing = list_inventory(sources, limit=limit, passthrough=passthrough)
@@ -56,11 +56,11 @@ def _nothing_left(listing: Listing, sources: Sequence[str], limit: str | None) -
         return NoHostMatched(
             f"--limit {limit} leaves no host",
             where=", ".join(sources),
-            hint="ansible-inventory --graph shows what there is",
+            hint="list its hosts: ansible-inventory --graph",
         )
-    said = listing.warnings.splitlines()
+    warnings = listing.warnings.splitlines()
     return NoHostMatched(
-        f"the inventory has no hosts{': ' + said[0] if said else ''}",
+        f"the inventory has no hosts{': ' + warnings[0] if warnings else ''}",
         where=", ".join(sources),
         hint="write hosts into it (docs/inventory.md), or make a lab: perfctl lab up",
     )

@@ -44,7 +44,7 @@ class Listing:
 
 
 def list_inventory(sources: Sequence[str], *, limit: str | None, passthrough: Sequence[str]) -> Listing:
-    """Return the inventory as `ansible-inventory --list` gives it. Raises UsageError with ansible's words."""
+    """Return the output of `ansible-inventory --list`. Raises UsageError with Ansible's message."""
     program = find_program("ansible-inventory")
     arguments = [part for source in sources for part in ("-i", source)]
     arguments += ["--list", *(["--limit", limit] if limit else []), *inventory_options(passthrough)]
@@ -104,7 +104,7 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
             env=environment(),
         )
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"ansible-inventory gave no answer in {_TIMEOUT_S:g} s", where=where) from error
+        raise UsageError(f"ansible-inventory did not end within {_TIMEOUT_S:g} s", where=where) from error
     except OSError as error:
         raise UsageError(f"ansible-inventory does not start: {error.strerror}", where=where) from error
     if done.returncode != 0:
@@ -124,11 +124,11 @@ def _parse(kept: cache.Kept, sources: Sequence[str]) -> Listing:
     return Listing(groups, unmatched, kept.stderr.strip())
 
 
-def _ansible_words(stderr: str) -> str:
-    """Return what ansible said is wrong, without its labels and repetitions."""
+def _ansible_message(stderr: str) -> str:
+    """Return Ansible's error message without its labels and repetitions."""
     lines = [re.sub(r"^\[?(ERROR|WARNING)[]!]*:? *", "", line).strip() for line in stderr.splitlines()]
     unique = dict.fromkeys(line for line in lines if line and line != "<<< caused by >>>")
-    return "; ".join(unique)[:1000] or "ansible-inventory failed without a word"
+    return "; ".join(unique)[:1000] or "ansible-inventory failed without output"
 
 
 def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> UsageError:
@@ -137,7 +137,7 @@ def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> U
     if missing:
         hint = "give the path of an inventory, or make a lab: perfctl lab up"
         return UsageError("there is no such inventory", where=", ".join(missing), hint=hint)
-    hint = f"see what Ansible makes of it: {shlex.join(('ansible-inventory', *arguments))}"
+    hint = f"see how Ansible reads it: {shlex.join(('ansible-inventory', *arguments))}"
     if "vault" in stderr.lower():
         hint = VAULT_HINT
-    return UsageError(_ansible_words(stderr), where=", ".join(sources), hint=hint)
+    return UsageError(_ansible_message(stderr), where=", ".join(sources), hint=hint)

@@ -1,4 +1,4 @@
-"""Remembering an inventory's listing while nothing it was made from has changed."""
+"""Cache the listing of an inventory until something that it was made from changes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import platformdirs
 _STATIC_SUFFIXES = ("", ".ini", ".yml", ".yaml", ".json")
 _MAX_FILES = 2000
 _MAX_FILE_BYTES = 4 << 20
-_KEPT_ANSWERS = 32
-# Whatever could hold or fetch a secret, or make the answer depend on more than the files read here.
+_MAX_LISTINGS = 32
+# What may hold or fetch a secret, or make the listing depend on more than the files read here.
 _DYNAMIC = re.compile(rb"(?m)^\s*plugin\s*:|!vault|\$ANSIBLE_VAULT")
 _DYNAMIC_SETTINGS = re.compile(r"plugins|vault|^\s*inventory\s*=", re.MULTILINE)
 _SECRET_NAME = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
 
 
 class _NotStaticError(Exception):
-    """The answer depends on something that cannot be compared."""
+    """The listing depends on something that cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Kept:
 
 
 def key_for(program: str, arguments: Sequence[str], sources: Sequence[str]) -> str | None:
-    """Return the key of the answer to this question now; None when the answer must not be kept."""
+    """Return the cache key of a listing as it would be now; None when it must not be cached."""
     digest = hashlib.sha256()
     try:
         version = importlib.metadata.version("ansible-core")
@@ -54,7 +54,7 @@ def key_for(program: str, arguments: Sequence[str], sources: Sequence[str]) -> s
 
 
 def load(key: str) -> Kept | None:
-    """Return the kept answer, or None."""
+    """Return a cached listing, or None."""
     try:
         content = json.loads((_folder() / f"{key}.json").read_text(encoding="utf-8"))
         return Kept(content["stdout"], content["stderr"])
@@ -63,7 +63,7 @@ def load(key: str) -> Kept | None:
 
 
 def save(key: str, kept: Kept) -> None:
-    """Keep an answer, readable by the user alone. A cache that cannot be written is no error."""
+    """Cache a listing, readable by the user alone. A cache that cannot be written is no error."""
     folder = _folder()
     content = json.dumps({"stdout": kept.stdout, "stderr": kept.stderr})
     with contextlib.suppress(OSError):
@@ -88,8 +88,8 @@ def _folder() -> Path:
 
 
 def _prune(folder: Path) -> None:
-    answers = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in answers[_KEPT_ANSWERS:]:
+    listings = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in listings[_MAX_LISTINGS:]:
         path.unlink(missing_ok=True)
 
 
@@ -118,7 +118,7 @@ def _settings_files() -> Iterator[Path]:
 
 
 def _files(sources: Sequence[str]) -> list[Path]:
-    """Return every file that the answer is made from. Raises _NotStaticError."""
+    """Return every file that the listing is made from. Raises _NotStaticError."""
     files: list[Path] = []
     for source in sources:
         path = Path(source)

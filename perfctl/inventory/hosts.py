@@ -1,4 +1,4 @@
-"""An inventory's variables as Host values."""
+"""Make Host values of an inventory's variables."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _ssh_options(name: str, get: Any) -> tuple[tuple[str, str], ...]:
         text = get(variable)
         if text is not None:
             pairs += parse_ssh_arguments(str(text), f"{name}: {variable}")
-    # ansible_ssh_args speaks of connection sharing, which only the ssh program does.
+    # ansible_ssh_args may set connection sharing, which only the ssh program has.
     return tuple(pair for pair in pairs if not pair[0].lower().startswith("control"))
 
 

@@ -1,4 +1,4 @@
-"""The simple templates in inventory values: ansible-inventory --list leaves every template as it stands."""
+"""Resolve simple templates in inventory values, which ansible-inventory --list leaves unresolved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEP = re.compile(r"""\.(\w+)|\['([^']*)'\]|\["([^"]*)"\]|\[(\d+)\]""")
 
 
 class Resolver:
-    """Resolves what people write by hand: other variables, their parts, defaults, environment variables."""
+    """Resolves other variables, their parts, defaults and environment variables."""
 
     def __init__(self, sources: Sequence[str], vault: Vault) -> None:
         self._vault = vault
@@ -49,7 +49,7 @@ class Resolver:
         if not isinstance(value, str) or "{" not in value:
             return value
         if "{%" in value:
-            raise _too_clever(value, where)
+            raise _unsupported(value, where)
         if depth > _MAX_DEPTH:
             raise UsageError(f"the template refers to itself: {value}", where=where)
         whole = _TEMPLATE.fullmatch(value.strip())
@@ -65,7 +65,7 @@ class Resolver:
             return os.environ.get(found[1] or found[2] or "", "")
         found = _VARIABLE.fullmatch(text)
         if not found:
-            raise _too_clever(value, where)
+            raise _unsupported(value, where)
         name, steps, single, double, number = found.groups()
         current = self._walk(name, steps, variables)
         if current is None:
@@ -93,7 +93,7 @@ def _folder_of(source: Path) -> Path:
     return absolute if absolute.is_dir() else absolute.parent
 
 
-def _too_clever(value: str, where: str) -> UsageError:
+def _unsupported(value: str, where: str) -> UsageError:
     return UsageError(
         f"perfctl cannot resolve the template {value}",
         where=where,

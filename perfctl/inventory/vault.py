@@ -1,4 +1,4 @@
-"""Opening single values that are encrypted in an inventory, by ansible-vault."""
+"""Decrypt single values of an inventory with ansible-vault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_VAULT = ("-e", "--extra-vars")
 
 
 class Vault:
-    """Opens values with the vault options the user gave."""
+    """Decrypts values with the vault options that the user gave."""
 
     def __init__(self, passthrough: Sequence[str]) -> None:
         self._options: list[str] = []
@@ -48,11 +48,11 @@ class Vault:
                 env=environment(),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise UsageError(f"ansible-vault does not answer: {error}", where=where) from error
+            raise UsageError(f"ansible-vault did not run: {error}", where=where) from error
         if done.returncode != 0:
-            words = done.stderr.strip().splitlines()
+            lines = done.stderr.strip().splitlines()
             raise UsageError(
-                f"the encrypted value cannot be opened: {words[-1] if words else 'no reason given'}",
+                f"the encrypted value cannot be opened: {lines[-1] if lines else 'no output'}",
                 where=where,
                 hint=VAULT_HINT,
             )

@@ -1,11 +1,11 @@
-"""Detached jobs: commands that go on when the connection or the controller is lost.
+"""Detached jobs: commands that keep running when the connection or the controller is lost.
 
 JobShell  --one ready channel-->  attach loop  --FIFO-->  job server (one per run and host)  -->  job
                                       ^                         |
                                       +---- results <--- spool folder (0700)
 
 script     the job server, POSIX sh, and how it gets to the host
-protocol   what is said on the channel
+protocol   requests and results on a channel
 channel    one channel: one job at a time
 shell      JobShell: channels, lost connections, cancelling, collecting
 """

@@ -11,7 +11,7 @@ from perfctl.shell import Stream, Transport
 
 _ANSWER_S = 30.0
 _TRANSFER_S = 600.0
-# The host ends a job itself; after this much more than its time, the host is taken for mute.
+# The host ends a job itself; after this much more than its time, the host counts as lost.
 _MARGIN_S = 25.0
 
 
@@ -46,7 +46,7 @@ class Channel:
         assert self._stream
 
     def run(self, request: Request) -> Result:
-        """Have a job run (or, when it was asked for before, wait for it) and return its result."""
+        """Run a job, or wait for it where it was requested before, and return its result."""
         try:
             self._stream.write(request.line("run", self.number))
             return self._result(request.timeout_s)
@@ -97,7 +97,7 @@ class Channel:
             raise
 
     def close(self) -> None:
-        """Hang up; a job that runs goes on."""
+        """Close the channel; a job that runs keeps running."""
         if self._open is not None:
             stream, self._open = self._open, None
             stream.close()

@@ -1,4 +1,4 @@
-"""What is said between a controller and the attach loop, and how a job's end becomes a value or an error."""
+"""Requests and results between a controller and the attach loop; a result becomes a value or an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProcessProbe:
 
 
 class JobTimeout(CommandTimeout):
-    """A job did not end in its time and was ended on the host; `completed` is what it left behind."""
+    """A job did not end within its timeout and was ended on the host; `completed` has its output."""
 
     def __init__(self, message: str, completed: Completed, *, where: str) -> None:
         super().__init__(message, where=where)
@@ -49,13 +49,13 @@ class JobLost(HostUnreachable):
 
 
 class SpoolFull(OutputError):
-    """The disk of the spool folder is full; `completed` is what was kept, None when nothing was started."""
+    """The disk of the spool folder is full; `completed` has what was kept, None when nothing was started."""
 
     def __init__(
-        self, message: str, *, where: str, said: str = "", completed: Completed | None = None
+        self, message: str, *, where: str, detail: str = "", completed: Completed | None = None
     ) -> None:
         super().__init__(
-            f"{where}: the disk of the spool folder is full: {message}{': ' + said if said else ''}",
+            f"{where}: the disk of the spool folder is full: {message}{': ' + detail if detail else ''}",
             reason="spool_full",
             hint="make room on the host (df), then: perfctl resume",
         )
@@ -64,7 +64,7 @@ class SpoolFull(OutputError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command on its way into the spool."""
+    """A command to run as a job."""
 
     job_id: str
     argv: tuple[str, ...]
@@ -89,7 +89,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a job ended: its first line and the parts of its output."""
+    """How a job ended, and the parts of its output."""
 
     exit_code: int
     started_ns: int
@@ -99,14 +99,14 @@ class Result:
 
     @classmethod
     def parse(cls, line: bytes, parts: Sequence[bytes], where: str) -> Result:
-        """Return the result in an answer. Raises JobLost when nobody will ever end the job."""
+        """Return the result in an answer. Raises JobLost when its server is gone."""
         words = line.decode("ascii", "backslashreplace").split()
         if len(words) != 4:
             raise JobLost(where=where)
         return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts))
 
     def completed(self, argv: Sequence[str]) -> Completed:
-        """Return what the command left behind, whatever ended it."""
+        """Return the command's exit code and output, whatever ended it."""
         stdout, stderr, before, after, view = self.parts
         return Completed(
             argv=tuple(argv),
@@ -121,7 +121,7 @@ class Result:
         )
 
     def value(self, argv: Sequence[str], where: str) -> Completed:
-        """Return the command's end. Raises JobTimeout, SpoolFull."""
+        """Return the completed command. Raises JobTimeout, SpoolFull."""
         if self.why == "unstarted":
             raise SpoolFull("the command was not started", where=where)
         completed = self.completed(argv)

@@ -1,4 +1,4 @@
-"""The job server's script and how it gets to a host: one command, whether or not a server runs there."""
+"""The job server's script, and how it gets to a host: one command, whether or not a server runs there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the spool says about a job: `state` is running, ended or lost; the rest is of running ones."""
+    """The state of a job in the spool: running, ended or lost; the other fields are of running ones."""
 
     state: str
     slot: int | None = None
@@ -56,7 +56,9 @@ def start_server(transport: Transport, run_id: str, *, lifetime_s: float, spool_
     arguments = ["start", checked_name(run_id), str(max(1, round(lifetime_s))), mark]
     done = _boot(transport, [*arguments, *([spool_root] if spool_root else [])])
     if done.exit_code == _NO_SPACE:
-        raise SpoolFull("the job server could not be put there", where=transport.name, said=done.error_text)
+        raise SpoolFull(
+            "the job server could not be copied there", where=transport.name, detail=done.error_text
+        )
     if done.exit_code != 0:
         raise CommandFailed(
             f"the job server does not start: {done.error_text or done.exit_code}", where=transport.name
@@ -82,10 +84,10 @@ def parse_list(text: str) -> dict[str, JobState]:
 def reap(
     transport: Transport, run_id: str | None = None, *, discard: bool = False, spool_root: str | None = None
 ) -> list[str]:
-    """End what belongs to a run on a host (None: any run); return what it was, as "job ID" or "server NAME".
+    """End what belongs to a run on a host (None: any run); return it, as "job ID" or "server NAME".
 
     Job servers, their units and jobs are ended. Results that no controller has stored stay in the spool, or
-    with `discard` go with it, told as "result ID". Containers and guests are the environments' business.
+    with `discard` are removed, returned as "result ID". Containers and guests are left to their environments.
     Raises CommandFailed, HostUnreachable.
     """
     name = checked_name(run_id) if run_id else ""

@@ -18,7 +18,7 @@ from perfctl.job.script import Started, checked_name, parse_list, script_argv, s
 from perfctl.shell import Completed, Process, Transport
 from perfctl.shell.files import get_file, put_file
 
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 
 _CHANNELS = 4
 """Commands at once on one host; the connection has room for twice as many channels."""
@@ -63,7 +63,7 @@ class JobShell:
         """Start the run's job server on the host and make a channel to it ready.
 
         One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
-        while a named job still runs: then it is `collect_outcomes` that ends them, after that job. After
+        while a named job still runs: then it is `collect_results` that ends them, after that job. After
         `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
         HostUnreachable.
         """
@@ -85,7 +85,7 @@ class JobShell:
         return self._spool
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` as a job that nobody will ask for again. Raises like `run_job`."""
+        """Run `argv` as a job whose result is read once, now. Raises like `run_job`."""
         job_id = self._new_id()
         try:
             return self.run_job(job_id, argv, timeout_s=timeout_s, stdin=stdin)
@@ -105,7 +105,7 @@ class JobShell:
 
         A job of that id that is there already is not run again: its result is returned. With `probe` the
         host's view is part of it. Raises JobTimeout (after everything it started is gone), SpoolFull,
-        Interrupted (after `cancel`), HostUnreachable (the job goes on).
+        Interrupted (after `cancel`), HostUnreachable (the job keeps running).
         """
         request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), probe)
         with self._lock:
@@ -156,12 +156,12 @@ class JobShell:
             self._end(ids)
 
     def acknowledge(self, job_id: str) -> None:
-        """Say that a job's result is stored: its files on the host go, soon, with other requests."""
+        """Have the files of a job removed, its result being stored; sent later, together with others."""
         with self._lock:
             self._stored.append(job_id)
 
-    def collect_outcomes(self) -> Mapping[str, Completed | PerfctlError]:
-        """Return what became of each job an earlier controller left: its result, or its error as a value.
+    def collect_results(self) -> Mapping[str, Completed | PerfctlError]:
+        """Return the result of each job that an earlier controller left, or its error as a value.
 
         Those that still run are waited for, up to their timeouts. The errors are JobTimeout, SpoolFull and
         JobLost.
@@ -211,7 +211,7 @@ class JobShell:
 
     # ---- channels ----
 
-    def _with_channel(self, action: Callable[[Channel], Outcome], channel: Channel | None = None) -> Outcome:
+    def _with_channel(self, action: Callable[[Channel], T], channel: Channel | None = None) -> T:
         with self._room:
             channel = channel or self._take()
             try:
@@ -277,7 +277,7 @@ class JobShell:
                 # The host should have ended it long ago.
                 self._end([request.job_id])
                 raise CommandTimeout(
-                    f"{request.argv[0]} did not end in its time, and the host did not say that it was ended",
+                    f"{request.argv[0]} did not end within its timeout, and the host did not report its end",
                     where=self.name,
                 ) from error
         raise AssertionError("the last attempt returns or raises")
@@ -296,7 +296,7 @@ class JobShell:
         argv = ["sh", "-c", 'cat >"$1"', "perfctl-stdin", path]
         done = self._transport.run(argv, timeout_s=_TRANSFER_TIMEOUT_S, stdin=stdin)
         if done.exit_code != 0:
-            raise SpoolFull("the command was not started", where=self.name, said=done.error_text)
+            raise SpoolFull("the command was not started", where=self.name, detail=done.error_text)
         return path
 
     def _outcome(self, channel: Channel, job_id: str, timeout_s: float) -> Completed | PerfctlError:
@@ -317,21 +317,21 @@ class _BackgroundJob:
     def __init__(self, shell: JobShell, job_id: str) -> None:
         self._shell = shell
         self._job_id = job_id
-        self._last_words: str | None = None
+        self._final_output: str | None = None
 
     def is_running(self) -> bool:
         """Return whether it still runs."""
-        return self._last_words is None and self._shell.is_running(self._job_id)
+        return self._final_output is None and self._shell.is_running(self._job_id)
 
     def stop(self) -> None:
         """End it and its children; again is harmless."""
-        if self._last_words is None:
-            words = self.output()
+        if self._final_output is None:
+            output = self.output()
             self._shell.end(self._job_id)
-            self._last_words = words
+            self._final_output = output
 
     def output(self) -> str:
         """Return what it has written so far."""
-        if self._last_words is not None:
-            return self._last_words
+        if self._final_output is not None:
+            return self._final_output
         return self._shell.output(self._job_id).decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
 """A fleet of systemd hosts in containers on this machine, for trying perfctl and for its tests.
 
-    up      resolve the request -> refuse what would hurt -> playbooks/lab.yml -> inventory/NAME.yml
+    up      resolve the request -> refuse collisions -> playbooks/lab.yml -> inventory/NAME.yml
     status  every host: container, systemd, ssh
     down    playbooks/lab.yml removes what carries this lab's labels, and nothing else
 
@@ -18,15 +18,15 @@ from typing import Any
 
 from perfctl import assets
 from perfctl.errors import Refused, UnknownName
-from perfctl.lab.engine import Engine, Labelled, needs_sudo
+from perfctl.lab.engine import Labelled, LabEngine, needs_sudo
 from perfctl.lab.folder import LAYOUT, LabFolder, LabState
 from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
 from perfctl.lab.topology import (
     DEFAULT_NAME,
     TEST_MTU_BYTES,
+    LabHost,
     LabRequest,
     LabSpec,
-    Member,
     members,
     resolve,
     subnet,
@@ -42,7 +42,7 @@ _UP_TIMEOUT_S = 2400.0
 _UP_TIMEOUT_PER_HOST_S = 20.0
 _DOWN_TIMEOUT_S = 600.0
 _SSH_TIMEOUT_S = 15.0
-_ASK_AT_ONCE = 8
+_READ_AT_ONCE = 8
 _OTHER_NAME = "use another --name"
 
 
@@ -52,26 +52,26 @@ class Lab:
 
     spec: LabSpec
     inventory: Path
-    members: tuple[Member, ...]
+    members: tuple[LabHost, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """What one host of a lab is doing."""
+    """The status of one host of a lab."""
 
     host: str
     container: str
     """State of its container: running, exited, ...; missing when there is none."""
     system: str | None
-    """What its systemd says (running, starting, degraded, ...); None for a light host or a stopped one."""
+    """State of its systemd: running, starting, degraded, ...; None for a light host or a stopped one."""
     address: str
     test_address: str
     ssh: str
-    """ok, or why it does not answer."""
+    """ok, or why the login fails."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether the host is up and lets us in; degraded is up, too: some unit there has failed."""
+        """Whether the host is up and accepts logins; degraded counts as up: only some unit has failed."""
         is_up = self.container == "running" and self.system in (None, "running", "degraded")
         return is_up and self.ssh == "ok"
 
@@ -83,7 +83,7 @@ def up(
 
     With `with_image` the perf-tools image is built meanwhile, with this machine's engine, and kept where
     provisioning looks for it.
-    Raises UsageError and Refused before anything is changed, PlaybookFailed with the failing module's words.
+    Raises UsageError and Refused before anything is changed, PlaybookFailed with the module's message.
     """
     folder = LabFolder(project_dir.absolute(), request.name)
     existing = folder.read()
@@ -91,10 +91,10 @@ def up(
     lab = Lab(spec, folder.inventory, members(spec))
     layout = existing.layout if existing else LAYOUT
     with folder.locked():
-        engine = Engine()
+        engine = LabEngine()
         has_engine = engine.answers()
         if layout < LAYOUT:
-            hint = "its hosts are no good for virtual machines until `perfctl lab down` and `perfctl lab up`"
+            hint = "its hosts cannot run virtual machines until `perfctl lab down` and `perfctl lab up`"
             listener(Note("warning", spec.name, f"made by an older perfctl: {hint}"))
         if has_engine and existing and existing.spec == spec and _is_up(folder, spec, engine):
             listener(Note("info", spec.name, f"already up: {spec.hosts} hosts, {folder.inventory}"))
@@ -116,7 +116,7 @@ def up(
 
 
 def status(project_dir: Path, name: str = DEFAULT_NAME) -> tuple[HostStatus, ...]:
-    """Return what every host of a lab is doing. Raises UnknownName when there is no such lab."""
+    """Return the status of every host of a lab. Raises UnknownName when there is no such lab."""
     folder = LabFolder(project_dir.absolute(), name)
     state = folder.read()
     if state is None:
@@ -125,7 +125,7 @@ def status(project_dir: Path, name: str = DEFAULT_NAME) -> tuple[HostStatus, ...
             where=str(folder.project_dir),
             hint=f"bring it up: perfctl lab up --name {name}",
         )
-    return _status(folder, state.spec, Engine())
+    return _status(folder, state.spec, LabEngine())
 
 
 def down(
@@ -138,11 +138,11 @@ def down(
 ) -> bool:
     """Remove a lab's containers, volumes, networks, key and inventory; return whether there was any.
 
-    Images and the base's archive stay as a cache, unless `purge`. An engine that we started by hand is
+    Images and the base's archive stay as a cache, unless `purge`. An engine that was started for the lab is
     stopped when no container runs on it any more, unless `keep_engine`.
     """
     folder = LabFolder(project_dir.absolute(), name)
-    engine = Engine()
+    engine = LabEngine()
     found = folder.read() is not None or (engine.answers() and bool(_own(folder, engine)))
     if not found and not (purge and folder.image_dir.exists()):
         return False
@@ -160,11 +160,11 @@ def down(
 
 
 def _build(folder: LabFolder, state: LabState, variables: dict[str, Any], listener: Listener) -> None:
-    # Written first: what a build that is cut short leaves behind can then be taken down.
+    # Written first, so that what an interrupted build leaves behind can be taken down.
     folder.write(state)
     spec = state.spec
-    what = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
-    listener(Note("info", spec.name, what))
+    text = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
+    listener(Note("info", spec.name, text))
     timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
     _play(folder, "present", variables, timeout_s, listener)
 
@@ -218,14 +218,14 @@ def image_tag(archive: Archive) -> str:
     return content_hash({"files": recipe, "archive": archive})[:16]
 
 
-def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: Engine) -> None:
-    """Raise Refused when a name or a subnet of this lab belongs to somebody else."""
+def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> None:
+    """Raise Refused when a name or a subnet of this lab is used by another program."""
     labelled = engine.labelled()
     own = {item.name for item in labelled if _is_own(folder, item)}
-    rival = next((item for item in labelled if item.lab == spec.name and item.name not in own), None)
-    if rival:
+    other = next((item for item in labelled if item.lab == spec.name and item.name not in own), None)
+    if other:
         raise Refused(
-            f"another project has a lab of this name: {rival.state_dir}",
+            f"another project has a lab of this name: {other.state_dir}",
             where=spec.name,
             hint="use another --name and other subnets, or take that one down",
         )
@@ -255,7 +255,7 @@ def _refuse_routed_subnets(spec: LabSpec) -> None:
                 )
 
 
-def _own(folder: LabFolder, engine: Engine) -> list[Labelled]:
+def _own(folder: LabFolder, engine: LabEngine) -> list[Labelled]:
     return [item for item in engine.labelled() if _is_own(folder, item)]
 
 
@@ -263,15 +263,15 @@ def _is_own(folder: LabFolder, item: Labelled) -> bool:
     return item.lab == folder.name and item.state_dir == str(folder.state_dir)
 
 
-def _is_up(folder: LabFolder, spec: LabSpec, engine: Engine) -> bool:
+def _is_up(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> bool:
     return folder.inventory.exists() and all(host.is_ready for host in _status(folder, spec, engine))
 
 
-def _status(folder: LabFolder, spec: LabSpec, engine: Engine) -> tuple[HostStatus, ...]:
+def _status(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> tuple[HostStatus, ...]:
     hosts = members(spec)
     states = engine.states([member.name for member in hosts]) if engine.answers() else {}
 
-    def ask(member: Member) -> HostStatus:
+    def read_status(member: LabHost) -> HostStatus:
         container = states.get(member.name, "missing")
         running = container == "running"
         return HostStatus(
@@ -283,12 +283,12 @@ def _status(folder: LabFolder, spec: LabSpec, engine: Engine) -> tuple[HostStatu
             ssh=_try_ssh(folder, member) if running else "not running",
         )
 
-    with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as pool:
-        return tuple(pool.map(ask, hosts))
+    with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+        return tuple(pool.map(read_status, hosts))
 
 
-def _try_ssh(folder: LabFolder, member: Member) -> str:
-    """Return ok when ssh with the lab's key and known_hosts gets in, else ssh's own last words."""
+def _try_ssh(folder: LabFolder, member: LabHost) -> str:
+    """Return ok when ssh with the lab's key and known_hosts logs in, else the last line of ssh's output."""
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": "5",
@@ -304,4 +304,4 @@ def _try_ssh(folder: LabFolder, member: Member) -> str:
 
 
 def _last_line(lines: Sequence[str]) -> str:
-    return lines[-1] if lines else "no answer"
+    return lines[-1] if lines else "no output"

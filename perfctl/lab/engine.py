@@ -1,4 +1,4 @@
-"""Questions to the docker engine about a lab; changes are made by playbooks/lab.yml."""
+"""Read a lab's state from the docker engine; changes are made by playbooks/lab.yml."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def needs_sudo() -> bool:
     return os.geteuid() != 0
 
 
-class Engine:
-    """The docker engine of this machine, asked through its command line."""
+class LabEngine:
+    """The docker engine of this machine, through its command line."""
 
     def __init__(self) -> None:
         self._shell = LocalShell(elevation=Elevation(become=needs_sudo() and not os.access(_SOCKET, os.W_OK)))
 
     def answers(self) -> bool:
-        """Return whether an engine is there."""
+        """Return whether the engine answers."""
         return self._run(["version", "--format", "{{.Server.Version}}"]).exit_code == 0
 
     def labelled(self) -> tuple[Labelled, ...]:
@@ -73,12 +73,12 @@ class Engine:
         return {item["Names"]: item["State"] for item in listed if item["Names"] in containers}
 
     def system_state(self, container: str) -> str:
-        """Return what systemd in the container says of itself: running, starting, degraded, ..."""
+        """Return the state of systemd in the container: running, starting, degraded, ..."""
         done = self._run(["exec", container, "systemctl", "is-system-running"])
         return done.text.strip() or "unknown"
 
     def _inspect(self, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        # One that vanished since it was listed is no error: what is left is printed all the same.
+        # One that was removed since it was listed is no error: the others are still printed.
         document: list[dict[str, Any]] = json.loads(self._run([kind, "inspect", *ids]).text or "[]")
         return document
 

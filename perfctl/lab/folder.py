@@ -15,13 +15,13 @@ from perfctl.lab.topology import LabSpec
 
 _SCHEMA_VERSION = 1
 LAYOUT = 2
-"""What hosts are made of: 2 added devices and addresses for virtual machines."""
+"""The version of how hosts are made: 2 added devices and addresses for virtual machines."""
 _INVENTORY_MARK = "# Written by `perfctl lab up`"
 
 
 @dataclass(frozen=True, slots=True)
 class LabState:
-    """What was built: the lab, the tag of its image, and the engine's ids of what was made, by name."""
+    """A lab as it was built: its spec, its image's tag, and the engine's ids of what was made, by name."""
 
     spec: LabSpec
     image_tag: str
@@ -84,18 +84,18 @@ class LabFolder:
             ) from error
 
     def write(self, state: LabState) -> None:
-        """Record what the lab is and what it made."""
+        """Write the state of the lab."""
         document = {"schema_version": _SCHEMA_VERSION, **asdict(state)}
         partial = self._state_file.with_suffix(".part")
         partial.write_text(json.dumps(document, indent=2) + "\n")
         partial.replace(self._state_file)
 
     def has_foreign_inventory(self) -> bool:
-        """Return whether somebody else's file is where the inventory belongs."""
+        """Return whether a file that perfctl did not write is where the inventory belongs."""
         return self.inventory.exists() and _INVENTORY_MARK not in self.inventory.read_text()
 
     def forget(self) -> None:
-        """Remove the state and the inventory, but no file that we did not write."""
+        """Remove the state and the inventory, but no file that perfctl did not write."""
         if not self.has_foreign_inventory():
             self.inventory.unlink(missing_ok=True)
         for name in ("lab.json", "lab.part", "id_ed25519", "id_ed25519.pub", "known_hosts", "resolv.conf"):
@@ -105,7 +105,7 @@ class LabFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this lab for us alone. Raises Refused when another process has it."""
+        """Hold the lock of this lab. Raises Refused when another process has it."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.state_dir.parent / f"{self.name}.lock").open("w") as handle:
             try:

@@ -1,4 +1,4 @@
-"""What a lab needs to know about the machine it runs on. The parsers are pure."""
+"""Read what a lab needs of its machine: Debian archive, name servers, routes. The parsers are pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUTES = Path("/proc/net/route")
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where this machine gets Debian from."""
+    """The Debian archive of this machine."""
 
     suite: str
     sources: tuple[str, ...]
@@ -73,7 +73,7 @@ def _first_mirror(uri: str) -> str:
 
 
 def name_servers() -> tuple[str, ...]:
-    """Return name servers that containers can reach too; empty when the machine only asks itself."""
+    """Return name servers that containers can reach too; empty when the machine only has its own."""
     for path in _RESOLV_CONFS:
         if path.is_file() and (found := read_name_servers(path.read_text())):
             return found

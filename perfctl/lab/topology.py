@@ -1,4 +1,4 @@
-"""What a lab consists of, from its name, size and subnets alone."""
+"""The hosts and addresses of a lab, from its name, size and subnets alone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _FIRST_ADDRESS = 10
 """Host 1 gets the address after this one; docker takes the first of a subnet for itself."""
 _RANGE_PREFIX = 24
-"""What runs on a host gets addresses of a range of this size inside the test subnet, half of it each for its
-containers and its guests."""
+"""Each host has a range of this size inside the test subnet, half of it for its containers and half for its
+guests."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabRequest:
-    """What the user asked for; None means: as it is, or the default."""
+    """The options of a lab as the user gave them; None: as it is, or the default."""
 
     name: str = DEFAULT_NAME
     hosts: int | None = None
@@ -66,7 +66,7 @@ class LabSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class LabHost:
     """One host of a lab; its container has the same name."""
 
     name: str
@@ -89,13 +89,13 @@ def subnet(text: str) -> IPv4Network:
         ) from error
 
 
-def members(spec: LabSpec) -> tuple[Member, ...]:
+def members(spec: LabSpec) -> tuple[LabHost, ...]:
     """Return the hosts: addresses from .11 on in both subnets, a /25 each for their containers and guests."""
     management, test = subnet(spec.management_subnet), subnet(spec.test_subnet)
     halves = _RANGE_PREFIX + 1
     half_size = 2 ** (32 - halves)
     return tuple(
-        Member(
+        LabHost(
             name=f"{spec.name}-{number}",
             management_address=str(management[_FIRST_ADDRESS + number]),
             test_address=f"{test[_FIRST_ADDRESS + number]}/{test.prefixlen}",
@@ -110,7 +110,7 @@ def resolve(request: LabRequest, existing: LabSpec | None) -> LabSpec:
     """Return what to build, from the request and what is there.
 
     More hosts can join a lab; nothing else changes.
-    Raises UsageError for a request that makes no sense, Refused for one that would have to rebuild the lab.
+    Raises UsageError for a request that cannot be met, Refused for one that would have to rebuild the lab.
     """
     if existing is None:
         return LabSpec(

@@ -1,7 +1,7 @@
 """Progress on stderr: a live display on a terminal, plain lines elsewhere.
 
-A measurement must not feel it: the listener only notes what happened, and the display is drawn by a thread of
-its own at most twice a second, and only when what it says has changed. Nothing is ever written to stdout.
+It must not disturb a measurement: the listener only records events, and the display is drawn by a thread of
+its own at most twice a second, and only when its text has changed. Nothing is ever written to stdout.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def progress(stream: IO[str] | None = None, *, live: bool | None = None) -> Iter
 
 
 class _PlainLines:
-    """One line for each thing that ended."""
+    """Prints one line per event."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -67,7 +67,7 @@ class _PlainLines:
 
 
 def event_line(event: Event, state: ProgressState) -> str:
-    """Return the one line that tells `event`, or '' when it is not worth a line."""
+    """Return the line for `event`, '' for one that has none."""
     match event:
         case RunStarted(run_id=run_id, plan=plan, done=done, estimate_s=estimate_s):
             before = f", {done} done before" if done else ""
@@ -111,10 +111,10 @@ def _flat(text: str) -> str:
 
 
 def _stays(event: Event) -> bool:
-    """Return whether the live display leaves a line about `event` above itself for good."""
+    """Return whether the line for `event` stays above the live display."""
     match event:
         case InvocationEnded(status=status, validity=validity):
-            # What is only flagged may be every one of them, on a host that others use.
+            # On a host that others use, every invocation may be flagged.
             return status is not Status.OK or validity == "invalid"
         case TaskEnded(outcome=outcome):
             return outcome in ("failed", "unreachable")
@@ -126,7 +126,7 @@ def _console(stream: IO[str]) -> Console:
     from rich.console import Console
 
     class QuietConsole(Console):
-        """rich answers a broken pipe by leaving the program; here only the display ends."""
+        """A broken pipe ends the display; rich itself would end the program."""
 
         def on_broken_pipe(self) -> None:
             self.quiet = True

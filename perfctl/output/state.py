@@ -1,4 +1,4 @@
-"""What a run is doing now, built from its events; pure but for the clock it is given."""
+"""The state of a run, built from its events; pure but for the clock that it is given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perfctl.model.quantity import duration
 from perfctl.output.text import visible
 
 _TRUST_PACE_FROM = 0.05
-"""The share of the work after which the pace so far says more about the rest than the estimate does."""
+"""The share of the work after which the pace so far predicts the rest better than the estimate."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class ProgressState:
         self.invalid = 0
 
     def take(self, event: Event) -> None:
-        """Note what happened."""
+        """Update the state by an event."""
         match event:
             case RunStarted(plan=plan, done=done, estimate_s=estimate_s, later_s=later_s):
                 self._begin(plan, done, estimate_s)
@@ -74,7 +74,7 @@ class ProgressState:
     def remaining_s(self) -> float | None:
         """The estimated time to the end: from the plan at first, from the pace later; None: unknown.
 
-        With what second stages will take that are not decided yet, as far as earlier runs tell.
+        Includes second stages that are not decided yet, as expected from earlier runs.
         """
         if self._estimate_s is None or self._work_s <= 0:
             return None
@@ -95,11 +95,11 @@ class ProgressState:
             lines[kept:] = [f"... and {len(lines) - kept} more hosts"]
         if self.total:
             counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
-            worth_saying = "".join(f", {count} {name}" for name, count in counts.items() if count)
+            shown = "".join(f", {count} {name}" for name, count in counts.items() if count)
             elapsed = _clock_text(self._clock() - self._started)
             left = _clock_text(self.remaining_s)
             lines.append(
-                f"{self.done}/{self.total} done{worth_saying}, {elapsed} elapsed, about {left} to go"[:width]
+                f"{self.done}/{self.total} done{shown}, {elapsed} elapsed, about {left} to go"[:width]
             )
         return lines
 

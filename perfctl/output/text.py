@@ -1,4 +1,4 @@
-"""Text that came from elsewhere, made safe to show."""
+"""Make text from elsewhere safe to print."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ json       Plan <──> text, as the database keeps it
 
 from perfctl.plan.estimate import (
     BenchmarkEstimate,
-    Estimate,
     PriorVariance,
+    RunEstimate,
     estimate_run,
     estimate_s,
     prior_variances,
@@ -20,8 +20,8 @@ from perfctl.plan.make import make_block, make_plan, order_seed, tournament
 
 __all__ = [
     "BenchmarkEstimate",
-    "Estimate",
     "PriorVariance",
+    "RunEstimate",
     "estimate_run",
     "estimate_s",
     "grow",

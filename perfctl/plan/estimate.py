@@ -1,6 +1,6 @@
-"""Estimate a run's duration and minimum detectable effect from earlier runs.
+"""RunEstimate a run's duration and minimum detectable effect from earlier runs.
 
-    Store --prior_variances()--> {benchmark: PriorVariance} --estimate_run()--> Estimate
+    Store --prior_variances()--> {benchmark: PriorVariance} --estimate_run()--> RunEstimate
 
 Earlier runs of the same benchmark (workload and parameters), environment, baseline and target count. They
 only sharpen the estimate: the pilot stays as it is, because Stein's rule needs a variance of the run's own.
@@ -20,10 +20,10 @@ from perfctl.stats import N_MAX, PILOT_BLOCKS, SecondStage, minimum_detectable_e
 from perfctl.store import HistoryCell, Store
 
 OVERHEAD_S: Mapping[str, float] = {kind: traits.usual_overhead_s for kind, traits in KINDS.items()}
-"""Time around one invocation by kind of environment, for the estimate."""
+"""Seconds around one invocation by kind of environment, for the estimate."""
 
 RUNS = 5
-"""How many of the newest runs are used: a host as it was long ago says little of today."""
+"""How many of the newest runs are used: older ones are no guide to the host today."""
 
 _FEWEST_DEGREES = 5
 """A standard deviation with fewer degrees of freedom is not used."""
@@ -51,7 +51,7 @@ class BenchmarkEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RunEstimate:
     """How long a run takes and what it detects.
 
     `planned_s` is for the blocks in the plan; second stages to come take `later_s` by earlier runs, and at
@@ -96,13 +96,13 @@ class Estimate:
 
 def estimate_run(
     plan: Plan, prior: Mapping[str, PriorVariance], *, remaining: Plan | None = None
-) -> Estimate:
+) -> RunEstimate:
     """Return the estimate of a plan, or, of a run that is under way, that of what is `remaining` of it."""
     ahead = plan if remaining is None else remaining
     benchmarks = tuple(_estimate_benchmark(plan, item, prior.get(item.name)) for item in plan.benchmarks)
     undecided = {item.name for item in plan.undecided()}
     expected = {item.benchmark: item.blocks for item in benchmarks if item.benchmark in undecided}
-    return Estimate(
+    return RunEstimate(
         estimate_s(ahead, overhead_s=OVERHEAD_S),
         _later_s(plan, expected),
         _later_s(plan, dict.fromkeys(undecided, N_MAX)),
@@ -136,7 +136,7 @@ def _text(stage: SecondStage | None, blocks: int, effect: float | None, prior: P
     expected = stage.words() if stage else f"{blocks} block{'s' * (blocks > 1)}"
     detected = "cannot be significant" if effect is None else f"will detect {percent(effect)}"
     runs = f"{prior.runs} earlier run{'s' * (prior.runs > 1)}"
-    return f"{expected}; {detected} (scatter {percent(prior.s_d)} in {runs})"
+    return f"{expected}; {detected} (standard deviation {percent(prior.s_d)} in {runs})"
 
 
 def prior_variances(store: Store, plan: Plan, *, without_run: str | None = None) -> dict[str, PriorVariance]:
@@ -191,7 +191,7 @@ def pooled_stdev(rows: Sequence[Sequence[float]]) -> float | None:
 
 
 def estimate_s(plan: Plan, *, overhead_s: Mapping[str, float]) -> float:
-    """Return how long the plan takes when all is well: the longest track of each round, summed.
+    """Return how many seconds the plan takes without failures: the longest track of each round, summed.
 
     `overhead_s` is the time around one invocation by kind of environment (native, container, vm); a kind of
     the plan that is missing there raises KeyError. An environment within another takes the time of both;

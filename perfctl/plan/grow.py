@@ -19,7 +19,7 @@ from perfctl.plan.make import make_block
 from perfctl.stats import N_MAX, PILOT_BLOCKS, second_stage, spread
 
 FEWEST_DIFFERENCES = 6
-"""With fewer no standard deviation is computed: they could not give an interval either."""
+"""With fewer no standard deviation is computed; they give no interval either."""
 
 
 def grow(plan: Plan, benchmark: Benchmark, observations: Iterable[Observation]) -> Plan:
@@ -71,7 +71,7 @@ class PairedDifferences:
         return spread(self.differences) if len(self.differences) >= FEWEST_DIFFERENCES else None
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """Return e.g. 'container on h1'."""
         return f"{self.environment} on {self.target}"
 
@@ -85,11 +85,11 @@ def pair_observations(
     environment they are those of the baseline's second replicate.
     """
     legs: dict[tuple[str, str, int, str | None], dict[int, float]] = {}
-    for seen in observations:
-        is_of_pilot = seen.benchmark == benchmark and seen.metric.headline and seen.block < PILOT_BLOCKS
-        if is_of_pilot and seen.validity != "invalid" and math.isfinite(seen.value):
-            leg = (str(seen.target), seen.environment, seen.replicate, seen.accelerator)
-            legs.setdefault(leg, {})[seen.block] = seen.value
+    for item in observations:
+        is_of_pilot = item.benchmark == benchmark and item.metric.headline and item.block < PILOT_BLOCKS
+        if is_of_pilot and item.validity != "invalid" and math.isfinite(item.value):
+            leg = (str(item.target), item.environment, item.replicate, item.accelerator)
+            legs.setdefault(leg, {})[item.block] = item.value
     others = [leg for leg in legs if leg[1] != baseline] or [leg for leg in legs if leg[2] == 2]
     bases = [leg for leg in legs if leg[1:3] == (baseline, 1)]
     return [
@@ -112,7 +112,7 @@ def pair_values(
 
 
 def decide(benchmark: Benchmark, found: Sequence[PairedDifferences]) -> Decision:
-    """Return how many blocks a benchmark with a precision gets: the most that one of the environments needs.
+    """Return how many blocks a benchmark with a precision gets: the most that any environment needs.
 
     Environments with too few differences are left out; when all have too few, it stays at the pilot.
     """
@@ -128,17 +128,20 @@ def decide(benchmark: Benchmark, found: Sequence[PairedDifferences]) -> Decision
     if not stages:
         why = _without_ratio(found) or f"fewer than {FEWEST_DIFFERENCES} blocks of the pilot can be compared"
         return Decision(
-            benchmark.name, PILOT_BLOCKS, None, f"no ±{percent(tau)} can be aimed at: {why}; {stays}"
+            benchmark.name,
+            PILOT_BLOCKS,
+            None,
+            f"how many blocks ±{percent(tau)} needs is not known: {why}; {stays}",
         )
     stage, widest = max(stages, key=lambda entry: (entry[0].wanted, entry[0].expected))
     if widest.s_d == 0:
         text = f"every difference of the pilot is the same; {stays}"
     else:
-        text = f"{widest.place} {stage.words()}"
+        text = f"{widest.label} {stage.words()}"
     note = _without_ratio(found)
     return Decision(benchmark.name, stage.blocks, stage.wanted, f"{text} ({note})" if note else text)
 
 
 def _without_ratio(found: Sequence[PairedDifferences]) -> str:
-    places = [item.place for item in found if not item.has_ratio]
-    return f"values of {', '.join(places)} are not all above zero, and have no ratio" if places else ""
+    labels = [item.label for item in found if not item.has_ratio]
+    return f"values of {', '.join(labels)} are not all above zero, and have no ratio" if labels else ""

@@ -1,4 +1,4 @@
-"""Resolve what a user asked for, or what the database has of a run, to a run that can be executed.
+"""Resolve a user's request, or a stored run, to a run that can be executed.
 
 RunRequest ──plan_run()──> PlannedRun <──PlannedRun.from_store()── Store
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from perfctl.errors import DatabaseUnavailable, NoHostMatched, SchemaMismatch
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Plan, Round, new_id
-from perfctl.plan.estimate import Estimate, PriorVariance, estimate_run, prior_variances
+from perfctl.plan.estimate import PriorVariance, RunEstimate, estimate_run, prior_variances
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
 from perfctl.store import Store, open_store
@@ -22,7 +22,7 @@ from perfctl.validity import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the user asked for; empty or None means the suite's own choice."""
+    """The options of a run as the user gave them; empty or None: the suite's own."""
 
     suite: str
     inventory: Sequence[str] = ()
@@ -38,9 +38,9 @@ class RunRequest:
     host_view: bool = True
     """Whether the host's processes are read while a benchmark runs."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """By which invocations and hosts are judged; kept with the run."""
+    """The limits by which invocations and hosts are judged; kept with the run."""
     force: bool = False
-    """Measure also on hosts that preflight would refuse."""
+    """Whether hosts that preflight refuses are measured."""
     project_dir: Path | None = None
     """Its suites/*.toml can be named too."""
 
@@ -55,11 +55,11 @@ class PlannedRun:
     inventory: tuple[str, ...] = ()
     """The sources of the hosts, as they are kept with the run."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """By which invocations and hosts are judged."""
+    """The limits by which invocations and hosts are judged."""
     force: bool = False
-    """Measure also on hosts that preflight would refuse."""
+    """Whether hosts that preflight refuses are measured."""
     prior: Mapping[str, PriorVariance] = field(default_factory=dict)
-    """Of the benchmarks in earlier runs."""
+    """The variance of each benchmark in earlier runs."""
 
     @classmethod
     def from_store(cls, store: Store, run_id: str, *, inventory: Sequence[str] = ()) -> PlannedRun:
@@ -75,8 +75,8 @@ class PlannedRun:
         """Return the run with the variances of its benchmarks in the other runs of the database."""
         return replace(self, prior=prior_variances(store, self.plan, without_run=self.run_id))
 
-    def estimate(self, remaining: Sequence[Round] | None = None) -> Estimate:
-        """Return what the run takes and detects; of a run that is under way, what `remaining` rounds take."""
+    def estimate(self, remaining: Sequence[Round] | None = None) -> RunEstimate:
+        """Return the estimate of the run; of one that is under way, of its `remaining` rounds."""
         left = None if remaining is None else replace(self.plan, rounds=tuple(remaining))
         return estimate_run(self.plan, self.prior, remaining=left)
 
@@ -113,7 +113,7 @@ def plan_run(request: RunRequest, *, database_url: str | None = None) -> Planned
         run_id,
         plan,
         hosts,
-        inventory=tuple(map(_from_anywhere, request.inventory)),
+        inventory=tuple(map(_absolute_source, request.inventory)),
         thresholds=request.thresholds,
         force=request.force,
     )
@@ -121,7 +121,7 @@ def plan_run(request: RunRequest, *, database_url: str | None = None) -> Planned
 
 
 def _with_prior_if_any(planned: PlannedRun, database_url: str) -> PlannedRun:
-    """Add what the database has of earlier runs; one that is missing or cannot be read has none."""
+    """Add the variances in earlier runs; a database that is missing or cannot be read has none."""
     try:
         with open_store(database_url, read_only=True) as store:
             return planned.with_prior(store)
@@ -129,7 +129,7 @@ def _with_prior_if_any(planned: PlannedRun, database_url: str) -> PlannedRun:
         return planned
 
 
-def _from_anywhere(source: str) -> str:
+def _absolute_source(source: str) -> str:
     """Make a path absolute, so that `resume` finds the inventory from another folder ('h1,' is no path)."""
     return str(Path(source).absolute()) if Path(source).exists() else source
 

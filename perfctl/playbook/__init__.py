@@ -1,11 +1,11 @@
-"""Run playbooks through ansible-runner, and report every task as it ends: the only place that uses Ansible.
+"""Run playbooks through ansible-runner, and report every task as it ends: the only user of Ansible.
 
 Ansible changes hosts; it never times anything. A failed host is a value here (`PlaybookResult`), so that a
 caller can report every host; `raise_for_failures()` turns the first one into an error.
 
 ansible-runner works in a thread of its own and hands its events over through a queue: listeners are called
-in the caller's thread, and Ctrl-C there ends Ansible and its workers before it goes on upwards. What a
-module had already started on a remote host goes on there to its end.
+in the caller's thread, and Ctrl-C there ends Ansible and its workers before it is raised further. What a
+module has already started on a remote host runs to its end there.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def run_playbook(
     listener: Listener = ignore,
     forks: int | None = None,
 ) -> PlaybookResult:
-    """Run a playbook (a path, or the name of one that ships with perfctl); return what became of every host.
+    """Run a playbook (a path, or the name of one that ships with perfctl); return the result for every host.
 
-    `listener` hears a TaskEnded for every task and host, and a Note for every diff and warning, in this
-    thread. `passthrough` goes to ansible-playbook as it is (vault, become, user). At most `forks` hosts are
-    worked on at once (default 50). Give no secrets in `extra_vars`: use vault.
+    `listener` gets a TaskEnded for every task and host, and a Note for every diff and warning, in this
+    thread. `passthrough` goes to ansible-playbook as it is (vault, become, user). At most `forks` hosts run
+    at once (default 50). Give no secrets in `extra_vars`: use vault.
 
-    Raises CommandTimeout after `timeout_s`, NoHostMatched, UsageError for options that would ask questions,
+    Raises CommandTimeout after `timeout_s`, NoHostMatched, UsageError for options that would prompt,
     and PlaybookFailed when the playbook could not start. Failed hosts are values.
     """
     arguments = _arguments(check=check, diff=diff, passthrough=passthrough)
@@ -106,17 +106,17 @@ def _find(playbook: str | Path) -> Path:
 
 
 def _arguments(*, check: bool, diff: bool, passthrough: Sequence[str]) -> list[str]:
-    asking = [item for item in passthrough if item in _PROMPTS]
-    if asking:
+    prompts = [item for item in passthrough if item in _PROMPTS]
+    if prompts:
         raise UsageError(
-            f"{asking[0]} would ask a question that nobody sees",
+            f"{prompts[0]} would prompt, and perfctl shows no prompt",
             hint="give a file: --connection-password-file, --become-password-file, --vault-password-file",
         )
     return [*(["--check"] if check else []), *(["--diff"] if diff else []), *passthrough]
 
 
 def _result(log: EventLog, return_code: int, *, playbook: str, limit: str | None) -> PlaybookResult:
-    if not log.hosts and (log.nobody_matched or not return_code):
+    if not log.hosts and (log.no_host_matched or not return_code):
         raise NoHostMatched(
             "no host matched",
             where=f"--limit {limit}" if limit else None,
@@ -128,9 +128,9 @@ def _result(log: EventLog, return_code: int, *, playbook: str, limit: str | None
         if not log.hosts or not log.hosts.get(failure.host, HostStats(failures=1)).succeeded
     )
     if return_code and not failures:
-        words = [line for line in log.complaints if not line.startswith("[WARNING]")] or log.complaints
+        lines = [line for line in log.messages if not line.startswith("[WARNING]")] or log.messages
         raise PlaybookFailed(
-            last_lines("\n".join(words)) or f"ansible-playbook ended with {return_code}",
+            last_lines("\n".join(lines)) or f"ansible-playbook ended with {return_code}",
             where=playbook,
         )
     return PlaybookResult(log.hosts, failures)

@@ -19,7 +19,7 @@ _OUTCOMES = {
 
 
 _DEBUG = ("ansible.builtin.debug", "debug")
-_NOBODY = "leaves us with no hosts to target"
+_NO_HOSTS = "leaves us with no hosts to target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class TaskFailure:
 
 @dataclass(frozen=True, slots=True)
 class PlaybookResult:
-    """What became of every host that the playbook touched."""
+    """The result of a playbook for every host that it ran on."""
 
     hosts: Mapping[str, HostStats]
     failures: tuple[TaskFailure, ...]
 
     def raise_for_failures(self) -> None:
-        """Raise PlaybookFailed with the first failure's host, task and message; nothing when all is well."""
+        """Raise PlaybookFailed with the first failure's host, task and message; nothing without failures."""
         if not self.failures:
             return
         first, more = self.failures[0], len(self.failures) - 1
@@ -67,15 +67,16 @@ class PlaybookResult:
 
 @dataclass(slots=True)
 class EventLog:
-    """What a playbook's events have recorded so far: results, failures and complaints."""
+    """A playbook as its events have recorded it so far: results, failures, Ansible's own messages."""
 
     listener: Listener
     failures: dict[str, TaskFailure] = field(default_factory=dict)
     hosts: dict[str, HostStats] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
-    nobody_matched: bool = False
+    messages: list[str] = field(default_factory=list)
+    no_host_matched: bool = False
 
     def record(self, event: Mapping[str, Any]) -> None:
+        """Record one event, and pass what users should see to the listener."""
         kind, data = event.get("event", ""), event.get("event_data") or {}
         printed = str(event.get("stdout", "")).replace("\r", "").strip()
         if kind in _OUTCOMES:
@@ -86,7 +87,7 @@ class EventLog:
         elif kind == "playbook_on_stats":
             self.hosts = _stats(data)
         elif kind == "playbook_on_no_hosts_matched":
-            self.nobody_matched = True
+            self.no_host_matched = True
         elif kind in ("verbose", "error", "warning", "system_warning"):
             self._printed(printed)
 
@@ -110,32 +111,32 @@ class EventLog:
     def _printed(self, text: str) -> None:
         if not text:
             return
-        self.complaints.append(text)
-        self.nobody_matched |= _NOBODY in text
+        self.messages.append(text)
+        self.no_host_matched |= _NO_HOSTS in text
         if text.startswith("[WARNING]"):
             self.listener(Note("warning", "ansible", text.removeprefix("[WARNING]:").strip()))
 
 
 _THROUGH_OTHERS = "UNKNOWN port 65535"
-"""What ssh calls the other end of a connection that is not its own socket."""
+"""The name that ssh prints for the other end of a connection that is not its own socket."""
 
 
 def failure_message(result: Mapping[str, Any]) -> str:
-    """Return a module's own words from the result of a failed task, '' when it left none."""
+    """Return a module's message from the result of a failed task, '' without one."""
     failed = [
         item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed")
     ]
     if failed:
         return "; ".join(filter(None, (failure_message(item) for item in failed)))
     message = str(result.get("msg") or result.get("censored") or result.get("reason") or "").strip()
-    # A command says only "non-zero return code": what it wrote says why.
+    # The message of a command is only "non-zero return code"; the reason is in its output.
     details = str(result.get("stderr") or result.get("module_stderr") or "").strip()
     if not details and result.get("rc"):
         details = str(result.get("stdout") or result.get("module_stdout") or "").strip()
     if not details or details in message:
         return message
-    says_nothing = not message or message == "non-zero return code"
-    return last_lines(details) if says_nothing else f"{message}: {last_lines(details)}"
+    is_empty = not message or message == "non-zero return code"
+    return last_lines(details) if is_empty else f"{message}: {last_lines(details)}"
 
 
 def _stats(data: Mapping[str, Any]) -> dict[str, HostStats]:

@@ -19,10 +19,10 @@ from perfctl.errors import CommandTimeout
 from perfctl.playbook.event_log import EventLog
 
 _MARK = "PERFCTL_PLAYBOOK_ID"
-"""Every process below ansible-playbook carries this in its environment: so they are found and ended."""
+"""Every process below ansible-playbook has this in its environment, by which it is found and ended."""
 
 _DEFAULTS = {
-    # variable: (section and key of ansible.cfg that say the same, value)
+    # variable: (section and key of the same setting in ansible.cfg, value)
     "ANSIBLE_GATHERING": ("defaults", "gathering", "explicit"),
     "ANSIBLE_PIPELINING": ("connection", "pipelining", "True"),
     # Ansible's own but for -C: compressing an image that is compressed already takes four times its transfer.
@@ -31,7 +31,7 @@ _DEFAULTS = {
     "ANSIBLE_PYTHON_INTERPRETER": ("defaults", "interpreter_python", "/usr/bin/python3"),
     "ANSIBLE_DEPRECATION_WARNINGS": ("defaults", "deprecation_warnings", "False"),
 }
-"""Our settings, where neither the user's environment nor the user's ansible.cfg says otherwise."""
+"""The settings where neither the user's environment nor the user's ansible.cfg has another."""
 
 _POLL_S = 0.2
 
@@ -58,7 +58,7 @@ class Runner:
             while (event := self._events.get()) is not None:
                 log.record(event)
         finally:
-            # Also on Ctrl-C and on a listener that raises: nothing of ours may go on without us.
+            # Also on Ctrl-C and on a listener that raises: Ansible must not run on without its caller.
             self._cancelled.set()
             thread.join()
         if self._error is not None:
@@ -102,7 +102,7 @@ class Runner:
         return False  # do not keep it on disk
 
     def _is_over(self) -> bool:
-        """Asked by ansible-runner all the time; that it is given also keeps it from taking our signals."""
+        """Return whether to cancel. ansible-runner polls it and, because it has one, handles no signals."""
         self._timed_out = not self._cancelled.is_set() and time.monotonic() > self._deadline
         if not self._cancelled.is_set() and not self._timed_out:
             return False
@@ -160,13 +160,13 @@ def _environment(environ: Mapping[str, str], mark: str) -> dict[str, str]:
 
 
 def _configured(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Return the settings of the ansible.cfg in force; pipelining is looked for in all its old places."""
+    """Return the settings of the ansible.cfg in force; pipelining is read from all its old sections, too."""
     named = environ.get("ANSIBLE_CONFIG")
     candidates = [Path(named)] if named else [Path("ansible.cfg"), Path.home() / ".ansible.cfg"]
     path = next((item for item in [*candidates, Path("/etc/ansible/ansible.cfg")] if item.is_file()), None)
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
-        # Ansible itself complains about a broken file, in better words.
+        # Ansible itself reports a broken file, with a better message.
         parser.read([path] if path else [])
     found = {(section, key): value for section in parser.sections() for key, value in parser.items(section)}
     for section in ("defaults", "ssh_connection"):

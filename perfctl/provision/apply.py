@@ -1,4 +1,4 @@
-"""Running playbooks/provision.yml where it is needed."""
+"""Run playbooks/provision.yml on the hosts that need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
 from perfctl.playbook import HostStats, PlaybookResult, run_playbook
 from perfctl.provision import stamp
 from perfctl.provision.ranges import check_ranges
-from perfctl.provision.report import HostReport, HostState, ProvisionReport, failed_host
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
 
 _TIMEOUT_S = 3600.0
 _TIMEOUT_PER_HOST_S = 60.0
@@ -37,7 +37,7 @@ def provision(
 ) -> ProvisionReport:
     """Bring the hosts of `inventory` (none: this machine) into the state that runs need.
 
-    Returns what became of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
+    Returns a report of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
     partial run by `tags`, which neither reads nor leaves a stamp. A host that cannot be reached or fails does
     not stop the others; one that refuses stops all of them before anything is changed. Raises NoHostMatched,
     UsageError, Refused (address ranges that do not fit together), CommandTimeout and PlaybookFailed (the
@@ -47,13 +47,13 @@ def provision(
     hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
     is_partial = bool(tags) or check or any(item.split("=")[0] in _PARTIAL for item in passthrough)
     keys = stamp.keys(hosts, variables, passthrough)
-    answers = stamp.ask(hosts)
-    job = _Job(hosts, keys, answers, runs_everywhere=force or is_partial)
+    stamps = stamp.read_stamps(hosts)
+    job = _Job(hosts, keys, stamps, runs_everywhere=force or is_partial)
     if job.todo:
         fleet = load_hosts(inventory, passthrough=passthrough) if limit else hosts
         check_ranges(fleet, variables, concerned=job.todo)
-        leave = {} if is_partial else {h: {"key": keys[h], "boot_id": answers[h].boot_id} for h in job.todo}
-        stale = [name for name in job.todo if answers[name].key and not answers[name].is_current(keys[name])]
+        leave = {} if is_partial else {h: {"key": keys[h], "boot_id": stamps[h].boot_id} for h in job.todo}
+        stale = [name for name in job.todo if stamps[name].key and not stamps[name].is_current(keys[name])]
         result = run_playbook(
             "provision",
             inventory=tuple(inventory) or (str(default_inventory()),),
@@ -66,7 +66,7 @@ def provision(
             listener=job.watch(listener),
             timeout_s=_TIMEOUT_S + _TIMEOUT_PER_HOST_S * len(job.todo),
         )
-        job.take(result, HostState.CHECKED if check else HostState.COMMITTED)
+        job.take(result, ProvisionState.CHECKED if check else ProvisionState.COMMITTED)
         if not check:
             job.forget_failed(listener)
     return job.report()
@@ -74,40 +74,42 @@ def provision(
 
 @dataclass(slots=True)
 class _Job:
-    """Who is to be provisioned, and what became of them."""
+    """The hosts to provision, and their reports."""
 
     hosts: Sequence[Host]
     keys: Mapping[str, str]
-    answers: Mapping[str, stamp.Answer]
+    stamps: Mapping[str, stamp.StampReading]
     runs_everywhere: bool
     finished: set[str] = field(default_factory=set)
     reports: dict[str, HostReport] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, answer in self.answers.items():
-            if answer.error is not None:
-                error = answer.error
+        for name, reading in self.stamps.items():
+            if reading.error is not None:
+                error = reading.error
                 hint = f" ({error.hint})" if error.hint else ""
-                self.reports[name] = HostReport(name, HostState.UNREACHABLE, message=f"{error.message}{hint}")
-            elif answer.is_current(self.keys[name]) and not self.runs_everywhere:
-                self.reports[name] = HostReport(name, HostState.CURRENT)
+                self.reports[name] = HostReport(
+                    name, ProvisionState.UNREACHABLE, message=f"{error.message}{hint}"
+                )
+            elif reading.is_current(self.keys[name]) and not self.runs_everywhere:
+                self.reports[name] = HostReport(name, ProvisionState.CURRENT)
 
     @property
     def todo(self) -> list[str]:
-        """The hosts that nothing is known about yet."""
+        """The hosts without a report so far."""
         return [host.name for host in self.hosts if host.name not in self.reports]
 
     def watch(self, listener: Listener) -> Listener:
-        """Return a listener that also notes who has finished."""
+        """Return a listener that also collects the hosts that have finished."""
 
-        def heard(event: Event) -> None:
+        def collect_finished(event: Event) -> None:
             if isinstance(event, TaskEnded) and event.task == _LAST_TASK and event.outcome != "failed":
                 self.finished.add(event.host)
             listener(event)
 
-        return heard
+        return collect_finished
 
-    def take(self, result: PlaybookResult, success: HostState) -> None:
+    def take(self, result: PlaybookResult, success: ProvisionState) -> None:
         """Turn the playbook's result into reports."""
         failures = {failure.host: failure for failure in result.failures}
         for name in self.todo:
@@ -117,14 +119,16 @@ class _Job:
             elif name in self.finished:
                 self.reports[name] = HostReport(name, success, changed)
             else:
-                self.reports[name] = HostReport(name, HostState.STOPPED, changed, "another host was refused")
+                self.reports[name] = HostReport(
+                    name, ProvisionState.STOPPED, changed, "another host was refused"
+                )
 
     def forget_failed(self, listener: Listener) -> None:
-        """Remove stamps that say 'current' on hosts where a forced run has just failed."""
+        """Remove the stamps that are still current on hosts where a forced run has just failed."""
         for host in self.hosts:
-            if self.reports[host.name].state is not HostState.FAILED:
+            if self.reports[host.name].state is not ProvisionState.FAILED:
                 continue
-            if not self.answers[host.name].is_current(self.keys[host.name]):
+            if not self.stamps[host.name].is_current(self.keys[host.name]):
                 continue  # the playbook has removed it
             with contextlib.suppress(PerfctlError):
                 stamp.forget(host)

@@ -1,4 +1,4 @@
-"""Do the address ranges of containers and guests fit together? Only the whole inventory can tell."""
+"""Check that the address ranges of containers and guests fit together, over the whole inventory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_ranges(hosts: Sequence[Host], extra_vars: Mapping[str, Any], concerned
         if not variables.get(_INTERFACE) or not variables.get(_ADDRESS) or not names:
             continue
         if any("{{" in str(variables[name]) for name in (_ADDRESS, *names)):
-            # Only Ansible can resolve it; the roles check it there as far as one host can tell.
+            # Only Ansible can resolve it; the roles check it there as far as one host knows.
             continue
         addresses[host.name] = _address(host.name, variables)
         ranges += _ranges(host.name, variables, names)
@@ -62,7 +62,7 @@ def _check_place(item: _Range, addresses: Mapping[str, ipaddress.IPv4Interface])
         raise Refused(
             f"{item.variable} {item.network} lies outside the test network {test_network}", where=item.host
         )
-    # Docker leaves out the address of its bridge; nobody does that for guests.
+    # Docker leaves out the address of its bridge; for guests nothing does.
     taken = [
         name
         for name, address in addresses.items()

@@ -1,4 +1,4 @@
-"""What became of every host, and the error that says so."""
+"""The report of provisioning for every host, and the error that it leads to."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from perfctl.playbook import TaskFailure
 _REFUSED = "refused:"
 
 
-class HostState(StrEnum):
+class ProvisionState(StrEnum):
     """How provisioning ended on one host."""
 
     COMMITTED = "committed"
-    """Everything is as it must be."""
+    """Provisioned."""
     CURRENT = "current"
-    """Its stamp says that nothing has changed since the last time: left alone."""
+    """Left alone: its stamp is current."""
     CHECKED = "checked"
-    """Only looked at (--check)."""
+    """Only checked (--check)."""
     UNDONE = "undone"
-    """What can be undone has been."""
+    """Taken back, as far as that can be done."""
     FAILED = "failed"
     REFUSED = "refused"
-    """It must not be done here; nothing was changed."""
+    """Refused before anything was changed."""
     STOPPED = "stopped"
     """Not finished, because another host was refused."""
     UNREACHABLE = "unreachable"
@@ -32,10 +32,10 @@ class HostState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """One host: its state, how many tasks changed something (None: Ansible was not there), and why."""
+    """One host: its state, how many tasks changed something (None: Ansible did not run), and why."""
 
     host: str
-    state: HostState
+    state: ProvisionState
     changed: int | None = None
     message: str = ""
     task: str = ""
@@ -47,23 +47,23 @@ class ProvisionReport:
 
     hosts: tuple[HostReport, ...]
 
-    def having(self, *states: HostState) -> list[HostReport]:
+    def having(self, *states: ProvisionState) -> list[HostReport]:
         """Return the hosts in one of these states."""
         return [report for report in self.hosts if report.state in states]
 
     def raise_for_failures(self) -> None:
-        """Raise Refused, PlaybookFailed, HostUnreachable or PartialFailure when not all is well."""
+        """Raise Refused, PlaybookFailed, HostUnreachable or PartialFailure unless every host is done."""
         if error := self._error():
             raise error
 
     def _error(self) -> PerfctlError | None:
-        if refused := self.having(HostState.REFUSED):
+        if refused := self.having(ProvisionState.REFUSED):
             where = ", ".join(report.host for report in refused)
             messages = dict.fromkeys(report.message for report in refused)
             lines = [f"{report.host}: {report.message}" for report in refused]
             text = "; ".join(lines if len(messages) > 1 else messages)
             return Refused(text, where=where, hint="no host was changed")
-        failed, lost = self.having(HostState.FAILED), self.having(HostState.UNREACHABLE)
+        failed, lost = self.having(ProvisionState.FAILED), self.having(ProvisionState.UNREACHABLE)
         if failed:
             others = [report.host for report in (*failed[1:], *lost)]
             first = failed[0]
@@ -73,16 +73,18 @@ class ProvisionReport:
             return HostUnreachable(lost[0].message, where=", ".join(report.host for report in lost))
         if lost:
             where = ", ".join(report.host for report in lost)
-            return PartialFailure(f"not reached: {lost[0].message}", where=where, hint="the others are done")
+            return PartialFailure(
+                f"not reached: {lost[0].message}", where=where, hint="the other hosts are done"
+            )
         return None
 
 
 def failed_host(failure: TaskFailure, changed: int) -> HostReport:
     """Return the report of a host on which a task failed or refused."""
     if failure.unreachable:
-        return HostReport(failure.host, HostState.UNREACHABLE, changed, failure.message, failure.task)
+        return HostReport(failure.host, ProvisionState.UNREACHABLE, changed, failure.message, failure.task)
     reasons = [line for line in failure.message.splitlines() if _REFUSED in line]
     if reasons:
         text = "; ".join(line.partition(_REFUSED)[2].strip() for line in reasons)
-        return HostReport(failure.host, HostState.REFUSED, changed, text, failure.task)
-    return HostReport(failure.host, HostState.FAILED, changed, failure.message, failure.task)
+        return HostReport(failure.host, ProvisionState.REFUSED, changed, text, failure.task)
+    return HostReport(failure.host, ProvisionState.FAILED, changed, failure.message, failure.task)

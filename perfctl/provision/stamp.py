@@ -1,8 +1,8 @@
-"""What a host was last provisioned with: kept on the host, compared in one exec before Ansible starts.
+"""The stamp of a host: what it was last provisioned with, read by one command before Ansible starts.
 
 key = sha256 of (playbook, roles, Dockerfile, base archive, build context, perf_* variables, extra variables,
-options). stamp = key and boot id. The playbook writes it as its last task, so it never says more than was
-done, and forgets the stamp of another state before it changes anything.
+options). stamp = key and boot id. The playbook writes it as its last task, so it never stands for more than
+was done, and removes the stamp of another state before it changes anything.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _ROLES = (
     "perf_vm_host",
     "perf_vm_image",
 )
-_ASK_AT_ONCE = 32
+_READ_AT_ONCE = 32
 _TIMEOUT_S = 20.0
 _READ = f"cat /proc/sys/kernel/random/boot_id; cat {STAMP_PATH} 2>/dev/null || true"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a host said: its boot id and its stamp's fields ('' without a stamp), or why it did not answer."""
+class StampReading:
+    """A host's boot id and the fields of its stamp ('' without a stamp), or why it was not reached."""
 
     boot_id: str = ""
     key: str = ""
@@ -45,18 +45,18 @@ class Answer:
     error: HostError | None = None
 
     def is_current(self, key: str) -> bool:
-        """Whether the host was provisioned with exactly this, and has not booted since."""
+        """Return whether the host was provisioned with exactly this, and has not booted since."""
         return bool(key) and self.key == key and self.stamped_boot_id == self.boot_id
 
 
-def ask(hosts: Sequence[Host]) -> dict[str, Answer]:
-    """Return every host's answer, all asked at once."""
-    with ThreadPoolExecutor(max_workers=min(len(hosts), _ASK_AT_ONCE) or 1) as pool:
-        return dict(zip((host.name for host in hosts), pool.map(_ask, hosts), strict=True))
+def read_stamps(hosts: Sequence[Host]) -> dict[str, StampReading]:
+    """Return the stamp of every host by its name, all read at once."""
+    with ThreadPoolExecutor(max_workers=min(len(hosts), _READ_AT_ONCE) or 1) as pool:
+        return dict(zip((host.name for host in hosts), pool.map(_read_stamp, hosts), strict=True))
 
 
 def keys(hosts: Sequence[Host], extra_vars: Mapping[str, Any], passthrough: Sequence[str]) -> dict[str, str]:
-    """Return for every host the hash of all that decides what provisioning would make of it."""
+    """Return for every host the hash of everything that decides how it is provisioned."""
     shipped = _files_hash(_shipped())
     result = {}
     for host in hosts:
@@ -77,7 +77,7 @@ def forget(host: Host) -> None:
         transport.close()
 
 
-def _ask(host: Host) -> Answer:
+def _read_stamp(host: Host) -> StampReading:
     try:
         transport = connect(host)
         try:
@@ -85,15 +85,15 @@ def _ask(host: Host) -> Answer:
         finally:
             transport.close()
     except HostError as error:
-        return Answer(error=error)
+        return StampReading(error=error)
     except PerfctlError as error:
-        return Answer(error=HostUnreachable(error.message, where=host.name, hint=error.hint))
+        return StampReading(error=HostUnreachable(error.message, where=host.name, hint=error.hint))
     boot_id = lines[0].strip() if lines else ""
     try:
         stamp = json.loads("\n".join(lines[1:]))
-        return Answer(boot_id, str(stamp["key"]), str(stamp["boot_id"]))
+        return StampReading(boot_id, str(stamp["key"]), str(stamp["boot_id"]))
     except (ValueError, LookupError, TypeError):
-        return Answer(boot_id)
+        return StampReading(boot_id)
 
 
 def _shipped() -> Iterator[Path]:
@@ -124,7 +124,7 @@ def _named_files(variables: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _trace(path: Path) -> list[Any]:
-    """Return a file's path, size and time of last change; what is not there yet may come."""
+    """Return a file's path, size and time of last change; the path alone where it does not exist."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Running playbooks/undo.yml: taking back what provisioning made of the hosts, as far as that can be done."""
+"""Run playbooks/undo.yml: take back what provisioning made of the hosts, as far as that can be done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
-from perfctl.provision.report import HostReport, HostState, ProvisionReport, failed_host
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -30,7 +30,7 @@ def undo(
     passthrough: Sequence[str] = (),
     listener: Listener = ignore,
 ) -> ProvisionReport:
-    """Take back what provisioning made of the hosts of `inventory`; return what became of each.
+    """Take back what provisioning made of the hosts of `inventory`; return a report of each.
 
     So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
     left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
@@ -40,9 +40,14 @@ def undo(
     _check_tags(tags)
     kept: dict[str, list[str]] = {}
 
-    def heard(event: Event) -> None:
+    def collect_kept(event: Event) -> None:
         if isinstance(event, Note) and _KEPT in event.text:
-            kept.setdefault(event.where, []).extend(_kept_lines(event.text))
+            found, others = _split_kept(event.text)
+            kept.setdefault(event.where, []).extend(found)
+            if not others:
+                return
+            # What is kept is in the report: a list of packages need not be printed twice.
+            event = replace(event, text=others)
         listener(event)
 
     result = run_playbook(
@@ -54,10 +59,12 @@ def undo(
         check=check,
         diff=diff,
         passthrough=passthrough,
-        listener=heard,
+        listener=collect_kept,
         timeout_s=_TIMEOUT_S,
     )
-    return ProvisionReport(tuple(_reports(result, kept, HostState.CHECKED if check else HostState.UNDONE)))
+    return ProvisionReport(
+        tuple(_reports(result, kept, ProvisionState.CHECKED if check else ProvisionState.UNDONE))
+    )
 
 
 def _check_tags(tags: Sequence[str]) -> None:
@@ -71,12 +78,15 @@ def _check_tags(tags: Sequence[str]) -> None:
         )
 
 
-def _kept_lines(text: str) -> list[str]:
-    return [line.removeprefix(_KEPT) for line in text.splitlines() if line.startswith(_KEPT)]
+def _split_kept(text: str) -> tuple[list[str], str]:
+    """Return what is kept by the lines of a note, and the other lines."""
+    lines = text.splitlines()
+    kept = [line.removeprefix(_KEPT) for line in lines if line.startswith(_KEPT)]
+    return kept, "\n".join(line for line in lines if not line.startswith(_KEPT))
 
 
 def _reports(
-    result: PlaybookResult, kept: Mapping[str, Sequence[str]], success: HostState
+    result: PlaybookResult, kept: Mapping[str, Sequence[str]], success: ProvisionState
 ) -> list[HostReport]:
     failures = {failure.host: failure for failure in result.failures}
     reports = []

@@ -1,15 +1,18 @@
-"""Reading the hosts back."""
+"""Run playbooks/verify.yml: read the hosts back and report what is not as it was provisioned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perfctl.assets import default_inventory
-from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PlaybookFailed
+from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PerfctlError, PlaybookFailed
+from perfctl.inventory import load_hosts
 from perfctl.model import Listener, ignore
 from perfctl.playbook import TaskFailure, run_playbook
+from perfctl.ssh import way_to
 
 _DRIFT = "drift:"
 _TIMEOUT_S = 1800.0
@@ -17,7 +20,7 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One thing on one host that is not as it was provisioned."""
+    """One thing on one host that is not as provisioned."""
 
     host: str
     what: str
@@ -25,14 +28,14 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was found: `clean` hosts, every drift, and what kept us from looking."""
+    """The hosts that are as provisioned, every drift, and the tasks that failed for another reason."""
 
     clean: tuple[str, ...]
     drifts: tuple[Drift, ...]
     failures: tuple[TaskFailure, ...]
 
     def raise_for_drift(self) -> None:
-        """Raise DriftFound, PlaybookFailed, HostUnreachable or PartialFailure when not all is well."""
+        """Raise DriftFound, PlaybookFailed, HostUnreachable or PartialFailure unless all is clean."""
         if self.drifts:
             hosts = ", ".join(dict.fromkeys(drift.host for drift in self.drifts))
             raise DriftFound(
@@ -81,4 +84,23 @@ def verify(
         if not found:
             others.append(failure)
     clean = tuple(name for name, stats in result.hosts.items() if stats.succeeded)
+    if any(failure.unreachable for failure in others):
+        ways = _ways(inventory, limit, passthrough)
+        others = [_with_way(failure, ways.get(failure.host, "")) for failure in others]
     return VerifyReport(clean, tuple(drifts), tuple(others))
+
+
+def _ways(inventory: Sequence[str], limit: str | None, passthrough: Sequence[str]) -> dict[str, str]:
+    """Return what the connection to each host goes through; nothing where the inventory cannot be read."""
+    with suppress(PerfctlError):
+        return {
+            host.name: way_to(host) for host in load_hosts(inventory, limit=limit, passthrough=passthrough)
+        }
+    return {}
+
+
+def _with_way(failure: TaskFailure, way: str) -> TaskFailure:
+    """Add the jump host or ProxyCommand of a host that was not reached to the message of its failure."""
+    if not (failure.unreachable and way):
+        return failure
+    return replace(failure, message=f"{failure.message} (connected through {way})")

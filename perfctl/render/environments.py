@@ -53,8 +53,9 @@ def environment_view(environment: Environment, suite: str | None = None) -> View
 
 
 def _relaxations(environment: Environment) -> list[str]:
-    """Return the options of `docker run` that loosen or tighten the stock container."""
-    options = [f"--security-opt {value}" for value in environment.security_opt]
+    """Return the options of `docker run` that loosen, tighten or replace parts of the stock container."""
+    options = [f"--runtime {environment.runtime}"] if environment.runtime else []
+    options += [f"--security-opt {value}" for value in environment.security_opt]
     options += [f"--cap-add {value}" for value in environment.cap_add]
     return [*options, "--privileged"] if environment.privileged else options
 
@@ -68,6 +69,7 @@ def _values(environment: Environment) -> dict[str, str | int | float | None]:
     }
     if traits_of(environment).boots and environment.vcpus is None:
         values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
+    values["kernel"] = _kernel(environment)
     values["made by"] = _made_by(environment)
     if environment.within:
         values["within"] = environment.within.name
@@ -85,6 +87,14 @@ def _shown(value: object) -> str | int | float | None:
     if isinstance(value, tuple):
         return " ".join("=".join(item) if isinstance(item, tuple) else item for item in value)
     return value if isinstance(value, (str, int, float)) else None
+
+
+def _kernel(environment: Environment) -> str:
+    """Return whose kernel its commands run on."""
+    owner = next((layer for layer in environment.layers if traits_of(layer).has_own_kernel), None)
+    if owner is None:
+        return "the host's"
+    return "its own" if owner is environment else f"that of {owner.name}"
 
 
 def _made_by(environment: Environment) -> str:

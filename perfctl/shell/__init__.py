@@ -1,4 +1,4 @@
-"""How to run a command somewhere: the seam under every environment.
+"""Run a command somewhere: the protocol under every environment.
 
     Shell       run, put, get, spawn     what a benchmark needs
     Transport   + stream, close          a way to reach a machine: LocalShell, SshShell
@@ -20,10 +20,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a command left behind.
+    """The result of a command that ended.
 
     A job shell also fills in the host's CLOCK_MONOTONIC at start and end (ns) and the text of the counters
-    it read just before and just after, and the host's view when it was asked for one (docs/telemetry.md);
+    it read just before and just after, and the host's view when a probe was given (docs/telemetry.md);
     other shells leave them None and empty.
     """
 
@@ -49,7 +49,7 @@ class Completed:
 
 
 class Process(Protocol):
-    """A command that goes on in the background (a server)."""
+    """A command that runs in the background (a server)."""
 
     def is_running(self) -> bool:
         """Return whether it still runs."""
@@ -65,7 +65,7 @@ class Process(Protocol):
 
 
 class Stream(Protocol):
-    """The two ends of a command that stays: write to its stdin, read from its stdout."""
+    """The stdin and stdout of a command that keeps running."""
 
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
@@ -89,7 +89,7 @@ class Stream(Protocol):
 
 
 class Shell(Protocol):
-    """How to run a command somewhere."""
+    """Runs commands somewhere."""
 
     @property
     def name(self) -> str:
@@ -117,9 +117,9 @@ class Transport(Shell, Protocol):
     """A Shell that reaches a machine by itself."""
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and talk to it."""
+        """Start `argv` and return its stdin and stdout."""
         ...
 
     def close(self) -> None:
-        """End the connection; commands in their own session go on."""
+        """End the connection; commands in a session of their own keep running."""
         ...

@@ -1,8 +1,8 @@
-"""A command on its way to a shell: quoting, becoming root, and the first words it says.
+"""Prepare a command for a shell: quoting, becoming root, and the mark before its output.
 
 Every command is run by one small POSIX wrapper on the other side. The wrapper prints a mark on both streams
-(what comes before it is noise of login scripts), and with it the process id, so that a command which outlives
-its time can be ended there. The wrapper stays as the parent: a command killed by signal n then exits 128+n
+(what comes before it is output of login scripts), and with it the process id, so that a command can be ended
+there after a timeout. The wrapper stays as the parent: a command killed by signal n then exits 128+n
 everywhere.
 """
 
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from perfctl.errors import Refused, UsageError
 
 MARK = f"perfctl-{secrets.token_hex(8)}"
-"""Said by the wrapper before the command's own output; random, so no command says it by chance."""
+"""Printed by the wrapper before the command's own output; random, so that no command prints it by chance."""
 
 _RUN = (
     'printf "%s %s\\n" "$1" $$ >&2; printf "%s\\n" "$1"; shift; '
     'LC_ALL=C; export LC_ALL; ( exec "$@" ); exit $?'
 )
-# A password line that sudo did not ask for must not reach the command: read on until the mark.
+# A password line that sudo did not read must not reach the command: skip lines up to the mark.
 _SKIP_PASSWORD = 'while IFS= read -r l; do [ "$l" = "$1" ] && break; done; '
 
 
@@ -65,7 +65,7 @@ def command_line(argv: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """The two streams without what was said before the command began."""
+    """The two streams without what was printed before the command began."""
 
     stdout: bytes
     stderr: bytes
@@ -74,7 +74,7 @@ class Unwrapped:
 
 
 def unwrap(stdout: bytes, stderr: bytes) -> Unwrapped:
-    """Return the command's own output. `pid` is None when the wrapper never said its mark."""
+    """Return the command's own output. `pid` is None when the wrapper did not print its mark."""
     mark = MARK.encode()
     _noise, found, rest = stderr.partition(mark + b" ")
     if not found:
@@ -84,19 +84,13 @@ def unwrap(stdout: bytes, stderr: bytes) -> Unwrapped:
     return Unwrapped(own_stdout, own_stderr, int(pid) if pid.isdigit() else None)
 
 
-def began(stderr: bytes) -> int | None:
-    """Return the wrapper's process id if it has said it so far."""
-    return unwrap(b"", stderr).pid
-
-
 def refuse_if_sudo_failed(elevation: Elevation, where: str, stderr: bytes) -> None:
-    """Raise Refused when sudo ended before the command began; `stderr` is what it said."""
+    """Raise Refused when sudo ended before the command began; `stderr` is its output."""
     if not elevation.become or MARK.encode() in stderr:
         return
-    words = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
-    said = words[-1] if words else "nothing"
+    lines = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
     raise Refused(
-        f"sudo did not run the command; it said: {said}",
+        f"sudo did not run the command: {lines[-1] if lines else 'no output'}",
         where=where,
         hint="allow the user `NOPASSWD: ALL` in sudoers, or give ansible_become_password in the inventory",
     )

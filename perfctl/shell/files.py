@@ -1,4 +1,4 @@
-"""Copying files through any shell that can run a command."""
+"""Copy files through any shell that can run a command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perfctl.errors import CommandFailed, UsageError
 from perfctl.shell import Completed, Shell
 
 TRANSFER_TIMEOUT_S = 600.0
-# Created unreadable for others, given its mode, then moved into place: never seen half written or too open.
+# Created unreadable for others, given its mode, then moved into place: no reader finds it half written.
 _PUT = """umask 077
 cat >"$1.part" && chmod "$2" "$1.part" && mv -f "$1.part" "$1" && exit
 rm -f "$1.part"

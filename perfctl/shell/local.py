@@ -1,4 +1,4 @@
-"""This machine as a host: subprocesses, each in a session of its own."""
+"""A Transport to this machine: subprocesses, each in a session of its own."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from perfctl.shell.reader import PieceReader
 from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
 
 _CHUNK_BYTES = 1 << 16
-# A pipe holds 64 KiB; whoever writes without end must not keep us reading.
+# A pipe holds 64 KiB; a command that writes without end must not keep `poll` busy.
 _TURNS = 16
-# A background child may hold the pipes open after the command has ended; nobody waits for it any longer.
+# A background child may hold the pipes open after the command has ended: it is waited for no longer.
 _LINGER_S = 0.25
 _START_TIMEOUT_S = 30.0
 
@@ -57,7 +57,7 @@ class LocalShell:
         return _LocalProcess(self._start(argv, b""))
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and talk to it. Raises HostUnreachable when it ends at once."""
+        """Start `argv` and return its stdin and stdout. Raises HostUnreachable when it ends at once."""
         stream = _LocalStream(self._start(argv, None), self._name)
         stream.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
         return stream
@@ -85,18 +85,18 @@ class LocalShell:
             )
         except OSError as error:
             hint = "install sudo, or run perfctl as root" if self._elevation.become else None
-            words = f"cannot start {wrapped[0]}: {error.strerror}"
-            raise Refused(words, where=self._name, hint=hint) from error
+            message = f"cannot start {wrapped[0]}: {error.strerror}"
+            raise Refused(message, where=self._name, hint=hint) from error
         return _Running(process, data, self._elevation, keep_input=stdin is None)
 
 
 class _Running:
-    """A subprocess and what it has said so far; moves both outputs and the input at once."""
+    """A subprocess and its output so far; moves both outputs and the input at once."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], stdin: bytes, elevation: Elevation, *, keep_input: bool
     ) -> None:
-        assert process.stdin and process.stdout and process.stderr  # Popen was asked for pipes
+        assert process.stdin and process.stdout and process.stderr  # Popen was given PIPE for all three
         self.stdout = bytearray()
         self.stderr = bytearray()
         self._process = process
@@ -132,8 +132,8 @@ class _Running:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            # The process may end while a child of it keeps the pipes: look now and then. In this order, because
-            # what it wrote last is in the pipes when it has ended, and not yet when nothing has come so far.
+            # The process may end while a child of it keeps the pipes open: poll now and then. Before reading,
+            # because what it wrote last is in the pipes when it has ended, and need not be when nothing came.
             has_ended = self._process.poll() is not None
             if not self.move(min(left, _LINGER_S)) and has_ended:
                 break
@@ -159,7 +159,7 @@ class _Running:
         return bool(ready)
 
     def write(self, data: bytes, deadline: float) -> bool:
-        """Write all of `data` to its input; False when the deadline came first or nobody reads."""
+        """Write all of `data` to its input; False when the deadline came first or the input was closed."""
         self._pending = memoryview(bytes(self._pending) + data)
         if self._input.closed:
             return False
@@ -258,17 +258,17 @@ class _LocalProcess:
 
 
 class _LocalStream:
-    """The two ends of a subprocess."""
+    """The stdin and stdout of a subprocess."""
 
     def __init__(self, running: _Running, name: str) -> None:
         self._running = running
         self._name = name
-        self._reader = PieceReader(running.receive, name, self._last_words)
+        self._reader = PieceReader(running.receive, name, self._error_output)
 
     def write(self, data: bytes) -> None:
-        """Send all of `data`. Raises HostUnreachable when nobody reads it."""
+        """Send all of `data`. Raises HostUnreachable when the other end is gone."""
         if not self._running.write(data, time.monotonic() + _START_TIMEOUT_S):
-            raise HostUnreachable(f"the other end is gone: {self._last_words()}", where=self._name)
+            raise HostUnreachable(f"the other end is gone: {self._error_output()}", where=self._name)
 
     def read_line(self, *, timeout_s: float) -> bytes:
         """Return one line with its newline."""
@@ -287,5 +287,5 @@ class _LocalStream:
         if not self._running.hang_up():
             self._running.end()
 
-    def _last_words(self) -> str:
+    def _error_output(self) -> str:
         return unwrap(b"", bytes(self._running.stderr)).stderr.decode("utf-8", "backslashreplace").strip()

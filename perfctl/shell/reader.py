@@ -1,4 +1,4 @@
-"""Reading lines, counted bytes and marked bytes from a source that delivers pieces of any size."""
+"""Read lines, counted bytes and marked bytes from a source that delivers pieces of any size."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Receive = Callable[[float], bytes | None]
 
 
 class PieceReader:
-    """Reads from `receive`; `last_words` tells what the other side said when it ended too early."""
+    """Reads from `receive`; `error_output` returns the stderr of the other side when it ended too early."""
 
-    def __init__(self, receive: Receive, where: str, last_words: Callable[[], str]) -> None:
+    def __init__(self, receive: Receive, where: str, error_output: Callable[[], str]) -> None:
         self._receive = receive
         self._where = where
-        self._last_words = last_words
+        self._error_output = error_output
         self._buffer = bytearray()
 
     def line(self, timeout_s: float) -> bytes:
@@ -51,6 +51,8 @@ class PieceReader:
         if piece is None:
             raise CommandTimeout(f"no answer within {timeout_s:g} s", where=self._where)
         if not piece:
-            words = self._last_words()
-            raise HostUnreachable(f"the other end is gone{': ' + words if words else ''}", where=self._where)
+            output = self._error_output()
+            raise HostUnreachable(
+                f"the other end is gone{': ' + output if output else ''}", where=self._where
+            )
         self._buffer += piece

@@ -1,4 +1,4 @@
-"""Ending a command with everything it started: the same few lines of POSIX sh on every kind of host."""
+"""End a command with everything it started, by the same lines of POSIX sh on every host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GRACE_S = 2.0
 """How long a command may take to end after SIGTERM before it gets SIGKILL."""
 
 END_TIMEOUT_S = GRACE_S + 20.0
-"""When to give up on the command that ends a session."""
+"""The timeout of the command that ends a session."""
 
 
 def end_session_argv(pid: int) -> list[str]:

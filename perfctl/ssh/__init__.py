@@ -1,8 +1,8 @@
-"""Reaching hosts: one persistent connection each, by ssh or on this very machine. The only door to paramiko.
+"""Reach hosts over one persistent connection each, by ssh or on this machine. The only user of paramiko.
 
 connect(host)  ->  SshShell | LocalShell
-    config         what OpenSSH itself says about the host (`ssh -G`): your ssh_config counts
-    known_hosts    is it the host we knew?
+    config         the settings that `ssh -G` prints for the host: the user's ssh_config counts
+    known_hosts    compare the host's key with the known one
     dial           socket, jump hosts, handshake, login
     shell          commands, background processes and streams over the connection
 """
@@ -16,7 +16,7 @@ from perfctl.shell import Transport
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 
-__all__ = ["connect"]
+__all__ = ["connect", "way_to"]
 
 
 def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
@@ -35,3 +35,15 @@ def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
     settings = settings_for(host)
     become = host.become and settings.user != "root"
     return SshShell(settings, Elevation(become, host.become_password), timeout_s=timeout_s)
+
+
+def way_to(host: Host) -> str:
+    """Return what a connection to `host` goes through, 'jump host NAME' or 'ProxyCommand ...'; '' for none.
+
+    Raises UsageError (an ssh_config that ssh itself refuses).
+    """
+    if host.connection == "local":
+        return ""
+    from perfctl.ssh.config import settings_for
+
+    return settings_for(host).way

@@ -1,4 +1,4 @@
-"""What OpenSSH itself would do for a host: asked from `ssh -G`, so Include, Match and defaults all count."""
+"""The settings of a host in ssh_config, as `ssh -G` prints them: Include, Match and defaults all count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SshSettings:
     """How to reach, recognise and log in to one host."""
 
     name: str
@@ -32,11 +32,11 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     host_key_alias: str | None = None
     strict: str = "yes"
-    """StrictHostKeyChecking: yes (ask is the same: nobody can be asked), accept-new, no."""
+    """StrictHostKeyChecking: yes (also for `ask`: there is nobody to ask), accept-new, no."""
     user_known_hosts: tuple[Path, ...] = ()
     global_known_hosts: tuple[Path, ...] = ()
     proxy_command: str | None = None
-    jumps: tuple[Settings, ...] = ()
+    jumps: tuple[SshSettings, ...] = ()
     """Hosts to go through, the first one first."""
 
     @property
@@ -45,8 +45,15 @@ class Settings:
         name = (self.host_key_alias or self.hostname).lower()
         return name if self.port == 22 or self.host_key_alias else f"[{name}]:{self.port}"
 
+    @property
+    def way(self) -> str:
+        """What the connection goes through, '' where it is direct: 'jump host NAME' or 'ProxyCommand ...'."""
+        if self.jumps:
+            return f"jump host {self.jumps[-1].hostname}"
+        return f"ProxyCommand {self.proxy_command!r}" if self.proxy_command else ""
 
-def settings_for(host: Host) -> Settings:
+
+def settings_for(host: Host) -> SshSettings:
     """Return the settings of an inventory host. Raises UsageError when ssh refuses it."""
     arguments: list[str] = ["-p", str(host.port)] if host.port != 22 else []
     if host.user:
@@ -69,12 +76,12 @@ def settings_for(host: Host) -> Settings:
 
 
 def parse_settings(
-    name: str, text: str, *, password: str | None = None, jumps: tuple[Settings, ...] = ()
-) -> Settings:
+    name: str, text: str, *, password: str | None = None, jumps: tuple[SshSettings, ...] = ()
+) -> SshSettings:
     """Return the settings in the output of `ssh -G`."""
     options = _options(text)
     command = _first(options, "proxycommand")
-    return Settings(
+    return SshSettings(
         name=name,
         hostname=_first(options, "hostname"),
         port=int(_first(options, "port") or 22),
@@ -117,13 +124,13 @@ def _resolve(
     password: str | None,
     *,
     depth: int,
-) -> Settings:
+) -> SshSettings:
     if depth > 8:
         raise UsageError(
             "its ProxyJump leads in a circle", where=name, hint="read it with: ssh -G " + address
         )
-    text = _ask_ssh(name, [*base, *arguments, "--", address])
-    jumps: list[Settings] = []
+    text = _print_config(name, [*base, *arguments, "--", address])
+    jumps: list[SshSettings] = []
     proxy_jump = _first(_options(text), "proxyjump")
     if proxy_jump not in ("", "none"):
         # A hop reads its own configuration (-F is handed on, -o is not), as OpenSSH does it.
@@ -134,7 +141,7 @@ def _resolve(
     return parse_settings(name, text, password=password, jumps=tuple(jumps))
 
 
-def _ask_ssh(name: str, arguments: Sequence[str]) -> str:
+def _print_config(name: str, arguments: Sequence[str]) -> str:
     program = shutil.which("ssh")
     if program is None:
         raise UsageError("there is no ssh client here", where=name, hint="apt-get install openssh-client")
@@ -143,7 +150,7 @@ def _ask_ssh(name: str, arguments: Sequence[str]) -> str:
             [program, "-G", *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"ssh -G gave no answer in {_TIMEOUT_S:g} s", where=name) from error
+        raise UsageError(f"ssh -G did not end within {_TIMEOUT_S:g} s", where=name) from error
     if done.returncode != 0:
         raise UsageError(f"ssh refuses its configuration: {done.stderr.strip()}", where=name)
     return done.stdout

@@ -1,4 +1,4 @@
-"""From settings to a connection that is logged in: socket, jump hosts, handshake, host key, login."""
+"""Connect and log in by a host's settings: socket, jump hosts, handshake, host key, login."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import paramiko
 from paramiko.pkey import UnknownKeyType
 
 from perfctl.errors import HostError, HostUnreachable
-from perfctl.ssh.config import Settings
+from perfctl.ssh.config import SshSettings
 from perfctl.ssh.known_hosts import check_host_key, known_key_types
 
 _KEEPALIVE_S = 15
@@ -30,7 +30,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 @dataclasses.dataclass(slots=True)
 class Connection:
-    """A logged-in connection and what it stands on (jump hosts, a proxy command)."""
+    """A logged-in connection and what carries it (jump hosts, a proxy command)."""
 
     transport: paramiko.Transport
     socket: socket.socket | None
@@ -51,7 +51,7 @@ class Connection:
 _CHECK_ADDRESS = "check ansible_host in the inventory"
 
 
-def dial(settings: Settings, timeout_s: float) -> Connection:
+def dial(settings: SshSettings, timeout_s: float) -> Connection:
     """Connect and log in. Raises HostUnreachable or HostKeyMismatch."""
     below: list[Connection] = []
     proxy = None
@@ -85,7 +85,7 @@ def dial(settings: Settings, timeout_s: float) -> Connection:
     return connection
 
 
-def _dial_jump(settings: Settings, timeout_s: float) -> Connection:
+def _dial_jump(settings: SshSettings, timeout_s: float) -> Connection:
     """Log in to a jump host; where it cannot be reached, its own place in the configuration is named."""
     try:
         return dial(settings, timeout_s)
@@ -97,13 +97,13 @@ def _dial_jump(settings: Settings, timeout_s: float) -> Connection:
         raise
 
 
-def _last_jump(settings: Settings) -> Settings:
+def _last_jump(settings: SshSettings) -> SshSettings:
     """Return the last hop, reached through the hops before it."""
     *before, last = settings.jumps
     return dataclasses.replace(last, jumps=tuple(before)) if before else last
 
 
-def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
+def _tcp(settings: SshSettings, timeout_s: float) -> socket.socket:
     place = f"{settings.hostname} port {settings.port}"
     try:
         connected = socket.create_connection((settings.hostname, settings.port), timeout=timeout_s)
@@ -120,9 +120,9 @@ def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
             hint="is sshd running there, and on this port?",
         ) from error
     except OSError as error:
-        said = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise HostUnreachable(
-            f"{place}: {said}", where=settings.name, hint=f"see whether it is up: ping {settings.hostname}"
+            f"{place}: {reason}", where=settings.name, hint=f"see whether it is up: ping {settings.hostname}"
         ) from error
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # The kernel's keep-alive carries no ssh bytes and wakes no process on the host while it measures.
@@ -134,7 +134,7 @@ def _tcp(settings: Settings, timeout_s: float) -> socket.socket:
     return connected
 
 
-def _tunnel(jump: Connection, settings: Settings, timeout_s: float) -> paramiko.Channel:
+def _tunnel(jump: Connection, settings: SshSettings, timeout_s: float) -> paramiko.Channel:
     place = (settings.hostname, settings.port)
     try:
         return jump.transport.open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=timeout_s)
@@ -145,7 +145,7 @@ def _tunnel(jump: Connection, settings: Settings, timeout_s: float) -> paramiko.
         ) from error
 
 
-def _through_command(settings: Settings) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _through_command(settings: SshSettings) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start the ProxyCommand with one end of a socket pair as its input and output."""
     assert settings.proxy_command is not None
     tokens = {"%%": "%", "%h": settings.hostname, "%p": str(settings.port), "%r": settings.user}
@@ -168,7 +168,7 @@ def _through_command(settings: Settings) -> tuple[socket.socket, subprocess.Pope
     return ours, proxy
 
 
-def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.Transport:
+def _handshake(carrier: Any, settings: SshSettings, timeout_s: float) -> paramiko.Transport:
     transport = paramiko.Transport(carrier)
     try:
         transport.banner_timeout = timeout_s
@@ -180,8 +180,9 @@ def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.T
         check_host_key(settings, key.get_name(), key.asbytes())
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
+        through = f" through {settings.way}" if settings.way else ""
         raise HostUnreachable(
-            f"no ssh handshake with {settings.hostname} port {settings.port}{_through(settings)}:"
+            f"no ssh handshake with {settings.hostname} port {settings.port}{through}:"
             f" {error or 'it hung up'}",
             where=settings.name,
             hint=f"compare: {_by_hand(settings)}",
@@ -192,14 +193,7 @@ def _handshake(carrier: Any, settings: Settings, timeout_s: float) -> paramiko.T
     return transport
 
 
-def _through(settings: Settings) -> str:
-    """Return what the connection goes through, '' where it is direct."""
-    if settings.jumps:
-        return f" through jump host {settings.jumps[-1].hostname}"
-    return f" through ProxyCommand {settings.proxy_command!r}" if settings.proxy_command else ""
-
-
-def _by_hand(settings: Settings) -> str:
+def _by_hand(settings: SshSettings) -> str:
     """Return an ssh command that goes the same way."""
     way = []
     if settings.jumps:
@@ -209,7 +203,7 @@ def _by_hand(settings: Settings) -> str:
     return shlex.join(["ssh", "-v", *way, "-p", str(settings.port), settings.hostname])
 
 
-def _prefer_known_keys(transport: paramiko.Transport, settings: Settings) -> None:
+def _prefer_known_keys(transport: paramiko.Transport, settings: SshSettings) -> None:
     options = transport.get_security_options()
     offered = list(options.key_types)
     wanted: list[str] = []
@@ -219,7 +213,7 @@ def _prefer_known_keys(transport: paramiko.Transport, settings: Settings) -> Non
     options.key_types = tuple(wanted + [name for name in offered if name not in wanted])
 
 
-def _log_in(transport: paramiko.Transport, settings: Settings, timeout_s: float) -> None:
+def _log_in(transport: paramiko.Transport, settings: SshSettings, timeout_s: float) -> None:
     tried: list[str] = []
     try:
         for label, key in _keys(settings, tried):
@@ -250,7 +244,7 @@ def _log_in(transport: paramiko.Transport, settings: Settings, timeout_s: float)
     )
 
 
-def _keys(settings: Settings, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+def _keys(settings: SshSettings, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield (label, key): the named files first, then the agent's unless only files may be used."""
     count = 0
     for path in settings.identity_files:

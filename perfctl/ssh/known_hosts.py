@@ -1,4 +1,4 @@
-"""Is this the host we knew? The known_hosts files of sshd(8), read strictly."""
+"""Compare a host's key with the known_hosts files of sshd(8), read strictly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from enum import Enum
 from pathlib import Path
 
 from perfctl.errors import HostKeyMismatch
-from perfctl.ssh.config import Settings
+from perfctl.ssh.config import SshSettings
 
 
-class Verdict(Enum):
-    """What the files say about a key."""
+class KeyState(Enum):
+    """Whether the files have a key."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: whose key it is and which."""
+    """One line: a host, and a key that it has."""
 
     source: Path
     line: int
@@ -65,48 +65,48 @@ def read_entries(files: Iterable[Path]) -> list[Entry]:
     return entries
 
 
-def known_key_types(settings: Settings) -> list[str]:
-    """Return the types of the keys known for the host; asked for first, the server shows one of them."""
+def known_key_types(settings: SshSettings) -> list[str]:
+    """Return the types of the host's known keys; a server that is offered these first shows one of them."""
     entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
     return [entry.key_type for entry in entries if not entry.marker and entry.names(settings.known_as)]
 
 
-def judge(entries: Sequence[Entry], host: str, key_type: str, key: bytes) -> tuple[Verdict, Entry | None]:
-    """Return the verdict on a key and the line it rests on."""
+def find_key(entries: Sequence[Entry], host: str, key_type: str, key: bytes) -> tuple[KeyState, Entry | None]:
+    """Return whether a key is known, and the line that decides it."""
     mine = [entry for entry in entries if entry.names(host)]
     for entry in mine:
         if entry.marker == "@revoked" and entry.key == key:
-            return Verdict.REVOKED, entry
+            return KeyState.REVOKED, entry
     plain = [entry for entry in mine if not entry.marker]
     for entry in plain:
         if entry.key == key:
-            return Verdict.KNOWN, entry
+            return KeyState.KNOWN, entry
     if plain:
         same_type = [entry for entry in plain if entry.key_type == key_type]
-        return Verdict.CHANGED, (same_type or plain)[0]
-    return Verdict.UNKNOWN, None
+        return KeyState.CHANGED, (same_type or plain)[0]
+    return KeyState.UNKNOWN, None
 
 
-def check_host_key(settings: Settings, key_type: str, key: bytes) -> None:
-    """Raise HostKeyMismatch unless this is the key we knew.
+def check_host_key(settings: SshSettings, key_type: str, key: bytes) -> None:
+    """Raise HostKeyMismatch unless the key is known.
 
-    A new key is accepted, and noted in the first user file, only where the user's own configuration says
+    A new key is accepted, and noted in the first user file, only where the user's own configuration has
     `StrictHostKeyChecking accept-new` or `no`; a changed one only with `no`.
     """
     entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
-    verdict, entry = judge(entries, settings.known_as, key_type, key)
+    state, entry = find_key(entries, settings.known_as, key_type, key)
     fingerprint = f"{key_type} {sha256_fingerprint(key)}"
-    if verdict is Verdict.KNOWN:
+    if state is KeyState.KNOWN:
         return
-    if verdict is Verdict.UNKNOWN:
+    if state is KeyState.UNKNOWN:
         if settings.strict == "yes":
             raise _unknown(settings, fingerprint)
         _remember(settings, key_type, key)
         return
-    if verdict is Verdict.CHANGED and settings.strict == "no":
+    if state is KeyState.CHANGED and settings.strict == "no":
         return
     assert entry is not None  # only UNKNOWN comes without a line
-    raise _mismatch(settings, verdict, entry, fingerprint)
+    raise _mismatch(settings, state, entry, fingerprint)
 
 
 def sha256_fingerprint(key: bytes) -> str:
@@ -114,7 +114,7 @@ def sha256_fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def _unknown(settings: Settings, fingerprint: str) -> HostKeyMismatch:
+def _unknown(settings: SshSettings, fingerprint: str) -> HostKeyMismatch:
     file = settings.user_known_hosts[0] if settings.user_known_hosts else Path("~/.ssh/known_hosts")
     return HostKeyMismatch(
         f"its host key is not known ({fingerprint})",
@@ -123,8 +123,8 @@ def _unknown(settings: Settings, fingerprint: str) -> HostKeyMismatch:
     )
 
 
-def _mismatch(settings: Settings, verdict: Verdict, entry: Entry, fingerprint: str) -> HostKeyMismatch:
-    if verdict is Verdict.REVOKED:
+def _mismatch(settings: SshSettings, state: KeyState, entry: Entry, fingerprint: str) -> HostKeyMismatch:
+    if state is KeyState.REVOKED:
         return HostKeyMismatch(
             f"its host key is revoked by {entry.source}:{entry.line} ({fingerprint})", where=settings.name
         )
@@ -137,7 +137,7 @@ def _mismatch(settings: Settings, verdict: Verdict, entry: Entry, fingerprint: s
     )
 
 
-def _remember(settings: Settings, key_type: str, key: bytes) -> None:
+def _remember(settings: SshSettings, key_type: str, key: bytes) -> None:
     if not settings.user_known_hosts:
         return
     file = settings.user_known_hosts[0]

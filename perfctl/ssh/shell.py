@@ -24,23 +24,23 @@ from perfctl.shell.command import (
 from perfctl.shell.files import get_file, put_file
 from perfctl.shell.reader import PieceReader
 from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
-from perfctl.ssh.config import Settings
+from perfctl.ssh.config import SshSettings
 from perfctl.ssh.dial import Connection, dial
 
 # sshd refuses the eleventh session of a connection by default (MaxSessions 10); two are left for others.
 _MAX_CHANNELS = 8
 _CHUNK_BYTES = 1 << 15
 _WINDOW_BYTES = 1 << 21
-# A background child may hold the streams open after the command has ended; nobody waits for it any longer.
+# A background child may hold the streams open after the command has ended: it is waited for no longer.
 _LINGER_S = 0.25
 _START_TIMEOUT_S = 30.0
 _CLOSED_BY_SIGNAL = 255
 
 
 class SshShell:
-    """A Transport over ssh. A connection that was lost is dialled again by the next command."""
+    """A Transport over ssh. A lost connection is made again by the next command."""
 
-    def __init__(self, settings: Settings, elevation: Elevation, *, timeout_s: float) -> None:
+    def __init__(self, settings: SshSettings, elevation: Elevation, *, timeout_s: float) -> None:
         self._settings = settings
         self._elevation = elevation
         self._timeout_s = timeout_s
@@ -86,7 +86,7 @@ class SshShell:
         return _SshProcess(self, running)
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and talk to it. Raises HostUnreachable when it does not start."""
+        """Start `argv` and return its stdin and stdout. Raises HostUnreachable when it does not start."""
         wrapped, data = self._elevation.wrap(argv)
         stream = _SshStream(self, self._open(_START_TIMEOUT_S))
         try:
@@ -105,7 +105,7 @@ class SshShell:
         return get_file(self, remote)
 
     def close(self) -> None:
-        """End the connection; commands in their own session go on."""
+        """End the connection; commands in a session of their own keep running."""
         self._is_closed = True
         self._connection.close()
 
@@ -150,7 +150,7 @@ class SshShell:
             raise
 
     def release(self, channel: paramiko.Channel) -> None:
-        """Close a channel and let another command have its place."""
+        """Close a channel; another command may open one now."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.close()
         self._slots.release()
@@ -167,26 +167,26 @@ class SshShell:
 
     def lost(self, cause: BaseException | None = None) -> HostUnreachable:
         """Return the error for a connection that broke."""
-        words = f": {cause}" if cause is not None and str(cause) else ""
-        return HostUnreachable(f"the ssh connection was lost{words}", where=self.name)
+        reason = f": {cause}" if cause is not None and str(cause) else ""
+        return HostUnreachable(f"the ssh connection was lost{reason}", where=self.name)
 
 
-class _Bell(threading.Event):
-    """Rung by either of a channel's buffers when something arrives.
+class _Arrival(threading.Event):
+    """Set by either of a channel's two buffers when something arrives.
 
     paramiko's own event for both, `Channel.fileno()`, can miss one when it is set and cleared at once.
     """
 
     def clear(self) -> None:
-        """Called by a buffer that was read empty; the other may be full, so this says nothing."""
+        """Do nothing: called by a buffer that was read empty, while the other may be full."""
 
-    def silence(self) -> None:
-        """Listen for what comes from now on."""
+    def reset(self) -> None:
+        """Wait for what arrives from now on."""
         super().clear()
 
 
 class _Running:
-    """A command on a channel and what it has said so far."""
+    """A command on a channel and its output so far."""
 
     def __init__(self, shell: SshShell, channel: paramiko.Channel, stdin: bytes) -> None:
         self.channel = channel
@@ -205,12 +205,12 @@ class _Running:
 
     @property
     def pid(self) -> int | None:
-        """The id of the wrapper's process once it has said it."""
+        """The id of the wrapper's process, None until it has been printed."""
         return unwrap(b"", bytes(self.stderr)).pid
 
     @property
     def is_ended(self) -> bool:
-        """Whether the command has ended, as far as the host has told."""
+        """Whether the host has reported the command's exit status."""
         return self.channel.exit_status_ready()
 
     @property
@@ -221,11 +221,11 @@ class _Running:
 
     def until_end(self, deadline: float) -> bool:
         """Pump until the command has ended and its output is read; False when the deadline came first."""
-        bell = _Bell()
-        self.channel.in_buffer.set_event(bell)
-        self.channel.in_stderr_buffer.set_event(bell)
+        arrival = _Arrival()
+        self.channel.in_buffer.set_event(arrival)
+        self.channel.in_stderr_buffer.set_event(arrival)
         while True:
-            bell.silence()
+            arrival.reset()
             # Asked before what has arrived is read: an end that comes after that may have brought more.
             is_over, has_ended = self.channel.eof_received or self.channel.closed, self.is_ended
             found = self.drain()
@@ -235,9 +235,9 @@ class _Running:
             if left <= 0:
                 return False
             self.feed()
-            # The window for input opens without an event: look often while there is more to send.
-            rang = found or bell.wait(min(left, 0.005 if self._pending else _LINGER_S))
-            if not rang and not self._pending and has_ended:
+            # The window for input opens without an event: poll often while there is more to send.
+            has_news = found or arrival.wait(min(left, 0.005 if self._pending else _LINGER_S))
+            if not has_news and not self._pending and has_ended:
                 break
         # Timeouts count here too; recv_exit_status would ignore them.
         if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
@@ -264,7 +264,7 @@ class _Running:
             if not self._pending and not self.channel.eof_sent:
                 self.channel.shutdown_write()
         except (paramiko.SSHException, EOFError, OSError):
-            # It ended without reading its input, which is its right; a lost connection shows elsewhere.
+            # It ended without reading its input, which is no error; a lost connection raises elsewhere.
             self._pending = memoryview(b"")
 
     def _is_connected(self) -> bool:
@@ -309,14 +309,14 @@ class _SshProcess:
 
 
 class _SshStream:
-    """The two ends of a command on a channel."""
+    """The stdin and stdout of a command on a channel."""
 
     def __init__(self, shell: SshShell, channel: paramiko.Channel) -> None:
         self._shell = shell
         self._channel = channel
         self._stderr = bytearray()
         self._is_closed = False
-        self._reader = PieceReader(self._receive, shell.name, self._last_words)
+        self._reader = PieceReader(self._receive, shell.name, self._error_output)
 
     def start(self, wrapped: Sequence[str], stdin: bytes) -> None:
         """Send the command and wait until it runs."""
@@ -330,7 +330,7 @@ class _SshStream:
         self.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
 
     def write(self, data: bytes) -> None:
-        """Send all of `data`. Raises HostUnreachable when nobody reads it."""
+        """Send all of `data`. Raises HostUnreachable when the other end is gone."""
         try:
             self._channel.settimeout(_START_TIMEOUT_S)
             self._channel.sendall(data)
@@ -366,7 +366,7 @@ class _SshStream:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._shell.lost(error) from error
 
-    def _last_words(self) -> str:
+    def _error_output(self) -> str:
         with contextlib.suppress(TimeoutError, PerfctlError, OSError):
             self._channel.settimeout(0.2)
             while piece := self._channel.recv_stderr(_CHUNK_BYTES):

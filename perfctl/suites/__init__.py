@@ -1,4 +1,4 @@
-"""Suites: TOML files that say what to measure, where, and how often.
+"""Read suites: TOML files that define what to measure, where, and how often.
 
     NAME or FILE --load_suite()--> Suite: every benchmark with all its parameters, every environment in full
 
@@ -138,9 +138,9 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _environments(
-    head: Table, baseline: str, known: Mapping[str, Environment], asked: Sequence[str] | None
+    head: Table, baseline: str, known: Mapping[str, Environment], requested: Sequence[str] | None
 ) -> tuple[Environment, ...]:
-    """Return the suite's environments, or those asked for; the baseline is always among them."""
+    """Return the suite's environments, or those requested; the baseline is always among them."""
     everything = f"there are: {', '.join(known)}"
     names = head.texts("environments", DEFAULT_ENVIRONMENTS)
     for name in dict.fromkeys((*names, baseline)):
@@ -151,12 +151,12 @@ def _environments(
             )
     if baseline not in names:
         raise head.wrong("environments", f"must have the baseline {baseline!r} among them")
-    if asked is not None:
-        for name in asked:
+    if requested is not None:
+        for name in requested:
             if name not in known:
                 hint = close_hint(name, known, otherwise=everything)
                 raise UnknownName(f"there is no environment {name!r}", hint=hint)
-        names = tuple(dict.fromkeys(asked))
+        names = tuple(dict.fromkeys(requested))
         if baseline not in names:
             names = (baseline, *names)
     return tuple(known[name] for name in names)
@@ -164,7 +164,7 @@ def _environments(
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """How much is measured: a number of blocks, or a precision, or neither: as is usual for the workload."""
+    """How much is measured: a number of blocks, a precision, or neither: the workload's usual precision."""
 
     blocks: int | None
     precision: float | None
@@ -196,9 +196,9 @@ def _precision(table: Table, blocks: int | None) -> float | None:
 
 
 def _benchmarks(
-    content: Any, path: Path, overrides: Overrides, extent: _Extent, asked: Sequence[str] | None
+    content: Any, path: Path, overrides: Overrides, extent: _Extent, requested: Sequence[str] | None
 ) -> tuple[Benchmark, ...]:
-    """Return the suite's benchmarks, or those asked for, in the suite's order."""
+    """Return the suite's benchmarks, or those requested, in the suite's order."""
     where = f"{path}: [[benchmark]]"
     if not isinstance(content, list):
         raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
@@ -206,16 +206,16 @@ def _benchmarks(
         raise SuiteError(
             "the suite has no benchmark", where=str(path), hint="write at least one [[benchmark]]"
         )
-    if asked is not None:
+    if requested is not None:
         names = [str(item["name"]) for item in content if isinstance(item, dict) and "name" in item]
-        for name in asked:
+        for name in requested:
             if name not in names:
                 hint = close_hint(name, names, otherwise=f"there are: {', '.join(names)}")
                 raise UnknownName(f"there is no benchmark {name!r}", where=str(path), hint=hint)
     found: dict[str, Benchmark] = {}
     by_key: dict[str, str] = {}
     for number, item in enumerate(content, start=1):
-        if asked is not None and isinstance(item, dict) and item.get("name") not in asked:
+        if requested is not None and isinstance(item, dict) and item.get("name") not in requested:
             continue
         benchmark = _benchmark(item, f"{where} {number}", overrides, extent)
         if benchmark.name in found:

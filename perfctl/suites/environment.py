@@ -39,24 +39,24 @@ class Definitions:
     def _where(self, name: str) -> str:
         return f"{self._path}: [environments.{name}]"
 
-    def _environment(self, name: str, askers: tuple[str, ...]) -> Environment:
+    def _environment(self, name: str, path_so_far: tuple[str, ...]) -> Environment:
         if name not in self._read:
             table = Table(
                 self._tables[name], where=self._where(name), keys=("kind", *FIELDS), instead=_INSTEAD
             )
             _refuse_foreign_keys(table, _kind(table))
-            within = self._named(table, "within", (*askers, name))
-            server = self._named(table, "server", (*askers, name))
+            within = self._named(table, "within", (*path_so_far, name))
+            server = self._named(table, "server", (*path_so_far, name))
             _check_composition(table, within, server)
             self._read[name] = read_environment(name, table, within=within, server=server)
         return self._read[name]
 
-    def _named(self, table: Table, key: str, askers: tuple[str, ...]) -> Environment | None:
+    def _named(self, table: Table, key: str, path_so_far: tuple[str, ...]) -> Environment | None:
         name = table.optional(key, str)
         if name is None:
             return None
-        if name in askers:
-            circle = " -> ".join((*askers[askers.index(name) :], name))
+        if name in path_so_far:
+            circle = " -> ".join((*path_so_far[path_so_far.index(name) :], name))
             raise table.wrong(key, f"leads back to itself: {circle}", hint="leave one of them out")
         if name in CATALOGUE:
             return CATALOGUE[name]
@@ -64,7 +64,7 @@ class Definitions:
             known = (*CATALOGUE, *self._tables)
             hint = close_hint(name, known, otherwise=f"there are: {', '.join(known)}")
             raise table.wrong(key, f"has no environment {name!r} to name", hint=hint)
-        return self._environment(name, askers)
+        return self._environment(name, path_so_far)
 
 
 _INSTEAD = {
@@ -72,13 +72,13 @@ _INSTEAD = {
     "cpuset": 'cpuset_cpus = "0-1" (as docker --cpuset-cpus)',
     "memory": "memory_mib = 512 (as docker --memory 512m)",
 }
-"""What docker's users write, and the key that means it."""
+"""Names of docker's options, and the key to use instead."""
 
 
 def read_environment(
     name: str, table: Table, *, within: Environment | None, server: Environment | None
 ) -> Environment:
-    """Return the environment of one table; what it does not say is as in the built-in one of its kind.
+    """Return the environment of one table; what it leaves out is as in the built-in one of its kind.
 
     Raises SuiteError for a wrong type, value or combination.
     """
@@ -127,7 +127,7 @@ def _check_composition(table: Table, within: Environment | None, server: Environ
 
 
 def _check_fits(table: Table, container: Environment, guest: Environment) -> None:
-    """Refuse limits of a container that are none in its guest."""
+    """Raise SuiteError for limits of a container that exceed what its guest has."""
     # A suite must hold on every host, and which accelerator a host has is not known here.
     vcpus = guest.vcpus or default_vcpus(guest.accelerator or "tcg")
     memory_mib = guest.memory_mib or VM_MEMORY_MIB
@@ -159,7 +159,7 @@ def _check_disk(table: Table) -> None:
 
 
 def _vcpus(table: Table, fields: Mapping[str, Any]) -> int | None:
-    """Return the number of vCPUs: what the table says, else one for each CPU that it names."""
+    """Return the number of vCPUs: the table's, else one for each CPU that it names."""
     vcpus, cpus = fields.get("vcpus"), fields.get("cpuset_cpus")
     count = len(parse_cpulist(cpus)) if cpus else None
     if vcpus and count and vcpus != count:
@@ -201,7 +201,7 @@ def _count(table: Table, key: str) -> int:
 
 
 def _variables(table: Table) -> tuple[tuple[str, str], ...]:
-    """Return the variables by name: the order in which they are written says nothing."""
+    """Return the variables by name: the order in the table has no meaning."""
     found = table.value("env", dict)
     for name, value in found.items():
         if type(value) is not str:

@@ -1,4 +1,4 @@
-"""Parameters set on the command line: each goes to every benchmark that has it, and to one at least."""
+"""Apply the parameters of the command line: each to every benchmark that has it, and to one at least."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHERE = "--param"
 
 
 class Overrides:
-    """NAME=VALUE pairs, and which of them found a benchmark."""
+    """NAME=VALUE pairs, and which of them a benchmark has used."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         """Take the pairs. Raises UsageError for `test`, which makes a benchmark what it is."""
@@ -50,7 +50,7 @@ class Overrides:
 
     @property
     def hint(self) -> str:
-        """What to say when two benchmarks became equal; '' when nothing was set."""
+        """The hint for two benchmarks that became equal; '' when nothing was set."""
         if not self._given:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""How precise a benchmark's comparison should be: what a suite, the command line, or its workload says."""
+"""The precision of a benchmark's comparison: from a suite, the command line, or its workload."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FINEST, COARSEST = 0.0001, 0.5
 
 
 def usual_precision(tool: Workload, parameters: Parameters) -> float:
-    """Return the half-width that is asked for where nobody says otherwise, as a share.
+    """Return the default half-width as a share of the value.
 
-    1 % for CPU and memory, 2 % for network and storage, 5 % for opening an environment: by their scatter.
+    1 % for CPU and memory, 2 % for network and storage, 5 % for opening an environment, by their variance.
     """
     if isinstance(tool, OpeningWorkload):
         return 0.05

@@ -1,4 +1,4 @@
-"""One table of a TOML file, read key by key: what is wrong is said with its file, table and key."""
+"""Read one table of a TOML file key by key; errors name the file, the table and the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def close_hint(name: str, known: Collection[str], *, otherwise: str) -> str:
 
 
 class Table:
-    """A TOML table and where it stands; every reader raises SuiteError for a wrong type."""
+    """A TOML table and its position in a file; every reader raises SuiteError for a wrong type."""
 
     def __init__(
         self, content: Any, *, where: str, keys: Sequence[str], instead: Mapping[str, str] | None = None

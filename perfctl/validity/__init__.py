@@ -1,12 +1,12 @@
-"""Validity: does it count? The only home of rules; all of them are pure, and fixed before a run.
+"""Judge whether a host, an invocation or a value counts. All rules are here, pure and fixed before a run.
 
-    Fingerprint of a host        --judge_host()--------->  Preflight    is this host fit to be measured?
-    InvocationCounters           --judge_counters()----->  Validity     does this invocation count?
-    value, Bound                 --judge_bound()-------->  Finding      can this value be true?
+    Fingerprint of a host        --judge_host()--------->  Preflight    whether the host is fit to be measured
+    InvocationCounters           --judge_counters()----->  Validity     whether the invocation counts
+    value, Bound                 --judge_bound()-------->  Finding      a value above what the hardware can do
     MeasuredInvocation, samples  --assess_invocation()-->  Assessment   both, as the database keeps them
 
-docs/validity.md has every rule and its limits. `invocation`, which puts together what a run knows, and
-`bandwidth` are imported by themselves: who only reads verdicts needs neither environments nor workloads.
+docs/validity.md has every rule and its limits. `invocation`, which collects what a run knows, and
+`bandwidth` are imported by themselves: reading verdicts needs neither environments nor workloads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judge one invocation as a whole, and keep the verdict so that it can be judged again."""
+"""Judge one invocation by its counters and its values, and store the verdict with its context."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _WORST_FIRST = (Severity.INVALID, Severity.ARTEFACT, Severity.FLAGGED)
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What was found of an invocation, and the context in which it was judged."""
+    """The findings of an invocation, and the context in which it was judged."""
 
     validity: Validity
     context: JudgementContext
 
     def to_json(self) -> str:
-        """Return what is stored beside the verdict: findings, rules not judged, and the context."""
+        """Return the JSON that is stored with the verdict: findings, rules not judged, and the context."""
         return canonical_json(
             {
                 "findings": [asdict(finding) for finding in self.validity.findings],
@@ -39,7 +39,7 @@ class Assessment:
 
     @classmethod
     def from_json(cls, text: str) -> Assessment:
-        """Return what `to_json` wrote; what a newer perfctl added to it is left out."""
+        """Return the assessment in the text of `to_json`; keys of a newer perfctl are left out."""
         content = json.loads(text)
         findings = tuple(
             replace(known_fields(Finding, item), severity=Severity(item["severity"]))
@@ -63,10 +63,10 @@ class Assessment:
 def assess(
     counters: InvocationCounters, context: JudgementContext, values: MetricValues, rules: RuleSet = VALIDITY
 ) -> Assessment:
-    """Judge an invocation by the counters around it, and its values by what the hardware cannot exceed.
+    """Judge an invocation by the counters around it, and its values by the bounds of the hardware.
 
-    A value above a bound flags the invocation: it is not excluded, for its cause is not known. Raises
-    DataError for values and bounds that do not go together.
+    A value above a bound flags the invocation; it still counts, because the cause is not known. Raises
+    DataError for values and bounds of different quantities.
     """
     validity = judge_counters(
         counters.delta, counters.duration_s, context.expected, rules, own_cpu_us=context.own_cpu_us
@@ -91,7 +91,7 @@ def _judge_boots(attempts: int, rule: Rule) -> Validity:
 
 
 def _judge_server(counters: InvocationCounters, server: ServerContext, rules: RuleSet) -> Validity:
-    """Judge the server's host by the same rules; one that was not read is not judged, with the reason."""
+    """Judge the server's host by the same rules; without its counters it is not judged, with the reason."""
     at = f"at {server.host}: "
     if server.unread or counters.server_delta is None:
         reason = f"{at}{server.unread or 'its counters were not read'}"
@@ -104,7 +104,7 @@ def _judge_server(counters: InvocationCounters, server: ServerContext, rules: Ru
 
 
 def _judge_claim(claim: RateClaim, values: MetricValues, delta: CounterDelta) -> Validity:
-    """Hold a rate against its bound, and its bytes against those that the device counted."""
+    """Compare a rate with its bound, and its bytes with those that the device counted."""
     if claim.rate not in values:
         return Validity()
     rate, unit = values[claim.rate]

@@ -1,4 +1,4 @@
-"""Bound memory benchmarks by how fast a host's memory is natively: nothing that runs on it is faster. Pure.
+"""Bound memory benchmarks by the native memory bandwidth of their host, which nothing on it exceeds. Pure.
 
 The bound of an invocation is the fastest that its host has shown natively
 
@@ -43,7 +43,7 @@ def beyond_caches_bytes(facts: Fingerprint) -> int:
 def is_bounded(load: Load, environment: Environment, facts: Fingerprint) -> bool:
     """Return whether native measurements of the host's memory bound a benchmark in this environment.
 
-    They do not where blocks may stay in a cache; and what runs on the host itself sets the bound.
+    False where blocks may stay in a cache, and for native benchmarks, which set the bound.
     """
     if load.memory is None or not traits_of(environment).is_overhead:
         return False
@@ -67,7 +67,7 @@ def has_comparable_limits(native: Limits, environment: Environment) -> bool:
 
 def is_same_host(before: Fingerprint, now: Fingerprint) -> bool:
     """Return whether no static fact of a host was another when an earlier run measured it."""
-    # A row that only one version of perfctl reads, or only one plan asks for, is no change.
+    # A row that only one version of perfctl reads, or that only one plan needs, is no change.
     return bool(before.facts) and not any(item.before and item.after for item in diff(before, now))
 
 
@@ -82,5 +82,5 @@ def memory_bandwidth(rates: Collection[float], unit: str) -> Bound | None:
     if sum(rate * (1 + _SAMPLE_TOLERANCE) >= fastest for rate in rates) < FEWEST_NEAR:
         return None
     source = f"the fastest of {len(rates)} native measurements of this host's memory"
-    hint = "does it do the same work? look at the build of the program, and at huge pages"
+    hint = "check that it does the same work: the program's build, huge pages"
     return Bound("memory_bandwidth", fastest, unit, source, _SAMPLE_TOLERANCE, hint)

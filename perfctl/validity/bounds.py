@@ -1,8 +1,7 @@
-"""Bounds of what hardware can do: where they come from, and the finding when a value is above one.
+"""Upper bounds of what hardware can do, and the finding for a value above one.
 
-A bound is an upper limit that holds whatever the benchmark does. Where none is known there is none, and
-nothing is judged. Interfaces that exist only in software (bridges, veth, virtio) have no line rate: the speed
-that they report is made up.
+A bound holds whatever the benchmark does. Where none is known, nothing is judged. Interfaces that exist only
+in software (bridges, veth, virtio) have no line rate: the speed that they report is made up.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _UNITS: Mapping[str, tuple[str, float]] = {
 """Unit -> what it measures, and its bytes (per second)."""
 
 _TIMING_TOLERANCE = 0.01
-"""How far a tool's own idea of its time may be off: hardware exceeds no bound by it."""
+"""The relative error of a tool's own timing; hardware itself exceeds no bound."""
 
 _FRAME_BYTES = 38
 """Of Ethernet around each packet: preamble 8, header 14, checksum 4, gap 12 (IEEE 802.3)."""
@@ -59,7 +58,7 @@ def judge_bound(value: float, unit: str, bound: Bound) -> Finding | None:
     Raises DataError when the units measure different things, or the value is not a number of them.
     """
     if not (math.isfinite(value) and value >= 0):
-        raise DataError(f"{value} {unit} cannot be held against {bound.source}")
+        raise DataError(f"{value} {unit} cannot be compared with {bound.source}")
     limit = bound.value * _factor(bound.unit, unit)
     if value <= limit * (1 + bound.tolerance):
         return None
@@ -84,7 +83,7 @@ def _factor(unit: str, into: str) -> float:
     if unit == into:
         return 1.0
     if unit not in _UNITS or into not in _UNITS or _UNITS[unit][0] != _UNITS[into][0]:
-        raise DataError(f"a value in {into} cannot be held against one in {unit}")
+        raise DataError(f"a value in {into} cannot be compared with one in {unit}")
     return _UNITS[unit][1] / _UNITS[into][1]
 
 
@@ -104,7 +103,7 @@ def device_bytes(
     if direction in ("received", "sent"):
         link = delta.links.get(device)
         count = None if link is None else link.received_bytes if direction == "received" else link.sent_bytes
-        hint = "does the traffic take this interface? look at the fact net.route"
+        hint = "check that the traffic takes this interface: the fact net.route"
     else:
         disks = _whole_disks(delta) if device == ALL_DISKS else [delta.disks.get(device)]
         counts = [disk.read_bytes if direction == "read" else disk.written_bytes for disk in disks if disk]
@@ -140,5 +139,5 @@ def line_rate(facts: Fingerprint, interface: str) -> Bound | None:
         return None
     payload = speed * (mtu - _IP_BYTES) / (mtu + _FRAME_BYTES)
     source = f"the wire of {interface} ({speed} Mbit/s, MTU {mtu})"
-    hint = "does the traffic leave the host? look at the fact net.route"
+    hint = "check that the traffic leaves the host: the fact net.route"
     return Bound("line_rate", payload, "Mbit/s", source, _TIMING_TOLERANCE, hint)

@@ -1,4 +1,4 @@
-"""What an invocation is judged by beside its counters and values, and its JSON in the database."""
+"""The context that an invocation is judged in, besides counters and values, and its JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a run knows of an invocation before it starts.
+    """What a run expects of an invocation before it starts.
 
     `cpus` are those online on the host; `parallelism` is how many of them the benchmark can keep busy at
     once (None: not known); `uses` what it loads on purpose; `interfaces` the host's that its traffic takes.
@@ -36,7 +36,7 @@ class Expected:
 
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Self:
-        """Return what `to_json` gave."""
+        """Return the value of what `to_json` returned."""
         made = known_fields(cls, item)
         return replace(made, uses=frozenset(made.uses), interfaces=tuple(made.interfaces))
 
@@ -58,7 +58,7 @@ class RateClaim:
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Self:
         """Return a claim as it was stored."""
-        # The first databases say `interface` and `line_rate`: there was nothing but the network.
+        # The first databases have `interface` and `line_rate`: only the network was judged.
         bound = item.get("bound", item.get("line_rate"))
         return cls(
             rate=item["rate"],
@@ -80,7 +80,7 @@ class ServerContext:
 
 @dataclass(frozen=True, slots=True)
 class JudgementContext:
-    """What an invocation is judged by, beside its counters, its values and the limits."""
+    """What an invocation is judged by, besides its counters, its values and the limits."""
 
     expected: Expected
     own_cpu_us: int | None = None
@@ -88,7 +88,7 @@ class JudgementContext:
     claims: tuple[RateClaim, ...] = ()
     server: ServerContext | None = None
     boot_attempts: int | None = None
-    """How often the guest was booted whose start is what was measured; None where no guest's start was."""
+    """Boots of the guest whose start was measured; None where no guest's start was measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it ready for JSON."""
@@ -101,7 +101,7 @@ class JudgementContext:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Return what `to_json` gave; what a newer perfctl added to it is left out."""
+        """Return the context of what `to_json` returned; keys of a newer perfctl are left out."""
         server = content.get("server")
         if server:
             expected = Expected.from_json(server["expected"])
@@ -116,6 +116,6 @@ class JudgementContext:
 
 
 def known_fields(kind: type[T], item: Mapping[str, Any]) -> T:
-    """Return a dataclass made of those of the items that are fields of it."""
+    """Return a dataclass made of the items that are fields of it."""
     names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in item.items() if name in names})

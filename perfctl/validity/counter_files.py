@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 CapturedFiles = Mapping[str, list[str]]
-"""Path -> its lines without empty ones. A file without a line was there: it is not missing."""
+"""Path -> its lines without empty ones. A file without lines is empty, not missing."""
 
 _HIERARCHY = re.compile(r"^/sys/fs/cgroup(?:/(?:unified|cpuacct|cpu|cpu,cpuacct|cpuacct,cpu)(?=/|$))?(/.*)?$")
 _PROCESS = re.compile(r"^/proc/\d+/stat$")

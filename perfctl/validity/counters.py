@@ -52,7 +52,7 @@ class CounterDelta:
     cpu_ticks: int | None
     """All time of all CPUs, idle included."""
     task_ticks: int | None
-    """Time that tasks and guests used: user, nice and system. Interrupts belong to nobody."""
+    """Time that tasks and guests used: user, nice and system. Interrupts are not counted."""
     idle_ticks: int | None
     iowait_ticks: int | None
     steal_ticks: int | None
@@ -77,9 +77,9 @@ class CounterDelta:
     """Periods in which a CPU quota stopped the benchmark's own control groups."""
     quota_stopped_us: int | None
     thermal_events: int | None
-    """Of the CPU that the processor slowed most often because of heat."""
+    """Of the CPU that was throttled most often because of heat."""
     thermal_ms: int | None
-    """Of the CPU that the processor slowed longest."""
+    """Of the CPU that was throttled longest."""
     tcp_sent_segments: int | None
     tcp_resent_segments: int | None
     is_own_network: bool
@@ -97,22 +97,22 @@ class CounterDelta:
     carrier_changes: Mapping[str, int] = field(default_factory=dict)
     disks: Mapping[str, DiskDelta] = field(default_factory=dict)
     messages: tuple[str, ...] | None = None
-    """What the kernel wrote into its log meanwhile."""
+    """The kernel's log between the readings."""
     is_log_cut: bool = False
-    """Whether it wrote more than was kept."""
+    """Whether the log was longer than what was kept."""
     backwards: frozenset[str] = frozenset()
     """Fields (for links and disks their names) that are missing because the counter went backwards."""
 
     @property
     def steal_fraction(self) -> float | None:
-        """The share of all CPU time that the hypervisor kept for others; None where it cannot be told."""
+        """The share of all CPU time that the hypervisor gave to others; None where it is not known."""
         if self.steal_ticks is None or not self.cpu_ticks:
             return None
         return self.steal_ticks / self.cpu_ticks
 
 
 class _Readings:
-    """Both readings, and what went backwards between them."""
+    """Both readings, and the counters that went backwards between them."""
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.old: CapturedFiles = counter_files.parse_files(before)
@@ -120,7 +120,7 @@ class _Readings:
         self.backwards: set[str] = set()
 
     def difference(self, name: str, old: int | None, new: int | None) -> int | None:
-        """Return new - old, or None when one is missing or the host has begun to count anew."""
+        """Return new - old, or None when one is missing or the counter was reset."""
         if old is None or new is None:
             return None
         if new < old:
@@ -150,7 +150,7 @@ class _Readings:
 
 @dataclass(frozen=True, slots=True)
 class InvocationCounters:
-    """What the counters say of one invocation: at its own host, and at its server's where that was read."""
+    """The counters around one invocation: its own host's, and its server's where they were read."""
 
     delta: CounterDelta
     duration_s: float | None

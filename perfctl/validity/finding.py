@@ -1,4 +1,4 @@
-"""What a rule found, or why it could not be applied: shared by the rules of invocations, hosts and bounds."""
+"""The findings of rules, and why a rule could not be applied; for invocations, hosts and bounds."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """What follows from a finding."""
+    """The consequence of a finding."""
 
     FLAGGED = "flagged"
     """The invocation counts; a verdict is also given without it."""
     INVALID = "invalid"
-    """The invocation is kept and counted, but no figure rests on it."""
+    """The invocation is kept, but no figure is computed from it."""
     WARN = "warn"
-    """The user is told before the run."""
+    """The user is warned before the run."""
     REFUSE = "refuse"
-    """The run does not start on this host, unless it is forced."""
+    """The run does not start on this host without --force."""
     ARTEFACT = "likely artefact"
-    """The value cannot be what it says it is."""
+    """The value is more than the hardware can do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule that was crossed: the value seen, in `unit`, and the limit it is above.
+    """One rule that was crossed: the value `seen`, in `unit`, and the limit that it is above.
 
-    `sentence` says it in words, with the likely cause where one is known; `hint` names the command or the
-    option that helps ('' where there is none).
+    `sentence` is for the user, with the likely cause where one is known; `hint` names the command or option
+    that helps ('' for none).
     """
 
     rule: str
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """A rule that could not be applied, and why. It never counts as a rule that was kept."""
+    """A rule that could not be applied, and why. It never counts as a rule that was met."""
 
     rule: str
     reason: str

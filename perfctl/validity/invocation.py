@@ -1,4 +1,4 @@
-"""Judge an invocation that ended by what a run knows of it: its hosts, their facts, and what was planned."""
+"""Judge an invocation by what its run knows of it: its hosts, their facts, and the plan."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ServerCounters:
     problem: str = ""
 
 
-_NO_SERVER_COUNTERS = ServerCounters(problem="nothing was read there")
+_NO_SERVER_COUNTERS = ServerCounters(problem="no counters were read there")
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredInvocation:
-    """What a run knows of an invocation whose command ended."""
+    """An invocation whose command ended, with what its run knows of it."""
 
     target: Target
     benchmark: Benchmark
@@ -44,17 +44,17 @@ class MeasuredInvocation:
     completed: Completed
     hosts: Sequence[Host]
     facts: Mapping[str, Fingerprint]
-    """By host, read before the run; a host whose facts could not be read is not there."""
+    """By host, read before the run; a host whose facts could not be read is left out."""
     memory_bandwidth: Bound | None = None
-    """What the host's memory allows the benchmark, where that is known."""
+    """The upper bound that the host's memory sets, where one is known."""
     server: ServerCounters | None = None
-    """What was read at the server's host."""
+    """The counters of the server's host."""
     boot: GuestBoot | None = None
     """How its guest came up, if there was one."""
 
     @property
     def load(self) -> Load:
-        """What the benchmark does to its host on purpose."""
+        """The load that the benchmark puts on its host on purpose."""
         return workload(self.benchmark.workload).load(self.benchmark.parameters)
 
     @property
@@ -84,7 +84,7 @@ def assess_invocation(
 
 
 def median_values(samples: Sequence[Sample]) -> MetricValues:
-    """Return the one value of each metric: the median of its samples that are no warm-up."""
+    """Return one value per metric: the median of its samples without warm-ups."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         if not sample.is_warmup:
@@ -96,7 +96,7 @@ def median_values(samples: Sequence[Sample]) -> MetricValues:
 
 
 def judgement_context(invocation: MeasuredInvocation, delta: CounterDelta) -> JudgementContext:
-    """Return what an invocation is judged by beside its counters, whose difference is `delta`."""
+    """Return the context that an invocation is judged in; `delta` is the difference of its counters."""
     interface = _client_interface(invocation)
     expected = expect(invocation.environment, invocation.load, invocation.client_facts, interface)
     is_start_measured = isinstance(workload(invocation.benchmark.workload), OpeningWorkload)
@@ -112,9 +112,9 @@ def judgement_context(invocation: MeasuredInvocation, delta: CounterDelta) -> Ju
 def expect(
     environment: Environment, load: Load, facts: Fingerprint | None, interface: str | None
 ) -> Expected:
-    """Return what a load in this environment leads to expect of a host with these facts.
+    """Return what is expected of a host with these facts under a load in this environment.
 
-    How busy a guest keeps its host is not known: the emulator's threads come on top.
+    How many CPUs an environment with its own kernel keeps busy is not known: its emulator has threads, too.
     """
     layers = environment.layers
     has_own_kernel = any(traits_of(layer).has_own_kernel for layer in layers)
@@ -131,7 +131,7 @@ def expect(
 
 
 def _server_context(invocation: MeasuredInvocation) -> ServerContext | None:
-    """Return what is expected of the server's host; None where there is none."""
+    """Return the context of the server's host; None where there is no server."""
     name = invocation.target.peer
     if name is None:
         return None
@@ -148,10 +148,10 @@ def _server_context(invocation: MeasuredInvocation) -> ServerContext | None:
 
 
 def own_cpu_us(host_view: bytes, delta: CounterDelta) -> int | None:
-    """Return the CPU time of a benchmark that is not only what the job's own control group counts.
+    """Return the CPU time of a benchmark, in us, where it is not all in the job's own control group.
 
-    A container's or a guest's processes belong to others' groups; the host's view has their time, and the
-    job's own group that of the client which waits for them. None where the counters know it all, or nobody.
+    A container's or a guest's processes are in other control groups; the host's view has their time, and the
+    job's own group that of the client that waits for them. None where the group has it all, or it is unknown.
     """
     view = host_view.decode("utf-8", "replace")
     if not view:
@@ -179,7 +179,7 @@ def _in_us(seconds: float | None) -> int | None:
 
 
 def _vhost_us(view: str) -> int:
-    """Return the time of the kernel's threads that move a guest's packets; not all are its process's own."""
+    """Return the CPU time of the kernel threads that move a guest's packets; some are not of its process."""
     _, _, end = view.partition("==> after its end <==\n")
     total_s = 0.0
     for line in end.splitlines():

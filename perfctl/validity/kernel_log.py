@@ -12,8 +12,8 @@ _PRIORITIES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Messages of one kind; `is_severe` ones say that what was measured is not what was asked for."""
+class MessageKind:
+    """Messages of one kind; `is_severe` ones mean that something else was measured than was planned."""
 
     name: str
     pattern: re.Pattern[str]
@@ -21,15 +21,15 @@ class Kind:
     meaning: str
 
 
-def _kind(name: str, pattern: str, meaning: str, *, is_severe: bool = False) -> Kind:
-    return Kind(name, re.compile(pattern, re.IGNORECASE), is_severe, meaning)
+def _kind(name: str, pattern: str, meaning: str, *, is_severe: bool = False) -> MessageKind:
+    return MessageKind(name, re.compile(pattern, re.IGNORECASE), is_severe, meaning)
 
 
 # The first that fits a line counts: a program's own faults come before the kernel's.
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[MessageKind, ...] = (
     _kind("heat", r"temperature above threshold|clock throttled", "a CPU became too hot"),
     _kind("crash", r"segfault at |traps: ", "a program crashed"),
-    _kind("memory", r"oom-kill|out of memory|killed process", "the kernel ended a program for its memory"),
+    _kind("memory", r"oom-kill|out of memory|killed process", "the kernel OOM-killed a program"),
     _kind("table", r"table full|table overflow|SYN flooding", "a table of the network was full"),
     _kind("link", r"NETDEV WATCHDOG|link is down|reset adapter", "a network interface lost its link"),
     _kind(
@@ -38,11 +38,11 @@ KINDS: tuple[Kind, ...] = (
     ),
     _kind(
         "stall", r"soft lockup|hard lockup|\brcu\b.*stall|blocked for more than \d+ seconds",
-        "a CPU or a task stood still for seconds", is_severe=True,
+        "a CPU or a task was blocked for seconds", is_severe=True,
     ),
     _kind(
         "fault", r"\bBUG:|\bOops\b|kernel panic|general protection|unable to handle",
-        "the kernel itself went wrong", is_severe=True,
+        "a fault of the kernel itself", is_severe=True,
     ),
     _kind(
         "clock", r"clocksource.*(unstable|skew)|switched to clocksource",
@@ -53,18 +53,18 @@ KINDS: tuple[Kind, ...] = (
         r"|nvme.*(timeout|reset)|\bata\d+.*(failed|reset)",
         "a disk or a file system failed", is_severe=True,
     ),
-    _kind("warning", r"WARNING: ", "the kernel warned of itself"),
+    _kind("warning", r"WARNING: ", "a warning of the kernel"),
 )  # fmt: skip
-"""What matters for a measurement. Containers and guests that come and go write much that does not."""
+"""The messages that matter for a measurement. Those of containers that come and go do not."""
 
 
-def kind_of(line: str) -> Kind | None:
-    """Return what a line of the log is about, or None: nothing that matters."""
+def kind_of(line: str) -> MessageKind | None:
+    """Return the kind of a line of the log, None for one that does not matter."""
     return next((kind for kind in KINDS if kind.pattern.search(line)), None)
 
 
 def messages_of(records: Iterable[str]) -> tuple[str, ...]:
-    """Return what the kernel itself says in records of /dev/kmsg, as dmesg writes it: `[seconds] text`.
+    """Return the kernel's own messages in records of /dev/kmsg, as dmesg prints them: `[seconds] text`.
 
     A record is `PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT`; lines that begin with a space belong to the one
     before. Programs may write there, too, but never in the kernel's name (facility 0: priorities below 8).

@@ -1,7 +1,8 @@
 """Judge whether a host is fit to be measured: rules over its facts, read just before a run.
 
-A rule refuses what a run cannot make up for and the user can mend. What only widens intervals is said. A host
-that is itself a container sees the load of the whole machine, which is not its own: there, load only warns.
+A rule refuses a host for what invalidates a run and the user can change. What only widens intervals is a
+warning. A host that is itself a container has the load of the whole machine in its facts: there, load only
+warns.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ _CONTAINERS = frozenset(
     {"docker", "podman", "lxc", "lxc-libvirt", "systemd-nspawn", "openvz", "rkt", "wsl", "proot", "pouch"}
     | {"container-other"}
 )
-"""What systemd-detect-virt says of a host that is a container."""
+"""What systemd-detect-virt prints on a host that is a container."""
 _MACHINE_WIDE = frozenset({"load", "pressure_cpu", "pressure_memory", "pressure_io"})
 _FREQUENCY = ("governor", "driver", "epp")
 _TURBO = ("cpu.intel_no_turbo", "cpu.boost")
-_MEND = "perfctl verify names what drifted; --force measures all the same"
-_WAIT = "end what runs there, or wait; --force measures all the same"
+_DRIFTED = "perfctl verify names what drifted; --force measures anyway"
+_WAIT = "end what runs there, or wait; --force measures anyway"
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What speaks against measuring on a host now."""
+    """The reasons against measuring on a host now."""
 
     findings: tuple[Finding, ...]
     unjudged: tuple[Unjudged, ...]
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
-        """Return the findings for which the run does not start here, unless it is forced."""
+        """Return the findings for which a run does not start on the host without --force."""
         return tuple(finding for finding in self.findings if finding.severity is Severity.REFUSE)
 
 
@@ -54,12 +55,12 @@ class _Check:
 
     @property
     def is_same_boot(self) -> bool:
-        """Whether the previous reading is of the same boot: only then do counters go on."""
+        """Whether the previous reading is of the same boot: only then can counters be subtracted."""
         boot = self.text("host.boot_id")
         return boot is not None and boot == self.text("host.boot_id", before=True)
 
     def apply(self, rule: str, value: float, sentence: str, hint: str, *, may_refuse: bool = True) -> None:
-        """Apply a rule; `{seen}` in the sentence stands for the value with its unit."""
+        """Apply a rule; `{value}` in the sentence stands for the value with its unit."""
         limits = self.rules[rule]
         crossed = limits.crossed(value)
         if crossed is None:
@@ -71,7 +72,7 @@ class _Check:
         limit = crossed.limit
         if severity is Severity.WARN and limits.mild is not None:
             limit = limits.mild
-        text = sentence.replace("{seen}", f"{format_number(value)} {limits.unit}")
+        text = sentence.replace("{value}", f"{format_number(value)} {limits.unit}")
         self.findings.append(Finding(rule, severity, value, limits.unit, limit, text, hint))
 
     def is_severe(self, rule: str, value: float | None) -> bool:
@@ -80,21 +81,21 @@ class _Check:
         return crossed is not None and crossed.is_severe
 
     def skip(self, rule: str, reason: str) -> None:
-        """Say that a rule cannot be applied."""
+        """Note that a rule cannot be applied."""
         self.unjudged.append(Unjudged(rule, reason))
 
     def missing(self, rule: str, name: str) -> None:
-        """Say that a rule's fact is missing, denied or unreadable."""
+        """Note that a rule's fact is missing, denied or unreadable."""
         fact = self.facts.get(name)
         state = "not read" if fact is None else fact.state.value
-        unreadable = f"{name} makes no sense here"
+        unreadable = f"{name} has an unexpected value"
         self.skip(rule, unreadable if state == FactState.PRESENT else f"{name} is {state}")
 
 
 def judge_host(
     facts: Fingerprint, *, previous: Fingerprint | None = None, rules: RuleSet = PREFLIGHT
 ) -> Preflight:
-    """Return what speaks against measuring on the host of these facts (`facts.parse` of `host_argv`).
+    """Return the reasons against measuring on the host of these facts (`facts.parse` of `host_argv`).
 
     `previous` are the facts that the last run read there after it ended, dynamic rows included if they are
     known. A fact that is missing is a rule that is not judged.
@@ -122,31 +123,31 @@ def _load_per_cpu(check: _Check) -> float | None:
 
 
 def _busy(check: _Check) -> None:
-    """A host is refused when both the last minute and the last seconds say that others keep it busy."""
+    """Refuse a host that others keep busy by both the last minute's load and the last seconds' pressure."""
     load, waited = _load_per_cpu(check), _pressure(check, "cpu")
     is_loaded, is_pressed = check.is_severe("load", load), check.is_severe("pressure_cpu", waited)
     if load is None:
         check.missing("load", "cpu.online" if online_cpus(check.facts) is None else "load.average")
     else:
-        text = "others keep the host busy: {seen} on average over the last minute"
+        text = "other programs keep the host busy: {value} on average over the last minute"
         check.apply("load", load, text, _WAIT, may_refuse=is_pressed or waited is None)
     if waited is None:
         check.missing("pressure_cpu", "load.pressure")
     else:
-        text = "tasks of others waited for a CPU: {seen}"
+        text = "tasks of other programs waited for a CPU: {value}"
         check.apply("pressure_cpu", waited, text, _WAIT, may_refuse=is_loaded)
 
 
 def _waiting(check: _Check) -> None:
     for rule, resource, what, hint in (
-        ("pressure_memory", "memory", "memory", "end what fills the memory; --force measures all the same"),
+        ("pressure_memory", "memory", "memory", "end what fills the memory; --force measures anyway"),
         ("pressure_io", "io", "a disk", "end what uses the disks, or wait"),
     ):
         waited = _pressure(check, resource)
         if waited is None:
             check.missing(rule, "load.pressure")
         else:
-            check.apply(rule, waited, f"tasks waited for {what}: {{seen}}", hint)
+            check.apply(rule, waited, f"tasks waited for {what}: {{value}}", hint)
 
 
 def _ticks(check: _Check, *, before: bool) -> list[int] | None:
@@ -167,8 +168,8 @@ def _steal(check: _Check) -> None:
     if not sum(ticks):
         check.missing("steal", "load.cpu_ticks")
         return
-    text = f"the hypervisor gave {{seen}} to others {since}"
-    hint = "move the host to a machine of its own, or measure more blocks (--blocks)"
+    text = f"the hypervisor gave {{value}} to others {since}"
+    hint = "give the host a machine of its own, or measure more blocks (--blocks)"
     check.apply("steal", 100 * ticks[7] / sum(ticks), text, hint)
 
 
@@ -182,23 +183,23 @@ def _swap(check: _Check) -> None:
     if not all(word.isascii() and word.isdigit() for word in used):
         check.missing("swap", "memory.swaps")
         return
-    text = "{seen} of swap: memory was short at some time"
-    check.apply("swap", sum(map(int, used)), text, "swapoff -a && swapon -a reads it back")
+    text = "swap is in use: {value}"
+    check.apply("swap", sum(map(int, used)), text, "empty it: swapoff -a && swapon -a")
 
 
 def _neighbours(check: _Check) -> None:
-    text = check.text("load.neighbours")
-    if text is None:
+    listed = check.text("load.neighbours")
+    if listed is None:
         check.missing("neighbours", "load.neighbours")
         return
-    counts = [line.rpartition(": ") for line in text.split("\n") if line]
+    counts = [line.rpartition(": ") for line in listed.split("\n") if line]
     if not all(count.isascii() and count.isdigit() for _, _, count in counts):
         check.missing("neighbours", "load.neighbours")
         return
     names = ", ".join(name for name, _, _ in counts)
-    said = f"containers or guests run already: {{seen}} ({names})"
+    text = f"containers or guests run already: {{value}} ({names})"
     check.apply(
-        "neighbours", sum(int(count) for _, _, count in counts), said, "stop them if they do any work"
+        "neighbours", sum(int(count) for _, _, count in counts), text, "stop them if they do any work"
     )
 
 
@@ -214,8 +215,8 @@ def _heat(check: _Check) -> None:
     since, times = "since it booted", now
     if old is not None and now >= old:
         since, times = "since the last run", now - old
-    text = f"the processor slowed itself down because of heat: {{seen}} {since}"
-    check.apply("heat", times, text, "look after the cooling, or measure with less load at a time")
+    text = f"the processor was throttled because of heat {{value}} {since}"
+    check.apply("heat", times, text, "check the cooling, or run fewer benchmarks at a time")
 
 
 def _throttled(text: str | None) -> int | None:
@@ -226,14 +227,14 @@ def _throttled(text: str | None) -> int | None:
 
 
 def _governor(check: _Check) -> None:
-    text = check.text("cpu.freq.governor")
-    if not text:
+    governors = check.text("cpu.freq.governor")
+    if not governors:
         check.missing("governor", "cpu.freq.governor")
         return
-    others = {name: count for name, count in parse_value_groups(text).items() if name != "performance"}
-    said = f"the frequency governor is not performance on {{seen}}: {', '.join(others)}"
+    others = {name: count for name, count in parse_value_groups(governors).items() if name != "performance"}
+    text = f"the frequency governor is not performance on {{value}}: {', '.join(others)}"
     hint = "cpupower frequency-set -g performance"
-    check.apply("governor", sum(others.values()), said, hint)
+    check.apply("governor", sum(others.values()), text, hint)
 
 
 def _cap(check: _Check) -> None:
@@ -244,8 +245,8 @@ def _cap(check: _Check) -> None:
     # By value: where all CPUs are alike, so are both rows.
     able_khz = parse_value_groups(able)
     capped = {khz: count for khz, count in parse_value_groups(allowed).items() if khz not in able_khz}
-    said = f"the frequency is capped at {', '.join(capped)} kHz on {{seen}}"
-    check.apply("frequency_cap", sum(capped.values()), said, "cpupower frequency-set -u lifts the cap")
+    text = f"the frequency is capped at {', '.join(capped)} kHz on {{value}}"
+    check.apply("frequency_cap", sum(capped.values()), text, "lift the cap: cpupower frequency-set -u")
 
 
 def _changed(check: _Check) -> None:
@@ -257,8 +258,8 @@ def _changed(check: _Check) -> None:
         old, new = check.previous.get(name), check.facts.get(name)
         if old is not None and new is not None and (old.state, old.value) != (new.state, new.value):
             changes.append(f"{name}: {_short(old)} -> {_short(new)}")
-    said = f"{{seen}} changed since the last run: {'; '.join(changes)}"
-    check.apply("changed_frequency", len(changes), said, _MEND)
+    text = f"{{value}} changed since the last run: {'; '.join(changes)}"
+    check.apply("changed_frequency", len(changes), text, _DRIFTED)
 
 
 def _short(fact: Fact) -> str:

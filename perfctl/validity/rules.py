@@ -1,8 +1,8 @@
 """Judge whether an invocation counts: rules over the counters around it, fixed before the run.
 
-No rule looks at the measured value. A rule may make an invocation invalid only by a cause that the benchmark
-and its environment cannot have: else it would hide what an environment costs. docs/validity.md argues every
-limit.
+No rule depends on the measured value. A rule may make an invocation invalid only for a cause that is neither
+the benchmark nor its environment: otherwise it would hide what an environment costs. docs/validity.md gives
+the reason for every limit.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from perfctl.validity.kernel_log import KINDS, by_kind
 from perfctl.validity.thresholds import VALIDITY, RuleSet
 
 MINIMUM_TICKS = 100
-"""One tick of less is more than 1 %: shares of CPU time cannot be told."""
+"""With fewer, one tick is more than 1 %: too coarse for shares of CPU time."""
 MINIMUM_SEGMENTS = 1000
-"""One segment of less is more than the 0.1 % that are looked for."""
+"""With fewer, one segment is more than the 0.1 % of the rule's limit."""
 
 _TOO_SHORT = f"too short: the host's CPU time is less than {MINIMUM_TICKS} ticks"
 
@@ -36,7 +36,7 @@ class InvocationVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What the rules found of an invocation; `unjudged` are rules that could not be applied, never 'fine'."""
+    """The findings of an invocation; `unjudged` are rules that could not be applied, which is not 'valid'."""
 
     findings: tuple[Finding, ...] = ()
     unjudged: tuple[Unjudged, ...] = ()
@@ -78,9 +78,9 @@ class _Judge:
         return max(self.duration_s or 0.0, counted_s) or None
 
     def apply(self, rule: str, value: float | None, sentence: str, *fields: str) -> None:
-        """Apply a rule to what was seen; None: the counters `fields` are missing.
+        """Apply a rule to a value; None: the counters `fields` are missing.
 
-        `{seen}` in the sentence stands for the value with its unit.
+        `{value}` in the sentence stands for the value with its unit.
         """
         if value is None:
             self.missing(rule, *fields)
@@ -90,7 +90,7 @@ class _Judge:
         crossed = limit.crossed(value)
         if crossed is not None:
             severity = Severity.INVALID if crossed.is_severe else Severity.FLAGGED
-            text = sentence.replace("{seen}", f"{format_number(value)} {limit.unit}")
+            text = sentence.replace("{value}", f"{format_number(value)} {limit.unit}")
             self.findings.append(Finding(rule, severity, value, limit.unit, crossed.limit, text))
 
     def apply_share(self, rule: str, spent_s: float | None, sentence: str, *fields: str) -> None:
@@ -103,11 +103,11 @@ class _Judge:
             self.apply(rule, 100 * spent_s / self.window_s, sentence)
 
     def skip(self, rule: str, reason: str) -> None:
-        """Say that a rule cannot be applied."""
+        """Note that a rule cannot be applied."""
         self.unjudged.append(Unjudged(rule, reason))
 
     def missing(self, rule: str, *fields: str) -> None:
-        """Say that a rule's counters are missing: never read, or begun anew."""
+        """Note that a rule's counters are missing: never read, or reset."""
         backwards = any(name in self.delta.backwards for name in fields)
         why = "a counter went backwards: the host restarted, or it wrapped around"
         self.skip(rule, why if backwards else "its counters were not read")
@@ -121,7 +121,7 @@ def judge_counters(
     *,
     own_cpu_us: int | None = None,
 ) -> Validity:
-    """Return what the rules find in the counters of a host around an invocation of `duration_s` seconds.
+    """Return the findings in the counters of a host around an invocation of `duration_s` seconds.
 
     An invocation of which no rule could be judged is flagged, never valid. `own_cpu_us` is the CPU time of
     the benchmark's own tasks where it is known otherwise than by the control groups read.
@@ -133,12 +133,12 @@ def judge_counters(
     for check in _CHECKS:
         check(judge)
     if not judge.judged:
-        text = "no counters were read around it: what else the host did is not known"
+        text = "no counters were read around it: the host's other work is not known"
         judge.findings.append(Finding("no_counters", Severity.FLAGGED, 0, "rules judged", 0, text))
     return Validity(tuple(judge.findings), tuple(judge.unjudged))
 
 
-# ---- time that others took --------------------------------------
+# ---- time that others used --------------------------------------
 
 
 def _steal(judge: _Judge) -> None:
@@ -147,7 +147,7 @@ def _steal(judge: _Judge) -> None:
         judge.skip("steal", _TOO_SHORT)
         return
     share = delta.steal_fraction
-    text = "the hypervisor gave {seen} to others"
+    text = "the hypervisor gave {value} to others"
     judge.apply("steal", None if share is None else 100 * share, text, "steal_ticks", "cpu_ticks")
 
 
@@ -164,7 +164,7 @@ def _others_cpu(judge: _Judge) -> None:
 
 
 def _others_cpu_at_least(judge: _Judge, task_ticks: int, cpu_ticks: int) -> None:
-    """Judge without the benchmark's own time: it cannot have used more than all it can keep busy."""
+    """Judge without the benchmark's own CPU time: it is at most that of all CPUs it can keep busy."""
     if judge.expected.parallelism is not None and judge.cpus:
         most = cpu_ticks * min(1.0, judge.expected.parallelism / judge.cpus)
         least = 100 * max(0.0, task_ticks - most) / cpu_ticks
@@ -176,7 +176,7 @@ def _others_cpu_at_least(judge: _Judge, task_ticks: int, cpu_ticks: int) -> None
 
 def _judge_others(judge: _Judge, task_ticks: int, own_ticks: float, cpu_ticks: int, least: str) -> None:
     others = max(0.0, task_ticks - own_ticks)
-    text = f"other tasks of the host used{least} {{seen}} ({format_number(others / USER_HZ)} s of CPU time)"
+    text = f"other tasks of the host used{least} {{value}} ({format_number(others / USER_HZ)} s of CPU time)"
     judge.apply("others_cpu", 100 * others / cpu_ticks, text)
 
 
@@ -206,17 +206,17 @@ def _pressure_io(judge: _Judge) -> None:
 def _pressure(judge: _Judge, rule: str, name: str, what: str) -> None:
     stall_us = getattr(judge.delta, name)
     spent_s = None if stall_us is None else stall_us / 1e6
-    judge.apply_share(rule, spent_s, f"tasks waited {{seen}} for {what}", name)
+    judge.apply_share(rule, spent_s, f"tasks waited {{value}} for {what}", name)
 
 
 def _swap(judge: _Judge) -> None:
     read, written = judge.delta.swapped_in_pages, judge.delta.swapped_out_pages
     pages = None if read is None or written is None else read + written
-    text = f"the host swapped {{seen}} ({read} in, {written} out)"
+    text = f"the host swapped {{value}} ({read} in, {written} out)"
     judge.apply("swap", pages, text, "swapped_in_pages", "swapped_out_pages")
 
 
-# ---- a machine that is not the one expected ---------------------
+# ---- another machine than expected ---------------------------
 
 
 def _cpus(judge: _Judge) -> None:
@@ -231,45 +231,45 @@ def _cpus(judge: _Judge) -> None:
 
 def _quota(judge: _Judge) -> None:
     if judge.expected.has_cpu_quota:
-        judge.skip("quota", "the environment sets a CPU quota: to be stopped by it is its cost")
+        judge.skip("quota", "the environment sets a CPU quota: being stopped by it is part of its cost")
         return
     stopped_us, periods = judge.delta.quota_stopped_us, judge.delta.quota_periods
-    text = f"a CPU limit that the environment does not set stopped the benchmark {{seen}} ({periods} times)"
+    text = f"a CPU limit that the environment does not set stopped the benchmark {{value}} ({periods} times)"
     spent_s = None if stopped_us is None else stopped_us / 1e6
     judge.apply_share("quota", spent_s, text, "quota_stopped_us")
 
 
 def _heat(judge: _Judge) -> None:
     events, slowed_ms = judge.delta.thermal_events, judge.delta.thermal_ms
-    judge.apply("heat", events, "a CPU was slowed down {seen} because of heat", "thermal_events")
+    judge.apply("heat", events, "a CPU was throttled because of heat {value}", "thermal_events")
     spent_s = None if slowed_ms is None else slowed_ms / 1000
-    judge.apply_share("heat_time", spent_s, "a CPU was slowed down {seen} because of heat", "thermal_ms")
+    judge.apply_share("heat_time", spent_s, "a CPU was throttled because of heat {value}", "thermal_ms")
 
 
 def _clock_step(judge: _Judge) -> None:
     step_s, boot_s = judge.delta.clock_step_s, judge.delta.boot_time_step_s
     known_s = step_s if step_s is not None else boot_s
     if known_s is not None and step_s is None and not boot_s:
-        judge.skip("clock_step", "only whole seconds were read: a smaller step would not show")
+        judge.skip("clock_step", "only whole seconds were read: a smaller step does not show")
     elif known_s is None:
         judge.missing("clock_step")
     elif not judge.duration_s:
         judge.skip("clock_step", "the invocation's time is not known")
     else:
-        text = f"the wall clock was set by {format_number(known_s)} s ({{seen}})"
+        text = f"the wall clock was set by {format_number(known_s)} s ({{value}})"
         judge.apply("clock_step", 100 * known_s / judge.duration_s, text)
 
 
-# ---- the kernel's own trouble -----------------------------------
+# ---- the kernel's own problems ----------------------------------
 
 
 def _kernel(judge: _Judge) -> None:
     delta = judge.delta
     for rule, value, text in (
-        ("oom_kills", delta.oom_kills, "the kernel ended {seen} to get memory back"),
-        ("kernel_warnings", delta.kernel_warnings, "the kernel wrote {seen} about itself"),
-        ("kernel_oopses", delta.kernel_oopses, "the kernel had {seen}"),
-        ("hung_tasks", delta.hung_tasks, "the kernel found {seen} that stood still for minutes"),
+        ("oom_kills", delta.oom_kills, "the kernel OOM-killed {value}"),
+        ("kernel_warnings", delta.kernel_warnings, "the kernel logged {value}"),
+        ("kernel_oopses", delta.kernel_oopses, "the kernel had {value}"),
+        ("hung_tasks", delta.hung_tasks, "the kernel reported {value} blocked for minutes"),
     ):
         judge.apply(rule, value, text, rule)
 
@@ -285,12 +285,12 @@ def _kernel_messages(judge: _Judge) -> None:
         return
     judge.judged += 1
     for kind in KINDS:
-        seen = found.get(kind.name, [])
+        lines_of_kind = found.get(kind.name, [])
         allowed = limit.severe if kind.is_severe else limit.mild
-        if seen and allowed is not None and len(seen) > allowed:
+        if lines_of_kind and allowed is not None and len(lines_of_kind) > allowed:
             severity = Severity.INVALID if kind.is_severe else Severity.FLAGGED
-            text = f"the kernel's log says that {kind.meaning}: {seen[0][:160]}"
-            judge.findings.append(Finding(rule, severity, len(seen), limit.unit, allowed, text))
+            text = f"kernel log: {kind.meaning}: {lines_of_kind[0][:160]}"
+            judge.findings.append(Finding(rule, severity, len(lines_of_kind), limit.unit, allowed, text))
 
 
 # ---- the network ------------------------------------------------
@@ -308,7 +308,7 @@ def _retransmits(judge: _Judge) -> None:
         judge.skip(rule, f"fewer than {MINIMUM_SEGMENTS} TCP segments were sent")
     else:
         sent, resent = delta.tcp_sent_segments, delta.tcp_resent_segments
-        judge.apply(rule, 100 * resent / sent, f"TCP sent {{seen}} again ({resent:,} of {sent:,})")
+        judge.apply(rule, 100 * resent / sent, f"TCP retransmitted {{value}} ({resent:,} of {sent:,})")
 
 
 def _interfaces(judge: _Judge) -> None:
@@ -324,13 +324,13 @@ def _interfaces(judge: _Judge) -> None:
             judge.missing("nic_errors", f"links.{name}")
         elif not link.packets:
             judge.skip("nic_drops", f"no packet crossed {name}")
-            judge.apply("nic_errors", link.errors, f"{name} damaged {{seen}}")
+            judge.apply("nic_errors", link.errors, f"{name} had errors in {{value}}")
         else:
-            text = f"{name} lost {{seen}} ({link.drops:,} of {link.packets:,})"
+            text = f"{name} lost {{value}} ({link.drops:,} of {link.packets:,})"
             judge.apply("nic_drops", 100 * link.drops / link.packets, text)
-            judge.apply("nic_errors", link.errors, f"{name} damaged {{seen}}")
+            judge.apply("nic_errors", link.errors, f"{name} had errors in {{value}}")
         changes = judge.delta.carrier_changes.get(name)
-        text = f"the link of {name} came or went: {{seen}}"
+        text = f"the link of {name} went down or up: {{value}}"
         judge.apply("link_lost", changes, text, f"carrier_changes.{name}")
 
 

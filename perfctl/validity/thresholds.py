@@ -26,7 +26,7 @@ class CrossedLimit:
 class Rule:
     """A value above `mild` is flagged (or warned of), one above `severe` invalid (or refused).
 
-    None: the rule never goes that far. `reason` says why the limits are these.
+    None: never. `reason` is why the limits are these.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Rule:
     severe: float | None
     reason: str
 
-    def crossed(self, seen: float) -> CrossedLimit | None:
-        """Return which limit `seen` is above, the severe one first; None: neither."""
-        if self.severe is not None and seen > self.severe:
+    def crossed(self, value: float) -> CrossedLimit | None:
+        """Return the limit that `value` is above, the severe one first; None: neither."""
+        if self.severe is not None and value > self.severe:
             return CrossedLimit(is_severe=True, limit=self.severe)
-        if self.mild is not None and seen > self.mild:
+        if self.mild is not None and value > self.mild:
             return CrossedLimit(is_severe=False, limit=self.mild)
         return None
 
@@ -94,41 +94,41 @@ _CPU, _TIME = "% of all CPU time", "% of the time"
 
 # fmt: off
 VALIDITY = RuleSet((
-    Rule("steal", _CPU, 1, 10, "1 % is what is looked for; at 10 % the figure is the neighbour's"),
-    Rule("others_cpu", _CPU, 5, None, "hits all environments alike, in random order: a wider interval pays"),
+    Rule("steal", _CPU, 1, 10, "above 1 % it shows in the figure; above 10 % the figure is the neighbour's"),
+    Rule("others_cpu", _CPU, 5, None, "hits all environments alike, in random order: intervals get wider"),
     Rule("pressure_cpu", _TIME, 5, None, "tasks waited for a CPU though the benchmark leaves some free"),
     Rule("pressure_memory", _TIME, 5, None, "the environment's own memory limit may be the cause"),
     Rule("pressure_io", _TIME, 5, None, "tasks waited for a disk though the benchmark uses none"),
     Rule("swap", "pages", 0, None, "read or written; the environment's own memory limit may be the cause"),
-    Rule("cpus", "CPUs", None, 0, "came or went, or are not those expected: another machine was measured"),
+    Rule("cpus", "CPUs", None, 0, "changed, or are not those expected: another machine was measured"),
     Rule("quota", _TIME, 0, 1, "a CPU limit that the environment does not set stopped the benchmark"),
-    Rule("heat", "times", 0, None, "the processor slowed a CPU down, if only for a moment"),
-    Rule("heat_time", _TIME, None, 1, "the CPU was slower than its facts say"),
+    Rule("heat", "times", 0, None, "the processor was throttled, if only for a moment"),
+    Rule("heat_time", _TIME, None, 1, "the CPU was slower than its facts have it"),
     Rule("clock_step", _TIME, 0.1, 1, "the wall clock was set, by which the tool may have timed itself"),
     Rule("oom_kills", "programs", 0, None, "somewhere on the machine, perhaps for the environment's limit"),
-    Rule("kernel_warnings", "warnings", 0, None, "the kernel warned of itself, which takes milliseconds"),
-    Rule("kernel_oopses", "faults", None, 0, "the kernel itself went wrong"),
-    Rule("hung_tasks", "tasks", None, 0, "stood still for minutes"),
-    Rule("kernel_messages", "lines", 0, 0, "that matter; their kind (below) decides between the two"),
+    Rule("kernel_warnings", "warnings", 0, None, "a warning of the kernel takes milliseconds"),
+    Rule("kernel_oopses", "faults", None, 0, "a fault of the kernel itself"),
+    Rule("hung_tasks", "tasks", None, 0, "blocked for minutes"),
+    Rule("kernel_messages", "lines", 0, 0, "that matter; their kind (below) decides which of the two"),
     Rule("boot_attempts", "boots", 1, None, "of a guest whose start is measured: one printed nothing"),
     Rule("retransmits", "% of segments", 0.1, None, "of TCP; the environment's own network may be the cause"),
     Rule("nic_drops", "% of packets", 0.01, None, "the environment's own load may be the cause"),
-    Rule("nic_errors", "packets", 0, None, "damaged by a cable, a port, a driver; the figure may be right"),
+    Rule("nic_errors", "packets", 0, None, "lost to a cable, a port, a driver; the figure may be right"),
     Rule("link_lost", "changes", None, 0, "the interface lost or got its link while it was measured"),
 ))
 """The rules of an invocation and their default limits."""
 
 PREFLIGHT = RuleSet((
-    Rule("load", "runnable tasks per CPU", 0.2, 1, "refused only when `pressure_cpu` says so too, or is"
-         " missing: the average remembers the last run for minutes"),
-    Rule("pressure_cpu", "% of the last 10 s", 5, 50, "refused only when `load` says so too:"
-         " 10 s may have been our own doing"),
+    Rule("load", "runnable tasks per CPU", 0.2, 1, "refused only together with `pressure_cpu`, or where that"
+         " is missing: the average remembers the last run for minutes"),
+    Rule("pressure_cpu", "% of the last 10 s", 5, 50, "refused only together with `load`:"
+         " the last 10 s may be perfctl's own work"),
     Rule("pressure_memory", "% of the last 10 s", 5, 20, "a host that is out of memory measures its disk"),
     Rule("pressure_io", "% of the last 10 s", 5, None, "another program's files are not the benchmark's"),
     Rule("steal", "% of all CPU time", 1, None, "since the last run, else since boot: the run counts anew"),
-    Rule("swap", "KiB in use", 0, None, "swapped out long ago hurts nothing; the run counts what moves"),
+    Rule("swap", "KiB in use", 0, None, "swapped out long ago, it does no harm; the run counts what moves"),
     Rule("heat", "times", 0, None, "since the last run, else since boot: the run counts anew"),
-    Rule("governor", "CPUs", 0, None, "not on `performance`: intervals are wider, yet alike for all"),
+    Rule("governor", "CPUs", 0, None, "not on `performance`: wider intervals, alike for all environments"),
     Rule("frequency_cap", "CPUs", 0, None, "held below what they can do; so is every environment"),
     Rule("changed_frequency", "settings", None, 0, "governor, driver, preference, turbo: both runs would look"
          " right, and not be comparable"),
@@ -151,7 +151,7 @@ class Thresholds:
 
     @classmethod
     def from_json(cls, text: str | None) -> Thresholds:
-        """Return the limits of a run; what it does not say (None: nothing) is as in this version."""
+        """Return the limits of a run; limits that it does not have (None: all) are as in this version."""
         content = json.loads(text) if text else {}
         return cls(
             VALIDITY.with_limits(content.get("validity", {})),

@@ -1,7 +1,8 @@
-"""The shells that the contract is tested over. A new kind of shell is one function here."""
+"""The shells of the contract (a new kind of shell is one function here), and jobs on this machine."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from perfctl.environments import environment
 from perfctl.environments.drivers import driver_for
 from perfctl.inventory import load_hosts
-from perfctl.job import JobShell
+from perfctl.job import JobShell, reap
 from perfctl.model import Environment, Host, new_id
 from perfctl.shell import Shell, Transport
 from perfctl.ssh import connect
+from tests.contract.job_spool import BusyboxShell, loggers
 from tests.lab import LabAtHand
+from tests.processes import wait_until, with_argument
 from tests.sshd import Sshd, running_sshd
 from tests.tiny_image import tiny_image
 
@@ -28,6 +31,50 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """Return a running sshd that knows our key."""
     with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+@pytest.fixture(params=["local", "ssh", "busybox"])
+def transport(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Transport]:
+    """Return a way to this machine; twice directly, with the system's sh and busybox's, once through ssh."""
+    made: Transport
+    if request.param == "ssh":
+        made = connect(sshd.host())
+    elif request.param == "local":
+        made = connect(Host("box", "localhost", connection="local"))
+    else:
+        assert shutil.which("busybox"), (
+            "busybox is missing: apt-get install busybox-static (make test does it)"
+        )
+        made = BusyboxShell("box")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """Return the folder that spools lie in."""
+    return str(tmp_path / "spool")
+
+
+@pytest.fixture
+def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
+    """Return a job shell that is stopped at the end."""
+    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    yield made
+    made.stop()
+    reap(transport, "run-1", spool_root=root)
+    wait_until(lambda: not with_argument(made.spool), "our processes on the host to end")
+    assert loggers(made) == []
+
+
+@pytest.fixture
+def ssh_jobs(sshd: Sshd, root: str) -> Iterator[JobShell]:
+    """Return a job shell over ssh."""
+    transport = connect(sshd.host())
+    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    yield made
+    made.stop()
+    transport.close()
 
 
 @contextmanager

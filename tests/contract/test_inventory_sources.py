@@ -16,7 +16,7 @@ from perfctl.inventory import load_hosts
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of kept answers, this test's own; the settings of who runs the tests do not count."""
+    """Return the folder of cached listings, this test's own; the caller's own settings do not count."""
     for name in [name for name in os.environ if name.startswith("ANSIBLE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
@@ -146,7 +146,7 @@ def test_an_encrypted_value_is_opened_with_the_password_and_never_kept(
     assert not cache_folder.exists()
 
 
-# ---- the kept answer ---------------------------------------------------------------------------------------
+# ---- the cached listing ------------------------------------------------------------------------------------
 
 
 def test_an_answer_is_kept_until_something_changes(

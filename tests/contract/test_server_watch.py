@@ -11,7 +11,7 @@ import pytest
 
 from perfctl.errors import Interrupted
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.invocation import InvocationContext, Outcome, measure
+from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure
 from perfctl.execute.server import ServerWatch
 from perfctl.job import JobShell
 from perfctl.model import Benchmark, Environment, Host, Status
@@ -48,7 +48,7 @@ def hosts(tmp_path: Path) -> Iterator[dict[str, ConnectedHost]]:
         connected.jobs.stop()
 
 
-def measured(hosts: dict[str, ConnectedHost]) -> Outcome:
+def measured(hosts: dict[str, ConnectedHost]) -> InvocationOutcome:
     parameters = resolve_parameters(Netperf(), {"test": "TCP_RR"})
     return measure(
         InvocationContext(

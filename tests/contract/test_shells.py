@@ -10,7 +10,7 @@ import pytest
 
 from perfctl.environments import EnvironmentShell
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
-from perfctl.execute.path import probe_paths
+from perfctl.execute.network_path import probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import new_id

@@ -114,15 +114,15 @@ def test_a_host_that_is_not_fit_is_refused_until_it_is_or_is_forced(on_lab: Proj
         wait_until(lambda: subprocess.run(seen, check=False).returncode == 0, "the neighbour to be there")
         refused = measure(on_lab, host, *strict)
         assert refused.returncode == 7, refused.stderr
-        for words in ("looking again in 10 s", host, "1 processes (qemu-test)", "--force"):
+        for words in ("read again in 10 s", host, "1 processes (qemu-test)", "--force"):
             assert words in refused.stderr
         (run,) = on_lab.rows("SELECT run_id, status, invocations FROM v_run")
         assert (run["status"], run["invocations"]) == ("interrupted", 0)
         assert on_lab.rows("SELECT * FROM environment_snapshot") == [], "nothing was opened there"
         forced = measure(on_lab, host, *strict, "--force")
         assert forced.returncode == 0, forced.stderr
-        assert "measured all the same: --force" in forced.stderr
-        notes = on_lab.rows("SELECT text FROM event WHERE text LIKE '%measured all the same%'")
+        assert "measured because of --force" in forced.stderr
+        notes = on_lab.rows("SELECT text FROM event WHERE text LIKE '%measured because of --force%'")
         assert len(notes) == 1
     # The limits are those that the run was begun with; the host is fit now.
     resumed = on_lab.perfctl("resume", run["run_id"])

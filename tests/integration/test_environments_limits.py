@@ -276,10 +276,10 @@ def test_limits_that_are_gone_are_no_silent_freedom(jobs, run_id):
 @pytest.mark.parametrize(
     ("kind", "limits", "words"),
     [
-        ("native", {"cpuset_cpus": "0-63"}, "of the CPUs 0-63 only 0-1 can be had"),
+        ("native", {"cpuset_cpus": "0-63"}, "of the CPUs 0-63 only 0-1 are available"),
         ("native", {"cpuset_cpus": "63"}, "cannot be bound to its CPUs"),
         ("native", {"cpuset_mems": "9"}, "cannot be bound to its CPUs and NUMA nodes"),
-        ("native", {"cpu_quota": 64.0}, "a quota of 64 CPUs is no limit: there are 2"),
+        ("native", {"cpu_quota": 64.0}, "a quota of 64 CPUs is no limit: the host has 2"),
         ("container", {"cpuset_cpus": "0-63"}, "Requested CPUs are not available"),
         ("container", {"cpuset_mems": "9"}, "Requested memory nodes are not available"),
         ("container", {"cpu_quota": 64.0}, "there are only 2 CPUs available"),

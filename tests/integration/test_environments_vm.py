@@ -20,7 +20,7 @@ from perfctl.environments.vm.commands import FOLDER, Guest
 from perfctl.environments.vm.domain import Domain
 from perfctl.environments.vm.shell import DiskFull
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
-from perfctl.execute.path import Path, probe_paths
+from perfctl.execute.network_path import NetworkPath, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell, JobTimeout
 from perfctl.model import Environment, Host, new_id
@@ -170,8 +170,8 @@ def test_large_frames_get_through_uncut(host, guest):
     bridge = on_host(host, "sh", "-c", "ip -4 -o address show dev br1 | awk '{print $4}'").partition("/")[0]
     nobody = str(ipaddress.ip_interface(f"{guest.address}/29").network[6])
     assert probe_paths(guest, {"host": bridge, "nobody": nobody}) == {
-        "host": Path(guest.mtu_bytes, "ok"),
-        "nobody": Path(guest.mtu_bytes, "down"),
+        "host": NetworkPath(guest.mtu_bytes, "ok"),
+        "nobody": NetworkPath(guest.mtu_bytes, "down"),
     }
 
 
@@ -181,7 +181,7 @@ def test_large_frames_get_through_uncut(host, guest):
 def test_two_at_once_have_their_own_addresses_and_one_may_panic(host, guest):
     with pytest.raises(EnvironmentDied) as caught, driver().open(host) as other:
         assert other.address != guest.address
-        assert probe_paths(guest, {"other": other.address})["other"] == Path(guest.mtu_bytes, "ok")
+        assert probe_paths(guest, {"other": other.address})["other"] == NetworkPath(guest.mtu_bytes, "ok")
         other.run(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"], timeout_s=120)
     assert caught.value.reason == "guest_panicked"
     assert caught.value.where == guest.name
@@ -332,7 +332,7 @@ _OPEN_AND_STAY = """
 import sys, time
 from perfctl.environments import environment
 from perfctl.environments.drivers import driver_for
-from perfctl.execute.path import Path, probe_paths
+from perfctl.execute.network_path import NetworkPath, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import new_id

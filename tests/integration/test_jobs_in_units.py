@@ -114,7 +114,7 @@ def test_another_controller_collects_what_a_lost_one_left(lab: LabAtHand) -> Non
     second = connect(host)
     later = JobShell.start(second, run, lifetime_s=300)
     assert processes(second, f"sleep {seconds}") == []
-    (found,) = later.collect_outcomes().values()
+    (found,) = later.collect_results().values()
     assert isinstance(found, Completed)
     assert found.text.strip() == host.name
     later.acknowledge("inv-1")

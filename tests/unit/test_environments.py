@@ -292,7 +292,7 @@ def test_a_container_that_is_gone_is_no_failed_command():
     )
     with pytest.raises(EnvironmentDied) as caught, driver().open(host) as shell:
         shell.run(["true"], timeout_s=1)
-    for words in ("exited", "exit code 137", "lack of memory", "last line"):
+    for words in ("exited", "exit code 137", "OOM-killed", "last line"):
         assert words in str(caught.value)
 
 

@@ -128,3 +128,31 @@ def test_an_environment_or_suite_that_is_not_there_is_refused(words: tuple[str, 
     error = CliRunner().invoke(main_group, ["environments", *words]).exception
     assert isinstance(error, UsageError)
     assert hint in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("native", "the host's"),
+        ("container", "the host's"),
+        ("vm", "its own"),
+        ("container-in-vm", "that of vm"),
+    ],
+)
+def test_one_shows_whose_kernel_it_runs_on(name: str, owner: str) -> None:
+    assert shown(name)["kernel"] == owner
+
+
+def test_a_runtime_is_not_stock_and_may_bring_a_kernel(tmp_path: Path) -> None:
+    suite = tmp_path / "sandboxed.toml"
+    suite.write_text(
+        '[suite]\nenvironments = ["native", "sandbox"]\n'
+        '[environments.sandbox]\nkind = "container"\nruntime = "runsc"\n'
+        '[[benchmark]]\nname = "cpu"\nworkload = "sysbench"\n'
+    )
+    rows = document("--suite", str(suite))["rows"]
+    assert isinstance(rows, list)
+    assert {row["name"]: row["relaxations"] for row in rows}["sandbox"] == "--runtime runsc"
+    rows = document("sandbox", "--suite", str(suite))["rows"]
+    assert isinstance(rows, list)
+    assert {row["field"]: row["value"] for row in rows}["kernel"] == "its own"

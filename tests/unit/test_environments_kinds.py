@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from perfctl.environments import CATALOGUE, KINDS, environment
+from perfctl.environments import CATALOGUE, KINDS, environment, traits_of
 from perfctl.environments.drivers import driver_for, start_argv
 from perfctl.environments.kinds import FIELDS, boots, has_own_network
 from perfctl.model import Environment
@@ -18,6 +18,7 @@ from perfctl.model.environment import Kind
 
 PACKAGE = Path(__file__).parents[2] / "perfctl"
 NATIVE, CONTAINER, GUEST = (environment(name) for name in ("native", "container", "vm"))
+SANDBOX = replace(CONTAINER, runtime="runsc")
 
 
 def test_every_kind_has_its_traits() -> None:
@@ -54,10 +55,27 @@ def test_every_built_in_environment_has_a_driver_and_says_how_it_is_made(name: s
         (replace(CONTAINER, network="host"), False),
         (GUEST, True),
         (replace(CONTAINER, network="host", within=GUEST), True),
+        (replace(SANDBOX, network="host"), True),
     ],
 )
 def test_whose_network_it_is(each: Environment, has_its_own: bool) -> None:
     assert has_own_network(each) == has_its_own
+
+
+@pytest.mark.parametrize(
+    ("runtime", "brings_one"),
+    [
+        (None, False),
+        ("runc", False),
+        ("crun", False),
+        ("runsc", True),
+        ("io.containerd.runsc.v1", True),
+        ("kata-runtime", True),
+        ("io.containerd.kata-fc.v2", True),
+    ],
+)
+def test_a_runtime_may_bring_a_kernel_of_its_own(runtime: str | None, brings_one: bool) -> None:
+    assert traits_of(replace(CONTAINER, runtime=runtime)).has_own_kernel == brings_one
 
 
 def test_what_boots_is_a_guest_on_either_side() -> None:
@@ -66,7 +84,7 @@ def test_what_boots_is_a_guest_on_either_side() -> None:
     assert boots(replace(NATIVE, server=GUEST))
 
 
-# ---- nobody else asks for the name of a kind --------------------------------------------------------------
+# ---- nothing else compares the name of a kind --------------------------------------------------------------
 
 
 def _asks_for_a_kind(node: ast.AST) -> bool:

@@ -88,12 +88,12 @@ def test_all_hold() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"cpus": "1"}, "of the CPUs 0-1 only 1 can be had"),
-        ({"cpus": None}, "of the CPUs 0-1 only none can be had"),
+        ({"cpus": "1"}, "of the CPUs 0-1 only 1 are available"),
+        ({"cpus": None}, "of the CPUs 0-1 only none are available"),
         ({"cpus": "0-3"}, "of the CPUs 0-1"),
         ({"nodes": "0,1"}, "of the NUMA nodes 0"),
-        ({"nodes": None}, "of the NUMA nodes 0 only none can be had"),
-        ({"online": "1"}, "a quota of 1.5 CPUs is no limit: there are 1"),
+        ({"nodes": None}, "of the NUMA nodes 0 only none are available"),
+        ({"online": "1"}, "a quota of 1.5 CPUs is no limit: the host has 1"),
         ({"quota": "max 100000"}, "the quota of 1.5 CPUs is not in force"),
         ({"quota": "-1 100000"}, "the quota of 1.5 CPUs is not in force"),
         ({"quota": " "}, "the quota of 1.5 CPUs is not in force"),
@@ -155,9 +155,9 @@ def driver_of(wanted: Environment) -> Any:
 )
 def test_a_limit_that_docker_drops_is_no_limit(stderr: str, swaps: str) -> None:
     made, host = limited_container(stderr, swaps)
-    with pytest.raises(EnvironmentUnavailable, match="a limit would not hold: Your kernel"):
+    with pytest.raises(EnvironmentUnavailable, match="a limit is not in force: Your kernel"):
         made.check(host)
-    with pytest.raises(EnvironmentUnavailable, match="a limit would not hold"), made.open(host):
+    with pytest.raises(EnvironmentUnavailable, match="a limit is not in force"), made.open(host):
         pytest.fail("the body ran")
     assert host.verbs()[-1] == "rm"
 

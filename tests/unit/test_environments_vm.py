@@ -59,7 +59,7 @@ def test_a_survey_is_read():
             "does not answer: No such",
             "systemctl",
         ),
-        ({"libvirt": ""}, "does not answer: it said nothing", "systemctl"),
+        ({"libvirt": ""}, "does not answer: no output", "systemctl"),
         (
             {"image": "", "unreadable": "root.ext4\nvmlinuz"},
             r"no image for guests \(root.ext4, vml",
@@ -124,13 +124,13 @@ def test_a_guest_that_runs_has_not_died():
         (state(**{**RUNNING, "stall": STALL}), "guest_stalled", "CPU#1 stuck for 26s! [runc:488]"),
         (state(PANIC, **{**GONE, "stall": STALL}), "guest_panicked", "Kernel panic"),
         (state(**{**RUNNING, "domain": "paused (I/O error)"}), "disk_full", "I/O error on its disk"),
-        (state(**{**RUNNING, "domain": "paused (user)"}), "environment_died", "stands still: paused"),
+        (state(**{**RUNNING, "domain": "paused (user)"}), "environment_died", "the guest paused"),
         (
             state(**{**GONE, "kernel": "[9] Out of memory: Killed process 77 (qemu-system-x86)"}),
             "out_of_memory",
             "Killed process 77",
         ),
-        (state(**{**GONE, "oom": "1"}), "out_of_memory", "for lack of memory"),
+        (state(**{**GONE, "oom": "1"}), "out_of_memory", "OOM-killed"),
         (
             state(**{**GONE, "oom": "1", "libvirt": "shutting down, reason=shutdown"}),
             "environment_died",
@@ -240,7 +240,7 @@ def test_a_failed_removal_is_an_error_that_names_what_is_left():
                 )
             },
             "name_taken",
-            "not ours",
+            "not perfctl's",
         ),
         (
             {
@@ -249,7 +249,7 @@ def test_a_failed_removal_is_an_error_that_names_what_is_left():
                 )
             },
             "out_of_memory",
-            "has not the memory",
+            "too little memory",
         ),
         (
             {
@@ -280,13 +280,13 @@ def test_what_the_host_refuses_is_unavailable_with_its_words(answers, reason, me
             RUNNING,
             EnvironmentDied,
             "guest_silent",
-            "within 180 s; its console said last: perfctl: ssh",
+            "within 180 s; last line of its console: perfctl: ssh",
         ),
         ("silent No route to host", RUNNING, EnvironmentDied, "guest_silent", "answer: No route to host"),
         (f"stalled {STALL}", RUNNING, EnvironmentDied, "guest_stalled", "soft lockup - CPU#1 stuck for 26s!"),
         ("ended", {**GONE, "stall": STALL}, EnvironmentDied, "guest_stalled", "soft lockup - CPU#1"),
         ("ended", GONE, EnvironmentDied, "environment_died", "qemu has ended"),
-        ("ended", {**GONE, "oom": "2"}, EnvironmentDied, "out_of_memory", "lack of memory"),
+        ("ended", {**GONE, "oom": "2"}, EnvironmentDied, "out_of_memory", "OOM-killed"),
         ("failed no br1", RUNNING, EnvironmentUnavailable, "environment_unavailable", "needs: no br1"),
     ],
 )

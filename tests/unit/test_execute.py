@@ -10,12 +10,12 @@ from unittest.mock import Mock
 import pytest
 
 from perfctl import errors
-from perfctl.execute import place
+from perfctl.execute import environments
 from perfctl.execute.block import block_status, invocation_id
+from perfctl.execute.environments import Placement, open_environments
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import outcome_of, read_outcome
-from perfctl.execute.path import described, parse_paths
-from perfctl.execute.place import Place, open_places
+from perfctl.execute.network_path import parse_paths, path_facts
 from perfctl.execute.resume import outcome_of_orphan
 from perfctl.execute.run import few_boots
 from perfctl.execute.server import ServerNotReady, listens
@@ -96,7 +96,7 @@ CPU = Benchmark("cpu", "sysbench", {}, expected_s=1.0)
     [
         (_completed(127, stderr=b"sysbench: not found"), Reason.TOOL_MISSING, "perfctl provision"),
         (_completed(1, stderr=b"FATAL: no memory"), Reason.EXIT_NONZERO, "FATAL: no memory"),
-        (_completed(3), Reason.EXIT_NONZERO, "it said nothing"),
+        (_completed(3), Reason.EXIT_NONZERO, "no output"),
         (_completed(0), Reason.NO_OUTPUT, "nothing"),
     ],
 )
@@ -169,8 +169,8 @@ def test_paths_are_told_by_peer_and_remarked_on_when_frames_do_not_arrive() -> N
         "h4": "it",
     }
     assert "1500 bytes" in paths["h3"].remark
-    assert described(paths)["path.h3.mtu_ping"] == "too_big"
-    assert described(paths)["path.h2.mtu_bytes"] == "9000"
+    assert path_facts(paths)["path.h3.mtu_ping"] == "too_big"
+    assert path_facts(paths)["path.h2.mtu_bytes"] == "9000"
 
 
 def test_a_path_that_cannot_be_told_is_no_path() -> None:
@@ -220,32 +220,34 @@ class FakeDriver:
                 raise errors.CommandFailed(self._fails)
 
 
-Places = Callable[[str], tuple[list[Place], list[str]]]
+Placements = Callable[[str], tuple[list[Placement], list[str]]]
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch) -> Places:
-    def make(fails: str) -> tuple[list[Place], list[str]]:
+def placements(monkeypatch: pytest.MonkeyPatch) -> Placements:
+    def make(fails: str) -> tuple[list[Placement], list[str]]:
         meet, closed = threading.Barrier(2), list[str]()
         names = ("client", "server")
         monkeypatch.setattr(
-            place, "driver_for", lambda environment, **_: FakeDriver(environment.name, meet, closed, fails)
+            environments,
+            "driver_for",
+            lambda environment, **_: FakeDriver(environment.name, meet, closed, fails),
         )
         hosts = [ConnectedHost(Host(name, name), Mock(), Mock()) for name in names]
-        return [Place(host, Environment(host.host.name, "native")) for host in hosts], closed
+        return [Placement(host, Environment(host.host.name, "native")) for host in hosts], closed
 
     return make
 
 
 @pytest.mark.parametrize("ends_in_error", [False, True])
 def test_client_and_server_are_opened_and_closed_at_the_same_time(
-    places: Places, ends_in_error: bool
+    placements: Placements, ends_in_error: bool
 ) -> None:
-    both, closed = places("")
+    both, closed = placements("")
     expected = pytest.raises(ZeroDivisionError) if ends_in_error else nullcontext()
     with expected, ExitStack() as stack:
-        opened = open_places(both, run_id="r", invocation_id="i", stack=stack)
-        assert [item.place for item in opened] == both
+        opened = open_environments(both, run_id="r", invocation_id="i", stack=stack)
+        assert [item.placement for item in opened] == both
         assert not closed
         assert 1 / (not ends_in_error)
     assert sorted(closed) == ["client", "server"]
@@ -260,11 +262,11 @@ def test_client_and_server_are_opened_and_closed_at_the_same_time(
     ],
 )
 def test_what_one_of_them_fails_in_is_raised_and_the_other_is_closed(
-    places: Places, fails: str, left: list[str]
+    placements: Placements, fails: str, left: list[str]
 ) -> None:
-    both, closed = places(fails)
+    both, closed = placements(fails)
     with pytest.raises(errors.PerfctlError, match=fails), ExitStack() as stack:
-        open_places(both, run_id="r", invocation_id="i", stack=stack)
+        open_environments(both, run_id="r", invocation_id="i", stack=stack)
     assert sorted(closed) == left
 
 

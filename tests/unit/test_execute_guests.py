@@ -13,11 +13,11 @@ import pytest
 from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
 from perfctl.execute import survey as survey_module
 from perfctl.execute.block import invocation_id, record
+from perfctl.execute.environments import Placement, open_environments
 from perfctl.execute.fleet import ConnectedHost, Fleet
-from perfctl.execute.invocation import Outcome
-from perfctl.execute.place import Place, open_places
+from perfctl.execute.invocation import InvocationOutcome
 from perfctl.execute.session import RunSession
-from perfctl.execute.survey import Survey, Surveyed, first_output_s, survey_environments
+from perfctl.execute.survey import SurveyResult, SurveyResults, first_output_s, survey_environments
 from perfctl.model import (
     Benchmark,
     Block,
@@ -46,7 +46,7 @@ IN_VM = Environment("container-in-vm", "container", within=VM)
 START = Benchmark("first", "startup", {}, expected_s=0.1)
 CPU = replace(cases.CPU, parameters=resolve_parameters(workload("sysbench"), {"test": "cpu"}))
 
-Found = tuple[Survey, list[str], "Drivers"]
+Found = tuple[SurveyResults, list[str], "Drivers"]
 Recorded = tuple[InvocationDetail, list[str]]
 
 
@@ -192,11 +192,11 @@ def test_later_guests_of_a_host_wait_by_the_slowest_first_output_so_far(surveyed
 
 def test_an_invocation_makes_its_guests_with_what_is_known_of_its_hosts(monkeypatch) -> None:
     drivers = Drivers(guest(), guest())
-    monkeypatch.setattr("perfctl.execute.place.driver_for", drivers)
+    monkeypatch.setattr("perfctl.execute.environments.driver_for", drivers)
     connected = OneHost().connected
-    places = [Place(connected, VM, first_output_s=9.0), Place(connected, IN_VM, "server_")]
+    placements = [Placement(connected, VM, first_output_s=9.0), Placement(connected, IN_VM, "server_")]
     with ExitStack() as stack:
-        open_places(places, run_id="r", invocation_id="i", stack=stack)
+        open_environments(placements, run_id="r", invocation_id="i", stack=stack)
     assert sorted(drivers.asked) == [("container-in-vm", None), ("vm", 9.0)]
 
 
@@ -215,7 +215,7 @@ def recorded(store: Store) -> Callable[..., Recorded]:
         plan = plan_of(block, benchmark, VM)
         run_id = cases.begin_run(store, plan)
         told: list[Event] = []
-        found = {("h1", VM.key): Surveyed(None)}
+        found = {("h1", VM.key): SurveyResult(None)}
         planned_run = PlannedRun(run_id, plan, cases.HOSTS)
         session = RunSession(planned_run, store, cast(Fleet, OneHost()), told.append, found)
         block_id = store.begin_block(run_id, block, attempt=1)
@@ -226,7 +226,7 @@ def recorded(store: Store) -> Callable[..., Recorded]:
             counters_after=COUNTERS.format(10, 390).encode(),
         )
         samples = (Sample(metric.name, 1.0, metric.unit, 0),)
-        outcome = Outcome(Status.OK, completed=completed, samples=samples, boot=boot)
+        outcome = InvocationOutcome(Status.OK, completed=completed, samples=samples, boot=boot)
         record(session, block, block_id, planned, outcome, started_at=1.0)
         detail = store.invocation(run_id, invocation_id(block_id, planned))
         return detail, [event.text for event in told if isinstance(event, Note)]

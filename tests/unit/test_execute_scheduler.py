@@ -16,11 +16,11 @@ import pytest
 from perfctl.errors import EnvironmentUnavailable, HostUnreachable
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.fleet import Fleet
-from perfctl.execute.invocation import Outcome, outcome_of
+from perfctl.execute.invocation import InvocationOutcome, outcome_of
 from perfctl.execute.resume import progress_of
 from perfctl.execute.scheduler import Scheduler, without
 from perfctl.execute.session import RunSession
-from perfctl.execute.survey import Surveyed
+from perfctl.execute.survey import SurveyResult
 from perfctl.model import (
     Benchmark,
     Block,
@@ -312,14 +312,19 @@ def test_when_all_hosts_are_lost_the_pilot_decides_once_they_are_back(store: Sto
 @pytest.mark.parametrize(
     ("known", "is_repeated"),
     [
-        (Surveyed(None, missing_programs=frozenset({"sysbench"})), False),
-        (Surveyed(None, unavailable=Outcome(Status.FAILED, Reason.ENVIRONMENT_DIED, "at once")), False),
-        (Surveyed(None, unavailable=outcome_of(EnvironmentUnavailable("no engine"))), True),
-        (Surveyed(None), True),
+        (SurveyResult(None, missing_programs=frozenset({"sysbench"})), False),
+        (
+            SurveyResult(
+                None, unavailable=InvocationOutcome(Status.FAILED, Reason.ENVIRONMENT_DIED, "at once")
+            ),
+            False,
+        ),
+        (SurveyResult(None, unavailable=outcome_of(EnvironmentUnavailable("no engine"))), True),
+        (SurveyResult(None), True),
     ],
     ids=["tool missing", "died", "skipped beside the failure", "could run"],
 )
-def test_what_must_fail_again_is_not_tried(store: Store, known: Surveyed, is_repeated: bool) -> None:
+def test_what_must_fail_again_is_not_tried(store: Store, known: SurveyResult, is_repeated: bool) -> None:
     session = begin(store, FIXED, blocks=1, hosts=1)
     session.survey["h1", cases.CONTAINER.key] = known
     made = Made(fails=lambda block, attempt: True)

@@ -19,7 +19,7 @@ from perfctl.model import Host
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of kept answers, this test's own; the settings of who runs the tests do not count."""
+    """Return the folder of cached listings, this test's own; the caller's own settings do not count."""
     for name in [name for name in os.environ if name.startswith("ANSIBLE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
@@ -53,7 +53,7 @@ def host_of(**variables: Any) -> Host:
     return hosts_of({"h1": variables})[0]
 
 
-# ---- the kept answer ---------------------------------------------------------------------------------------
+# ---- the cached listing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

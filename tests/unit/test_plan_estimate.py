@@ -108,7 +108,7 @@ def test_with_history_the_expected_blocks_time_and_effect_are_said() -> None:
     per_block = ahead.planned_s / 10
     assert ahead.later_s == pytest.approx((stage.blocks - 10) * per_block)
     assert ahead.text == "about 11 min 06 s, at most 15 min 51 s, will detect 1.3 %"
-    assert expected.text == f"{stage.words()}; will detect 1.3 % (scatter 2 % in 3 earlier runs)"
+    assert expected.text == f"{stage.words()}; will detect 1.3 % (standard deviation 2 % in 3 earlier runs)"
 
 
 def test_the_cap_is_said_before_the_run() -> None:

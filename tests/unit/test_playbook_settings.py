@@ -57,7 +57,7 @@ def test_a_broken_ansible_cfg_is_left_to_ansible(nobody: dict[str, str], tmp_pat
 def test_options_that_ask_are_refused(option: str, tmp_path: Path) -> None:
     playbook = tmp_path / "p.yml"
     playbook.write_text("[]\n")
-    with pytest.raises(UsageError, match="nobody sees"):
+    with pytest.raises(UsageError, match="would prompt"):
         run_playbook(playbook, inventory=["localhost,"], passthrough=[option], timeout_s=5)
 
 

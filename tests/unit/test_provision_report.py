@@ -6,16 +6,16 @@ import pytest
 
 from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PlaybookFailed, Refused
 from perfctl.playbook import TaskFailure
-from perfctl.provision import Drift, HostReport, HostState, ProvisionReport, VerifyReport
+from perfctl.provision import Drift, HostReport, ProvisionReport, ProvisionState, VerifyReport
 from perfctl.provision.report import failed_host
 
-DONE = HostReport("h1", HostState.COMMITTED, 3)
-LOST = HostReport("h2", HostState.UNREACHABLE, message="no route")
-FAILED = HostReport("h3", HostState.FAILED, 1, "disk full", "perf_tools: Install the packages")
+DONE = HostReport("h1", ProvisionState.COMMITTED, 3)
+LOST = HostReport("h2", ProvisionState.UNREACHABLE, message="no route")
+FAILED = HostReport("h3", ProvisionState.FAILED, 1, "disk full", "perf_tools: Install the packages")
 
 
 def test_a_failure_is_told_with_host_task_and_the_modules_words() -> None:
-    ProvisionReport((DONE, HostReport("h2", HostState.CURRENT))).raise_for_failures()  # all is well
+    ProvisionReport((DONE, HostReport("h2", ProvisionState.CURRENT))).raise_for_failures()  # all is well
     with pytest.raises(PlaybookFailed) as caught:
         ProvisionReport((DONE, LOST, FAILED)).raise_for_failures()
     assert caught.value.exit_code == 3
@@ -38,7 +38,7 @@ def test_all_hosts_lost_is_unreachable() -> None:
 
 
 def test_a_refusal_comes_before_everything_else() -> None:
-    refused = HostReport("h4", HostState.REFUSED, 0, "br1 is not ours")
+    refused = HostReport("h4", ProvisionState.REFUSED, 0, "br1 is not ours")
     with pytest.raises(Refused) as caught:
         ProvisionReport((DONE, LOST, FAILED, refused)).raise_for_failures()
     assert caught.value.exit_code == 7
@@ -47,7 +47,7 @@ def test_a_refusal_comes_before_everything_else() -> None:
 
 
 def test_different_refusals_are_told_by_host() -> None:
-    one, other = (HostReport(name, HostState.REFUSED, 0, f"because {name}") for name in ("h1", "h2"))
+    one, other = (HostReport(name, ProvisionState.REFUSED, 0, f"because {name}") for name in ("h1", "h2"))
     with pytest.raises(Refused, match="h1: because h1; h2: because h2"):
         ProvisionReport((one, other)).raise_for_failures()
 
@@ -55,16 +55,20 @@ def test_different_refusals_are_told_by_host() -> None:
 @pytest.mark.parametrize(
     ("failure", "state", "message"),
     [
-        (TaskFailure("h", "t", "refused: no\nowner: nobody\nrefused: never"), HostState.REFUSED, "no; never"),
-        (TaskFailure("h", "t", "disk full"), HostState.FAILED, "disk full"),
+        (
+            TaskFailure("h", "t", "refused: no\nowner: nobody\nrefused: never"),
+            ProvisionState.REFUSED,
+            "no; never",
+        ),
+        (TaskFailure("h", "t", "disk full"), ProvisionState.FAILED, "disk full"),
         (
             TaskFailure("h", "t", "refused: timed out", unreachable=True),
-            HostState.UNREACHABLE,
+            ProvisionState.UNREACHABLE,
             "refused: timed out",
         ),
     ],
 )
-def test_how_a_failed_task_is_understood(failure: TaskFailure, state: HostState, message: str) -> None:
+def test_how_a_failed_task_is_understood(failure: TaskFailure, state: ProvisionState, message: str) -> None:
     report = failed_host(failure, changed=2)
     assert (report.state, report.message, report.changed) == (state, message, 2)
 

@@ -83,8 +83,8 @@ def test_a_file_in_the_build_context_counts(shipped: Path, tmp_path: Path) -> No
 
 
 def test_a_stamp_holds_for_one_boot_and_one_key() -> None:
-    answer = stamp.Answer(boot_id="b1", key="k1", stamped_boot_id="b1")
+    answer = stamp.StampReading(boot_id="b1", key="k1", stamped_boot_id="b1")
     assert answer.is_current("k1")
     assert not answer.is_current("k2")
-    assert not stamp.Answer(boot_id="b2", key="k1", stamped_boot_id="b1").is_current("k1")
-    assert not stamp.Answer(boot_id="b1").is_current("")
+    assert not stamp.StampReading(boot_id="b2", key="k1", stamped_boot_id="b1").is_current("k1")
+    assert not stamp.StampReading(boot_id="b1").is_current("")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.errors import PerfctlError, UsageError
+from perfctl.model import Event, Listener, Note
+from perfctl.playbook import HostStats, PlaybookResult
 from perfctl.provision import undo
 
 
@@ -31,3 +35,18 @@ def test_options_that_make_no_sense_together_are_refused(arguments: list[str], w
     assert isinstance(result.exception, PerfctlError)
     assert result.exception.exit_code == 2
     assert words in result.exception.message
+
+
+def test_what_is_kept_is_in_the_report_and_not_among_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = "the packages that perfctl installed: qemu libvirt"
+
+    def play(*args: object, listener: Listener, **settings: object) -> PlaybookResult:
+        listener(Note("info", "h1", f"remove br1\nkept: {packages}\nstop libvirtd"))
+        listener(Note("info", "h2", f"kept: {packages}"))
+        return PlaybookResult({"h1": HostStats(ok=1, changed=2), "h2": HostStats(ok=1)}, ())
+
+    monkeypatch.setattr(import_module("perfctl.provision.undo"), "run_playbook", play)
+    shown: list[Event] = []
+    report = undo(["hosts.yml"], listener=shown.append)
+    assert shown == [Note("info", "h1", "remove br1\nstop libvirtd")]
+    assert [item.message for item in report.hosts] == [f"kept {packages}"] * 2

@@ -11,12 +11,12 @@ import pytest
 
 from perfctl.errors import HostKeyMismatch, HostUnreachable, UsageError
 from perfctl.model import Host
-from perfctl.ssh.config import Settings, parse_settings, settings_for, split_jumps
+from perfctl.ssh.config import SshSettings, parse_settings, settings_for, split_jumps
 from perfctl.ssh.dial import dial
 from perfctl.ssh.known_hosts import (
-    Verdict,
+    KeyState,
     check_host_key,
-    judge,
+    find_key,
     known_key_types,
     read_entries,
     sha256_fingerprint,
@@ -28,7 +28,7 @@ _TYPE = "ssh-ed25519"
 _TEXT = base64.b64encode(_KEY).decode()
 
 
-def settings(host: Host, tmp_path: Path, text: str = "") -> Settings:
+def settings(host: Host, tmp_path: Path, text: str = "") -> SshSettings:
     """Return what ssh says of a host under this ssh_config alone."""
     config = tmp_path / "ssh_config"
     config.write_text(text)
@@ -145,11 +145,11 @@ def test_the_agent_can_be_switched_off() -> None:
 # ---- known hosts -------------------------------------------------------------------------------------------
 
 
-def verdict(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> Verdict:
+def state(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> KeyState:
     """Return what a known_hosts file says about a key."""
     file = tmp_path / "known_hosts"
     file.write_text(text)
-    return judge(read_entries([file]), host, _TYPE, key)[0]
+    return find_key(read_entries([file]), host, _TYPE, key)[0]
 
 
 @pytest.mark.parametrize(
@@ -164,32 +164,32 @@ def verdict(tmp_path: Path, text: str, host: str = "box", key: bytes = _KEY) -> 
     ],
 )
 def test_a_key_that_is_listed_is_known(tmp_path: Path, text: str) -> None:
-    assert verdict(tmp_path, text) is Verdict.KNOWN
+    assert state(tmp_path, text) is KeyState.KNOWN
 
 
 @pytest.mark.parametrize(
     "text", ["", f"other {_TYPE} {_TEXT}", f"*,!box {_TYPE} {_TEXT}", f"[box]:22 {_TYPE} {_TEXT}"]
 )
 def test_a_host_that_is_not_listed_is_unknown(tmp_path: Path, text: str) -> None:
-    assert verdict(tmp_path, text) is Verdict.UNKNOWN
+    assert state(tmp_path, text) is KeyState.UNKNOWN
 
 
 def test_another_key_is_a_change(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}", key=_OTHER) is Verdict.CHANGED
-    assert verdict(tmp_path, f"box ssh-rsa {_TEXT}", key=_OTHER) is Verdict.CHANGED
+    assert state(tmp_path, f"box {_TYPE} {_TEXT}", key=_OTHER) is KeyState.CHANGED
+    assert state(tmp_path, f"box ssh-rsa {_TEXT}", key=_OTHER) is KeyState.CHANGED
 
 
 def test_a_revoked_key_is_revoked_wherever_else_it_is_listed(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"box {_TYPE} {_TEXT}\n@revoked * {_TYPE} {_TEXT}") is Verdict.REVOKED
+    assert state(tmp_path, f"box {_TYPE} {_TEXT}\n@revoked * {_TYPE} {_TEXT}") is KeyState.REVOKED
 
 
 def test_a_certificate_authority_is_no_host_key(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"@cert-authority * {_TYPE} {_TEXT}") is Verdict.UNKNOWN
+    assert state(tmp_path, f"@cert-authority * {_TYPE} {_TEXT}") is KeyState.UNKNOWN
 
 
 def test_brackets_are_no_pattern(tmp_path: Path) -> None:
-    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="[box]:2222") is Verdict.KNOWN
-    assert verdict(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="b:2222") is Verdict.UNKNOWN
+    assert state(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="[box]:2222") is KeyState.KNOWN
+    assert state(tmp_path, f"[box]:2222 {_TYPE} {_TEXT}", host="b:2222") is KeyState.UNKNOWN
 
 
 def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
@@ -197,14 +197,14 @@ def test_a_hashed_line_is_matched(tmp_path: Path) -> None:
     file.write_text(f"[box]:2222 {_TYPE} {_TEXT}\n")
     subprocess.run(["ssh-keygen", "-H", "-f", str(file)], capture_output=True, timeout=30, check=True)
     entries = read_entries([file])
-    assert judge(entries, "[box]:2222", _TYPE, _KEY)[0] is Verdict.KNOWN
-    assert judge(entries, "box", _TYPE, _KEY)[0] is Verdict.UNKNOWN
+    assert find_key(entries, "[box]:2222", _TYPE, _KEY)[0] is KeyState.KNOWN
+    assert find_key(entries, "box", _TYPE, _KEY)[0] is KeyState.UNKNOWN
 
 
 def test_the_types_we_know_are_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"box ssh-rsa {_TEXT}\nother {_TYPE} {_TEXT}\n")
-    assert known_key_types(Settings("h", "box", 22, "u", user_known_hosts=(file,))) == ["ssh-rsa"]
+    assert known_key_types(SshSettings("h", "box", 22, "u", user_known_hosts=(file,))) == ["ssh-rsa"]
 
 
 def test_the_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
@@ -221,13 +221,15 @@ def test_a_changed_key_is_refused_with_the_line_that_knew_another(tmp_path: Path
     file = tmp_path / "known_hosts"
     file.write_text(f"# one\nbox {_TYPE} {_TEXT}\n")
     with pytest.raises(HostKeyMismatch, match=f"{file}:2"):
-        check_host_key(Settings("h", "box", 22, "u", strict=strict, user_known_hosts=(file,)), _TYPE, _OTHER)
+        check_host_key(
+            SshSettings("h", "box", 22, "u", strict=strict, user_known_hosts=(file,)), _TYPE, _OTHER
+        )
 
 
 def test_checking_switched_off_by_the_user_lets_a_changed_key_pass(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"box {_TYPE} {_TEXT}\n")
-    check_host_key(Settings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
+    check_host_key(SshSettings("h", "box", 22, "u", strict="no", user_known_hosts=(file,)), _TYPE, _OTHER)
     assert file.read_text() == f"box {_TYPE} {_TEXT}\n"
 
 

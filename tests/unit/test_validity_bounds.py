@@ -125,13 +125,13 @@ def test_above_the_bound_is_a_likely_artefact_in_the_values_own_unit(value, unit
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
 def test_what_is_no_rate_is_refused(value):
-    with pytest.raises(DataError, match="cannot be held against"):
+    with pytest.raises(DataError, match="cannot be compared with"):
         judge_bound(value, "Mbit/s", LINE)
 
 
 @pytest.mark.parametrize("unit", ["transactions/s", "bytes", "ms", ""])
 def test_units_of_different_things_are_refused(unit):
-    with pytest.raises(DataError, match="cannot be held against"):
+    with pytest.raises(DataError, match="cannot be compared with"):
         judge_bound(1, unit, LINE)
 
 

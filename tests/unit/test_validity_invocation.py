@@ -187,6 +187,8 @@ def test_what_an_environment_leads_to_expect() -> None:
     assert (inside.shares_host_network, inside.has_cpu_quota, inside.is_own_cpu_read) == (False, True, False)
     assert not expected(LIMITED).is_own_cpu_read
     assert expected(GUEST).parallelism is None
+    sandboxed = expected(replace(CONTAINER, runtime="runsc", network="host"))
+    assert (sandboxed.parallelism, sandboxed.shares_host_network) == (None, False)
     assert not expected(nested).shares_host_network
     assert expected(replace(container, network="host")).shares_host_network
 
@@ -358,7 +360,7 @@ def test_what_went_on_at_the_server_counts_and_names_it(
 @pytest.mark.parametrize(
     ("watch", "reason"),
     [
-        (None, "at h2: nothing was read there"),
+        (None, "at h2: no counters were read there"),
         (at_server(after=False), "at h2: its counters were not read"),
         (
             ServerCounters(problem="the other end is gone"),
@@ -487,7 +489,7 @@ def test_a_busy_host_is_refused_by_name_with_what_was_seen_and_what_helps() -> N
 def test_force_says_what_it_overrules() -> None:
     judged = {"h1": host("8.00", "60.00")}
     (note,) = notes(judged, force=True)
-    assert note.text.count("measured all the same: --force") == 2
+    assert note.text.count("measured because of --force") == 2
 
 
 def test_a_host_that_is_a_container_is_never_refused_for_the_machines_load() -> None:

@@ -108,7 +108,7 @@ def test_above_its_mild_limit_a_rule_warns(rule):
     (finding,) = judge_host(CHANGES[rule](MILD[rule] + above(rule))).findings
     assert (finding.rule, finding.severity) == (rule, Severity.WARN)
     assert finding.seen == pytest.approx(MILD[rule] + above(rule))
-    assert "{seen}" not in finding.sentence
+    assert "{value}" not in finding.sentence
     assert finding.hint
 
 
@@ -221,7 +221,7 @@ def test_a_fact_that_makes_no_sense_is_not_judged(rule, text):
     checked = judge_host(host(**{SOURCES[rule]: text}))
     assert checked.findings == ()
     reasons = {item.rule: item.reason for item in checked.unjudged}
-    assert reasons[rule] == f"{SOURCES[rule]} makes no sense here"
+    assert reasons[rule].startswith(f"{SOURCES[rule]} has")
 
 
 @pytest.mark.parametrize(

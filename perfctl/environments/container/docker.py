@@ -1,4 +1,4 @@
-"""Docker: its command lines, and what its own words mean. Pure: nothing runs here.
+"""Docker: its command lines, and the meaning of what they print. Pure: nothing runs here.
 
 All of it works with the client of Docker 20.10 and later.
 """
@@ -15,7 +15,7 @@ from perfctl.model import Environment
 from perfctl.shell import Completed
 
 _UNKNOWN_RUNTIME = ("unknown or invalid runtime name", "Unknown runtime specified")
-"""What docker says of a runtime that it does not have: from version 23 on, and before."""
+"""Docker's message for a runtime that it does not have: from version 23 on, and before."""
 
 _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     (
@@ -32,7 +32,7 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     ("Unable to find image", "the image {image} is not there", "build it: perfctl provision"),
     (
         "unable to apply caps",
-        "the host itself lacks capabilities that the container asks for",
+        "the host itself lacks capabilities that the container needs",
         "leave it out with --env, or measure on a host with all capabilities (not itself a container)",
     ),
     (_UNKNOWN_RUNTIME[0], "the engine has no runtime {runtime}", None),
@@ -82,7 +82,7 @@ class Docker:
         return [self.program, "ps", "-a", "--filter", f"label={RUN_LABEL}={run_id}", "--format", "{{.Names}}"]
 
     def info_argv(self) -> list[str]:
-        """Return the command that prints what the engine says about itself, as JSON."""
+        """Return the command that prints the engine's version and settings, as JSON."""
         return [self.program, "info", "-f", "{{json .}}"]
 
     def lost_limit(self, environment: Environment, completed: Completed) -> str | None:
@@ -95,33 +95,35 @@ class Docker:
         return None
 
     def is_about_swap(self, warning: str) -> bool:
-        """Return whether the warning says that swap is not counted: harmless where there is none."""
+        """Return whether the warning is that swap is not counted: harmless where there is none."""
         return "limited without swap" in warning
 
     def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
-        """Return (what is wrong, what to do) for a docker command that failed, with docker's own words."""
-        words = completed.error_text or completed.text.strip()
-        said = words.splitlines()[0].removeprefix("docker: ") if words else f"exit code {completed.exit_code}"
+        """Return (what is wrong, what to do) for a docker command that failed, with docker's message."""
+        output = completed.error_text or completed.text.strip()
+        first = (
+            output.splitlines()[0].removeprefix("docker: ") if output else f"exit code {completed.exit_code}"
+        )
         for marker, meaning, hint in _MEANINGS:
-            if marker in words:
+            if marker in output:
                 return (
-                    f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({said})",
+                    f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({first})",
                     hint,
                 )
         if self.has_no_client(completed):
-            return f"there is no docker client ({said})", "install it: perfctl provision"
-        return said, None
+            return f"there is no docker client ({first})", "install it: perfctl provision"
+        return first, None
 
     def lacks_runtime(self, completed: Completed) -> bool:
-        """Return whether docker says that it does not know the runtime."""
-        return completed.exit_code != 0 and any(words in completed.error_text for words in _UNKNOWN_RUNTIME)
+        """Return whether a command failed because docker does not know the runtime."""
+        return completed.exit_code != 0 and any(text in completed.error_text for text in _UNKNOWN_RUNTIME)
 
     def runtimes(self, info: str) -> list[str]:
         """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
         return sorted(json.loads(info).get("Runtimes") or {}) if info.strip() else []
 
     def has_no_client(self, completed: Completed) -> bool:
-        """Return whether the host has no docker program (docker's own 127 speaks of the daemon)."""
+        """Return whether the host has no docker program (docker's own 127 names the daemon)."""
         return completed.exit_code in (126, 127) and "daemon" not in completed.error_text
 
     def has_no_daemon(self, completed: Completed) -> bool:
@@ -130,11 +132,10 @@ class Docker:
 
     def is_gone(self, completed: Completed) -> bool:
         """Return whether `docker exec` failed because the container does not run: nothing was executed."""
-        words = completed.error_text
-        return completed.exit_code == 1 and not completed.stdout and _says_gone(words)
+        return completed.exit_code == 1 and not completed.stdout and _is_gone_message(completed.error_text)
 
     def is_missing(self, removed: Completed) -> bool:
-        """Return whether docker says that there is no such container."""
+        """Return whether the removal failed because there is no such container."""
         return "No such container" in removed.error_text
 
     def as_native(self, completed: Completed, argv: Sequence[str]) -> Completed:
@@ -150,7 +151,7 @@ class Docker:
         return replace(completed, argv=tuple(argv), exit_code=code, stdout=b"", stderr=stderr)
 
     def description(self, inspected: str, info: str) -> dict[str, str]:
-        """Return what an environment is made of, from docker's JSON; '' where docker does not say.
+        """Return what an environment is made of, from docker's JSON; '' where docker prints nothing.
 
         `inspected` has one line each for the container, its image and (not with the host's network) its
         network; `info` is the engine's. Identities that change with every container are left out.
@@ -212,8 +213,8 @@ def _command(environment: Environment) -> list[str]:
     return ["--entrypoint", "sh", str(environment.image), "-c", KEEP_ALIVE]
 
 
-def _says_gone(words: str) -> bool:
-    lines = words.splitlines()
+def _is_gone_message(text: str) -> bool:
+    lines = text.splitlines()
     first = lines[0] if lines else ""
     if first.startswith(("Error: No such container", "Error response from daemon: No such container")):
         return True

@@ -81,7 +81,7 @@ class ContainerDriver:
         """Start a container, give its shell, remove it.
 
         Raises EnvironmentUnavailable when it cannot be started, CommandFailed (naming it) when it cannot be
-        removed; if the body has failed already, that failure goes on, with a note about the container.
+        removed; if the body has failed already, its error is raised, with a note about the container.
         """
         name = self._new_name()
         with self._made(host, name, self._engine.run_argv(self._environment, name, self._labels)) as made:
@@ -96,7 +96,7 @@ class ContainerDriver:
             self._refuse_lost_limits(host, made)
             yield made
         except BaseException as error:
-            # Also for Ctrl-C and for a start that failed half way: the engine may have made it all the same.
+            # Also for Ctrl-C and for a start that failed half way: the engine may have made it anyway.
             self._remove_after(error, host, name)
             raise
         _remove(host, self._engine, name)
@@ -115,7 +115,7 @@ class ContainerDriver:
         if self._engine.is_about_swap(lost) and not _has_swap(host):
             return
         raise EnvironmentUnavailable(
-            f"a limit would not hold: {lost}",
+            f"a limit is not in force: {lost}",
             where=f"{host.name}/{self._environment.name}",
             hint="boot the host with cgroup_enable=memory swapaccount=1, or leave it out with --env",
         )
@@ -155,8 +155,8 @@ def _remove(host: Shell, engine: Engine, *names: str) -> None:
 def remove_all(host: Shell, run_id: str) -> list[str]:
     """Remove every container of a run on this host, running or not; return their names.
 
-    A host without an engine's client has none of it; nor has one whose engine does not run any container that
-    runs. Raises CommandFailed.
+    A host without an engine's client has none; one whose engine does not run has none that runs. Raises
+    CommandFailed.
     """
     removed: list[str] = []
     for engine in ENGINES.values():

@@ -1,4 +1,4 @@
-"""The protocol of a container engine: its command lines, and what its words mean. Pure: nothing runs here.
+"""The protocol of a container engine: command lines, and the meaning of what they print. Pure.
 
 A new engine is a class with these methods and a line in `driver.ENGINES`. One whose client takes docker's
 options is a subclass of `Docker` with another `program`.
@@ -25,11 +25,11 @@ OOM_ARGV = (
     "-c",
     "cat /sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events 2>/dev/null",
 )
-"""Prints, inside, how often the kernel has killed for lack of memory: control groups of version 1 or 2."""
+"""Prints, inside, the number of OOM kills: control groups of version 1 or 2."""
 
 
 class Engine(Protocol):
-    """A container engine on a host, by the command lines of its client."""
+    """A container engine, by the command lines of its client."""
 
     # What is run.
 
@@ -69,7 +69,7 @@ class Engine(Protocol):
         ...
 
     def info_argv(self) -> list[str]:
-        """Return the command that prints what the engine says about itself."""
+        """Return the command that prints the engine's version and settings."""
         ...
 
     # What was printed.
@@ -79,15 +79,15 @@ class Engine(Protocol):
         ...
 
     def is_about_swap(self, warning: str) -> bool:
-        """Return whether the warning says that swap is not counted: harmless where there is none."""
+        """Return whether the warning is that swap is not counted: harmless where there is none."""
         ...
 
     def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
-        """Return (what is wrong, what to do) for a command that failed, with the engine's own words."""
+        """Return (what is wrong, what to do) for a command that failed, with the engine's message."""
         ...
 
     def lacks_runtime(self, completed: Completed) -> bool:
-        """Return whether a command failed because the engine does not know the runtime asked for."""
+        """Return whether a command failed because the engine does not know the environment's runtime."""
         ...
 
     def runtimes(self, info: str) -> list[str]:
@@ -115,7 +115,7 @@ class Engine(Protocol):
         ...
 
     def description(self, inspected: str, info: str) -> dict[str, str]:
-        """Return what an environment is made of; '' where the engine does not say.
+        """Return what an environment is made of; '' where the engine prints nothing.
 
         `inspected` has one line of JSON each for the container, its image and (not with the host's network)
         its network; `info` is the engine's. Identities that change with every container are left out.

@@ -6,16 +6,15 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from perfctl.environments.container.engine import OOM_ARGV, Engine
+from perfctl.environments.inside import InsideProcess, InsideShell
 from perfctl.environments.limits import OutOfMemory, oom_kills
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import checked
-from perfctl.shell.files import get_file, put_file
 
 CALL_TIMEOUT_S = 240.0
 """For the engine's own work (start, inspect, remove) on a loaded host, or in a guest emulated on one."""
@@ -42,29 +41,13 @@ _SIGKILLED = 128 + 9
 _ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
 
 
-class ContainerProcess:
-    """A server inside a container: the engine's client on the host, and the real process inside."""
+class ContainerProcess(InsideProcess):
+    """A server inside a container, through the engine's client."""
 
     def __init__(self, shell: ContainerShell, client: Process, pid_file: str) -> None:
+        super().__init__(client)
         self._shell = shell
-        self._client = client
         self._pid_file = pid_file
-        self._is_stopped = False
-
-    def is_running(self) -> bool:
-        """Return whether it still runs: the client ends with it."""
-        return self._client.is_running()
-
-    def stop(self) -> None:
-        """End it and its children inside, then the client. Raises CommandFailed when it survives."""
-        if self._is_stopped:
-            return
-        # The client goes in any case, also when ending the inside fails.
-        try:
-            self._stop_inside()
-        finally:
-            self._client.stop()
-        self._is_stopped = True
 
     def _stop_inside(self) -> None:
         try:
@@ -78,12 +61,8 @@ class ContainerProcess:
         )
         raise CommandFailed(f"the server did not end: {why}", where=self._shell.name)
 
-    def output(self) -> str:
-        """Return what it has written so far."""
-        return self._client.output()
 
-
-class ContainerShell:
+class ContainerShell(InsideShell):
     """A Shell inside a running container."""
 
     def __init__(
@@ -95,20 +74,14 @@ class ContainerShell:
         host_address: str,
         made: Completed,
     ) -> None:
-        self._host = host
+        super().__init__(host, environment)
         self._engine = engine
         self._made = made
-        self._environment = environment
         self._container = container
         self._host_address = host_address
         self._address: str | None = None
         self._oom_kills = 0
         self._pid_files = (f"/dev/shm/perfctl-{number}.pid" for number in itertools.count())
-
-    @property
-    def name(self) -> str:
-        """The host's name and the environment's."""
-        return f"{self._host.name}/{self._environment.name}"
 
     @property
     def container(self) -> str:
@@ -117,28 +90,28 @@ class ContainerShell:
 
     @property
     def address(self) -> str:
-        """The container's own address, or the host's where it shares the host's network. Asked for once."""
+        """The container's own address, or the host's where it shares the host's network. Read once."""
         if self._environment.network == "host":
             return self._host_address
         if self._address is None:
-            said = self._call(self._engine.inspect_argv(_ADDRESS, self._container))
-            if not said.text.strip():
+            inspected = self._call(self._engine.inspect_argv(_ADDRESS, self._container))
+            if not inspected.text.strip():
                 raise EnvironmentDied(f"it has no address: {self.state_report()}", where=self.name)
-            self._address = said.text.split()[0]
+            self._address = inspected.text.split()[0]
         return self._address
 
     def is_alive(self) -> bool:
         """Return whether the container runs."""
-        said = self._call(self._engine.inspect_argv("{{.State.Running}}", self._container))
-        return said.exit_code == 0 and said.text.strip() == "true"
+        inspected = self._call(self._engine.inspect_argv("{{.State.Running}}", self._container))
+        return inspected.exit_code == 0 and inspected.text.strip() == "true"
 
     def state_report(self) -> str:
-        """Return the container's state, exit code and log, in the engine's words."""
-        said = self._call(self._engine.inspect_argv("{{json .State}}", self._container))
-        if said.exit_code:
-            return said.error_text
+        """Return the container's state, exit code and log, as the engine reports them."""
+        inspected = self._call(self._engine.inspect_argv("{{json .State}}", self._container))
+        if inspected.exit_code:
+            return inspected.error_text
         log = self._call(self._engine.logs_argv(self._container))
-        return _state_report(json.loads(said.text), (log.text + log.error_text).strip())
+        return _state_report(json.loads(inspected.text), (log.text + log.error_text).strip())
 
     @property
     def boot(self) -> None:
@@ -158,7 +131,7 @@ class ContainerShell:
         return f"cgroup:{self._made.text.strip()}"
 
     def artifacts(self) -> Mapping[str, bytes]:
-        """Return nothing: what the engine says of it is in the snapshot of the environment."""
+        """Return nothing: what the engine reports of it is in the environment's snapshot."""
         return {}
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
@@ -191,14 +164,6 @@ class ContainerShell:
             self, self._host.spawn(self._engine.exec_argv(self._container, inside)), pid_file
         )
 
-    def put(self, local: Path, remote: str, *, mode: int) -> None:
-        """Copy a file into the container. Raises CommandFailed, or UsageError when `local` cannot be read."""
-        put_file(self, local, remote, mode=mode)
-
-    def get(self, remote: str) -> bytes:
-        """Return a file of the container. Raises CommandFailed."""
-        return get_file(self, remote)
-
     def _has_run_out_of_memory(self, exit_code: int) -> bool:
         if self._environment.memory_mib is None and exit_code != _SIGKILLED:
             return False
@@ -221,17 +186,17 @@ class ContainerShell:
 
 
 def _state_report(state: dict[str, object], log: str) -> str:
-    said = [f"state {state.get('Status')}", f"exit code {state.get('ExitCode')}"]
+    parts = [f"state {state.get('Status')}", f"exit code {state.get('ExitCode')}"]
     if state.get("OOMKilled"):
-        said.append("killed for lack of memory")
+        parts.append("OOM-killed")
     if state.get("Error"):
-        said.append(str(state["Error"]))
-    said.append(f"log: {log}" if log else "its log is empty")
-    return ", ".join(said)
+        parts.append(str(state["Error"]))
+    parts.append(f"log: {log}" if log else "no log")
+    return ", ".join(parts)
 
 
 def carried(argv: Sequence[str]) -> list[str]:
-    """Return a command that runs `argv` and is all UTF-8, for the engine's JSON carries nothing else."""
+    """Return a command that runs `argv` and is valid UTF-8: the engine's JSON carries nothing else."""
     try:
         "".join(argv).encode()
     except UnicodeEncodeError:

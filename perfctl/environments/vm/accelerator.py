@@ -30,7 +30,7 @@ def choose(
 ) -> Choice:
     """Return the accelerator for guests on a host.
 
-    `probe` boots a tiny guest with kvm and returns None, or why it did not boot; it is asked once while the
+    `probe` boots a tiny guest with kvm and returns None, or why it did not boot; it is called once while the
     host runs. Raises EnvironmentUnavailable when the environment insists on kvm and it does not work.
     """
     if asked_for == "tcg":

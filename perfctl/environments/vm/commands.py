@@ -1,4 +1,4 @@
-"""The commands for a host and a guest: our scripts, and OpenSSH's client between the two. Pure."""
+"""The commands for a host and for a guest: scripts, and OpenSSH's client between the two. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _END = f"{SESSION_FUNCTIONS}\n{_script('end.sh')}"
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What names a guest on its host."""
+    """The names of a guest on its host."""
 
     name: str
     uuid: str
@@ -65,7 +65,7 @@ def run_argv(guest: Guest, address: str, token: str, argv: Sequence[str]) -> lis
 
 
 def spawn_argv(guest: Guest, address: str, token: str, argv: Sequence[str]) -> list[str]:
-    """Return the host's command that runs `argv` in the guest, its output coming as it is said."""
+    """Return the host's command that runs `argv` in the guest, its output coming as it is written."""
     return _in_guest(guest, address, argv, token)
 
 
@@ -87,7 +87,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def _ssh(guest: Guest) -> list[str]:
-    """Return OpenSSH's client with everything that decides whom it trusts and what it sends.
+    """Return the command of OpenSSH's client with all options that decide what it trusts and sends.
 
     Nothing of the host's own ssh settings counts. Without keep-alives nothing crosses an idle connection;
     a guest's end is seen by the host (host.sh, `link`).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MACHINE = "q35"
 METADATA = "urn:perfctl:domain"
-"""The XML namespace of what perfctl says of a domain."""
+"""The XML namespace of perfctl's metadata in a domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Everything that a guest's XML says."""
+    """Everything that is in a guest's XML."""
 
     name: str
     uuid: str
@@ -80,7 +80,7 @@ class Domain:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    import jinja2  # only those who make guests pay for it
+    import jinja2  # imported only where a guest is made
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -114,14 +114,14 @@ def command_line(
 
 
 def probe_command_line(accelerator: Accelerator) -> str:
-    """Return the kernel's command line of a guest that has to begin only."""
+    """Return the kernel's command line of a guest that only has to start its first program."""
     return " ".join([*_KERNEL_OPTIONS, *(_EMULATED_OPTIONS if accelerator == "tcg" else ())])
 
 
 # The kernel prints what it does until its first program begins, and from then on errors only (`quiet` would
-# have it so from the start): one that hangs is told from one that is slow, and no line of it runs into one
+# have it so from the start): one that hangs differs from one that is slow, and no line of it runs into one
 # of init's. An emulated timer may be late under load, which the kernel takes for a broken one. The last
-# words leave out self-tests and devices that the guest does not have: half a second of an emulated boot,
+# options leave out self-tests and devices that the guest does not have: half a second of an emulated boot,
 # nothing that a benchmark sees.
 _KERNEL_OPTIONS = (
     *("console=ttyS0", "sysctl.kernel.printk=4", "panic=1", "no_timer_check"),

@@ -59,7 +59,7 @@ _ADDRESSES_PER_GUEST = 8
 _ENGINE_OFFSET, _ENGINE_PREFIX_LENGTH = 3, 30
 
 _ANY_ADDRESS = "0.0.0.0"
-"""What a description says instead of an address."""
+"""The address in a description."""
 
 
 class VmDriver:
@@ -132,7 +132,7 @@ class VmDriver:
 
         Raises EnvironmentUnavailable when the host cannot have it, EnvironmentDied when it did not come up
         (both with the reason, and with the console if there is one), CommandFailed that names what could not
-        be removed; if the body has failed already, that failure goes on, with a note about what is left.
+        be removed; if the body has failed already, its error is raised, with a note about what is left.
         """
         with self._naming(host):
             state = self._read_host(host)
@@ -164,7 +164,7 @@ class VmDriver:
     ) -> EnvironmentFailure | None:
         """Boot a guest without disks and address as far as its first program; return why it did not."""
         guest = self._new_guest()
-        # Outside of what is tried: CPUs that the host has not say nothing of the accelerator.
+        # Outside of `try`: an error about CPUs that the host does not have is not about the accelerator.
         domain = self._domain(host, state, choice, guest, _ANY_ADDRESS)
         tiny = replace(domain, disks=(), command_line=probe_command_line(choice.accelerator))
         with self._removed(host, guest):
@@ -213,8 +213,8 @@ class VmDriver:
         return OpenedGuest(address, state.network.mtu_bytes, boot, opening_s, domain.xml())
 
     def _claim(self, host: Shell, guest: Guest, *, step: int) -> str:
-        asked = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
-        claimed = host.run(asked, timeout_s=CALL_TIMEOUT_S)
+        argv = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
+        claimed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
         if claimed.exit_code != 0:
             raise claim_error(guest, claimed)
         return claimed.text.strip()
@@ -223,11 +223,11 @@ class VmDriver:
         self, host: Shell, guest: Guest, domain: Domain, goal: str, timeout_s: int, *rest: str
     ) -> dict[str, float]:
         limits = (str(timeout_s), str(self._output_timeout_s))
-        asked = host_argv("start", guest.name, guest.uuid, goal, *limits, domain.owner, *(rest or ("--",)))
-        started = host.run(asked, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
+        argv = host_argv("start", guest.name, guest.uuid, goal, *limits, domain.owner, *(rest or ("--",)))
+        started = host.run(argv, timeout_s=timeout_s + CALL_TIMEOUT_S, stdin=domain.xml().encode())
         if started.exit_code != 0:
-            asked = host_argv("state", guest.name, guest.uuid)
-            state = GuestState.parse(host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+            argv = host_argv("state", guest.name, guest.uuid)
+            state = GuestState.parse(host.run(argv, timeout_s=CALL_TIMEOUT_S).text)
             raise start_error(guest, started, state, timeout_s)
         steps = (line.split() for line in started.text.splitlines())
         return {name: float(seconds) for name, seconds in steps}
@@ -284,7 +284,7 @@ class VmDriver:
 
     @contextmanager
     def _naming(self, host: Shell) -> Iterator[None]:
-        """Say where an environment failed."""
+        """Add the host and the environment to an error."""
         try:
             yield
         except EnvironmentFailure as failure:
@@ -296,7 +296,7 @@ class VmDriver:
         try:
             yield
         except BaseException as error:
-            # Also for Ctrl-C and for a start that failed half way: the host may have made it all the same.
+            # Also for Ctrl-C and for a start that failed half way: the host may have made it anyway.
             try:
                 _close(host, guest)
             except PerfctlError as failure:
@@ -334,6 +334,6 @@ def remove_all(host: Shell, run_id: str) -> list[str]:
 
 
 def left_behind(host: Shell, run_id: str | None = None) -> list[str]:
-    """Return what stands on a host of a run's guests (None: of any run's), such as 'tap pfc0123456789'."""
-    asked = host_argv("left", name_stem(run_id, "") if run_id else "perfctl-", run_id or "")
-    return host.run(asked, timeout_s=CALL_TIMEOUT_S).text.splitlines()
+    """Return what is left on a host of a run's guests (None: of any run's), such as 'tap pfc0123456789'."""
+    argv = host_argv("left", name_stem(run_id, "") if run_id else "perfctl-", run_id or "")
+    return host.run(argv, timeout_s=CALL_TIMEOUT_S).text.splitlines()

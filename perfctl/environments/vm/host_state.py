@@ -1,4 +1,4 @@
-"""What a host has for guests, and what it says of one. Pure: the text of `host.sh` in, values out."""
+"""The state of a host and of a guest, from the output of `host.sh`. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEEDED_PROGRAMS = (
     ("mkfs.ext4", "mkfs.ext4"),
 )
 OVERHEAD_MIB = 192
-"""What qemu itself takes besides the guest's memory: measured 90 to 150 MiB with emulation."""
+"""The memory that qemu itself takes besides the guest's memory: measured 90 to 150 MiB with emulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a probe of this host has found."""
+    """The result of an earlier probe of this host."""
 
     accelerator: str
     why: str
@@ -52,7 +52,7 @@ class HostState:
         return cls(sections(text))
 
     def check(self, *, with_engine: bool) -> None:
-        """Raise EnvironmentUnavailable, with what to do, when something that a guest needs is not there."""
+        """Raise EnvironmentUnavailable, with what to do, when something that a guest needs is missing."""
         programs = self.sections["programs"].split()
         for program, name in _NEEDED_PROGRAMS:
             if program not in programs:
@@ -60,9 +60,9 @@ class HostState:
         if not self.sections["host"]:
             raise _unavailable("this host is not set up for guests")
         if not self.versions.get("hypervisor"):
-            said = self.sections["libvirt"].replace("error: ", "").splitlines()
+            lines = self.sections["libvirt"].replace("error: ", "").splitlines()
             raise EnvironmentUnavailable(
-                f"libvirt does not answer: {said[-1] if said else 'it said nothing'}",
+                f"libvirt does not answer: {lines[-1] if lines else 'no output'}",
                 hint="start it: systemctl start libvirtd",
             )
         absent = set(self.sections["unreadable"].split())
@@ -72,12 +72,12 @@ class HostState:
             raise _unavailable(f"there is no image for guests ({', '.join(sorted(absent)) or 'none built'})")
 
     def check_memory(self, memory_mib: int, *, hugepages: bool) -> None:
-        """Raise EnvironmentUnavailable when the host has not that much memory to give."""
+        """Raise EnvironmentUnavailable when so much memory is not available."""
         if hugepages:
             free_mib = self._kib("HugePages_Free") * self._kib("Hugepagesize") // 1024
             if memory_mib > free_mib:
                 raise EnvironmentUnavailable(
-                    f"the guest asks for {memory_mib} MiB in huge pages and {free_mib} MiB are free",
+                    f"the guest needs {memory_mib} MiB in huge pages and {free_mib} MiB are free",
                     reason="out_of_memory",
                     hint="reserve more on the host: sysctl vm.nr_hugepages=N",
                 )
@@ -85,7 +85,7 @@ class HostState:
         available_mib = self._kib("MemAvailable") // 1024
         if memory_mib + OVERHEAD_MIB > available_mib:
             raise EnvironmentUnavailable(
-                f"the guest asks for {memory_mib} MiB (and qemu for {OVERHEAD_MIB}), the host has "
+                f"the guest needs {memory_mib} MiB (and qemu {OVERHEAD_MIB}), the host has "
                 f"{available_mib} MiB available",
                 reason="out_of_memory",
                 hint="set a smaller memory_mib",
@@ -93,9 +93,9 @@ class HostState:
 
     @property
     def network(self) -> Network:
-        """Return where guests are on the test network."""
-        said = self._json("host")
-        return Network(str(said["bridge"]), int(said["mtu_bytes"]), int(said["prefix_length"]))
+        """Return the part of the test network that guests are on."""
+        host = self._json("host")
+        return Network(str(host["bridge"]), int(host["mtu_bytes"]), int(host["prefix_length"]))
 
     @property
     def image(self) -> str:
@@ -104,7 +104,7 @@ class HostState:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Return what the image says of itself."""
+        """Return the manifest of the image."""
         return self._json("manifest")
 
     @property
@@ -120,27 +120,27 @@ class HostState:
     @property
     def versions(self) -> dict[str, str]:
         """Return the versions of 'hypervisor' (qemu) and 'daemon' (libvirt)."""
-        said = self.sections["libvirt"]
+        text = self.sections["libvirt"]
         patterns = {
             "hypervisor": r"^Running hypervisor: \S+ (\S+)",
             "daemon": r"^Running against daemon: (\S+)",
         }
-        found = {name: re.search(pattern, said, re.MULTILINE) for name, pattern in patterns.items()}
+        found = {name: re.search(pattern, text, re.MULTILINE) for name, pattern in patterns.items()}
         return {name: match[1] for name, match in found.items() if match}
 
     @property
     def owner(self) -> str:
-        """Return the user and group that libvirt runs qemu as, '+UID:+GID'; '' where it does not say."""
+        """Return the user and group that libvirt runs qemu as, '+UID:+GID'; '' where that is not known."""
         return self.sections["owner"]
 
     @property
     def boot(self) -> str:
-        """Return what a memory must carry to be of this boot of the host and of this qemu."""
+        """Return what marks a remembered probe as one of this boot of the host and of this qemu."""
         return f"{self.sections['boot']} {self.versions.get('hypervisor', '')}"
 
     @property
     def remembered(self) -> Remembered | None:
-        """Return what a probe found since the host has started, if it was with this qemu."""
+        """Return the result of the last probe, if it was in this boot of the host and with this qemu."""
         lines = self.sections["accelerator"].splitlines()
         if len(lines) != 3 or lines[0] != self.boot:
             return None
@@ -148,10 +148,10 @@ class HostState:
 
     def _json(self, section: str) -> dict[str, Any]:
         try:
-            said = json.loads(self.sections[section])
+            content = json.loads(self.sections[section])
         except ValueError as error:
             raise _unavailable(f"{section}.json cannot be read: {error}") from error
-        return dict(said)
+        return dict(content)
 
     def _kib(self, key: str) -> int:
         match = re.search(rf"^{key}: +(\d+)", self.sections["memory"], re.MULTILINE)
@@ -176,8 +176,8 @@ class GuestState:
 
     @property
     def last_line(self) -> str:
-        """Return the last line of its console."""
-        return (self.console.splitlines() or ["it is empty"])[-1].strip()
+        """Return the last line of its console, '(empty)' without one."""
+        return (self.console.splitlines() or ["(empty)"])[-1].strip()
 
     @property
     def is_running(self) -> bool:
@@ -191,21 +191,19 @@ class GuestState:
             return self._died("guest_panicked", f"the guest's kernel panicked: {panic[1].strip()}")
         if self.sections.get("stall"):
             return stalled(self.sections["stall"], self.console)
-        said = self.sections["domain"]
-        if said.startswith("paused") and "I/O error" in said:
+        domain = self.sections["domain"]
+        if domain.startswith("paused") and "I/O error" in domain:
             return self._died(
                 "disk_full", "qemu stopped the guest: an I/O error on its disk (the host's disk is full?)"
             )
         if self.is_running:
             return None
-        if said.startswith("paused"):
-            return self._died("environment_died", f"the guest stands still: {said}")
+        if domain.startswith("paused"):
+            return self._died("environment_died", f"libvirt has the guest {domain}")
         if self._is_out_of_memory():
-            killed = self.sections["kernel"].splitlines() or ["a process was killed for lack of memory"]
-            return self._died(
-                "out_of_memory", f"the host killed qemu for lack of memory: {killed[-1].strip()}"
-            )
-        last = (self.sections["libvirt"].splitlines() or [said])[-1]
+            killed = self.sections["kernel"].splitlines() or ["no message in its log"]
+            return self._died("out_of_memory", f"the host's kernel OOM-killed qemu: {killed[-1].strip()}")
+        last = (self.sections["libvirt"].splitlines() or [domain])[-1]
         return self._died("environment_died", f"the guest's qemu has ended: {last}")
 
     def _is_out_of_memory(self) -> bool:
@@ -226,7 +224,7 @@ def sections(text: str) -> dict[str, str]:
 
 
 def stalled(line: str, console: str) -> EnvironmentDied:
-    """Return the death of a guest whose kernel says in `line` that a CPU of it makes no progress."""
+    """Return the error for a guest whose kernel reports in `line` that a CPU makes no progress."""
     return EnvironmentDied(
         f"the guest's kernel stalled and the guest was ended: {line.strip()}",
         reason="guest_stalled",
@@ -235,7 +233,7 @@ def stalled(line: str, console: str) -> EnvironmentDied:
 
 
 def console_artifact(console: str) -> dict[str, bytes]:
-    """Return a console as the artifact of an error; one that said nothing is kept too."""
+    """Return a console as the artifact of an error; an empty one is kept too."""
     return {"console": console.encode("utf-8", "backslashreplace")}
 
 

@@ -1,4 +1,4 @@
-"""Which CPUs of the host a guest gets. Pure: the host's topology in, a plan out."""
+"""Plan on which CPUs of its host a guest runs, from the host's topology. Pure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Cpu:
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """Return what it shares with its siblings only."""
+        """Return the node, socket and core, which only its siblings have, too."""
         return (self.node, self.socket, self.core)
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The CPUs of a host that are online and that we may use, by number."""
+    """The CPUs of a host that are online and usable, by number."""
 
     cpus: tuple[Cpu, ...]
 
@@ -56,7 +56,7 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Pinning:
-    """Where a guest's threads and memory are on the host."""
+    """The CPUs and NUMA nodes of a guest on its host."""
 
     vcpus: tuple[int, ...]
     """The host CPU of each vCPU."""
@@ -94,34 +94,34 @@ def cpulist(numbers: Iterable[int]) -> str:
 def plan(
     topology: Topology, environment: Environment, accelerator: Accelerator, *, host: str = ""
 ) -> Pinning:
-    """Return where the guest goes: one NUMA node, each vCPU on a core of its own, qemu's threads elsewhere.
+    """Return the pinning of a guest: one NUMA node, each vCPU on a core of its own, qemu's threads elsewhere.
 
-    What the environment says itself (cpuset_cpus, cpuset_mems, emulator_cpus) is taken as it is. Emulated
+    What the environment sets itself (cpuset_cpus, cpuset_mems, emulator_cpus) is used as it is. Emulated
     guests of hosts that are named one after another begin with one CPU after another: hosts of a lab share
-    one machine, on whose first CPU all their guests would be. Raises EnvironmentUnavailable when the host has
-    not the CPUs.
+    one machine, on whose first CPU all their guests would be. Raises EnvironmentUnavailable when the host
+    does not have the CPUs.
     """
     mems = parse_cpulist(environment.cpuset_mems) if environment.cpuset_mems else None
     if environment.cpuset_cpus:
-        vcpus = _asked_for(topology, environment.cpuset_cpus, environment.vcpus, "cpuset_cpus")
+        vcpus = _listed(topology, environment.cpuset_cpus, environment.vcpus, "cpuset_cpus")
     else:
         turn = sum(host.encode()) if accelerator == "tcg" else 0
         vcpus = _on_one_node(topology, environment.vcpus or default_vcpus(accelerator), mems, turn)
     if environment.emulator_cpus:
-        emulator = _asked_for(topology, environment.emulator_cpus, None, "emulator_cpus")
+        emulator = _listed(topology, environment.emulator_cpus, None, "emulator_cpus")
     else:
         emulator = _away_from(topology, vcpus)
     nodes = mems or tuple(sorted({cpu.node for cpu in topology.cpus if cpu.number in vcpus}))
     return Pinning(vcpus, emulator, nodes)
 
 
-def _asked_for(topology: Topology, listed: str, count: int | None, key: str) -> tuple[int, ...]:
+def _listed(topology: Topology, listed: str, count: int | None, key: str) -> tuple[int, ...]:
     wanted = parse_cpulist(listed)
     usable = {cpu.number for cpu in topology.cpus}
     absent = [number for number in wanted if number not in usable]
     if absent:
         raise EnvironmentUnavailable(
-            f"{key} {listed} names CPU {cpulist(absent)}, which is not online here or not ours",
+            f"{key} {listed} names CPU {cpulist(absent)}, which is not online or not usable on this host",
             hint=f"this host has {cpulist(usable)}",
         )
     if count is not None and count > len(wanted):
@@ -142,7 +142,7 @@ def _on_one_node(topology: Topology, count: int, nodes: Sequence[int] | None, tu
     if not fitting:
         most = max((len(cpus) for cpus in by_node.values()), default=0)
         raise EnvironmentUnavailable(
-            f"{count} vCPUs do not fit on one NUMA node: the largest has {most} CPUs that we may use",
+            f"{count} vCPUs do not fit on one NUMA node: the largest has {most} usable CPUs",
             hint=f"set vcpus = {most}, or name the CPUs yourself: cpuset_cpus",
         )
     # The node where the fewest vCPUs share a core, then the one that leaves most CPUs to others.

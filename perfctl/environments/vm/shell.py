@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from perfctl.environments.inside import InsideProcess, InsideShell
 from perfctl.environments.limits import OutOfMemory, oom_kills
 from perfctl.environments.variables import with_variables
 from perfctl.environments.vm.commands import (
@@ -27,7 +27,6 @@ from perfctl.job import JobTimeout
 from perfctl.model import Environment, GuestBoot
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.command import MARK, checked, unwrap
-from perfctl.shell.files import get_file, put_file
 from perfctl.shell.session import END_TIMEOUT_S
 
 _ANSWER_TIMEOUT_S = 30.0
@@ -60,38 +59,26 @@ class OpenedGuest:
     xml: str
 
 
-class GuestProcess:
-    """A server inside a guest: the ssh client on the host, and the real process inside."""
+class GuestProcess(InsideProcess):
+    """A server inside a guest, through the ssh client."""
 
     def __init__(self, shell: GuestShell, client: Process, token: str) -> None:
+        super().__init__(client)
         self._shell = shell
-        self._client = client
         self._token = token
-        self._is_stopped = False
-
-    def is_running(self) -> bool:
-        """Return whether it still runs: the client ends with it."""
-        return self._client.is_running()
-
-    def stop(self) -> None:
-        """End it and its children inside, then the client. Raises CommandFailed when it survives."""
-        if self._is_stopped:
-            return
-        try:
-            self._await_start()
-            # With its guest it is gone too.
-            with suppress(EnvironmentDied):
-                self._shell.end(self._token)
-        finally:
-            self._client.stop()
-        self._is_stopped = True
 
     def output(self) -> str:
         """Return what it has written so far."""
-        return _MARK_LINE.sub("", self._client.output())
+        return _MARK_LINE.sub("", super().output())
+
+    def _stop_inside(self) -> None:
+        self._await_start()
+        # With its guest it is gone too.
+        with suppress(EnvironmentDied):
+            self._shell.end(self._token)
 
     def _await_start(self) -> None:
-        # Ended before the guest has begun with it, it would begin all the same.
+        # A command that is ended before the guest has started it would still start.
         deadline = time.monotonic() + _START_TIMEOUT_S
         while f"{MARK} " not in self._client.output() and self._client.is_running():
             if time.monotonic() > deadline:
@@ -99,21 +86,15 @@ class GuestProcess:
             time.sleep(0.02)
 
 
-class GuestShell:
+class GuestShell(InsideShell):
     """A Shell inside a running guest."""
 
     def __init__(self, host: Shell, environment: Environment, guest: Guest, opened: OpenedGuest) -> None:
-        self._host = host
-        self._environment = environment
+        super().__init__(host, environment)
         self._guest = guest
         self._opened = opened
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
-
-    @property
-    def name(self) -> str:
-        """The host's name and the environment's."""
-        return f"{self._host.name}/{self._environment.name}"
 
     @property
     def domain(self) -> str:
@@ -156,10 +137,10 @@ class GuestShell:
     def failure(self) -> EnvironmentDied | None:
         """Return what is wrong with the guest itself, with its console; None when nothing is.
 
-        A guest that is dead, that stands still, that does not answer, or whose disk is full.
+        A guest that is dead or paused, that does not answer, or whose disk is full.
         """
         state = self._state()
-        death = state.death() or self._silence(state)
+        death = state.death() or self._failure_inside(state)
         if death is not None:
             death.where = self.name
         return death
@@ -174,18 +155,18 @@ class GuestShell:
         return failure.message if failure else f"the guest runs; console: {self._state().last_line}"
 
     def _state(self) -> GuestState:
-        asked = host_argv("state", self._guest.name, self._guest.uuid)
-        return GuestState.parse(self._host.run(asked, timeout_s=CALL_TIMEOUT_S).text)
+        argv = host_argv("state", self._guest.name, self._guest.uuid)
+        return GuestState.parse(self._host.run(argv, timeout_s=CALL_TIMEOUT_S).text)
 
-    def _silence(self, state: GuestState) -> EnvironmentDied | None:
-        """Ask the running guest for the room on its disks."""
+    def _failure_inside(self, state: GuestState) -> EnvironmentDied | None:
+        """Return that a running guest does not answer, or that one of its disks is full; else None."""
         kept = console_artifact(state.console)
-        said = self._peek(["df", "-Pk", "/", "/scratch"])
-        if said is None:
+        printed = self._peek(["df", "-Pk", "/", "/scratch"])
+        if printed is None:
             return EnvironmentDied(
                 "the guest runs but does not answer", reason="guest_silent", artifacts=kept
             )
-        rows = [line.split() for line in said.splitlines()[1:]]
+        rows = [line.split() for line in printed.splitlines()[1:]]
         full = sorted({row[5] for row in rows if len(row) == 6 and row[3] == "0"})
         if full:
             return EnvironmentDied(
@@ -195,10 +176,10 @@ class GuestShell:
 
     def _peek(self, argv: Sequence[str]) -> str | None:
         """Return what a short command inside prints, None when the guest does not answer."""
-        asked = spawn_argv(self._guest, self.address, self._new_token(), argv)
+        command = spawn_argv(self._guest, self.address, self._new_token(), argv)
         with suppress(CommandTimeout):
-            said = self._host.run(asked, timeout_s=_ANSWER_TIMEOUT_S)
-            own = unwrap(said.stdout, said.stderr)
+            completed = self._host.run(command, timeout_s=_ANSWER_TIMEOUT_S)
+            own = unwrap(completed.stdout, completed.stderr)
             return None if own.pid is None else own.stdout.decode("utf-8", "backslashreplace")
         return None
 
@@ -215,7 +196,7 @@ class GuestShell:
         try:
             completed = self._host.run(command, timeout_s=timeout_s, stdin=stdin)
         except CommandTimeout as error:
-            self._ended_late(error, token, argv, timeout_s)
+            self._end_timed_out(error, token, argv, timeout_s)
             raise
         own = unwrap(completed.stdout, completed.stderr)
         if own.pid is None or not own.stderr.endswith(_END_MARK):
@@ -223,7 +204,7 @@ class GuestShell:
         stderr = own.stderr.removesuffix(_END_MARK)
         inside = replace(completed, argv=tuple(argv), stdout=own.stdout, stderr=stderr)
         if inside.exit_code:
-            self._refuse_want(inside)
+            self._raise_for_shortage(inside)
         return inside
 
     def spawn(self, argv: Sequence[str]) -> Process:
@@ -232,21 +213,13 @@ class GuestShell:
         client = self._host.spawn(spawn_argv(self._guest, self.address, token, self._with_variables(argv)))
         return GuestProcess(self, client, token)
 
-    def put(self, local: Path, remote: str, *, mode: int) -> None:
-        """Copy a file into the guest. Raises CommandFailed, or UsageError when `local` cannot be read."""
-        put_file(self, local, remote, mode=mode)
-
-    def get(self, remote: str) -> bytes:
-        """Return a file of the guest. Raises CommandFailed."""
-        return get_file(self, remote)
-
     def end(self, token: str) -> Completed:
-        """End a command with everything it started; return what it has said.
+        """End a command with everything it started; return its output so far.
 
         Raises CommandFailed when something survives, EnvironmentDied, CommandTimeout.
         """
-        asked = end_argv(self._guest, self.address, token)
-        completed = self._host.run(asked, timeout_s=END_TIMEOUT_S + _ANSWER_TIMEOUT_S)
+        argv = end_argv(self._guest, self.address, token)
+        completed = self._host.run(argv, timeout_s=END_TIMEOUT_S + _ANSWER_TIMEOUT_S)
         own = unwrap(completed.stdout, completed.stderr)
         if own.pid is None:
             raise self._lost(own.stderr)
@@ -258,11 +231,11 @@ class GuestShell:
         return with_variables(self._environment, checked(argv))
 
     def _new_token(self) -> str:
-        # A count, unlike a generator, may be asked by several threads at once.
+        # A count, unlike a generator, may be read by several threads at once.
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def _refuse_want(self, failed: Completed) -> None:
-        """Raise DiskFull or OutOfMemory when a command failed for want of the one or the other."""
+    def _raise_for_shortage(self, failed: Completed) -> None:
+        """Raise DiskFull or OutOfMemory when that is why a command failed."""
         if _NO_SPACE in failed.stderr or _NO_SPACE in failed.stdout:
             failure = self.failure()
             if failure is not None and failure.reason == DiskFull.default_reason:
@@ -270,29 +243,32 @@ class GuestShell:
         if failed.exit_code == _SIGKILLED and oom_kills(self._peek(["cat", "/proc/vmstat"]) or ""):
             raise OutOfMemory(self._environment, failed, where=self.name)
 
-    def _ended_late(self, error: CommandTimeout, token: str, argv: Sequence[str], timeout_s: float) -> None:
-        """Make the host's timeout the guest's. Raises EnvironmentDied when that is why it took so long."""
+    def _end_timed_out(
+        self, error: CommandTimeout, token: str, argv: Sequence[str], timeout_s: float
+    ) -> None:
+        """End the command inside, describe it in the error. Raises EnvironmentDied when the guest is dead."""
         try:
-            said = self.end(token)
+            ended = self.end(token)
         except CommandTimeout:
             raise self._lost(b"") from error
         except PerfctlError as failure:
             error.add_note(str(failure))
-            said = Completed((), 0, b"", b"")
+            ended = Completed((), 0, b"", b"")
         error.message = f"{argv[0]} did not end within {timeout_s:g} s"
         error.where = self.name
         if isinstance(error, JobTimeout):
             error.completed = replace(
-                error.completed, argv=tuple(argv), stdout=said.stdout, stderr=said.stderr
+                error.completed, argv=tuple(argv), stdout=ended.stdout, stderr=ended.stderr
             )
 
-    def _lost(self, said: bytes) -> EnvironmentDied:
+    def _lost(self, stderr: bytes) -> EnvironmentDied:
+        """Return why the connection broke: what is wrong with the guest, else what the client printed."""
         failure = self.failure()
         if failure is not None:
             return failure
-        words = said.decode("utf-8", "backslashreplace").strip()
+        printed = stderr.decode("utf-8", "backslashreplace").strip()
         return EnvironmentDied(
-            f"the connection to the guest broke{': ' + words if words else ''}",
+            f"the connection to the guest broke{': ' + printed if printed else ''}",
             reason="guest_silent",
             artifacts=self.artifacts(),
             where=self.name,

@@ -1,4 +1,4 @@
-"""Open and close the environments of an invocation side by side, on connected hosts."""
+"""Open and close the environments of an invocation at the same time, on connected hosts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from perfctl.job import JobShell, ProcessProbe
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class InvocationShell:
     """A host's job shell as one invocation sees it.
 
     After `measure_next()` one command runs under the invocation's own id, so that a later controller finds
-    its result in the host's spool. Only one: whatever the environment has to ask the host around it (is the
-    container alive, end what is left in it) is a job of its own.
+    its result in the host's spool. Only one: what the environment itself runs on the host around it (inspect
+    the container, end what is left in it) is a job of its own.
     """
 
     def __init__(self, jobs: JobShell, invocation_id: str) -> None:
@@ -42,7 +42,7 @@ class InvocationShell:
         return self._jobs.name
 
     def measure_next(self, probe: ProcessProbe | None) -> None:
-        """Give the next command the invocation's id, and have the host's processes read while it runs."""
+        """Run the next command under the invocation's id, with the host's processes read by `probe`."""
         self._is_next_measured = True
         self._probe = probe
 
@@ -69,7 +69,7 @@ class InvocationShell:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """An environment on a host; `artifact_prefix` goes before the names of what is kept of it."""
 
     connected: ConnectedHost
@@ -80,83 +80,83 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A place that has been opened: the host's shell under it, and the environment's own."""
+class OpenEnvironment:
+    """An environment that is open: the shell of its host, and its own."""
 
-    place: Place
+    placement: Placement
     host: InvocationShell
     shell: EnvironmentShell
 
     def artifacts(self) -> Mapping[str, bytes]:
         """Return what is kept of the environment; what cannot be read is left out."""
         with suppress(PerfctlError):
-            return _prefixed(self.place, self.shell.artifacts())
+            return _prefixed(self.placement, self.shell.artifacts())
         return {}
 
 
-def open_places(
-    places: Sequence[Place], *, run_id: str, invocation_id: str, stack: ExitStack
-) -> list[Opened]:
-    """Open all places at the same time and have `stack` close them at the same time.
+def open_environments(
+    placements: Sequence[Placement], *, run_id: str, invocation_id: str, stack: ExitStack
+) -> list[OpenEnvironment]:
+    """Open all environments at the same time, and have `stack` close them at the same time.
 
-    When one cannot be opened the others are closed with the stack. Raises like `EnvironmentDriver.open`, of
-    several errors a lost host's first; so does the stack.
+    When one cannot be opened, the others are closed with the stack. Raises like `EnvironmentDriver.open`, of
+    several errors that of a lost host; so does closing the stack.
     """
-    openings = [_opening(place, run_id, invocation_id) for place in places]
-    futures = _side_by_side([opening.__enter__ for opening in openings])
+    openings = [_opening(placement, run_id, invocation_id) for placement in placements]
+    futures = _run_at_once([opening.__enter__ for opening in openings])
     errors = [future.exception() for future in futures]
-    for place, error in zip(places, errors, strict=True):
+    for placement, error in zip(placements, errors, strict=True):
         if error is not None:
-            name_artifacts(place, error)
-    whole = [opening for opening, error in zip(openings, errors, strict=True) if error is None]
-    stack.push(partial(_close, whole))
+            name_artifacts(placement, error)
+    succeeded = [opening for opening, error in zip(openings, errors, strict=True) if error is None]
+    stack.push(partial(_close, succeeded))
     _raise_first(errors)
     return [future.result() for future in futures]
 
 
 def _close(
-    openings: Sequence[AbstractContextManager[Opened]],
+    openings: Sequence[AbstractContextManager[OpenEnvironment]],
     kind: type[BaseException] | None,
-    inside: BaseException | None,
+    ended_by: BaseException | None,
     traceback: TracebackType | None,
 ) -> None:
-    """Close all at the same time, whatever happens to one; `inside` is the error that ended what was done."""
-    closings = [partial(opening.__exit__, kind, inside, traceback) for opening in openings]
-    errors = [future.exception() for future in _side_by_side(closings)]
-    _raise_first([error for error in errors if error is not inside])
+    """Close all at the same time, also when one cannot be closed; `ended_by` is the body's error, if any."""
+    closings = [partial(opening.__exit__, kind, ended_by, traceback) for opening in openings]
+    errors = [future.exception() for future in _run_at_once(closings)]
+    _raise_first([error for error in errors if error is not ended_by])
 
 
-def _side_by_side(actions: Sequence[Callable[[], Result]]) -> list[Future[Result]]:
-    """Carry out all actions at the same time, a thread each; return them when all have ended."""
+def _run_at_once(actions: Sequence[Callable[[], T]]) -> list[Future[T]]:
+    """Run all actions at the same time, a thread each; return their futures when all have ended."""
     with ThreadPoolExecutor(max_workers=max(1, len(actions))) as pool:
         return [pool.submit(action) for action in actions]
 
 
 def _raise_first(errors: Sequence[BaseException | None]) -> None:
-    there = [error for error in errors if error is not None]
-    if there:
-        raise next((error for error in there if isinstance(error, HostError)), there[0])
+    raised = [error for error in errors if error is not None]
+    if raised:
+        raise next((error for error in raised if isinstance(error, HostError)), raised[0])
 
 
-def name_artifacts(place: Place, error: BaseException) -> None:
-    """Give what an error of this place keeps the names that tell whose it is."""
+def name_artifacts(placement: Placement, error: BaseException) -> None:
+    """Add the prefix of a placement to the names of the artifacts in an error of its environment."""
     if isinstance(error, EnvironmentFailure):
-        error.artifacts = _prefixed(place, error.artifacts)
+        error.artifacts = _prefixed(placement, error.artifacts)
 
 
-def _prefixed(place: Place, artifacts: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{place.artifact_prefix}{name}": content for name, content in artifacts.items()}
+def _prefixed(placement: Placement, artifacts: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{placement.artifact_prefix}{name}": content for name, content in artifacts.items()}
 
 
 @contextmanager
-def _opening(place: Place, run_id: str, invocation_id: str) -> Iterator[Opened]:
-    host = InvocationShell(place.connected.jobs, invocation_id)
+def _opening(placement: Placement, run_id: str, invocation_id: str) -> Iterator[OpenEnvironment]:
+    host = InvocationShell(placement.connected.jobs, invocation_id)
     driver = driver_for(
-        place.environment,
+        placement.environment,
         run_id=run_id,
         invocation_id=invocation_id,
-        host_address=place.connected.host.network_address,
-        first_output_s=place.first_output_s,
+        host_address=placement.connected.host.network_address,
+        first_output_s=placement.first_output_s,
     )
     with driver.open(host) as shell:
-        yield Opened(place, host, shell)
+        yield OpenEnvironment(placement, host, shell)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.execute.path import Path as NetworkPath
-from perfctl.execute.path import probe_paths
+from perfctl.execute.network_path import NetworkPath, probe_paths
 from perfctl.shell import Completed
 from perfctl.shell.local import LocalShell
 

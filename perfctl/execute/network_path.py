@@ -1,4 +1,4 @@
-"""Probe whether the network carries whole frames, from inside an environment before a network benchmark."""
+"""Probe whether the network carries packets of full size, from inside an environment before a run."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ done
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """The way to a peer: the MTU it begins with, and whether packets of that size arrive whole."""
+class NetworkPath:
+    """The path to a peer: the MTU of its first interface, and whether packets of that size arrive."""
 
     mtu_bytes: int
     state: str
@@ -39,7 +39,7 @@ class Path:
 
     @property
     def remark(self) -> str:
-        """What to tell the user about it, '' when it is as it should be."""
+        """The warning for the user, '' when nothing is wrong."""
         if self.state == "ok":
             return ""
         if self.state == "down":
@@ -47,10 +47,10 @@ class Path:
         return f"packets of {self.mtu_bytes} bytes do not arrive whole: is the MTU the same all the way?"
 
 
-def probe_paths(shell: Shell, peers: Mapping[str, str]) -> dict[str, Path]:
-    """Return the path from inside `shell` to each peer (name -> IPv4 address) that can be told.
+def probe_paths(shell: Shell, peers: Mapping[str, str]) -> dict[str, NetworkPath]:
+    """Return the path from inside `shell` to each peer (name -> IPv4 address) that can be probed.
 
-    Sends three small packets of control at most and two large ones to each. Raises like `Shell.run`.
+    Sends at most three small and two large packets to each. Raises like `Shell.run`.
     """
     if not peers:
         return {}
@@ -61,16 +61,16 @@ def probe_paths(shell: Shell, peers: Mapping[str, str]) -> dict[str, Path]:
     return parse_paths(done.text, peers)
 
 
-def parse_paths(text: str, peers: Mapping[str, str]) -> dict[str, Path]:
-    """Return what the script printed, by the peers' names."""
+def parse_paths(text: str, peers: Mapping[str, str]) -> dict[str, NetworkPath]:
+    """Return the paths that the script printed, by the peers' names."""
     found = {}
     for line in text.splitlines():
         address, mtu, state = line.split()
-        found[address] = Path(int(mtu), state)
+        found[address] = NetworkPath(int(mtu), state)
     return {name: found[address] for name, address in peers.items() if address in found}
 
 
-def described(paths: Mapping[str, Path]) -> dict[str, str]:
+def path_facts(paths: Mapping[str, NetworkPath]) -> dict[str, str]:
     """Return the paths as facts of an environment."""
     facts = {}
     for name, path in paths.items():

@@ -1,4 +1,4 @@
-"""The same environment in two runs: what became of its ratio to the baseline of its own run.
+"""The same environment in two runs: how its ratio to the baseline of its own run changed.
 
 The runs were not interleaved: whatever changed between them (a day, a temperature, a neighbour) is in the
 values themselves. It is in the baseline of each run, too, so the ratio to that baseline is what can be
@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.deciding import Evidence, Power, Thresholds, decide, family, limit_of, with_power
-from perfctl.compare.fleets import Claim, Member, claim_of, judged
-from perfctl.compare.pairing import Line, exp
+from perfctl.compare.fleets import FleetClaim, Member, claim_of, judged
+from perfctl.compare.pairing import PairedComparison, exp
+from perfctl.compare.verdicts import Inference, Margins, Power, decide, family, margin_of, with_power
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
-from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, spread, two_sample
+from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, stdev, two_sample
 
 Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 """(benchmark, metric, target, environment) -> the values of its first replicate, one per block."""
@@ -26,7 +26,7 @@ Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 class RunSide:
     """One of the two runs: its lines, and the values themselves."""
 
-    lines: Sequence[Line]
+    lines: Sequence[PairedComparison]
     values: Values
 
 
@@ -50,23 +50,23 @@ class _Pair:
 
     item: RunComparison
     shift: Estimate
-    lines: tuple[Line, Line]
+    lines: tuple[PairedComparison, PairedComparison]
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Inference:
         shift, obstacle = self.shift, ""
         if shift.low is None:
             obstacle = shift.reason
         elif shift.low == shift.high:
             obstacle = "zero variance: no block differs from another"
-        return Evidence(shift.estimate, shift.low, shift.high, shift.p, obstacle)
+        return Inference(shift.estimate, shift.low, shift.high, shift.p, obstacle)
 
 
 def compare_runs(
     first: RunSide,
     second: RunSide,
     *,
-    thresholds: Thresholds,
+    margins: Margins,
     confounding: Confounding,
     targets: Sequence[Mapping[Target, Target]] = (),
     across_accelerators: bool = False,
@@ -89,10 +89,10 @@ def compare_runs(
     of_targets, of_fleets = report.q
     return RunsAnalysis(
         tuple(
-            replace(pair.item, judgement=_judgement(pair, q, report.tests, thresholds))
+            replace(pair.item, judgement=_judgement(pair, q, report.tests, margins))
             for pair, q in zip(pairs, of_targets, strict=True)
         ),
-        tuple(judged(claims, of_fleets, report.tests, thresholds)),
+        tuple(judged(claims, of_fleets, report.tests, margins)),
     )
 
 
@@ -120,22 +120,22 @@ def _pairs(
         yield _Pair(_unjudged(line, other, shift, first, second, confounding), shift, (line, other))
 
 
-def _claims(pairs: Sequence[_Pair]) -> list[Claim]:
+def _claims(pairs: Sequence[_Pair]) -> list[FleetClaim]:
     """Return what the targets say together, one claim per benchmark, metric and environment."""
-    questions: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
     for pair in pairs:
         item = pair.item
         metric = (item.metric.name, item.metric.unit, item.metric.direction)
         guests = (item.accelerator, item.baseline_accelerator)
         key = (item.benchmark, metric, item.environment, item.baseline, guests, item.target.peer is None)
-        questions[key].append(pair)
+        groups[key].append(pair)
     claims = [
         claim_of(
-            question[0].item,
-            [_member(pair) for pair in question if pair.shift.estimate is not None],
-            [pair.item.target for pair in question if pair.shift.estimate is None],
+            group[0].item,
+            [_member(pair) for pair in group if pair.shift.estimate is not None],
+            [pair.item.target for pair in group if pair.shift.estimate is None],
         )
-        for question in questions.values()
+        for group in groups.values()
     ]
     return [claim for claim in claims if claim is not None]
 
@@ -148,15 +148,15 @@ def _member(pair: _Pair) -> Member:
     return Member(item.target, result, rows, (item.second, item.first), item.confounded)
 
 
-def _shift(line: Line, other: Line) -> Estimate:
+def _shift(line: PairedComparison, other: PairedComparison) -> Estimate:
     if line.comparison.ratio is None or other.comparison.ratio is None:
         return Estimate(0, None, None, None, None, None, "a run has no ratio to its baseline")
     return two_sample(line.differences, other.differences)
 
 
 def _unjudged(
-    line: Line,
-    other: Line,
+    line: PairedComparison,
+    other: PairedComparison,
     shift: Estimate,
     first: RunSide,
     second: RunSide,
@@ -207,17 +207,17 @@ def _raw_shift(one: Comparison, two: Comparison, first: Values, second: Values) 
     return two_sample([math.log(value) for value in x], [math.log(value) for value in y])
 
 
-def _judgement(pair: _Pair, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
+def _judgement(pair: _Pair, q: float | None, tests: int, margins: Margins) -> Judgement:
     item = pair.item
-    threshold = thresholds.get((item.benchmark, item.metric.name))
-    limit = limit_of(item.metric, (item.first, item.second), threshold, is_ratio=True)
-    base = decide(pair.evidence, q, tests, limit)
-    return with_power(base, pair.evidence, _power(pair), limit, tests=tests)
+    declared = margins.get((item.benchmark, item.metric.name))
+    margin = margin_of(item.metric, (item.first, item.second), declared, is_ratio=True)
+    base = decide(pair.evidence, q, tests, margin)
+    return with_power(base, pair.evidence, _power(pair), margin, tests=tests)
 
 
 def _power(pair: _Pair) -> Power:
     blocks = min(pair.item.blocks)
-    sizes = [(len(line.differences), spread(line.differences) or 0.0) for line in pair.lines]
+    sizes = [(len(line.differences), stdev(line.differences) or 0.0) for line in pair.lines]
     if pair.shift.estimate is None or not all(deviation for _, deviation in sizes):
         return Power(blocks, None, None, is_two_runs=True)
     # Two samples of n blocks each: the variance of the shift is that of both together over n.

@@ -212,10 +212,12 @@ def _growth(report: ComparisonReport) -> str:
 def _margins(report: ComparisonReport) -> list[str]:
     """Return which equivalence margins were used."""
     judgements = [item.judgement for item in report.comparisons if item.judgement is not None]
-    margins = sorted({(item.delta, item.delta_source) for item in judgements if item.delta is not None})
+    margins = sorted(
+        {(share, item.margin_source) for item in judgements if (share := item.equivalence_margin) is not None}
+    )
     if not margins:
         return []
-    some = ", ".join(f"±{100 * delta:.3g} % ({source})" for delta, source in margins[:4])
+    some = ", ".join(f"±{100 * share:.3g} % ({source})" for share, source in margins[:4])
     more = f" and {len(margins) - 4} more" if len(margins) > 4 else ""
     return [
         f"equivalence margin: {some}{more}, effects inside it count as equal;"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import Analysis, Place, Setting, analyse
+from perfctl.compare import Analysis, AnalysisContext, InvocationKey, PairedComparison, analyse
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_places
+from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.report.outliers import Outlier, outliers
-from perfctl.report.thresholds import declared_metrics, practical_thresholds
 from perfctl.stats import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
@@ -28,8 +28,8 @@ class ComparisonReport:
     baseline: str
     database: str
     """The path of the database the figures came from."""
-    comparisons: tuple[Comparison, ...]
-    """One per host (or pair), the A/A tests among them."""
+    paired: tuple[PairedComparison, ...]
+    """One per host (or pair) with the differences it rests on, the A/A tests among them."""
     fleets: tuple[FleetComparison, ...]
     """One per benchmark, metric and environment that has two hosts or more."""
     suites: tuple[SuiteComparison, ...]
@@ -48,6 +48,11 @@ class ComparisonReport:
     """Of the plan that the run began with, where second stages were decided; None where none was."""
     other_metrics: tuple[str, ...]
     """Metrics of the run that were not asked for."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The comparisons of hosts and pairs."""
+        return tuple(item.comparison for item in self.paired)
 
     @property
     def failed(self) -> tuple[Count, ...]:
@@ -105,7 +110,7 @@ def comparison_report(
         run=detail.summary,
         baseline=chosen,
         database=str(store.path),
-        comparisons=found.comparisons,
+        paired=found.paired,
         fleets=found.fleets,
         suites=found.suites,
         health=health(store, until=run_id, cells=cells),
@@ -149,21 +154,21 @@ def _analysis(
     declared = declared_metrics(detail)
     return analyse(
         wanted,
-        Setting(
+        AnalysisContext(
             baseline=baseline,
             environments=[item.name for item in detail.environments],
             kinds={item.name: item.kind for item in detail.environments},
             digests=store.digests(run_id),
             programs=programs(detail),
             declared=declared,
-            thresholds=practical_thresholds(detail, declared, history),
+            margins=equivalence_margins(detail, declared, history),
             omissions=reasons(omissions),
             bounds=store.suspect_values(run_id),
         ),
     )
 
 
-def reasons(omissions: Sequence[Omission]) -> dict[Place, str]:
+def reasons(omissions: Sequence[Omission]) -> dict[InvocationKey, str]:
     """Return why there is no value, by benchmark, target, environment, replicate and block."""
     return {
         (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason

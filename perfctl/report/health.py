@@ -7,22 +7,19 @@ docs/gates.md has the rule.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from perfctl.compare.pairing import FEWEST_BLOCKS, log_ratios
 from perfctl.model import Target
 from perfctl.stats import Estimate, clopper_pearson, p_values
 from perfctl.store import HistoryCell, Store
 
 LEVEL = 0.05
 """An A/A test fails when p <= 0.05: by chance at most 1 in 20 does."""
-
-FEWEST_BLOCKS = 6
-"""Pairs that differ, below which no p can be 0.05: such a test cannot fail, and is none."""
 
 FEWEST_TESTS = 20
 FEWEST_RUNS = 3
@@ -36,8 +33,6 @@ WINDOW = 1000
 
 HOST_CONFIDENCE = 0.99
 """Of the interval that a host is judged by: among 50 sound hosts hardly one is taken for unsound."""
-
-_LOG_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +96,10 @@ class Health:
         """Whether the rate over all hosts is above 5 % for sure."""
         return self.runs >= FEWEST_RUNS and _too_high(self.tests, self.interval)
 
-    def bars(self, target: Target) -> TargetHealth | None:
-        """Return what keeps `target` out of gates: its own quarantine or that of one of its hosts."""
+    def quarantine_of(self, target: Target) -> TargetHealth | None:
+        """Return what quarantines `target`, itself or one of its hosts; None where nothing does."""
         for item in self.quarantined:
-            if item.target == target or (item.target.peer is None and item.target.host in _hosts(target)):
+            if item.target == target or (item.target.peer is None and item.target.host in target.hosts):
                 return item
         return None
 
@@ -165,7 +160,7 @@ def aa_differences(one: HistoryCell, two: HistoryCell) -> list[float]:
     """Return ln(A2 / A1) of every block that has both, or A2 - A1 where not all values are positive."""
     pairs = [(one.values[block], value) for block, value in two.values.items() if block in one.values]
     if all(x > 0 and y > 0 for x, y in pairs):
-        return [round(math.log(y) - math.log(x), _LOG_DECIMALS) for x, y in pairs]
+        return log_ratios([y for _, y in pairs], [x for x, _ in pairs])
     return [y - x for x, y in pairs]
 
 
@@ -213,7 +208,3 @@ def _way_out(failed: int, tests: int) -> int:
     while _too_high(tests + more, clopper_pearson(failed, tests + more, confidence=HOST_CONFIDENCE)):
         more += 1
     return more
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)

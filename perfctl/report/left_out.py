@@ -58,8 +58,8 @@ def left_out(
                 key = (item.benchmark, item.target, leg or item.environment, item.metric.name, why)
                 unused[key] = max(blocks, unused.get(key, 0))
     found += [LeftOut(*key, blocks) for key, blocks in unused.items()]
-    places = {(item.benchmark, host) for item in seen for host in _hosts(item.target)}
-    places |= {(item.benchmark, host) for item in known for host in _hosts(item.target)}
+    places = {(item.benchmark, host) for item in seen for host in item.target.hosts}
+    places |= {(item.benchmark, host) for item in known for host in item.target.hosts}
     return (*found, *_without_blocks(places, planned))
 
 
@@ -69,7 +69,7 @@ def planned_places(store: Store, detail: RunDetail) -> tuple[tuple[str, str], ..
         plan = plan_from_json(store.plan_json(detail.summary.run_id))
     except DataError:
         return tuple((item.name, host) for item in detail.benchmarks for host in detail.summary.hosts)
-    found = ((block.benchmark, host) for block in plan.blocks() for host in _hosts(block.target))
+    found = ((block.benchmark, host) for block in plan.blocks() for host in block.target.hosts)
     return tuple(dict.fromkeys(found))
 
 
@@ -88,10 +88,6 @@ def _without_blocks(
         for host in (host for benchmark, host in planned if benchmark == name):
             if name in begun and host in there and (name, host) not in places:
                 yield LeftOut(name, Target(host), "", "", reason, 0)
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)
 
 
 def _leg(environment: str, replicate: int) -> str:

@@ -27,8 +27,7 @@ class Places:
 
     def __iter__(self) -> Iterator[tuple[str, str | None]]:
         """Return every (host, environment); None is the host itself."""
-        hosts = (self.target.host,) if self.target.peer is None else (self.target.host, self.target.peer)
-        return ((host, name) for host in hosts for name in (None, *self.environments))
+        return ((host, name) for host in self.target.hosts for name in (None, *self.environments))
 
 
 class Segments:

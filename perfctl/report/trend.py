@@ -17,7 +17,7 @@ from perfctl.model import Metric, Target
 from perfctl.model.quantity import counted
 from perfctl.report.segments import Places, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
-from perfctl.stats import Threshold, change_points, practical_threshold
+from perfctl.stats import EquivalenceMargin, change_points, equivalence_margin
 from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT
 from perfctl.store import HistoryCell, HistoryRun, Store, StoredBenchmark
 from perfctl.workloads import WORKLOADS
@@ -65,7 +65,7 @@ class TrendSeries:
     points: tuple[TrendPoint, ...]
     breaks: tuple[TrendBreak, ...]
     changes: tuple[TrendChange, ...]
-    threshold: Threshold
+    margin: EquivalenceMargin
     unknown_facts: int
     """Points of which no fingerprint is kept: whether they belong to another segment is not known."""
     without_ratio: int
@@ -79,7 +79,7 @@ class TrendSeries:
     @property
     def smallest_shift(self) -> float:
         """The share up to which a shift of the ratio is no change."""
-        return max(SMALLEST_SHIFT, self.threshold.delta)
+        return max(SMALLEST_SHIFT, self.margin.share)
 
     @property
     def lacking(self) -> int:
@@ -135,8 +135,8 @@ def trend_report(
     ]
     wanted = [cell for cell in cells if chosen is not None and same_metric(cell.metric, chosen)]
     _require_known("environment", environments, {cell.environment for cell in wanted})
-    _require_known("host", hosts, {host for cell in wanted for host in _hosts(cell.target)})
-    wanted = [cell for cell in wanted if not hosts or set(_hosts(cell.target)) & set(hosts)]
+    _require_known("host", hosts, {host for cell in wanted for host in cell.target.hosts})
+    wanted = [cell for cell in wanted if not hosts or set(cell.target.hosts) & set(hosts)]
     history = _History(newest, runs, Segments(store))
     series = [
         history.series(leg)
@@ -224,7 +224,7 @@ class _History:
     def series(self, leg: _Leg) -> TrendSeries:
         """Return one series with its segments and changes."""
         aa_points, _ = ratio_points(leg.aa_cells, leg.base_cells, self.runs)
-        threshold = practical_threshold(
+        margin = equivalence_margin(
             [point.value for point in aa_points], resolution=_resolution(self.benchmark, leg.metric)
         )
         if leg.environment is None:
@@ -237,14 +237,14 @@ class _History:
         changes: list[TrendChange] = []
         ends = [0, *(index for index, _ in breaks), len(points)]
         for start, end in pairwise(ends):
-            changes += self._changes(leg, points, range(start, end), threshold, places)
+            changes += self._changes(leg, points, range(start, end), margin, places)
         return TrendSeries(
             *(leg.metric, leg.target, leg.environment, leg.baseline),
             *(leg.accelerator, leg.baseline_accelerator),
             points=tuple(points),
             breaks=tuple(TrendBreak(*item) for item in breaks),
             changes=tuple(changes),
-            threshold=threshold,
+            margin=margin,
             unknown_facts=self.segments.unknown(ids, places),
             without_ratio=without,
         )
@@ -254,7 +254,7 @@ class _History:
         leg: _Leg,
         points: Sequence[TrendPoint],
         segment: range,
-        threshold: Threshold,
+        margin: EquivalenceMargin,
         places: Places,
     ) -> list[TrendChange]:
         """Return the changes inside one segment. Its seed is what it is and where it begins."""
@@ -265,7 +265,7 @@ class _History:
             [point.value for point in own],
             seed=f"{self.benchmark.key}/{leg.metric.name}/{leg.target}/{leg.environment}/{own[0].run_id}",
             blocks=None if leg.environment is None else [point.differences for point in own],
-            delta=threshold.delta,
+            margin=margin.share,
         )
         ends = [0, *(item.index for item in found), len(own)]
         ids = [point.run_id for point in own]
@@ -335,10 +335,6 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> UnknownName:
     if close:
         return UnknownName(f"{what} {name!r}", hint=f"did you mean {' or '.join(close)}?")
     return UnknownName(f"{what} {name!r}", hint=f"there are: {', '.join(sorted(known)) or 'none yet'}")
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)
 
 
 def _call(benchmark: StoredBenchmark) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from perfctl.compare.pairing import log_ratios, results
 from perfctl.model.quantity import MISSING
@@ -70,8 +71,8 @@ def ratio_points(
                     *(run.run_id, run.suite, run.started_at),
                     *(result.estimate, result.low, result.high),
                     tuple(differences),
-                    _median(base_values),
-                    _median(values),
+                    median(base_values),
+                    median(values),
                     run.status,
                 )
             )
@@ -97,20 +98,14 @@ def baseline_points(
         points.append(
             TrendPoint(
                 *(run.run_id, run.suite, run.started_at),
-                *(_median(logs), found.low, found.high),
+                *(median(logs), found.low, found.high),
                 tuple(logs),
-                _median(values),
+                median(values),
                 None,
                 run.status,
             )
         )
     return points, without
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def sparkline(points: Sequence[TrendPoint], breaks: Sequence[int], *, most: int = 60) -> str:

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import Confounders, Pairing, RunsAnalysis, RunSide, compare_runs, pair
+from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
 from perfctl.report.comparison import chosen_metrics, history_before, programs, reasons
 from perfctl.report.conditions import DIMENSIONS, conditions, differences
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_places
-from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
 
 
@@ -114,11 +114,11 @@ def _compared(
         return "; ".join(text for dimension, text in unlike.items() if dimension != by)
 
     declared = declared_metrics(newest)
-    thresholds = practical_thresholds(newest, declared, history_before(store, newest, (), cells))
+    margins = equivalence_margins(newest, declared, history_before(store, newest, (), cells))
     one_run = details[0].summary.run_id == details[1].summary.run_id
     analysis = compare_runs(
         *sides,
-        thresholds=thresholds,
+        margins=margins,
         confounding=confounding,
         targets=_targets(sides, by=by, one_run=one_run),
         across_accelerators=by == "accelerator",
@@ -183,7 +183,7 @@ def _sides(
         wanted, rest = chosen_metrics(measured, metrics)
         seen = [item for item in wanted if unlike.keeps(item)]
         omissions = [item for item in store.omissions(run_id) if unlike.keeps(item)]
-        pairing = Pairing(
+        pairing = PairingContext(
             baseline,
             [item.name for item in detail.environments if item.name not in unlike.environments],
             Confounders(store.digests(run_id), programs(detail)),

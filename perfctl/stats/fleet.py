@@ -23,8 +23,8 @@ DISAGREE = 0.5
 """I^2 above which one number for all hosts says too little, and their range is the headline."""
 
 
-class Reach(Enum):
-    """Whom a claim is about."""
+class Population(Enum):
+    """The hosts that a claim speaks for."""
 
     HOSTS_LIKE_THESE = "hosts like these"
     THESE_HOSTS_ONLY = "these hosts only"
@@ -37,7 +37,7 @@ class FleetResult:
 
     claim: Estimate
     """The estimate to state: the mean over hosts, the common shift of these hosts, or the one host's own."""
-    reach: Reach
+    population: Population
     mean: Estimate
     """Mean of per-host estimates with the t interval (H - 1), also where it is not the claim."""
     heterogeneity: Heterogeneity
@@ -68,14 +68,14 @@ def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together =
     estimates = [host.estimate for host in hosts]
     mean = over_hosts(estimates)
     if len(hosts) >= FEWEST_HOSTS:
-        claim, reach = mean, Reach.HOSTS_LIKE_THESE
+        claim, population = mean, Population.HOSTS_LIKE_THESE
     elif len(hosts) == 1:
-        claim, reach = _of_one(hosts[0]), Reach.ONE_HOST
+        claim, population = _of_one(hosts[0]), Population.ONE_HOST
     else:
-        claim, reach = common_shift(rows, mean, few), Reach.THESE_HOSTS_ONLY
+        claim, population = common_shift(rows, mean, few), Population.THESE_HOSTS_ONLY
     return FleetResult(
         claim,
-        reach,
+        population,
         mean,
         _heterogeneity(hosts),
         min(estimates, default=None),
@@ -117,7 +117,7 @@ class SuiteResult:
     benchmarks: tuple[str, ...]
     claim: Estimate
     """`n` is the number of hosts. exp() gives the ratio."""
-    reach: Reach
+    population: Population
 
 
 def geometric_mean(
@@ -136,21 +136,21 @@ def geometric_mean(
     names = tuple(sorted(higher_is_better))
     if not names:
         raise ValueError("a geometric mean needs at least one benchmark")
-    reach = _reach(len(hosts))
+    population = _population(len(hosts))
     refusal = _sets_differ(hosts, names)
     if refusal:
-        return SuiteResult(names, Estimate(len(hosts), None, None, None, None, None, refusal), reach)
+        return SuiteResult(names, Estimate(len(hosts), None, None, None, None, None, refusal), population)
     signs = np.array([-1.0 if higher_is_better[name] else 1.0 for name in names])
     cells = np.array([[host[name].estimate for name in names] for host in hosts]) * signs
-    if reach is Reach.HOSTS_LIKE_THESE:
-        return SuiteResult(names, over_hosts(cells.mean(axis=1)), reach)
-    return SuiteResult(names, _of_cells(cells, [host[name] for host in hosts for name in names]), reach)
+    if population is Population.HOSTS_LIKE_THESE:
+        return SuiteResult(names, over_hosts(cells.mean(axis=1)), population)
+    return SuiteResult(names, _of_cells(cells, [host[name] for host in hosts for name in names]), population)
 
 
-def _reach(hosts: int) -> Reach:
+def _population(hosts: int) -> Population:
     if hosts == 1:
-        return Reach.ONE_HOST
-    return Reach.HOSTS_LIKE_THESE if hosts >= FEWEST_HOSTS else Reach.THESE_HOSTS_ONLY
+        return Population.ONE_HOST
+    return Population.HOSTS_LIKE_THESE if hosts >= FEWEST_HOSTS else Population.THESE_HOSTS_ONLY
 
 
 def _sets_differ(hosts: Sequence[Mapping[str, PairedResult]], names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Reach, Together, common_shift, fleet
+from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Population, Together, common_shift, fleet
 from perfctl.stats.laws import t_quantile, t_two_sided_p
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
@@ -75,6 +75,6 @@ def fleet_of_pairs(
     if len(results) == 1:
         return whole
     if mean.low is not None:
-        return replace(whole, claim=mean, reach=Reach.HOSTS_LIKE_THESE, mean=mean)
+        return replace(whole, claim=mean, population=Population.HOSTS_LIKE_THESE, mean=mean)
     claim = common_shift(rows, mean, few)
-    return replace(whole, claim=claim, reach=Reach.THESE_HOSTS_ONLY, mean=mean)
+    return replace(whole, claim=claim, population=Population.THESE_HOSTS_ONLY, mean=mean)

@@ -23,7 +23,7 @@ _EFFICIENCY = 3 / math.pi
 _MOST_BLOCKS = 100_000
 
 
-def spread(differences: ArrayLike) -> float | None:
+def stdev(differences: ArrayLike) -> float | None:
     """Return s_d, the standard deviation (n - 1) of block differences; None below two of them."""
     row = finite(differences)
     return float(row.std(ddof=1)) if len(row) > 1 else None

@@ -17,6 +17,7 @@ from perfctl.stats import (
     best_repetitions,
     change_points,
     e_divisive,
+    equivalence_margin,
     geometric_mean,
     median_interval,
     outliers,
@@ -24,7 +25,6 @@ from perfctl.stats import (
     p_value,
     p_values,
     paired,
-    practical_threshold,
     variance_components,
 )
 from perfctl.stats.laws import t_quantile
@@ -260,7 +260,7 @@ def test_trap_netperf_width_is_twice_the_half_width() -> None:
 def test_trap_sysbench_percentiles_are_bins() -> None:
     """A step of 1.8 % is no change worth a word: it is the tool's resolution."""
     step = OTHER["sysbench_percentile"]["bin_ratio"] - 1
-    assert practical_threshold(resolution=step).delta == pytest.approx(0.01817, abs=1e-5)
+    assert equivalence_margin(resolution=step).share == pytest.approx(0.01817, abs=1e-5)
 
 
 def test_an_unpaired_test_would_miss_what_pairs_show() -> None:

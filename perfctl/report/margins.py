@@ -11,7 +11,7 @@ import numpy as np
 
 from perfctl.errors import SuiteError
 from perfctl.model import Metric
-from perfctl.stats import Threshold, estimates, practical_threshold
+from perfctl.stats import EquivalenceMargin, equivalence_margin, estimates
 from perfctl.store import HistoryCell, RunDetail
 from perfctl.workloads import WORKLOADS, resolve_parameters
 
@@ -37,10 +37,10 @@ def declared_metrics(detail: RunDetail) -> dict[Key, Metric]:
     return found
 
 
-def practical_thresholds(
+def equivalence_margins(
     detail: RunDetail, declared: Mapping[Key, Metric], history: Iterable[HistoryCell]
-) -> dict[Key, Threshold]:
-    """Return the threshold of every benchmark and metric, from A/A tests of runs before this one.
+) -> dict[Key, EquivalenceMargin]:
+    """Return the margin of every benchmark and metric, from A/A tests of runs before this one.
 
     `history` are cells of the baselines; those of other benchmarks, and of this run and later ones, must be
     left out by the caller, so that a verdict does not depend on what was measured after it.
@@ -52,7 +52,7 @@ def practical_thresholds(
             found[names[benchmark_key], metric] += sizes
     keys = [*declared, *(key for key in found if key not in declared)]
     return {
-        key: practical_threshold(
+        key: equivalence_margin(
             found.get(key, ()), resolution=(declared[key].resolution or 0.0) if key in declared else 0.0
         )
         for key in keys

@@ -17,10 +17,10 @@ from perfctl.model.environment import Kind
 Bounds = Mapping[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why its values lie above what the hardware has."""
 
-_Claim = TypeVar("_Claim", Comparison, FleetComparison)
+_Marked = TypeVar("_Marked", Comparison, FleetComparison)
 
 
-def marked(item: _Claim, kinds: Mapping[str, str], bounds: tuple[str, ...] = ()) -> _Claim:
+def with_artefact(item: _Marked, kinds: Mapping[str, str], bounds: tuple[str, ...] = ()) -> _Marked:
     """Return the comparison with the evidence that it is likely an artefact, if there is any.
 
     `kinds` has the kind of every environment ('native', 'container', 'vm'), `bounds` the sentences about

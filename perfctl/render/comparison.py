@@ -25,6 +25,7 @@ from perfctl.render.figures import (
     figure_cells,
     figure_section,
     fleet_remarks,
+    not_shown,
     shared_remarks,
     unfinished,
     value_text,
@@ -67,7 +68,8 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
         columns(*FIELDS),
         comparison_records(report),
         sections=sections,
-        lead="\n".join(filter(None, (unfinished(report.run), RATIO_LEAD if sections else ""))),
+        warnings=unfinished(report.run),
+        lead=RATIO_LEAD if sections else "",
         remarks=remarks.texts,
         appendix=[
             *left_out_sections({"": report.left_out}),
@@ -195,6 +197,7 @@ def _footer(report: ComparisonReport) -> list[str]:
             " such figures show what works there, not what a virtual machine costs"
         )
     found += [f"confounded: {text}" for text in report.confounded]
+    found += not_shown(report.other_benchmarks)
     if report.other_metrics:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
     if report.comparisons:

@@ -74,13 +74,13 @@ class _OfMetric(Protocol):
 _Item = TypeVar("_Item", bound=_OfMetric)
 
 
-def unfinished(*runs: RunSummary) -> str:
-    """Return a warning, to stand above figures, that a run is still going or was stopped; else ''."""
-    return "\n".join(
+def unfinished(*runs: RunSummary) -> list[str]:
+    """Return a warning for every run that is still going or was stopped."""
+    return [
         f"UNFINISHED: run {run.run_id} {UNFINISHED[run.status]}; to finish it: perfctl resume {run.run_id}"
         for run in runs
         if run.status in UNFINISHED
-    )
+    ]
 
 
 def by_heading(items: Iterable[_Item]) -> dict[str, list[_Item]]:
@@ -178,4 +178,14 @@ def fleet_remarks(item: FleetComparison) -> list[str]:
         "about these hosts only: fewer than five" if item.reach is Reach.THESE_HOSTS else "",
         spread or (f"{share}: so much of the variance between hosts is not chance" if share else ""),
         f"without {missing}" if missing else "",
+    ]
+
+
+def not_shown(benchmarks: Sequence[str]) -> list[str]:
+    """Return the note on benchmarks that were not asked for: choosing lines does not change their q."""
+    if not benchmarks:
+        return []
+    return [
+        f"not shown: {', '.join(benchmarks)}; their lines count in q and in what is needed, so every line has"
+        " the verdict that it has without --benchmark"
     ]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
-from perfctl.report.comparison import chosen_metrics, history_before, programs, reasons
+from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
 from perfctl.report.conditions import DIMENSIONS, conditions, differences
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_places
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
+
+_Line = TypeVar("_Line", RunComparison, FleetComparison, LeftOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class RunReport:
     health: Health
     database: str
     other_metrics: tuple[str, ...]
+    other_benchmarks: tuple[str, ...] = ()
+    """Benchmarks of the runs that were not asked for: their lines count in q and are not here."""
 
     @property
     def is_one_run(self) -> bool:
@@ -57,11 +62,13 @@ def run_report(
     by: str | None = None,
     baseline: str | None = None,
     metrics: Collection[str] = (),
+    benchmarks: Collection[str] = (),
 ) -> RunReport:
     """Return every environment of `run` against itself in `other`; without `other`, its hosts (`by` 'host').
 
-    `by` is the one dimension that may differ. Raises UsageError where it does not differ or does not fit,
-    Refused where something else differs as well or nothing is in common, UnknownName for what is not there.
+    `by` is the one dimension that may differ, `benchmarks` as in `comparison_report`. Raises UsageError where
+    the dimension does not differ or does not fit, Refused where something else differs as well or nothing is
+    in common, UnknownName for what is not there.
     """
     details = store.run(run), store.run(other or run)
     one_run = details[0].summary.run_id == details[1].summary.run_id
@@ -71,26 +78,32 @@ def run_report(
         )
     if by is not None and by not in DIMENSIONS:
         raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
+    other_benchmarks = benchmarks_not_asked(benchmarks, *details)
     chosen = baseline or details[0].baseline
     unlike = _Unlike(details, chosen)
     sides, lost, others = _sides(store, details, chosen, metrics, unlike)
     newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
     cells = store.baseline_cells()
     analysis, found = _compared(store, details, newest, sides, by, cells)
-    _check(analysis.comparisons, found, by, unlike.reasons)
-    unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details)
+    unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details, other_benchmarks)
+
+    def asked(items: Iterable[_Line]) -> tuple[_Line, ...]:
+        return tuple(item for item in items if item.benchmark not in other_benchmarks)
+
+    _check(asked(analysis.comparisons), found, by, unlike.reasons)
     return RunReport(
         first=details[0].summary,
         second=details[1].summary,
         baseline=chosen,
         by=by,
-        comparisons=analysis.comparisons,
-        fleets=analysis.fleets,
+        comparisons=asked(analysis.comparisons),
+        fleets=asked(analysis.fleets),
         unmatched=tuple(unlike.reasons + unmatched),
-        left_out=(lost[0], () if one_run else lost[1]),
+        left_out=(asked(lost[0]), () if one_run else asked(lost[1])),
         health=health(store, until=newest.summary.run_id, cells=cells),
         database=str(store.path),
         other_metrics=others,
+        other_benchmarks=other_benchmarks,
     )
 
 
@@ -261,8 +274,9 @@ def _only_in_one(
     sides: tuple[RunSide, RunSide],
     comparisons: Sequence[RunComparison],
     details: tuple[RunDetail, RunDetail],
+    not_asked: Collection[str],
 ) -> list[str]:
-    """Return what only one of the two has."""
+    """Return what only one of the two has, of the benchmarks asked for."""
     pairs = [(item.benchmark, item.environment) for item in comparisons]
     first = {(*pair, item.target) for pair, item in zip(pairs, comparisons, strict=True)}
     second = {(*pair, item.other_target) for pair, item in zip(pairs, comparisons, strict=True)}
@@ -270,7 +284,9 @@ def _only_in_one(
     for side, known, detail in zip(sides, (first, second), details, strict=True):
         for line in side.lines:
             item = line.comparison
-            if not item.is_aa and (item.benchmark, item.environment, item.target) not in known:
+            if item.is_aa or item.benchmark in not_asked:
+                continue
+            if (item.benchmark, item.environment, item.target) not in known:
                 place = f"{item.benchmark} in {item.environment} on {item.target}"
                 found[f"{place}: only in run {detail.summary.run_id}"] = None
     return list(found)

@@ -1,4 +1,4 @@
-"""Which blocks may be compared: guests of two accelerators never are.
+"""The blocks that may be compared: guests of two accelerators never are.
 
 Under tcg a guest's processor is emulated, which takes many times as long. Set against kvm that would be
 called an overhead; pooled with kvm it would be a mean of two things that have nothing to do with each other.

@@ -10,14 +10,21 @@ from perfctl.compare.confounding import Confounders, Digests
 from perfctl.compare.pairing import PairedComparison, PairingContext, pair
 from perfctl.compare.plausibility import Bounds, bounds_of, with_artefact
 from perfctl.compare.values import InvocationKey
-from perfctl.compare.verdicts import Margins, alternatives, family, judge, tested, without_flagged
+from perfctl.compare.verdicts import (
+    Margins,
+    family,
+    judge,
+    results_without_flagged,
+    tested_p,
+    without_flagged,
+)
 from perfctl.model import (
-    Alternative,
     Comparison,
     FleetComparison,
     Judgement,
     Metric,
     Observation,
+    ResultWithoutFlagged,
     SuiteComparison,
 )
 from perfctl.stats import EquivalenceMargin, equivalence_margin
@@ -80,7 +87,7 @@ def analyse(observations: Iterable[Observation], context: AnalysisContext) -> An
     judgements, claims, means = _judged(lines, context.margins)
     trimmed = without_flagged(lines)
     again = judgements if trimmed == lines else _judged(trimmed, context.margins)[0]
-    others = alternatives(lines, trimmed, again)
+    others = results_without_flagged(lines, trimmed, again)
     return Analysis(
         tuple(
             _with_verdict(line, found, other, context)
@@ -94,7 +101,7 @@ def analyse(observations: Iterable[Observation], context: AnalysisContext) -> An
 def _with_verdict(
     line: PairedComparison,
     judgement: Judgement | None,
-    without_flagged: Alternative | None,
+    without_flagged: ResultWithoutFlagged | None,
     context: AnalysisContext,
 ) -> PairedComparison:
     item = replace(line.comparison, judgement=judgement, without_flagged=without_flagged)
@@ -107,15 +114,15 @@ def _judged(
     """Return the verdicts on every level, with one correction over all of them."""
     claims, means = fleets.claims(lines), suites.means(lines, _largest_margin(lines, margins))
     report = family(
-        [tested(line) for line in lines],
-        [claim.tested for claim in claims],
-        [suites.tested(mean) for mean in means],
+        [tested_p(line) for line in lines],
+        [claim.tested_p for claim in claims],
+        [suites.tested_p(mean) for mean in means],
     )
     of_hosts, of_fleets, of_suites = report.q
     return (
         judge(lines, of_hosts, report.tests, margins),
-        fleets.judged(claims, of_fleets, report.tests, margins),
-        suites.judged(means, of_suites, report.tests),
+        fleets.with_verdicts(claims, of_fleets, report.tests, margins),
+        suites.with_verdicts(means, of_suites, report.tests),
     )
 
 

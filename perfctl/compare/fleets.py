@@ -54,12 +54,12 @@ REACH = {
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ClaimMember:
     """One target within a claim: its d_b, or those of both runs."""
 
     target: Target
     result: PairedResult
-    """Of the differences, or of what became of them from one run to the other."""
+    """Of the differences, or of their change from one run to the other."""
     rows: tuple[tuple[float, ...], ...]
     values: tuple[float | None, float | None]
     """Medians of the two sides: the environment and the baseline, or the second run and the first."""
@@ -81,15 +81,15 @@ class FleetClaim:
     """The targets of one benchmark, metric and environment and their joint estimate; no verdict yet."""
 
     first: Comparison | RunComparison
-    members: tuple[Member, ...]
+    members: tuple[ClaimMember, ...]
     missing: tuple[Target, ...]
     found: FleetResult
     note: str
 
     @property
-    def tested(self) -> float | None:
+    def tested_p(self) -> float | None:
         """The p that counts among the tests of a report; None where no verdict is possible."""
-        return self.evidence.tested
+        return self.inference.tested_p
 
     @property
     def is_about_few(self) -> bool:
@@ -97,8 +97,8 @@ class FleetClaim:
         return REACH[self.found.population] is Reach.THESE_HOSTS
 
     @property
-    def evidence(self) -> Inference:
-        """What the verdict goes by: where few hosts disagree, the interval that holds all of theirs."""
+    def inference(self) -> Inference:
+        """What the verdict rests on: where few hosts disagree, the interval that includes all of theirs."""
         claim = self.found.claim
         low, high, obstacle = claim.low, claim.high, ""
         if low is None:
@@ -116,12 +116,12 @@ class FleetClaim:
 def fleets(lines: Sequence[PairedComparison], margins: Margins) -> list[FleetComparison]:
     """Return the claims over two targets or more as a report of their own: q is over them alone."""
     found = claims(lines)
-    together = family([claim.tested for claim in found])
-    return judged(found, together.q[0], together.tests, margins)
+    together = family([claim.tested_p for claim in found])
+    return with_verdicts(found, together.q[0], together.tests, margins)
 
 
 def claims(lines: Sequence[PairedComparison]) -> list[FleetClaim]:
-    """Return what two targets or more say together, in the order in which they appear.
+    """Return the joint estimates over two targets or more, in the order in which they appear.
 
     Five hosts or more: the mean of per-host estimates with the t interval (pairs: clustered by host), about
     hosts like these. Fewer: the stratified signed-rank test, about these only.
@@ -129,7 +129,7 @@ def claims(lines: Sequence[PairedComparison]) -> list[FleetClaim]:
     return [claim for claim in map(_claim, _grouped(lines)) if claim is not None]
 
 
-def judged(
+def with_verdicts(
     claims: Sequence[FleetClaim], q_values: Sequence[float | None], tests: int, margins: Margins
 ) -> list[FleetComparison]:
     """Return the claims with their verdicts. `tests` is how many comparisons the report has."""
@@ -149,9 +149,9 @@ def _grouped(lines: Sequence[PairedComparison]) -> list[list[PairedComparison]]:
 
 
 def _claim(group: Sequence[PairedComparison]) -> FleetClaim | None:
-    """Return what two targets or more say; None for one, or where fewer than two have a ratio."""
+    """Return the joint estimate of a group; None where fewer than two targets have a ratio."""
     members = [
-        Member(
+        ClaimMember(
             line.comparison.target,
             line.result,
             (line.differences,),
@@ -166,9 +166,9 @@ def _claim(group: Sequence[PairedComparison]) -> FleetClaim | None:
 
 
 def claim_of(
-    first: Comparison | RunComparison, members: Sequence[Member], missing: Sequence[Target]
+    first: Comparison | RunComparison, members: Sequence[ClaimMember], missing: Sequence[Target]
 ) -> FleetClaim | None:
-    """Return what the members say together, None for fewer than two. `first` has what they have in common."""
+    """Return the joint estimate of the members, None for fewer than two. `first` has their common fields."""
     if len(members) < 2:
         return None
     results = [item.result for item in members]
@@ -176,9 +176,9 @@ def claim_of(
     rows = [item.rows if len(item.rows) > 1 else item.rows[0] for item in members]
     few_hosts_test = stratified_two_sample if len(members[0].rows) > 1 else stratified
     found = (
-        fleet_of_pairs(results, rows, pairs, few=few_hosts_test)
+        fleet_of_pairs(results, rows, pairs, few_hosts_test=few_hosts_test)
         if pairs
-        else fleet(results, rows, few=few_hosts_test)
+        else fleet(results, rows, few_hosts_test=few_hosts_test)
     )
     uneven = [item for item in members if item.result.low is None]
     notes = [found.claim.reason or found.heterogeneity.reason]
@@ -218,7 +218,7 @@ def _judged(claim: FleetClaim, q: float | None, tests: int, margins: Margins) ->
 
 
 def _judgement(claim: FleetClaim, q: float | None, tests: int, margin: Margin) -> Judgement:
-    base = decide(claim.evidence, q, tests, margin)
+    base = decide(claim.inference, q, tests, margin)
     if base.verdict is not Verdict.INCONCLUSIVE:
         return base
     if claim.found.disagree and claim.is_about_few:
@@ -227,7 +227,7 @@ def _judgement(claim: FleetClaim, q: float | None, tests: int, margin: Margin) -
     have = (
         len(claim.members) if not claim.is_about_few else min(min(member.blocks) for member in claim.members)
     )
-    p = None if claim.evidence.obstacle else claim.evidence.p
+    p = None if claim.inference.obstacle else claim.inference.p
     return replace(base, mde=mde, needed=needed, to_decide=needed or units_to_decide(p, tests, have))
 
 
@@ -254,14 +254,14 @@ def _power(claim: FleetClaim, margin: Margin, why: str) -> tuple[float | None, i
     return margin.as_share(effect, logarithm=True), needed
 
 
-def _medians(members: Sequence[Member]) -> tuple[float | None, float | None]:
+def _medians(members: Sequence[ClaimMember]) -> tuple[float | None, float | None]:
     values, others = zip(*(member.values for member in members), strict=True)
     return median([value for value in values if value is not None]), median(
         [value for value in others if value is not None]
     )
 
 
-def _host(member: Member) -> HostRatio:
+def _host(member: ClaimMember) -> HostRatio:
     result = member.result
     ends = exp(result.low), exp(result.high)
     return HostRatio(member.target, math.exp(result.estimate), *ends, member.blocks)

@@ -131,7 +131,7 @@ def pair(observations: Iterable[Observation], context: PairingContext) -> list[P
     leg_pairs = [item for group in groups for item in _leg_pairs(group, baseline, others, context.omissions)]
     logs = [leg_pair.log_ratios() for leg_pair in leg_pairs]
     plain = [leg_pair.shifts() for leg_pair in leg_pairs]
-    found = zip(leg_pairs, logs, plain, results(logs), results(plain), strict=True)
+    found = zip(leg_pairs, logs, plain, paired_results(logs), paired_results(plain), strict=True)
     return [
         PairedComparison(
             _comparison(leg_pair, ratio, shift, context.confounders),
@@ -173,7 +173,7 @@ def _leg_pairs(
             )
 
 
-def results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]:
+def paired_results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]:
     """Return the statistics of every row of differences, None for an empty one; equal n are done together."""
     found: list[PairedResult | None] = [None] * len(differences)
     order = sorted((len(row), i) for i, row in enumerate(differences) if row)

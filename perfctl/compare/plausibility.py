@@ -1,4 +1,4 @@
-"""Too good to be true: what is better than the bare host, or than the hardware can be, is likely an artefact.
+"""Mark results that are too good to be true: better than the bare host, or than the hardware can be.
 
 A container or a guest runs on the same hardware and does more work than the bare host. Where it is faster for
 sure, the two did most likely not do the same thing: a cache answered, a limit or an option differs.

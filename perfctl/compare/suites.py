@@ -31,7 +31,7 @@ def means(lines: Sequence[PairedComparison], margin: EquivalenceMargin) -> list[
     """
     found = []
     blank = Judgement(Verdict.INCONCLUSIVE, equivalence_margin=margin.share, margin_source=margin.source)
-    for (environment, baseline, accelerator, base_accelerator, scope), members in _questions(lines).items():
+    for (environment, baseline, accelerator, base_accelerator, scope), members in _grouped(lines).items():
         directions = {_name(line): line.comparison.metric.direction is Direction.HIGHER for line in members}
         if len({line.comparison.benchmark for line in members}) < 2:
             continue
@@ -62,19 +62,19 @@ def means(lines: Sequence[PairedComparison], margin: EquivalenceMargin) -> list[
     return found
 
 
-def tested(item: SuiteComparison) -> float | None:
+def tested_p(item: SuiteComparison) -> float | None:
     """Return the p that counts among the tests of a report; None where no verdict is possible."""
     return None if item.low is None or item.high is None else item.p
 
 
-def judged(
+def with_verdicts(
     found: Sequence[SuiteComparison], q_values: Sequence[float | None], tests: int
 ) -> list[SuiteComparison]:
     """Return the means with their verdicts. `tests` is how many comparisons the report has."""
     return [_judged(item, q, tests) for item, q in zip(found, q_values, strict=True)]
 
 
-def _questions(
+def _grouped(
     lines: Sequence[PairedComparison],
 ) -> dict[tuple[str, str, str | None, str | None, str], list[PairedComparison]]:
     found: dict[tuple[str, str, str | None, str | None, str], list[PairedComparison]] = defaultdict(list)

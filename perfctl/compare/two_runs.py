@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.fleets import FleetClaim, Member, claim_of, judged
+from perfctl.compare.fleets import ClaimMember, FleetClaim, claim_of, with_verdicts
 from perfctl.compare.pairing import PairedComparison, exp
 from perfctl.compare.verdicts import Inference, Margins, Power, decide, family, margin_of, with_power
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
@@ -36,7 +36,7 @@ Confounding = Callable[[Comparison, Comparison], str]
 
 @dataclass(frozen=True, slots=True)
 class RunsAnalysis:
-    """What became of the environments from one run to the other, judged together."""
+    """How the environments changed from one run to the other, with one correction over all."""
 
     comparisons: tuple[RunComparison, ...]
     """One per target."""
@@ -53,7 +53,7 @@ class _Pair:
     lines: tuple[PairedComparison, PairedComparison]
 
     @property
-    def evidence(self) -> Inference:
+    def inference(self) -> Inference:
         shift, obstacle = self.shift, ""
         if shift.low is None:
             obstacle = shift.reason
@@ -85,14 +85,14 @@ def compare_runs(
         for pair in _pairs(first, second, way, confounding, across_accelerators=across_accelerators)
     ]
     claims = [] if targets else _claims(pairs)
-    report = family([pair.evidence.tested for pair in pairs], [claim.tested for claim in claims])
+    report = family([pair.inference.tested_p for pair in pairs], [claim.tested_p for claim in claims])
     of_targets, of_fleets = report.q
     return RunsAnalysis(
         tuple(
             replace(pair.item, judgement=_judgement(pair, q, report.tests, margins))
             for pair, q in zip(pairs, of_targets, strict=True)
         ),
-        tuple(judged(claims, of_fleets, report.tests, margins)),
+        tuple(with_verdicts(claims, of_fleets, report.tests, margins)),
     )
 
 
@@ -121,7 +121,7 @@ def _pairs(
 
 
 def _claims(pairs: Sequence[_Pair]) -> list[FleetClaim]:
-    """Return what the targets say together, one claim per benchmark, metric and environment."""
+    """Return the joint estimates of the targets, one claim per benchmark, metric and environment."""
     groups: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
     for pair in pairs:
         item = pair.item
@@ -140,12 +140,12 @@ def _claims(pairs: Sequence[_Pair]) -> list[FleetClaim]:
     return [claim for claim in claims if claim is not None]
 
 
-def _member(pair: _Pair) -> Member:
+def _member(pair: _Pair) -> ClaimMember:
     item, shift = pair.item, pair.shift
     ends = (shift.low, shift.high, shift.confidence, shift.p)
     result = PairedResult(min(item.blocks), shift.estimate or 0.0, *ends)
     rows = tuple(line.differences for line in pair.lines)
-    return Member(item.target, result, rows, (item.second, item.first), item.confounded)
+    return ClaimMember(item.target, result, rows, (item.second, item.first), item.confounded)
 
 
 def _shift(line: PairedComparison, other: PairedComparison) -> Estimate:
@@ -211,8 +211,8 @@ def _judgement(pair: _Pair, q: float | None, tests: int, margins: Margins) -> Ju
     item = pair.item
     declared = margins.get((item.benchmark, item.metric.name))
     margin = margin_of(item.metric, (item.first, item.second), declared, is_ratio=True)
-    base = decide(pair.evidence, q, tests, margin)
-    return with_power(base, pair.evidence, _power(pair), margin, tests=tests)
+    base = decide(pair.inference, q, tests, margin)
+    return with_power(base, pair.inference, _power(pair), margin, tests=tests)
 
 
 def _power(pair: _Pair) -> Power:

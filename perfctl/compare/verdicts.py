@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from perfctl.compare.formatting import format_blocks, format_labelled_p
-from perfctl.compare.pairing import FEWEST_BLOCKS, PairedComparison, exp, results
-from perfctl.model import Alternative, Judgement, Metric, Verdict
+from perfctl.compare.pairing import FEWEST_BLOCKS, PairedComparison, exp, paired_results
+from perfctl.model import Judgement, Metric, ResultWithoutFlagged, Verdict
 from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
@@ -111,7 +111,7 @@ def family(*levels: Sequence[float | None]) -> Family:
     )
 
 
-def tested(line: PairedComparison) -> float | None:
+def tested_p(line: PairedComparison) -> float | None:
     """Return the p that counts among the tests of a report; None for an A/A test, which has no verdict.
 
     None, too, for what cannot be called different whatever its p.
@@ -129,14 +129,14 @@ def judge(
     ]
 
 
-def alternatives(
+def results_without_flagged(
     lines: Sequence[PairedComparison],
     trimmed: Sequence[PairedComparison],
     judgements: Sequence[Judgement | None],
-) -> list[Alternative | None]:
-    """Return what comes out of the lines without their flagged blocks; None where none is flagged."""
+) -> list[ResultWithoutFlagged | None]:
+    """Return the results of the lines without their flagged blocks; None where none is flagged."""
     return [
-        None if line is other or found is None else _alternative(other, found)
+        None if line is other or found is None else _result_without_flagged(other, found)
         for line, other, found in zip(lines, trimmed, judgements, strict=True)
     ]
 
@@ -153,7 +153,7 @@ class Inference:
     """Why no verdict is possible whatever the interval says; '' where one is."""
 
     @property
-    def tested(self) -> float | None:
+    def tested_p(self) -> float | None:
         """The p that counts among the tests of a report; None where no verdict is possible."""
         return None if self.obstacle else self.p
 
@@ -289,7 +289,7 @@ def without_flagged(lines: Sequence[PairedComparison]) -> list[PairedComparison]
             kept[place] = [block for block, _ in rest], [difference for _, difference in rest]
     found = list(lines)
     rows = [differences for _, differences in kept.values()]
-    for (place, (blocks, differences)), result in zip(kept.items(), results(rows), strict=True):
+    for (place, (blocks, differences)), result in zip(kept.items(), paired_results(rows), strict=True):
         item = lines[place].comparison
         is_ratio = item.ratio is not None and result is not None
         comparison = replace(
@@ -306,6 +306,6 @@ def without_flagged(lines: Sequence[PairedComparison]) -> list[PairedComparison]
     return found
 
 
-def _alternative(line: PairedComparison, judgement: Judgement) -> Alternative:
+def _result_without_flagged(line: PairedComparison, judgement: Judgement) -> ResultWithoutFlagged:
     item = line.comparison
-    return Alternative(item.blocks, item.ratio, item.low, item.high, item.p, judgement)
+    return ResultWithoutFlagged(item.blocks, item.ratio, item.low, item.high, item.p, judgement)

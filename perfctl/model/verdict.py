@@ -57,7 +57,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
+class ResultWithoutFlagged:
     """The same comparison without the flagged blocks, which are otherwise all in it."""
 
     blocks: int
@@ -84,7 +84,7 @@ class HostRatio:
 class FleetComparison:
     """One environment against the baseline over all hosts (or pairs, clustered by host) of a run.
 
-    Of two runs: what became of that ratio, as in RunComparison; `baseline_value` and `value` are then those
+    Of two runs: the change of that ratio, as in RunComparison; `baseline_value` and `value` are then those
     of the environment in the first and in the second run.
 
     `ratio`, `low`, `high` and `p` are those of the claim; None with a `note` where they cannot be had. When
@@ -162,7 +162,7 @@ class SuiteComparison:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """One environment in two runs on one target: what became of its ratio to the baseline of its own run.
+    """One environment in two runs on one target: how its ratio to the baseline of its own run changed.
 
     `ratio` is the second run's ratio over the first's (Hodges-Lehmann shift of the block differences of
     logarithms, exact rank-sum interval and p). The runs were not interleaved, so the values themselves are

@@ -1,4 +1,4 @@
-"""`compare` of two runs, or of the hosts of one: what became of each environment's ratio."""
+"""`compare` of two runs, or of the hosts of one: how each environment's ratio changed."""
 
 from __future__ import annotations
 

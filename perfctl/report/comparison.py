@@ -10,7 +10,7 @@ from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out, planned_places
+from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.trend import unknown_name
@@ -124,7 +124,7 @@ def comparison_report(
         health=health(store, until=run_id, cells=cells),
         left_out=tuple(
             item
-            for item in left_out(omissions, comparisons, seen, planned=planned_places(store, detail))
+            for item in left_out(omissions, comparisons, seen, planned=planned_hosts(store, detail))
             if item.benchmark not in other_benchmarks
         ),
         outliers=outliers(store, run_id, comparisons),

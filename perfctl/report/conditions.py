@@ -1,4 +1,4 @@
-"""What two runs, or two hosts, have not in common: the dimensions by which a comparison may be confounded."""
+"""Differences between two runs or hosts beside the figures: what a comparison may be confounded by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""May this run pass? One decision per line, with a known chance of a wrong one (docs/gates.md has the rule).
+"""Decide whether a run may pass, line by line, with a known chance of error (docs/gates.md has the rule).
 
 Every line is tested twice against the limit: that the regression is beyond it, and that it is not. Both tests
 are one-sided, exact, and Holm-adjusted over all lines of the gate. What neither shows is undecided, what has
@@ -34,7 +34,7 @@ _UNFINISHED = {"running": "is still going (or perfctl was killed)", "interrupted
 
 
 class GateState(StrEnum):
-    """What a gate says of one line."""
+    """The decision on one line of a gate."""
 
     CROSSED = "crossed"
     """The regression is beyond the limit."""

@@ -1,4 +1,4 @@
-"""Is the instrument itself sound? The rolling rate at which the baseline differs from itself, and quarantine.
+"""Health of the instrument: the rolling rate at which the baseline differs from itself, and quarantine.
 
 Every block runs the baseline twice. A host on which A2 differs from A1 far more often than 1 time in 20 is
 disturbed in a way that order and pairing do not mend, and nothing it says may pass or fail a gate.

@@ -1,4 +1,4 @@
-"""From what size on an effect matters: what the tool can resolve, and how far the baseline is off itself."""
+"""Equivalence margins, from the tool's resolution and from how far the baseline differed from itself."""
 
 from __future__ import annotations
 

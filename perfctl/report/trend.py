@@ -15,7 +15,7 @@ from itertools import pairwise
 from perfctl.errors import PerfctlError, UnknownName
 from perfctl.model import Metric, Target
 from perfctl.model.quantity import counted
-from perfctl.report.segments import Places, Segments
+from perfctl.report.segments import FactSources, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
 from perfctl.stats import EquivalenceMargin, change_points, equivalence_margin
 from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT
@@ -140,7 +140,7 @@ def trend_report(
     history = _History(newest, runs, Segments(store))
     series = [
         history.series(leg)
-        for leg in _legs(wanted, runs)
+        for leg in _cells_by_series(wanted, runs)
         if leg.environment is None or not environments or leg.environment in environments
     ]
     planned = sum(item.runs for item in named if item.benchmark.key == newest.key)
@@ -154,7 +154,7 @@ def trend_report(
 
 
 @dataclass(frozen=True, slots=True)
-class _Leg:
+class _SeriesCells:
     """The cells of one series by run: those of the environment, and those of the baseline."""
 
     metric: Metric
@@ -173,7 +173,7 @@ class _Leg:
         return {cell.environment: cell.environment_key for cell in cells}
 
 
-def _legs(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_Leg]:
+def _cells_by_series(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_SeriesCells]:
     """Sort cells into series: per target the raw baseline, then every environment against it.
 
     Guests of two accelerators are never compared, so each has a series of its own.
@@ -190,14 +190,16 @@ def _legs(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_Leg
             continue
         metric = next(iter(base_cells.values())).metric
         again = by_leg.get((target, base, base, accelerator, 2), {})
-        found.append(_Leg(metric, target, None, base, accelerator, accelerator, {}, base_cells, again))
+        found.append(
+            _SeriesCells(metric, target, None, base, accelerator, accelerator, {}, base_cells, again)
+        )
         for other, environment_cells in by_leg.items():
             if other[:2] != (target, base) or other[2] == base or other[4] != 1:
                 continue
             if accelerator is not None and other[3] is not None and accelerator != other[3]:
                 continue
             found.append(
-                _Leg(
+                _SeriesCells(
                     metric,
                     target,
                     other[2],
@@ -221,7 +223,7 @@ class _History:
     runs: Sequence[HistoryRun]
     segments: Segments
 
-    def series(self, leg: _Leg) -> TrendSeries:
+    def series(self, leg: _SeriesCells) -> TrendSeries:
         """Return one series with its segments and changes."""
         aa_points, _ = ratio_points(leg.aa_cells, leg.base_cells, self.runs)
         margin = equivalence_margin(
@@ -232,12 +234,12 @@ class _History:
         else:
             points, without = ratio_points(leg.cells, leg.base_cells, self.runs)
         ids = [point.run_id for point in points]
-        places = Places(leg.target, tuple(filter(None, (leg.environment, leg.baseline))))
-        breaks = self.segments.breaks(ids, places, {run_id: leg.definitions(run_id) for run_id in ids})
+        sources = FactSources(leg.target, tuple(filter(None, (leg.environment, leg.baseline))))
+        breaks = self.segments.breaks(ids, sources, {run_id: leg.definitions(run_id) for run_id in ids})
         changes: list[TrendChange] = []
         ends = [0, *(index for index, _ in breaks), len(points)]
         for start, end in pairwise(ends):
-            changes += self._changes(leg, points, range(start, end), margin, places)
+            changes += self._changes(leg, points, range(start, end), margin, sources)
         return TrendSeries(
             *(leg.metric, leg.target, leg.environment, leg.baseline),
             *(leg.accelerator, leg.baseline_accelerator),
@@ -245,17 +247,17 @@ class _History:
             breaks=tuple(TrendBreak(*item) for item in breaks),
             changes=tuple(changes),
             margin=margin,
-            unknown_facts=self.segments.unknown(ids, places),
+            unknown_facts=self.segments.unknown(ids, sources),
             without_ratio=without,
         )
 
     def _changes(
         self,
-        leg: _Leg,
+        leg: _SeriesCells,
         points: Sequence[TrendPoint],
         segment: range,
         margin: EquivalenceMargin,
-        places: Places,
+        sources: FactSources,
     ) -> list[TrendChange]:
         """Return the changes inside one segment. Its seed is what it is and where it begins."""
         own = [points[index] for index in segment]
@@ -278,7 +280,7 @@ class _History:
                 block_p=item.block_p,
                 reason=RAW if leg.environment is None else item.reason,
                 facts=self.segments.changed_with(
-                    ids[ends[place] : item.index], ids[item.index : ends[place + 2]], places
+                    ids[ends[place] : item.index], ids[item.index : ends[place + 2]], sources
                 ),
             )
             for place, item in enumerate(found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from perfctl.compare.pairing import log_ratios, results
+from perfctl.compare.pairing import log_ratios, paired_results
 from perfctl.model.quantity import MISSING
 from perfctl.stats import median_interval
 from perfctl.store import HistoryCell, HistoryRun
@@ -63,7 +63,7 @@ def ratio_points(
         else:
             without += 1
     points = []
-    found = results([differences for *_, differences in pairs])
+    found = paired_results([differences for *_, differences in pairs])
     for (run, values, base_values, differences), result in zip(pairs, found, strict=True):
         if result is not None:
             points.append(

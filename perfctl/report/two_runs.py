@@ -1,4 +1,4 @@
-"""What became of the environments' costs between two runs, or from one host to others of a run."""
+"""How the environments' costs changed between two runs, or differ between the hosts of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perfctl.model import Comparison, FleetComparison, Observation, RunCompariso
 from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
 from perfctl.report.conditions import DIMENSIONS, conditions, differences
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out, planned_places
+from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
 
@@ -80,7 +80,7 @@ def run_report(
         raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
     other_benchmarks = benchmarks_not_asked(benchmarks, *details)
     chosen = baseline or details[0].baseline
-    unlike = _Unlike(details, chosen)
+    unlike = _Mismatches(details, chosen)
     sides, lost, others = _sides(store, details, chosen, metrics, unlike)
     newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
     cells = store.baseline_cells()
@@ -139,7 +139,7 @@ def _compared(
     return analysis, found
 
 
-class _Unlike:
+class _Mismatches:
     """What has the same name in two runs and is not the same."""
 
     def __init__(self, details: tuple[RunDetail, RunDetail], baseline: str) -> None:
@@ -184,7 +184,7 @@ def _sides(
     details: tuple[RunDetail, RunDetail],
     baseline: str,
     metrics: Collection[str],
-    unlike: _Unlike,
+    unlike: _Mismatches,
 ) -> tuple[tuple[RunSide, RunSide], list[tuple[LeftOut, ...]], tuple[str, ...]]:
     """Return the runs' lines and values, what is left out of each, and metrics that were not asked for."""
     sides: list[RunSide] = []
@@ -210,7 +210,7 @@ def _sides(
                 [line.comparison for line in sides[-1].lines],
                 measured,
                 planned=[
-                    place for place in planned_places(store, detail) if place[0] not in unlike.benchmarks
+                    place for place in planned_hosts(store, detail) if place[0] not in unlike.benchmarks
                 ],
             )
         )

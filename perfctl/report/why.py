@@ -1,4 +1,4 @@
-"""From a value in a table back to what it was read from: blocks, invocations, lines of output."""
+"""Trace a value in a table back to its blocks, its invocations and the lines of output it was read from."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def why_report(
     environment: str | None = None,
     host: str | None = None,
 ) -> WhyReport:
-    """Return what stands behind the values of `metric` in `run`.
+    """Return the blocks and invocations behind the values of `metric` in `run`.
 
     Without `environment` all but the baseline; the baseline itself, which is its A/A test, where there is no
     other. A metric that is declared and has no value has its invocations, and why they gave none. Raises

@@ -18,8 +18,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import t_two_sided_p
 from perfctl.stats.estimate import finite
-from perfctl.stats.laws import t_two_sided_p
 from perfctl.stats.multiplicity import holm
 from perfctl.stats.seeded import uniforms
 from perfctl.stats.signed_rank import Floats

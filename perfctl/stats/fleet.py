@@ -1,4 +1,4 @@
-"""The rules for a fleet: which claim the hosts together support, and over a suite of benchmarks."""
+"""Joint estimates over the hosts of a fleet, and the geometric mean over a suite of benchmarks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from perfctl.stats.distributions import t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate
 from perfctl.stats.hosts import Heterogeneity, heterogeneity, over_hosts, standard_error
-from perfctl.stats.laws import t_quantile, t_two_sided_p
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
 
@@ -33,7 +33,7 @@ class Population(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FleetResult:
-    """What the hosts say together. All on the scale of the block differences (logarithms)."""
+    """The joint estimate of the hosts, on the scale of the block differences (logarithms)."""
 
     claim: Estimate
     """The estimate to state: the mean over hosts, the common shift of these hosts, or the one host's own."""
@@ -51,17 +51,19 @@ class FleetResult:
         return self.heterogeneity.i2 is not None and self.heterogeneity.i2 > DISAGREE
 
 
-Together = Callable[[Sequence[Any]], Estimate]
+CommonShiftTest = Callable[[Sequence[Any]], Estimate]
 """The exact test of one shift that a few hosts have in common, from the row of each."""
 
 
-def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together = stratified) -> FleetResult:
+def fleet(
+    hosts: Sequence[PairedResult], rows: Sequence[Any], *, few_hosts_test: CommonShiftTest = stratified
+) -> FleetResult:
     """Return the claim of a fleet: one result and the row that it came from per host, in one order.
 
-    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact test `few`, for
-    these hosts only; where it has no figure, their mean without an interval. One host: its own result. A row
-    is what `few` takes: block differences, or for `stratified_two_sample` both samples. Raises ValueError
-    when the two have not the same length.
+    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact test
+    `few_hosts_test`, for these hosts only; where it has no figure, their mean without an interval. One host:
+    its own result. A row is what `few_hosts_test` takes: block differences, or for `stratified_two_sample`
+    both samples. Raises ValueError when the two have not the same length.
     """
     if len(hosts) != len(rows):
         raise ValueError("one row of differences is needed per host")
@@ -72,7 +74,7 @@ def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together =
     elif len(hosts) == 1:
         claim, population = _of_one(hosts[0]), Population.ONE_HOST
     else:
-        claim, population = common_shift(rows, mean, few), Population.THESE_HOSTS_ONLY
+        claim, population = common_shift(rows, mean, few_hosts_test), Population.THESE_HOSTS_ONLY
     return FleetResult(
         claim,
         population,
@@ -83,9 +85,9 @@ def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together =
     )
 
 
-def common_shift(rows: Sequence[Any], mean: Estimate, few: Together) -> Estimate:
-    """Return what `few` says; where that is nothing, the mean alone with the reason."""
-    found = few(rows)
+def common_shift(rows: Sequence[Any], mean: Estimate, few_hosts_test: CommonShiftTest) -> Estimate:
+    """Return what `few_hosts_test` says; where that is nothing, the mean alone with the reason."""
+    found = few_hosts_test(rows)
     if found.estimate is not None:
         return found
     return Estimate(len(rows), mean.estimate, None, None, None, None, found.reason)

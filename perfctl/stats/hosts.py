@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import NORMAL, chi_squared_tail, t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.laws import NORMAL, chi_squared_tail, t_quantile, t_two_sided_p
 from perfctl.stats.seeded import uniforms
 
 FEWEST_FOR_BOOTSTRAP = 20

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perfctl.stats.distributions import NORMAL, beta_quantile
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.laws import NORMAL, beta_quantile
 
 OUTLIER_LIMIT = 14.8
 """|x - median| / MAD beyond which a value is flagged; 10 standard deviations if the noise were normal."""
@@ -42,7 +42,7 @@ def median_interval(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
 def median_rank(count: int, confidence: float = 0.95) -> tuple[int, float]:
     """Return k, counted from 1 from either end, and the achieved confidence; (0, 0.0) when there is none."""
     side = (1 - confidence) / 2
-    if count > 1000:  # 2**-n is no double any more: the normal law, with its continuity correction.
+    if count > 1000:  # 2**-n is no double any more: the normal approximation, with its continuity correction.
         rank = math.floor((count + 1) / 2 + NORMAL.inv_cdf(side) * math.sqrt(count) / 2)
         return rank, confidence
     rank, below = 0, 0.0

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Population, Together, common_shift, fleet
-from perfctl.stats.laws import t_quantile, t_two_sided_p
+from perfctl.stats.fleet import FEWEST_HOSTS, CommonShiftTest, FleetResult, Population, common_shift, fleet
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
 
@@ -60,7 +60,7 @@ def fleet_of_pairs(
     rows: Sequence[Any],
     pairs: Sequence[Pair],
     *,
-    few: Together = stratified,
+    few_hosts_test: CommonShiftTest = stratified,
 ) -> FleetResult:
     """Return the claim of a fleet measured in pairs; as `fleet`, with hosts as the clusters.
 
@@ -70,11 +70,11 @@ def fleet_of_pairs(
     """
     if not len(results) == len(rows) == len(pairs):
         raise ValueError("one result and one row of differences are needed per pair")
-    whole = fleet(results, rows, few=few)
+    whole = fleet(results, rows, few_hosts_test=few_hosts_test)
     mean = over_pairs([result.estimate for result in results], pairs)
     if len(results) == 1:
         return whole
     if mean.low is not None:
         return replace(whole, claim=mean, population=Population.HOSTS_LIKE_THESE, mean=mean)
-    claim = common_shift(rows, mean, few)
+    claim = common_shift(rows, mean, few_hosts_test)
     return replace(whole, claim=claim, population=Population.THESE_HOSTS_ONLY, mean=mean)

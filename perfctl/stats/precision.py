@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import NORMAL, t_quantile
 from perfctl.stats.estimate import finite
 from perfctl.stats.hodges_lehmann import interval_rank
-from perfctl.stats.laws import NORMAL, t_quantile
 from perfctl.stats.two_sample import shift_rank
 
 PILOT_BLOCKS = 10

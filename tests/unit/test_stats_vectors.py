@@ -27,7 +27,7 @@ from perfctl.stats import (
     paired,
     variance_components,
 )
-from perfctl.stats.laws import t_quantile
+from perfctl.stats.distributions import t_quantile
 from tests.statistics.world import scheduled
 
 FOLDER = Path(__file__).parents[1] / "data/vectors"

@@ -120,6 +120,14 @@ def fleets(lines: Sequence[PairedComparison], margins: Margins) -> list[FleetCom
     return with_verdicts(found, together.q[0], together.tests, margins)
 
 
+def claim_key(item: Comparison | RunComparison | FleetComparison) -> tuple[object, ...]:
+    """Return what the targets of one claim have in common; pairs of hosts have claims of their own."""
+    target = item.hosts[0].target if isinstance(item, FleetComparison) else item.target
+    guests = (item.accelerator, item.baseline_accelerator)
+    is_pair = target.peer is not None
+    return (item.benchmark, item.metric.identity, item.environment, item.baseline, guests, is_pair)
+
+
 def claims(lines: Sequence[PairedComparison]) -> list[FleetClaim]:
     """Return the joint estimates over two targets or more, in the order in which they appear.
 
@@ -139,12 +147,8 @@ def with_verdicts(
 def _grouped(lines: Sequence[PairedComparison]) -> list[list[PairedComparison]]:
     found: dict[tuple[object, ...], list[PairedComparison]] = defaultdict(list)
     for line in lines:
-        item = line.comparison
-        if not item.is_aa:
-            metric = (item.metric.name, item.metric.unit, item.metric.direction)
-            guests = (item.accelerator, item.baseline_accelerator)
-            is_pair = item.target.peer is not None
-            found[item.benchmark, metric, item.environment, item.baseline, guests, is_pair].append(line)
+        if not line.comparison.is_aa:
+            found[claim_key(line.comparison)].append(line)
     return list(found.values())
 
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.fleets import ClaimMember, FleetClaim, claim_of, with_verdicts
+from perfctl.compare.fleets import ClaimMember, FleetClaim, claim_key, claim_of, with_verdicts
 from perfctl.compare.pairing import PairedComparison, exp
 from perfctl.compare.verdicts import Inference, Margins, Power, decide, family, margin_of, with_power
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
@@ -105,9 +105,16 @@ def _pairs(
     across_accelerators: bool,
 ) -> Iterator[_Pair]:
     def key(item: Comparison, target: Target) -> tuple[object, ...]:
-        metric = (item.metric.name, item.metric.unit, item.metric.direction)
         guests = None if across_accelerators else (item.accelerator, item.baseline_accelerator)
-        return (item.benchmark, metric, target, item.environment, item.baseline, guests, item.is_aa)
+        return (
+            item.benchmark,
+            item.metric.identity,
+            target,
+            item.environment,
+            item.baseline,
+            guests,
+            item.is_aa,
+        )
 
     others = {key(line.comparison, line.comparison.target): line for line in second.lines}
     for line in first.lines:
@@ -124,11 +131,7 @@ def _claims(pairs: Sequence[_Pair]) -> list[FleetClaim]:
     """Return the joint estimates of the targets, one claim per benchmark, metric and environment."""
     groups: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
     for pair in pairs:
-        item = pair.item
-        metric = (item.metric.name, item.metric.unit, item.metric.direction)
-        guests = (item.accelerator, item.baseline_accelerator)
-        key = (item.benchmark, metric, item.environment, item.baseline, guests, item.target.peer is None)
-        groups[key].append(pair)
+        groups[claim_key(pair.item)].append(pair)
     claims = [
         claim_of(
             group[0].item,

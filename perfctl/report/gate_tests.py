@@ -12,17 +12,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.compare import format_blocks, format_effect, format_interval, format_ratio
-from perfctl.compare.fleets import fleets
+from perfctl.compare.fleets import claim_key, fleets
 from perfctl.compare.pairing import PairedComparison
 from perfctl.model import Comparison, Direction, FleetComparison, Metric
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
-from perfctl.report.conditions import conditions, differences
+from perfctl.report.conditions import conditions, differences, redefined
 from perfctl.report.margins import declared_metrics
 from perfctl.stats import paired, two_sample
 from perfctl.store import RunDetail, Store
 
-EMULATED = "emulated: what runs under tcg is never gated"
-NEUTRAL = "neither more nor less of it is better"
+_EMULATED = "emulated: what runs under tcg is never gated"
+_NEUTRAL = "neither more nor less of it is better"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def gate_tests_of_two_runs(
     detail, before = store.run(report.run.run_id), store.run(earlier.run.run_id)
     lines, old_lines = _paired(report), _paired(earlier)
     others = {_key(line.comparison): line for line in old_lines}
-    unlike = _unlike(before, detail)
+    mismatches = _mismatches(before, detail)
     then, now = conditions(store, before.summary.run_id), conditions(store, detail.summary.run_id)
     used = programs(detail)
     found = []
@@ -94,7 +94,7 @@ def gate_tests_of_two_runs(
         other = others.pop(_key(line.comparison), None)
         if base.is_excluded or base.is_missing:
             found.append(base)
-        elif reason := _why_unlike(unlike, line.comparison):
+        elif reason := _mismatch_of(mismatches, line.comparison):
             found.append(_untested(base, reason, is_missing=True))
         elif other is None or not other.differences or other.comparison.ratio is None:
             found.append(_untested(base, "the earlier run has no such ratio", is_missing=True))
@@ -112,17 +112,24 @@ def _paired(report: ComparisonReport) -> list[PairedComparison]:
 
 
 def _key(item: Comparison) -> tuple[object, ...]:
-    metric = (item.metric.name, item.metric.unit, item.metric.direction)
     guests = (item.accelerator, item.baseline_accelerator)
-    return (item.benchmark, metric, item.target, item.environment, item.baseline, guests, item.is_aa)
+    return (
+        item.benchmark,
+        item.metric.identity,
+        item.target,
+        item.environment,
+        item.baseline,
+        guests,
+        item.is_aa,
+    )
 
 
 def _excluded(item: Comparison, report: ComparisonReport) -> str:
     """Return the rule by which a line is not gated, '' when it is."""
     if item.is_emulated:
-        return EMULATED
+        return _EMULATED
     if item.metric.direction is Direction.NEUTRAL:
-        return NEUTRAL
+        return _NEUTRAL
     found = report.health.quarantine_of(item.target)
     if found is None:
         return ""
@@ -205,25 +212,18 @@ def _claims(
     for line in usable:
         differences = _shifted(line, margin)
         moved.append(replace(line, differences=tuple(differences), result=paired(differences)))
-    reported = {_claim_key(item): item for item in report.fleets}
+    reported = {claim_key(item): item for item in report.fleets}
     found, covered = [], set()
     for plain, shifted in zip(fleets(usable, {}), fleets(moved, {}), strict=True):
         # The report's own claim has the verdict; without hosts in quarantine it is another one.
-        item = reported.get(_claim_key(plain), plain)
+        item = reported.get(claim_key(plain), plain)
         item = item if len(item.hosts) == len(plain.hosts) else plain
         found.append(_of_fleet(item, shifted, margin))
         for line in usable:
             one = line.comparison
-            if _claim_key(one) == _claim_key(plain) and one.target in {host.target for host in plain.hosts}:
+            if claim_key(one) == claim_key(plain) and one.target in {host.target for host in plain.hosts}:
                 covered.add(_key(one))
     return found, covered
-
-
-def _claim_key(item: Comparison | FleetComparison) -> tuple[object, ...]:
-    target = item.target if isinstance(item, Comparison) else item.hosts[0].target
-    metric = (item.metric.name, item.metric.unit, item.metric.direction)
-    guests = (item.accelerator, item.baseline_accelerator)
-    return (item.benchmark, metric, item.environment, item.baseline, guests, target.peer is None)
 
 
 def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) -> GateTest:
@@ -257,23 +257,18 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
     return with_p(base, estimate, shifted.p, sign, smallest=None)
 
 
-def _unlike(before: RunDetail, after: RunDetail) -> dict[tuple[str, str], str]:
+def _mismatches(before: RunDetail, after: RunDetail) -> dict[tuple[str, str], str]:
     """Return why benchmarks and environments that share a name in two runs are not the same."""
-    found = {}
-    for kind, old, new, reason in (
-        ("benchmark", before.benchmarks, after.benchmarks, "has other parameters"),
-        ("environment", before.environments, after.environments, "is defined otherwise"),
-    ):
-        keys = {item.name: item.key for item in new}
-        for item in old:
-            if keys.get(item.name, item.key) != item.key:
-                found[kind, item.name] = f"the {kind} {item.name} {reason} in the earlier run: not the same"
-    return found
+    reasons = {"benchmark": "has other parameters", "environment": "is defined otherwise"}
+    return {
+        (kind, name): f"the {kind} {name} {reasons[kind]} in the earlier run: not the same"
+        for kind, name in redefined(before, after)
+    }
 
 
-def _why_unlike(unlike: Mapping[tuple[str, str], str], item: Comparison) -> str:
+def _mismatch_of(mismatches: Mapping[tuple[str, str], str], item: Comparison) -> str:
     names = (("benchmark", item.benchmark), ("environment", item.environment), ("environment", item.baseline))
-    return next((unlike[name] for name in names if name in unlike), "")
+    return next((mismatches[name] for name in names if name in mismatches), "")
 
 
 def _against(

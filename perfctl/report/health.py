@@ -8,7 +8,7 @@ docs/gates.md has the rule.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,8 +136,21 @@ def aa_tests(cells: Iterable[HistoryCell]) -> list[AaTest]:
     Guests of two accelerators are not compared. Pairs of values that are equal cannot tell anything: with
     fewer than 6 pairs that differ there is no test.
     """
-    first: dict[tuple[object, ...], HistoryCell] = {}
     found: list[tuple[HistoryCell, list[float]]] = []
+    for one, two in aa_cells(cells):
+        differences = aa_differences(one, two)
+        if sum(difference != 0 for difference in differences) >= FEWEST_BLOCKS:
+            found.append((two, differences))
+    p = _p_of_rows([differences for _, differences in found])
+    return [
+        AaTest(cell.run_id, cell.target, len(differences), p[place])
+        for place, (cell, differences) in enumerate(found)
+    ]
+
+
+def aa_cells(cells: Iterable[HistoryCell]) -> Iterator[tuple[HistoryCell, HistoryCell]]:
+    """Return both replicates of every baseline that has two, in the order of the second."""
+    first: dict[tuple[object, ...], HistoryCell] = {}
     for cell in cells:
         key = (
             *(cell.run_id, cell.benchmark, cell.target, cell.metric.name, cell.metric.unit),
@@ -146,14 +159,7 @@ def aa_tests(cells: Iterable[HistoryCell]) -> list[AaTest]:
         if cell.replicate == 1:
             first[key] = cell
         elif key in first:
-            differences = aa_differences(first[key], cell)
-            if sum(difference != 0 for difference in differences) >= FEWEST_BLOCKS:
-                found.append((cell, differences))
-    p = _p_of_rows([differences for _, differences in found])
-    return [
-        AaTest(cell.run_id, cell.target, len(differences), p[place])
-        for place, (cell, differences) in enumerate(found)
-    ]
+            yield first[key], cell
 
 
 def aa_differences(one: HistoryCell, two: HistoryCell) -> list[float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from perfctl.errors import SuiteError
 from perfctl.model import Metric
+from perfctl.report.health import aa_cells
 from perfctl.stats import EquivalenceMargin, equivalence_margin, estimates
 from perfctl.store import HistoryCell, RunDetail
 from perfctl.workloads import WORKLOADS, resolve_parameters
@@ -61,19 +62,13 @@ def equivalence_margins(
 
 def _aa_sizes(history: Iterable[HistoryCell]) -> dict[Key, list[float]]:
     """Return ln(A2/A1) of every earlier A/A comparison (Hodges-Lehmann), by benchmark key and metric."""
-    first: dict[tuple[object, ...], HistoryCell] = {}
     rows: list[tuple[int, Key, list[float]]] = []
-    for cell in history:
-        place = (cell.run_id, cell.benchmark, cell.target, cell.environment, cell.accelerator)
-        key = (*place, cell.metric.name, cell.metric.unit)
-        if cell.replicate == 1:
-            first[key] = cell
-        elif key in first:
-            one = first[key].values
-            pairs = [(one[block], value) for block, value in cell.values.items() if block in one]
-            if pairs and all(x > 0 and y > 0 for x, y in pairs):
-                differences = [math.log(y) - math.log(x) for x, y in pairs]
-                rows.append((len(pairs), (cell.benchmark_key, cell.metric.name), differences))
+    for first, second in aa_cells(history):
+        one = first.values
+        pairs = [(one[block], value) for block, value in second.values.items() if block in one]
+        if pairs and all(x > 0 and y > 0 for x, y in pairs):
+            differences = [math.log(y) - math.log(x) for x, y in pairs]
+            rows.append((len(pairs), (second.benchmark_key, second.metric.name), differences))
     found: dict[Key, list[float]] = defaultdict(list)
     for _, same in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
         entries = list(same)

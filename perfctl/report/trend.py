@@ -133,7 +133,7 @@ def trend_report(
         f"{counted(item.runs, 'run')} of {benchmark} as {_call(item.benchmark)}: another benchmark"
         for item in mine[:-1]
     ]
-    wanted = [cell for cell in cells if chosen is not None and same_metric(cell.metric, chosen)]
+    wanted = [cell for cell in cells if chosen is not None and cell.metric.identity == chosen.identity]
     _require_known("environment", environments, {cell.environment for cell in wanted})
     _require_known("host", hosts, {host for cell in wanted for host in cell.target.hosts})
     wanted = [cell for cell in wanted if not hosts or set(cell.target.hosts) & set(hosts)]
@@ -312,17 +312,12 @@ def _metric_of(cells: Sequence[HistoryCell], wanted: str | None) -> tuple[Metric
     newest = mine[-1].metric
     others: dict[str, set[str]] = {}
     for cell in mine:
-        if not same_metric(cell.metric, newest) and cell.metric.name == newest.name:
+        if cell.metric.identity != newest.identity and cell.metric.name == newest.name:
             text = f"{cell.metric.name} in {cell.metric.unit}, {cell.metric.direction} is better"
             others.setdefault(text, set()).add(cell.run_id)
     return newest, tuple(
         f"{counted(len(ids), 'run')} with {text}: not of this series" for text, ids in others.items()
     )
-
-
-def same_metric(one: Metric, other: Metric) -> bool:
-    """Return whether values of the two may stand in one series."""
-    return (one.name, one.unit, one.direction) == (other.name, other.unit, other.direction)
 
 
 def _require_known(kind: str, wanted: Collection[str], known: Collection[str]) -> None:

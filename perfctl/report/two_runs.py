@@ -11,7 +11,7 @@ from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, 
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
 from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
-from perfctl.report.conditions import DIMENSIONS, conditions, differences
+from perfctl.report.conditions import DIMENSIONS, conditions, differences, redefined
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
@@ -143,15 +143,9 @@ class _Mismatches:
     """What has the same name in two runs and is not the same."""
 
     def __init__(self, details: tuple[RunDetail, RunDetail], baseline: str) -> None:
-        first, second = details
-        self.benchmarks = _changed(
-            {item.name: item.key for item in first.benchmarks},
-            {item.name: item.key for item in second.benchmarks},
-        )
-        self.environments = _changed(
-            {item.name: item.key for item in first.environments},
-            {item.name: item.key for item in second.environments},
-        )
+        found = redefined(*details)
+        self.benchmarks = {name for kind, name in found if kind == "benchmark"}
+        self.environments = {name for kind, name in found if kind == "environment"}
         for detail in details:
             names = [item.name for item in detail.environments]
             if baseline not in names:
@@ -173,10 +167,6 @@ class _Mismatches:
     def keeps(self, item: Observation | Omission) -> bool:
         """Return whether an observation means the same in both runs."""
         return item.benchmark not in self.benchmarks and item.environment not in self.environments
-
-
-def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> set[str]:
-    return {name for name in first.keys() & second.keys() if first[name] != second[name]}
 
 
 def _sides(

@@ -18,7 +18,7 @@ how large       position, log_margin, equivalence_margin       against the equiv
 how many        second_stage            Stein's second stage after the pilot
                 minimum_detectable_effect, blocks_needed        of the paired test
                 minimum_detectable_shift                        of the rank-sum test
-                variance_components, best_repetitions           where the spread arises
+                variance_components, best_repetitions           variance per level
 over time       change_points           E-divisive and the rule for an alarm
 health          clopper_pearson         of the A/A rate
                 outliers                flags

@@ -185,7 +185,7 @@ def block_shift_p(before: Sequence[ArrayLike], after: Sequence[ArrayLike]) -> fl
     Welch's t over the means of runs, as blocks of one run share what that run had: the run is the unit.
     Three means may agree by luck, so the variance of a side's level is never taken below what its blocks
     themselves give, sum s_r^2 / n_r / k^2 (then with the blocks' degrees of freedom, sum (n_r - 1)). None
-    with fewer than two runs on a side or without any spread. Raises ValueError for NaN or infinity.
+    with fewer than two runs on a side or with zero variance. Raises ValueError for NaN or infinity.
     """
     sides = [[row for row in map(finite, side) if len(row)] for side in (before, after)]
     if min(map(len, sides)) < 2:
@@ -218,7 +218,7 @@ def _judged(
     if no_blocks:
         reason = "its blocks are not known"
     elif block_p is None:
-        reason = "its blocks have no spread, or one side has a single run with blocks"
+        reason = "its blocks have zero variance, or one side has a single run with blocks"
     else:
         reason = f"its blocks do not show it (p={block_p:.3g})"
     return ChangePoint(index, before, after, p, block_p, ChangeState.SUSPECTED, reason)

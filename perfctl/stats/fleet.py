@@ -175,7 +175,7 @@ def _of_cells(cells: np.ndarray, results: Sequence[PairedResult]) -> Estimate:
     variances = [error**2 for error in known]
     total = math.fsum(variances)
     if total == 0:
-        return Estimate(count, mean, None, None, None, None, "no benchmark has any spread")
+        return Estimate(count, mean, None, None, None, None, "every benchmark has zero variance")
     parts = zip(variances, results, strict=True)
     degrees = total**2 / math.fsum(variance**2 / (result.n - 1) for variance, result in parts)
     error = math.sqrt(total) / cells.size

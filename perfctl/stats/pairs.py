@@ -1,4 +1,4 @@
-"""What pairs of hosts say together: pairs that share a host are not independent, so hosts are the clusters.
+"""Joint estimates over pairs of hosts: pairs that share a host are dependent, so hosts are the clusters.
 
 In network work every pair has an estimate, and a slow host is in all of its pairs: with pairs for units it
 would count many times. `over_pairs` leaves out one host at a time, with all of its pairs (the delete-one
@@ -48,7 +48,7 @@ def over_pairs(estimates: ArrayLike, pairs: Sequence[Pair], *, confidence: float
     shifts = np.array([math.fsum(row[kept].tolist()) / int(kept.sum()) for kept in without]) - mean
     error = math.sqrt((len(hosts) - 1) / len(hosts) * math.fsum((shifts**2).tolist()))
     if error <= 1e-15 * abs(mean):
-        reason = "all pairs gave the same estimate: no spread"
+        reason = "all pairs gave the same estimate: zero variance"
         return Estimate(len(hosts), mean, None, None, None, None, reason)
     half = t_quantile((1 + confidence) / 2, len(hosts) - 1) * error
     p = t_two_sided_p(mean / error, len(hosts) - 1)

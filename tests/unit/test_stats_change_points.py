@@ -114,7 +114,7 @@ def test_a_clean_step_without_any_noise_is_only_suspected() -> None:
     points = [0.0] * 10 + [0.1] * 10
     (found,) = change_points(points, seed="s", blocks=[[p] * 5 for p in points])
     assert (found.index, found.state, found.block_p) == (10, ChangeState.SUSPECTED, None)
-    assert "no spread" in found.reason
+    assert "zero variance" in found.reason
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_over_hosts_is_scipys_t_interval(values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("values", "why"),
-    [([], "no host"), ([0.1], "one host"), ([0.1] * 7, "no spread"), ([0.0, 0.0], "no spread")],
+    [([], "no host"), ([0.1], "one host"), ([0.1] * 7, "zero variance"), ([0.0, 0.0], "zero variance")],
 )
 def test_hosts_without_spread_have_no_p(values: list[float], why: str) -> None:
     found = over_hosts(values)
@@ -154,7 +154,7 @@ def test_hosts_that_agree_have_no_heterogeneity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimates", "errors", "why"), [([0.1], [0.1], "two hosts"), ([0.1, 0.2], [0.1, 0.0], "no spread")]
+    ("estimates", "errors", "why"), [([0.1], [0.1], "two hosts"), ([0.1, 0.2], [0.1, 0.0], "zero variance")]
 )
 def test_unknown_heterogeneity_says_why(estimates: list[float], errors: list[float], why: str) -> None:
     found = heterogeneity(estimates, errors)
@@ -209,7 +209,7 @@ def test_the_bootstrap_refuses_few_hosts(hosts: int) -> None:
 
 
 def test_the_bootstrap_without_spread() -> None:
-    assert "no spread" in bca([0.3] * 30, seed="s").reason
+    assert "zero variance" in bca([0.3] * 30, seed="s").reason
 
 
 # -- the rule of a fleet -------------------------------------------------------------------------------------

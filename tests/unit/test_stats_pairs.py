@@ -49,7 +49,7 @@ def test_what_cannot_be_had_is_none_with_a_reason() -> None:
     assert "4 hosts say too little" in over_pairs([1.0, 2.0], [("a", "b"), ("c", "d")]).reason
     star = [("hub", f"h{number}") for number in range(5)]
     assert over_pairs([1.0, 2, 3, 4, 5], star).reason == "one host is in every pair"
-    assert over_pairs([1.0] * 10, tournament(5)).reason == "all pairs gave the same estimate: no spread"
+    assert over_pairs([1.0] * 10, tournament(5)).reason == "all pairs gave the same estimate: zero variance"
     assert over_pairs([], []).estimate is None
     with pytest.raises(ValueError, match="one estimate is needed per pair"):
         over_pairs([1.0], [])

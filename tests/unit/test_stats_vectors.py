@@ -114,7 +114,7 @@ def test_trap_pyperf_one_value_is_never_significant() -> None:
 
 
 def test_trap_pyperf_zero_variance_is_said() -> None:
-    """Ten equal differences: the exact p stands, but the result says that there is no spread behind it."""
+    """Ten equal differences: the exact p stands, but the result says that there is no variance behind it."""
     assert paired([0.4] * 10).reason.startswith("zero variance")
     assert paired([0.0] * 10).p == 1.0
     assert over_hosts([0.4] * 10).p is None

@@ -24,7 +24,7 @@ Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class RunSide:
-    """One of the two runs: its lines, and the values themselves."""
+    """One of the two runs: its paired comparisons, and the values themselves."""
 
     lines: Sequence[PairedComparison]
     values: Values
@@ -41,7 +41,7 @@ class RunsAnalysis:
     comparisons: tuple[RunComparison, ...]
     """One per target."""
     fleets: tuple[FleetComparison, ...]
-    """What the targets that both runs have say together, where there are two or more."""
+    """The joint comparisons of the targets that both runs have, where there are two or more."""
 
 
 @dataclass(frozen=True, slots=True)

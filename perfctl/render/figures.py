@@ -172,11 +172,11 @@ def shared_remarks(item: Comparison | FleetComparison | RunComparison, suite: st
 def fleet_remarks(item: FleetComparison) -> list[str]:
     """Return what is to be known of several hosts together."""
     share = "" if item.i2 is None else f"I^2 = {percent(item.i2)}"
-    spread = f"{share}: the hosts differ, {format_host_range(item)}" if item.disagree else ""
+    differing = f"{share}: the hosts differ, {format_host_range(item)}" if item.disagree else ""
     missing = ", ".join(map(str, item.missing))
     return [
         "about these hosts only: fewer than five" if item.reach is Reach.THESE_HOSTS else "",
-        spread or (f"{share}: so much of the variance between hosts is not chance" if share else ""),
+        differing or (f"{share}: so much of the variance between hosts is not chance" if share else ""),
         f"without {missing}" if missing else "",
     ]
 

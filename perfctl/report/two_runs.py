@@ -80,8 +80,8 @@ def run_report(
         raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
     other_benchmarks = benchmarks_not_asked(benchmarks, *details)
     chosen = baseline or details[0].baseline
-    unlike = _Mismatches(details, chosen)
-    sides, lost, others = _sides(store, details, chosen, metrics, unlike)
+    mismatches = _Mismatches(details, chosen, other_benchmarks)
+    sides, lost, others = _sides(store, details, chosen, metrics, mismatches)
     newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
     cells = store.baseline_cells()
     analysis, found = _compared(store, details, newest, sides, by, cells)
@@ -90,7 +90,7 @@ def run_report(
     def asked(items: Iterable[_Line]) -> tuple[_Line, ...]:
         return tuple(item for item in items if item.benchmark not in other_benchmarks)
 
-    _check(asked(analysis.comparisons), found, by, unlike.reasons)
+    _check(asked(analysis.comparisons), found, by, mismatches.reasons)
     return RunReport(
         first=details[0].summary,
         second=details[1].summary,
@@ -98,7 +98,7 @@ def run_report(
         by=by,
         comparisons=asked(analysis.comparisons),
         fleets=asked(analysis.fleets),
-        unmatched=tuple(unlike.reasons + unmatched),
+        unmatched=tuple(mismatches.reasons + unmatched),
         left_out=(asked(lost[0]), () if one_run else asked(lost[1])),
         health=health(store, until=newest.summary.run_id, cells=cells),
         database=str(store.path),
@@ -121,10 +121,10 @@ def _compared(
     found: dict[str, list[str]] = defaultdict(list)
 
     def confounding(one: Comparison, two: Comparison) -> str:
-        unlike = differences(one, two, first, second, used)
-        for dimension, text in unlike.items():
+        different = differences(one, two, first, second, used)
+        for dimension, text in different.items():
             found[dimension].append(text)
-        return "; ".join(text for dimension, text in unlike.items() if dimension != by)
+        return "; ".join(text for dimension, text in different.items() if dimension != by)
 
     declared = declared_metrics(newest)
     margins = equivalence_margins(newest, declared, history_before(store, newest, (), cells))
@@ -142,7 +142,9 @@ def _compared(
 class _Mismatches:
     """What has the same name in two runs and is not the same."""
 
-    def __init__(self, details: tuple[RunDetail, RunDetail], baseline: str) -> None:
+    def __init__(
+        self, details: tuple[RunDetail, RunDetail], baseline: str, not_asked: Collection[str]
+    ) -> None:
         found = redefined(*details)
         self.benchmarks = {name for kind, name in found if kind == "benchmark"}
         self.environments = {name for kind, name in found if kind == "environment"}
@@ -159,7 +161,10 @@ class _Mismatches:
                 f"the baseline {baseline!r} is another environment in each run",
                 hint="`perfctl show` has both",
             )
-        self.reasons = [f"benchmark {name}: other parameters in each run" for name in sorted(self.benchmarks)]
+        self.reasons = [
+            f"benchmark {name}: other parameters in each run"
+            for name in sorted(self.benchmarks.difference(not_asked))
+        ]
         self.reasons += [
             f"environment {name}: another environment in each run" for name in sorted(self.environments)
         ]
@@ -174,7 +179,7 @@ def _sides(
     details: tuple[RunDetail, RunDetail],
     baseline: str,
     metrics: Collection[str],
-    unlike: _Mismatches,
+    mismatches: _Mismatches,
 ) -> tuple[tuple[RunSide, RunSide], list[tuple[LeftOut, ...]], tuple[str, ...]]:
     """Return the runs' lines and values, what is left out of each, and metrics that were not asked for."""
     sides: list[RunSide] = []
@@ -184,11 +189,11 @@ def _sides(
         run_id = detail.summary.run_id
         measured = store.observations(run_id)
         wanted, rest = chosen_metrics(measured, metrics)
-        seen = [item for item in wanted if unlike.keeps(item)]
-        omissions = [item for item in store.omissions(run_id) if unlike.keeps(item)]
+        seen = [item for item in wanted if mismatches.keeps(item)]
+        omissions = [item for item in store.omissions(run_id) if mismatches.keeps(item)]
         pairing = PairingContext(
             baseline,
-            [item.name for item in detail.environments if item.name not in unlike.environments],
+            [item.name for item in detail.environments if item.name not in mismatches.environments],
             Confounders(store.digests(run_id), programs(detail)),
             declared_metrics(detail),
             reasons(omissions),
@@ -200,7 +205,7 @@ def _sides(
                 [line.comparison for line in sides[-1].lines],
                 measured,
                 planned=[
-                    place for place in planned_hosts(store, detail) if place[0] not in unlike.benchmarks
+                    place for place in planned_hosts(store, detail) if place[0] not in mismatches.benchmarks
                 ],
             )
         )

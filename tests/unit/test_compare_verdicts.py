@@ -78,7 +78,7 @@ def test_each_verdict(middle: float, width: float, blocks: int, expected: Verdic
     assert format_comparison(found).startswith(f"{expected}: ")
 
 
-def test_an_effect_inside_the_threshold_is_equivalent_however_small_its_p() -> None:
+def test_an_effect_inside_the_margin_is_equivalent_however_small_its_p() -> None:
     (found,) = judged(legs(spread_around(1.004, 0.001, 20)))
     assert found.p is not None and found.p < 0.001
     assert found.judgement is not None and found.judgement.verdict is Verdict.EQUIVALENT
@@ -196,7 +196,7 @@ def test_an_inconclusive_line_names_the_command_that_decides_it() -> None:
     assert format_needs(decided, "net") == ""
 
 
-def test_the_threshold_is_the_largest_of_its_three_sources() -> None:
+def test_the_margin_is_the_largest_of_its_three_sources() -> None:
     ratios = spread_around(1.03, 0.005, 10)
     (plain,) = judged(legs(ratios))
     (noisy,) = judged(legs(ratios), margins={("b", "latency"): EquivalenceMargin(0.05, "A/A")})
@@ -216,7 +216,7 @@ def test_the_threshold_is_the_largest_of_its_three_sources() -> None:
 
 
 def test_swapping_the_environments_swaps_faster_and_slower_and_keeps_the_verdict() -> None:
-    """M8, with the verdict: the threshold is as far up as down."""
+    """M8, with the verdict: the margin is as far up as down."""
     generator = random.Random(8)
     seen: list[Observation] = []
     for number in range(40):

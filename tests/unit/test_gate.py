@@ -366,8 +366,8 @@ def test_unknown_names_and_wrong_limits_are_refused(path: Path) -> None:
         with pytest.raises(UnknownName, match="no run yet"):
             gate_report(store, "latest", max_regression=0.02)
         add_run(store)
-        with pytest.raises(UnknownName, match="no run '99'"):
-            gate_report(store, "99", max_regression=0.02)
+        with pytest.raises(UnknownName, match="no run 'none'"):
+            gate_report(store, "none", max_regression=0.02)
         with pytest.raises(UnknownName, match="no metric 'tempo'"):
             gate_report(store, "latest", max_regression=0.02, metrics=["tempo"])
         for limit in (-0.1, float("nan"), float("inf")):

@@ -1,4 +1,4 @@
-"""Verdicts from a database: thresholds from its history, its A/A rate, and what was left out."""
+"""Verdicts from a database: equivalence margins from its history, its A/A rate, and what was left out."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results.db"
 
 
-def test_the_threshold_comes_from_earlier_a_a_tests_and_never_from_later_ones(path: Path) -> None:
+def test_the_margin_comes_from_earlier_a_a_tests_and_never_from_later_ones(path: Path) -> None:
     with open_store(path, create=True) as store:
         first = run(store, seed=0)
         for seed in range(1, 12):

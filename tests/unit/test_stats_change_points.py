@@ -69,7 +69,7 @@ def test_a_bump_has_two_ends() -> None:
 
 
 @pytest.mark.parametrize(("shift", "margin", "found"), [(0.05, 0.0, 1), (0.015, 0.0, 0), (0.05, 0.08, 0)])
-def test_a_change_must_be_worth_a_word(shift: float, margin: float, found: int) -> None:
+def test_a_change_must_exceed_the_margin(shift: float, margin: float, found: int) -> None:
     points = series((20, 0.0), (20, shift), noise=0.001)
     assert len(e_divisive(points, seed="s")) == 1
     assert len(change_points(points, seed="s", margin=margin)) == found

@@ -85,7 +85,7 @@ def test_a_step_of_the_tool_is_no_outlier() -> None:
 # -- the equivalence margin ---------------------------------------------------------------------------------
 
 
-def test_the_threshold_is_the_largest_of_three() -> None:
+def test_the_margin_is_the_largest_of_three() -> None:
     assert equivalence_margin().share == 0.01
     assert equivalence_margin(resolution=0.018).share == 0.018
     assert "resolution" in equivalence_margin(resolution=0.018).source

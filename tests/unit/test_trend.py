@@ -141,7 +141,7 @@ def test_few_runs_say_how_many_are_lacking(path: Path) -> None:
     assert "1.05x slower" in text
 
 
-def test_small_steps_are_below_the_threshold(path: Path) -> None:
+def test_small_steps_are_below_the_margin(path: Path) -> None:
     with open_store(path, create=True) as store:
         add_runs(store, [0.95] * 8 + [0.955] * 8)
     assert container_series(path).changes == ()

@@ -27,6 +27,13 @@ DIMENSIONS = ("environment", "host", "kernel", "tool", "image", "accelerator", "
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME|all", help="Only this metric; repeat for more."
 )
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="NAME",
+    help="Only its lines, with the verdicts they have among all; repeat for more.",
+)
 @click.option("--all-metrics", is_flag=True, help="Every metric, not only the headlines; as --metric all.")
 @click.option(
     "--baseline", metavar="NAME", help="Another environment to compare with.  [default: the suite's]"
@@ -45,6 +52,7 @@ def compare(
     other_run: str | None,
     by: str | None,
     metrics: tuple[str, ...],
+    benchmarks: tuple[str, ...],
     all_metrics: bool,
     baseline: str | None,
     sensitivity: bool,
@@ -75,10 +83,17 @@ def compare(
         raise UsageError(f"one run cannot be compared by {by}", hint="name a second run: compare RUN RUN2")
     with open_store(settings.database_url, read_only=True) as store:
         if is_one_run:
-            report = comparison_report(store, run, baseline=baseline, metrics=wanted)
+            report = comparison_report(store, run, baseline=baseline, metrics=wanted, benchmarks=benchmarks)
             view = comparison_view(report, sensitivity=sensitivity, has_aa=has_aa)
         else:
-            view = run_comparison_view(
-                run_report(store, run, other_run, by=dimension, baseline=baseline, metrics=wanted)
+            runs = run_report(
+                store,
+                run,
+                other_run,
+                by=dimension,
+                baseline=baseline,
+                metrics=wanted,
+                benchmarks=benchmarks,
             )
+            view = run_comparison_view(runs)
     print_view(view, fmt)

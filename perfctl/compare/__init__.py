@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from perfctl.compare.analysis import Analysis, Setting, analyse
-from perfctl.compare.cells import Place
+from perfctl.compare.analysis import Analysis, AnalysisContext, analyse
 from perfctl.compare.confounding import Confounders, Digests
 from perfctl.compare.formatting import (
     EMULATED,
@@ -22,7 +21,7 @@ from perfctl.compare.formatting import (
     format_p,
     format_ratio,
 )
-from perfctl.compare.pairing import Line, Pairing, pair
+from perfctl.compare.pairing import PairedComparison, PairingContext, pair
 from perfctl.compare.sentences import (
     format_comparison,
     format_effect,
@@ -35,18 +34,19 @@ from perfctl.compare.sentences import (
     verdict_depends_on_flagged,
 )
 from perfctl.compare.two_runs import RunsAnalysis, RunSide, compare_runs
+from perfctl.compare.values import InvocationKey
 from perfctl.model import Comparison, Observation
 
 __all__ = [
     "EMULATED",
     "Analysis",
+    "AnalysisContext",
     "Confounders",
-    "Line",
-    "Pairing",
-    "Place",
+    "InvocationKey",
+    "PairedComparison",
+    "PairingContext",
     "RunSide",
     "RunsAnalysis",
-    "Setting",
     "analyse",
     "compare",
     "compare_runs",
@@ -86,5 +86,5 @@ def compare(
     differs marks the comparison as confounded. Raises as `pair` does.
     """
     confounders = Confounders(digests or {}, programs or {})
-    lines = pair(observations, Pairing(baseline, environments, confounders))
+    lines = pair(observations, PairingContext(baseline, environments, confounders))
     return [line.comparison for line in lines]

@@ -1,4 +1,4 @@
-"""Which blocks may be compared: guests of two accelerators never are.
+"""The blocks that may be compared: guests of two accelerators never are.
 
 Under tcg a guest's processor is emulated, which takes many times as long. Set against kvm that would be
 called an overhead; pooled with kvm it would be a mean of two things that have nothing to do with each other.
@@ -15,27 +15,27 @@ Guests = Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """The blocks that make one line: on each side one accelerator, and not two different ones.
+class BlockMatch:
+    """The blocks of one comparison: on each side one accelerator, and not two different ones.
 
-    `crossed` counts, by the two accelerators, the blocks that are left out because they differ.
+    `mismatched` counts, by the two accelerators, the blocks that are left out because they differ.
     """
 
     accelerator: str | None
     baseline_accelerator: str | None
     blocks: tuple[int, ...]
-    crossed: tuple[tuple[str, int], ...] = ()
+    mismatched: tuple[tuple[str, int], ...] = ()
 
     @property
-    def crossed_text(self) -> str:
+    def mismatch_text(self) -> str:
         """Return e.g. 'not compared: kvm against tcg', with how many blocks where others were compared."""
-        if not self.crossed:
+        if not self.mismatched:
             return ""
-        counted = [f"{pair} in {_blocks(count)}" if self.blocks else pair for pair, count in self.crossed]
+        counted = [f"{pair} in {_blocks(count)}" if self.blocks else pair for pair, count in self.mismatched]
         return f"not compared: {', '.join(counted)}"
 
 
-def matches(leg: Set[int], base: Set[int], guests: Guests, base_guests: Guests) -> list[Match]:
+def match_blocks(leg: Set[int], base: Set[int], guests: Guests, base_guests: Guests) -> list[BlockMatch]:
     """Return the lines that an environment has against the baseline, at least one.
 
     `leg` and `base` are the blocks in which each has a value. There is a line for every accelerator of the
@@ -44,22 +44,22 @@ def matches(leg: Set[int], base: Set[int], guests: Guests, base_guests: Guests) 
     """
     shared = sorted(leg & base)
     if not guests and not base_guests:
-        return [Match(None, None, tuple(shared))]
-    found: list[Match] = []
+        return [BlockMatch(None, None, tuple(shared))]
+    found: list[BlockMatch] = []
     for accelerator in _in_order({guests.get(block) for block in leg}) or [None]:
         by_other: dict[str | None, list[int]] = defaultdict(list)
         for block in shared:
             if guests.get(block) == accelerator:
                 by_other[base_guests.get(block)].append(block)
         others = _in_order(by_other)
-        crossed = [other for other in others if not _comparable(accelerator, other)]
-        counts = tuple((f"{accelerator} against {other}", len(by_other[other])) for other in crossed)
+        mismatched = [other for other in others if not _comparable(accelerator, other)]
+        counts = tuple((f"{accelerator} against {other}", len(by_other[other])) for other in mismatched)
         lines = [
-            Match(accelerator, other, tuple(by_other[other]), counts)
+            BlockMatch(accelerator, other, tuple(by_other[other]), counts)
             for other in others
             if _comparable(accelerator, other)
         ]
-        found += lines or [Match(accelerator, crossed[0] if crossed else None, (), counts)]
+        found += lines or [BlockMatch(accelerator, mismatched[0] if mismatched else None, (), counts)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""A whole report: every comparison of a run with its verdict, on a host, over the fleet, over the suite."""
+"""Every comparison of a run with its verdict: on a host, over the fleet, over the suite."""
 
 from __future__ import annotations
 
@@ -6,17 +6,32 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from perfctl.compare import fleets, suites
-from perfctl.compare.artefacts import Bounds, bounds_of, marked
-from perfctl.compare.cells import Place
 from perfctl.compare.confounding import Confounders, Digests
-from perfctl.compare.deciding import Thresholds, alternatives, family, judge, tested, without_flagged
-from perfctl.compare.pairing import Line, Pairing, pair
-from perfctl.model import Comparison, FleetComparison, Judgement, Metric, Observation, SuiteComparison
-from perfctl.stats import Threshold, practical_threshold
+from perfctl.compare.pairing import PairedComparison, PairingContext, pair
+from perfctl.compare.plausibility import Bounds, bounds_of, with_artefact
+from perfctl.compare.values import InvocationKey
+from perfctl.compare.verdicts import (
+    Margins,
+    family,
+    judge,
+    results_without_flagged,
+    tested_p,
+    without_flagged,
+)
+from perfctl.model import (
+    Comparison,
+    FleetComparison,
+    Judgement,
+    Metric,
+    Observation,
+    ResultWithoutFlagged,
+    SuiteComparison,
+)
+from perfctl.stats import EquivalenceMargin, equivalence_margin
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class AnalysisContext:
     """What is known of a run beside its values; everything but the baseline may be missing."""
 
     baseline: str
@@ -29,22 +44,31 @@ class Setting:
     """Benchmark -> the programs that it uses (all, where it is not named)."""
     declared: Mapping[tuple[str, str], Metric] = field(default_factory=dict)
     """(benchmark, metric) -> the metric with the tool's resolution."""
-    thresholds: Thresholds = field(default_factory=dict)
-    omissions: Mapping[Place, str] = field(default_factory=dict)
+    margins: Margins = field(default_factory=dict)
+    omissions: Mapping[InvocationKey, str] = field(default_factory=dict)
     """(benchmark, target, environment, replicate, block) -> why there is no value."""
     bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What a run says. `comparisons` has the A/A tests, which have no verdict, among the others."""
+    """All comparisons of a run with their verdicts.
 
-    comparisons: tuple[Comparison, ...]
+    `paired` are those of hosts with the differences that they rest on, the A/A tests, which have no verdict,
+    among them.
+    """
+
+    paired: tuple[PairedComparison, ...]
     fleets: tuple[FleetComparison, ...]
     suites: tuple[SuiteComparison, ...]
 
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The comparisons of hosts alone."""
+        return tuple(item.comparison for item in self.paired)
 
-def analyse(observations: Iterable[Observation], setting: Setting) -> Analysis:
+
+def analyse(observations: Iterable[Observation], context: AnalysisContext) -> Analysis:
     """Return all comparisons of a run, judged together. Raises as `pair` does.
 
     q is over everything that can have a verdict: the lines of hosts, of fleets and of suites are one family.
@@ -52,48 +76,58 @@ def analyse(observations: Iterable[Observation], setting: Setting) -> Analysis:
     """
     lines = pair(
         observations,
-        Pairing(
-            setting.baseline,
-            setting.environments,
-            Confounders(setting.digests, setting.programs),
-            setting.declared,
-            setting.omissions,
+        PairingContext(
+            context.baseline,
+            context.environments,
+            Confounders(context.digests, context.programs),
+            context.declared,
+            context.omissions,
         ),
     )
-    judgements, claims, means = _judged(lines, setting.thresholds)
+    judgements, claims, means = _judged(lines, context.margins)
     trimmed = without_flagged(lines)
-    again = judgements if trimmed == lines else _judged(trimmed, setting.thresholds)[0]
-    comparisons = [
-        replace(line.comparison, judgement=found, without_flagged=other)
-        for line, found, other in zip(lines, judgements, alternatives(lines, trimmed, again), strict=True)
-    ]
+    again = judgements if trimmed == lines else _judged(trimmed, context.margins)[0]
+    others = results_without_flagged(lines, trimmed, again)
     return Analysis(
-        tuple(marked(item, setting.kinds, bounds_of(item, setting.bounds)) for item in comparisons),
-        tuple(marked(item, setting.kinds) for item in claims),
+        tuple(
+            _with_verdict(line, found, other, context)
+            for line, found, other in zip(lines, judgements, others, strict=True)
+        ),
+        tuple(with_artefact(item, context.kinds) for item in claims),
         tuple(means),
     )
 
 
+def _with_verdict(
+    line: PairedComparison,
+    judgement: Judgement | None,
+    without_flagged: ResultWithoutFlagged | None,
+    context: AnalysisContext,
+) -> PairedComparison:
+    item = replace(line.comparison, judgement=judgement, without_flagged=without_flagged)
+    return replace(line, comparison=with_artefact(item, context.kinds, bounds_of(item, context.bounds)))
+
+
 def _judged(
-    lines: Sequence[Line], thresholds: Thresholds
+    lines: Sequence[PairedComparison], margins: Margins
 ) -> tuple[list[Judgement | None], list[FleetComparison], list[SuiteComparison]]:
     """Return the verdicts on every level, with one correction over all of them."""
-    claims, means = fleets.claims(lines), suites.means(lines, _whole(lines, thresholds))
+    claims, means = fleets.claims(lines), suites.means(lines, _largest_margin(lines, margins))
     report = family(
-        [tested(line) for line in lines],
-        [claim.tested for claim in claims],
-        [suites.tested(mean) for mean in means],
+        [tested_p(line) for line in lines],
+        [claim.tested_p for claim in claims],
+        [suites.tested_p(mean) for mean in means],
     )
     of_hosts, of_fleets, of_suites = report.q
     return (
-        judge(lines, of_hosts, report.tests, thresholds),
-        fleets.judged(claims, of_fleets, report.tests, thresholds),
-        suites.judged(means, of_suites, report.tests),
+        judge(lines, of_hosts, report.tests, margins),
+        fleets.with_verdicts(claims, of_fleets, report.tests, margins),
+        suites.with_verdicts(means, of_suites, report.tests),
     )
 
 
-def _whole(lines: Sequence[Line], thresholds: Thresholds) -> Threshold:
-    """Return the largest threshold of the benchmarks that are compared."""
+def _largest_margin(lines: Sequence[PairedComparison], margins: Margins) -> EquivalenceMargin:
+    """Return the largest margin of the benchmarks that are compared."""
     keys = {(line.comparison.benchmark, line.comparison.metric.name): line for line in lines}
-    found = [thresholds[key] for key in keys if key in thresholds]
-    return max([practical_threshold(), *found], key=lambda threshold: threshold.delta)
+    found = [margins[key] for key in keys if key in margins]
+    return max([equivalence_margin(), *found], key=lambda margin: margin.share)

@@ -27,7 +27,7 @@ class Confounders:
 
     def _find(self, benchmark: str, target: Target, environment: str, base: str) -> str:
         found = []
-        for host in filter(None, (target.host, target.peer)):
+        for host in target.hosts:
             here = self._digests.get((host, environment), {})
             there = self._digests.get((host, base), {})
             for program in sorted(here.keys() & there.keys() & set(self._programs.get(benchmark, here))):

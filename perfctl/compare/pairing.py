@@ -9,16 +9,17 @@ is exact. Against the mean of A1 and A2 it would not be (docs/comparison.md has 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
-from perfctl.compare.accelerators import Match, matches
-from perfctl.compare.cells import Column, Group, Leg, Place, gather, left_out
+from perfctl.compare.accelerators import BlockMatch, match_blocks
 from perfctl.compare.confounding import Confounders
 from perfctl.compare.formatting import format_range
+from perfctl.compare.values import InvocationKey, Leg, LegValues, MetricValues, group_values, missing_reasons
 from perfctl.errors import UnknownName
 from perfctl.model import Comparison, Metric, Observation
 from perfctl.model.quantity import number
@@ -32,10 +33,10 @@ _LOG_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A comparison, not judged yet, and what it comes from, one entry per block.
+class PairedComparison:
+    """A comparison, and the paired differences that it rests on, one per block.
 
-    `differences` are d_b; where there is no ratio they are the plain ones. `result` is what they say.
+    `differences` are d_b; where there is no ratio they are the plain ones. `result` has their statistics.
     """
 
     comparison: Comparison
@@ -43,15 +44,31 @@ class Line:
     differences: tuple[float, ...]
     result: PairedResult | None
 
+    @property
+    def obstacle(self) -> str:
+        """Why no verdict is possible whatever the interval says, '' where one is."""
+        item = self.comparison
+        if self.result is None:
+            return item.note or "no value"
+        if item.blocks == 1:
+            return "one block has no p and no interval"
+        if item.blocks < FEWEST_BLOCKS:
+            return f"n < {FEWEST_BLOCKS} cannot be significant"
+        if min(self.differences) == max(self.differences):
+            return "zero variance: every block gave the same difference"
+        if len({abs(difference) for difference in self.differences}) == 1:
+            return "all differences are ties: they have one size, as a tool's step has"
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """One comparison to be made: the values of both legs, block by block."""
+class _LegPair:
+    """The values of two legs, block by block."""
 
-    group: Group
+    group: MetricValues
     leg: Leg
     base: Leg
-    match: Match
+    match: BlockMatch
     values: tuple[float, ...]
     base_values: tuple[float, ...]
     reasons: tuple[tuple[str, int], ...]
@@ -70,7 +87,7 @@ class _Question:
         return log_ratios(self.values, self.base_values)
 
     def shifts(self) -> list[float]:
-        """Return the plain differences where they are told: for want of a ratio, or beside it."""
+        """Return the plain differences where they are shown: for want of a ratio, or beside it."""
         if self.has_ratio and not self.group.metric.show_difference:
             return []
         return [x - y for x, y in zip(self.values, self.base_values, strict=True)]
@@ -83,18 +100,18 @@ def log_ratios(values: Iterable[float], base_values: Iterable[float]) -> list[fl
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
-    """What is to be paired, and what is known of it beside the values."""
+class PairingContext:
+    """The baseline, and what is known of a run beside its values."""
 
     baseline: str
     environments: Sequence[str] = ()
     """Those that were planned: one without any value still has its line."""
     confounders: Confounders = field(default_factory=lambda: Confounders({}, {}))
     declared: Mapping[tuple[str, str], Metric] = field(default_factory=dict)
-    omissions: Mapping[Place, str] = field(default_factory=dict)
+    omissions: Mapping[InvocationKey, str] = field(default_factory=dict)
 
 
-def pair(observations: Iterable[Observation], pairing: Pairing) -> list[Line]:
+def pair(observations: Iterable[Observation], context: PairingContext) -> list[PairedComparison]:
     """Return every environment against the baseline, per benchmark, metric and target, then the A/A tests.
 
     Hosts are never pooled, and guests of different accelerators never compared: an environment that ran under
@@ -105,58 +122,58 @@ def pair(observations: Iterable[Observation], pairing: Pairing) -> list[Line]:
     invocation has two values for a metric.
     """
     seen = list(observations)
-    baseline = pairing.baseline
-    names = list(dict.fromkeys([*pairing.environments, *(item.environment for item in seen)]))
+    baseline = context.baseline
+    names = list(dict.fromkeys([*context.environments, *(item.environment for item in seen)]))
     if seen and baseline not in names:
         raise UnknownName(f"no environment {baseline!r} in this run", hint=f"it has: {', '.join(names)}")
-    groups = gather(seen, declared=pairing.declared, omissions=pairing.omissions)
+    groups = group_values(seen, declared=context.declared, omissions=context.omissions)
     others = [name for name in names if name != baseline]
-    questions = [item for group in groups for item in _questions(group, baseline, others, pairing.omissions)]
-    logs = [question.log_ratios() for question in questions]
-    plain = [question.shifts() for question in questions]
-    found = zip(questions, logs, plain, results(logs), results(plain), strict=True)
+    leg_pairs = [item for group in groups for item in _leg_pairs(group, baseline, others, context.omissions)]
+    logs = [leg_pair.log_ratios() for leg_pair in leg_pairs]
+    plain = [leg_pair.shifts() for leg_pair in leg_pairs]
+    found = zip(leg_pairs, logs, plain, paired_results(logs), paired_results(plain), strict=True)
     return [
-        Line(
-            _comparison(question, ratio, shift, pairing.confounders),
-            question.match.blocks,
+        PairedComparison(
+            _comparison(leg_pair, ratio, shift, context.confounders),
+            leg_pair.match.blocks,
             tuple(log or differences),
             ratio or shift,
         )
-        for question, log, differences, ratio, shift in found
+        for leg_pair, log, differences, ratio, shift in found
     ]
 
 
-def _questions(
-    group: Group, baseline: str, others: Sequence[str], omissions: Mapping[Place, str]
-) -> Iterator[_Question]:
+def _leg_pairs(
+    group: MetricValues, baseline: str, others: Sequence[str], omissions: Mapping[InvocationKey, str]
+) -> Iterator[_LegPair]:
     pairs: list[tuple[Leg, Leg]] = [((name, 1), (baseline, 1)) for name in others]
     pairs += [(leg, (leg[0], 1)) for leg in group.legs if leg[1] == 2]
     for leg, base in pairs:
-        column, base_column = group.legs.get(leg, Column()), group.legs.get(base, Column())
-        values, base_values = column.values, base_column.values
-        for match in matches(values.keys(), base_values.keys(), column.guests, base_column.guests):
+        own, other = group.legs.get(leg, LegValues()), group.legs.get(base, LegValues())
+        values, base_values = own.values, other.values
+        for match in match_blocks(values.keys(), base_values.keys(), own.guests, other.guests):
             missing = group.blocks.difference(match.blocks)
-            flagged = column.flagged | base_column.flagged
-            yield _Question(
+            flagged = own.flagged | other.flagged
+            yield _LegPair(
                 group,
                 leg,
                 base,
                 match,
                 tuple(values[block] for block in match.blocks),
                 tuple(base_values[block] for block in match.blocks),
-                left_out(group, leg, base, missing, omissions) if missing else (),
+                missing_reasons(group, leg, base, missing, omissions) if missing else (),
                 tuple(block for block in match.blocks if block in flagged) if flagged else (),
                 tuple(
                     (*key, block)
                     for block in match.blocks
                     if block in flagged
-                    for key, side in ((base, base_column), (leg, column))
+                    for key, side in ((base, other), (leg, own))
                     if block in side.outliers
                 ),
             )
 
 
-def results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]:
+def paired_results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]:
     """Return the statistics of every row of differences, None for an empty one; equal n are done together."""
     found: list[PairedResult | None] = [None] * len(differences)
     order = sorted((len(row), i) for i, row in enumerate(differences) if row)
@@ -169,10 +186,10 @@ def results(differences: Sequence[Sequence[float]]) -> list[PairedResult | None]
 
 
 def _comparison(
-    question: _Question, ratio: PairedResult | None, shift: PairedResult | None, confounders: Confounders
+    leg_pair: _LegPair, ratio: PairedResult | None, shift: PairedResult | None, confounders: Confounders
 ) -> Comparison:
-    environment, base = question.leg[0], question.base[0]
-    group = question.group
+    environment, base = leg_pair.leg[0], leg_pair.base[0]
+    group = leg_pair.group
     is_aa = environment == base
     tested = ratio or shift
     return Comparison(
@@ -181,36 +198,32 @@ def _comparison(
         target=group.target,
         environment=environment,
         baseline=base,
-        baseline_value=median(question.base_values),
-        value=median(question.values),
+        baseline_value=median(leg_pair.base_values),
+        value=median(leg_pair.values),
         ratio=exp(ratio.estimate) if ratio else None,
         low=exp(ratio.low) if ratio else None,
         high=exp(ratio.high) if ratio else None,
         confidence=tested.confidence if tested else None,
         p=tested.p if tested else None,
-        blocks=len(question.values),
-        left_out=sum(count for _, count in question.reasons),
-        note=_note(question, shift),
+        blocks=len(leg_pair.values),
+        left_out=sum(count for _, count in leg_pair.reasons),
+        note=_note(leg_pair, shift),
         is_aa=is_aa,
         confounded="" if is_aa else confounders.between(group.benchmark, group.target, environment, base),
-        accelerator=question.match.accelerator,
-        baseline_accelerator=question.match.baseline_accelerator,
+        accelerator=leg_pair.match.accelerator,
+        baseline_accelerator=leg_pair.match.baseline_accelerator,
         difference=shift.estimate if shift else None,
         difference_low=shift.low if shift else None,
         difference_high=shift.high if shift else None,
-        reasons=question.reasons,
-        flagged=question.flagged,
-        outliers=question.outliers,
+        reasons=leg_pair.reasons,
+        flagged=leg_pair.flagged,
+        outliers=leg_pair.outliers,
     )
 
 
 def median(values: Sequence[float]) -> float | None:
     """Return the median, None of nothing."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    if not ordered:
-        return None
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return statistics.median(values) if values else None
 
 
 def exp(value: float | None) -> float | None:
@@ -218,18 +231,18 @@ def exp(value: float | None) -> float | None:
     return None if value is None else math.exp(value)
 
 
-def _note(question: _Question, shift: PairedResult | None) -> str:
-    crossed = question.match.crossed_text
-    if not question.values:
-        return crossed or f"no block has a value of both {question.leg[0]} and {question.base[0]}"
+def _note(leg_pair: _LegPair, shift: PairedResult | None) -> str:
+    mismatched = leg_pair.match.mismatch_text
+    if not leg_pair.values:
+        return mismatched or f"no block has a value of both {leg_pair.leg[0]} and {leg_pair.base[0]}"
     notes = []
-    if shift and not question.has_ratio:
+    if shift and not leg_pair.has_ratio:
         span = format_range(shift.low, shift.high)
-        unit = question.group.metric.unit
+        unit = leg_pair.group.metric.unit
         interval = f" ({span})" if span else ""
         notes.append(f"difference {number(shift.estimate)}{interval} {unit}: not all values are positive")
-    if len(question.values) < FEWEST_BLOCKS:
+    if len(leg_pair.values) < FEWEST_BLOCKS:
         notes.append(f"n < {FEWEST_BLOCKS} cannot be significant")
-    if crossed:
-        notes.append(crossed)
+    if mismatched:
+        notes.append(mismatched)
     return "; ".join(notes)

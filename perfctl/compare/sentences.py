@@ -46,7 +46,7 @@ def format_fleet(item: FleetComparison) -> str:
 
 
 def format_run_comparison(item: RunComparison) -> str:
-    """Return what became of the ratio from one run to the other: '..., n=10 and 12 blocks'."""
+    """Return the change of the ratio from one run to the other: '..., n=10 and 12 blocks'."""
     return _judged(_figures(item), item.judgement, format_needs(item), is_emulated=item.is_emulated)
 
 

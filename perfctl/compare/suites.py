@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perfctl.compare.deciding import Evidence, Limit, decide
 from perfctl.compare.fleets import REACH
-from perfctl.compare.pairing import Line, exp
+from perfctl.compare.pairing import PairedComparison, exp
+from perfctl.compare.verdicts import Inference, Margin, decide
 from perfctl.model import Direction, Judgement, Reach, SuiteComparison, Target, Verdict
 from perfctl.stats import (
+    EquivalenceMargin,
     Estimate,
     PairedResult,
-    Threshold,
     geometric_mean,
     log_margin,
     over_pairs,
@@ -23,15 +23,15 @@ from perfctl.stats import (
 _Results = dict[Target, dict[str, PairedResult]]
 
 
-def means(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]:
+def means(lines: Sequence[PairedComparison], margin: EquivalenceMargin) -> list[SuiteComparison]:
     """Return the means over two benchmarks or more, per environment, not judged; those of pairs apart.
 
-    Refused, with the reason, where a host lacks a benchmark that another has. `threshold` is that of the
-    whole: the largest of its benchmarks'.
+    Refused, with the reason, where a host lacks a benchmark that another has. `margin` is the
+    largest of its benchmarks'.
     """
     found = []
-    blank = Judgement(Verdict.INCONCLUSIVE, delta=threshold.delta, delta_source=threshold.source)
-    for (environment, baseline, accelerator, base_accelerator, scope), members in _questions(lines).items():
+    blank = Judgement(Verdict.INCONCLUSIVE, equivalence_margin=margin.share, margin_source=margin.source)
+    for (environment, baseline, accelerator, base_accelerator, scope), members in _grouped(lines).items():
         directions = {_name(line): line.comparison.metric.direction is Direction.HIGHER for line in members}
         if len({line.comparison.benchmark for line in members}) < 2:
             continue
@@ -62,22 +62,22 @@ def means(lines: Sequence[Line], threshold: Threshold) -> list[SuiteComparison]:
     return found
 
 
-def tested(item: SuiteComparison) -> float | None:
+def tested_p(item: SuiteComparison) -> float | None:
     """Return the p that counts among the tests of a report; None where no verdict is possible."""
     return None if item.low is None or item.high is None else item.p
 
 
-def judged(
+def with_verdicts(
     found: Sequence[SuiteComparison], q_values: Sequence[float | None], tests: int
 ) -> list[SuiteComparison]:
     """Return the means with their verdicts. `tests` is how many comparisons the report has."""
     return [_judged(item, q, tests) for item, q in zip(found, q_values, strict=True)]
 
 
-def _questions(
-    lines: Sequence[Line],
-) -> dict[tuple[str, str, str | None, str | None, str], list[Line]]:
-    found: dict[tuple[str, str, str | None, str | None, str], list[Line]] = defaultdict(list)
+def _grouped(
+    lines: Sequence[PairedComparison],
+) -> dict[tuple[str, str, str | None, str | None, str], list[PairedComparison]]:
+    found: dict[tuple[str, str, str | None, str | None, str], list[PairedComparison]] = defaultdict(list)
     for line in lines:
         item = line.comparison
         if item.is_aa or not item.metric.headline or item.metric.direction is Direction.NEUTRAL:
@@ -88,7 +88,7 @@ def _questions(
     return found
 
 
-def _name(line: Line) -> str:
+def _name(line: PairedComparison) -> str:
     return f"{line.comparison.benchmark} {line.comparison.metric.name}"
 
 
@@ -96,7 +96,7 @@ def _claim(targets: _Results, higher: Mapping[str, bool]) -> tuple[Estimate, Rea
     """Return the mean logarithm; above 0 is worse."""
     cells = list(targets.values())
     found = geometric_mean(cells, higher_is_better=higher)
-    reach = REACH[found.reach]
+    reach = REACH[found.population]
     pairs = [(target.host, target.peer) for target in targets if target.peer is not None]
     if len(pairs) < 2 or found.claim.estimate is None:
         return found.claim, reach
@@ -114,8 +114,9 @@ def _claim(targets: _Results, higher: Mapping[str, bool]) -> tuple[Estimate, Rea
 
 
 def _judged(item: SuiteComparison, q: float | None, tests: int) -> SuiteComparison:
-    if item.low is None or item.high is None or item.judgement.delta is None:
+    share = item.judgement.equivalence_margin
+    if item.low is None or item.high is None or share is None:
         return replace(item, judgement=replace(item.judgement, why=item.note))
-    limit = Limit(item.judgement.delta, item.judgement.delta_source, log_margin(item.judgement.delta))
-    found = Evidence(None, math.log(item.low), math.log(item.high), item.p, "")
-    return replace(item, judgement=decide(found, q, tests, limit))
+    margin = Margin(share, item.judgement.margin_source, log_margin(share))
+    found = Inference(None, math.log(item.low), math.log(item.high), item.p, "")
+    return replace(item, judgement=decide(found, q, tests, margin))

@@ -1,4 +1,4 @@
-"""The same environment in two runs: what became of its ratio to the baseline of its own run.
+"""The same environment in two runs: how its ratio to the baseline of its own run changed.
 
 The runs were not interleaved: whatever changed between them (a day, a temperature, a neighbour) is in the
 values themselves. It is in the baseline of each run, too, so the ratio to that baseline is what can be
@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfctl.compare.deciding import Evidence, Power, Thresholds, decide, family, limit_of, with_power
-from perfctl.compare.fleets import Claim, Member, claim_of, judged
-from perfctl.compare.pairing import Line, exp
+from perfctl.compare.fleets import ClaimMember, FleetClaim, claim_key, claim_of, with_verdicts
+from perfctl.compare.pairing import PairedComparison, exp
+from perfctl.compare.verdicts import Inference, Margins, Power, decide, family, margin_of, with_power
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
-from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, spread, two_sample
+from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, stdev, two_sample
 
 Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 """(benchmark, metric, target, environment) -> the values of its first replicate, one per block."""
@@ -24,9 +24,9 @@ Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class RunSide:
-    """One of the two runs: its lines, and the values themselves."""
+    """One of the two runs: its paired comparisons, and the values themselves."""
 
-    lines: Sequence[Line]
+    lines: Sequence[PairedComparison]
     values: Values
 
 
@@ -36,12 +36,12 @@ Confounding = Callable[[Comparison, Comparison], str]
 
 @dataclass(frozen=True, slots=True)
 class RunsAnalysis:
-    """What became of the environments from one run to the other, judged together."""
+    """How the environments changed from one run to the other, with one correction over all."""
 
     comparisons: tuple[RunComparison, ...]
     """One per target."""
     fleets: tuple[FleetComparison, ...]
-    """What the targets that both runs have say together, where there are two or more."""
+    """The joint comparisons of the targets that both runs have, where there are two or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +50,23 @@ class _Pair:
 
     item: RunComparison
     shift: Estimate
-    lines: tuple[Line, Line]
+    lines: tuple[PairedComparison, PairedComparison]
 
     @property
-    def evidence(self) -> Evidence:
+    def inference(self) -> Inference:
         shift, obstacle = self.shift, ""
         if shift.low is None:
             obstacle = shift.reason
         elif shift.low == shift.high:
             obstacle = "zero variance: no block differs from another"
-        return Evidence(shift.estimate, shift.low, shift.high, shift.p, obstacle)
+        return Inference(shift.estimate, shift.low, shift.high, shift.p, obstacle)
 
 
 def compare_runs(
     first: RunSide,
     second: RunSide,
     *,
-    thresholds: Thresholds,
+    margins: Margins,
     confounding: Confounding,
     targets: Sequence[Mapping[Target, Target]] = (),
     across_accelerators: bool = False,
@@ -85,14 +85,14 @@ def compare_runs(
         for pair in _pairs(first, second, way, confounding, across_accelerators=across_accelerators)
     ]
     claims = [] if targets else _claims(pairs)
-    report = family([pair.evidence.tested for pair in pairs], [claim.tested for claim in claims])
+    report = family([pair.inference.tested_p for pair in pairs], [claim.tested_p for claim in claims])
     of_targets, of_fleets = report.q
     return RunsAnalysis(
         tuple(
-            replace(pair.item, judgement=_judgement(pair, q, report.tests, thresholds))
+            replace(pair.item, judgement=_judgement(pair, q, report.tests, margins))
             for pair, q in zip(pairs, of_targets, strict=True)
         ),
-        tuple(judged(claims, of_fleets, report.tests, thresholds)),
+        tuple(with_verdicts(claims, of_fleets, report.tests, margins)),
     )
 
 
@@ -105,9 +105,16 @@ def _pairs(
     across_accelerators: bool,
 ) -> Iterator[_Pair]:
     def key(item: Comparison, target: Target) -> tuple[object, ...]:
-        metric = (item.metric.name, item.metric.unit, item.metric.direction)
         guests = None if across_accelerators else (item.accelerator, item.baseline_accelerator)
-        return (item.benchmark, metric, target, item.environment, item.baseline, guests, item.is_aa)
+        return (
+            item.benchmark,
+            item.metric.identity,
+            target,
+            item.environment,
+            item.baseline,
+            guests,
+            item.is_aa,
+        )
 
     others = {key(line.comparison, line.comparison.target): line for line in second.lines}
     for line in first.lines:
@@ -120,43 +127,39 @@ def _pairs(
         yield _Pair(_unjudged(line, other, shift, first, second, confounding), shift, (line, other))
 
 
-def _claims(pairs: Sequence[_Pair]) -> list[Claim]:
-    """Return what the targets say together, one claim per benchmark, metric and environment."""
-    questions: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
+def _claims(pairs: Sequence[_Pair]) -> list[FleetClaim]:
+    """Return the joint estimates of the targets, one claim per benchmark, metric and environment."""
+    groups: dict[tuple[object, ...], list[_Pair]] = defaultdict(list)
     for pair in pairs:
-        item = pair.item
-        metric = (item.metric.name, item.metric.unit, item.metric.direction)
-        guests = (item.accelerator, item.baseline_accelerator)
-        key = (item.benchmark, metric, item.environment, item.baseline, guests, item.target.peer is None)
-        questions[key].append(pair)
+        groups[claim_key(pair.item)].append(pair)
     claims = [
         claim_of(
-            question[0].item,
-            [_member(pair) for pair in question if pair.shift.estimate is not None],
-            [pair.item.target for pair in question if pair.shift.estimate is None],
+            group[0].item,
+            [_member(pair) for pair in group if pair.shift.estimate is not None],
+            [pair.item.target for pair in group if pair.shift.estimate is None],
         )
-        for question in questions.values()
+        for group in groups.values()
     ]
     return [claim for claim in claims if claim is not None]
 
 
-def _member(pair: _Pair) -> Member:
+def _member(pair: _Pair) -> ClaimMember:
     item, shift = pair.item, pair.shift
     ends = (shift.low, shift.high, shift.confidence, shift.p)
     result = PairedResult(min(item.blocks), shift.estimate or 0.0, *ends)
     rows = tuple(line.differences for line in pair.lines)
-    return Member(item.target, result, rows, (item.second, item.first), item.confounded)
+    return ClaimMember(item.target, result, rows, (item.second, item.first), item.confounded)
 
 
-def _shift(line: Line, other: Line) -> Estimate:
+def _shift(line: PairedComparison, other: PairedComparison) -> Estimate:
     if line.comparison.ratio is None or other.comparison.ratio is None:
         return Estimate(0, None, None, None, None, None, "a run has no ratio to its baseline")
     return two_sample(line.differences, other.differences)
 
 
 def _unjudged(
-    line: Line,
-    other: Line,
+    line: PairedComparison,
+    other: PairedComparison,
     shift: Estimate,
     first: RunSide,
     second: RunSide,
@@ -207,17 +210,17 @@ def _raw_shift(one: Comparison, two: Comparison, first: Values, second: Values) 
     return two_sample([math.log(value) for value in x], [math.log(value) for value in y])
 
 
-def _judgement(pair: _Pair, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
+def _judgement(pair: _Pair, q: float | None, tests: int, margins: Margins) -> Judgement:
     item = pair.item
-    threshold = thresholds.get((item.benchmark, item.metric.name))
-    limit = limit_of(item.metric, (item.first, item.second), threshold, is_ratio=True)
-    base = decide(pair.evidence, q, tests, limit)
-    return with_power(base, pair.evidence, _power(pair), limit, tests=tests)
+    declared = margins.get((item.benchmark, item.metric.name))
+    margin = margin_of(item.metric, (item.first, item.second), declared, is_ratio=True)
+    base = decide(pair.inference, q, tests, margin)
+    return with_power(base, pair.inference, _power(pair), margin, tests=tests)
 
 
 def _power(pair: _Pair) -> Power:
     blocks = min(pair.item.blocks)
-    sizes = [(len(line.differences), spread(line.differences) or 0.0) for line in pair.lines]
+    sizes = [(len(line.differences), stdev(line.differences) or 0.0) for line in pair.lines]
     if pair.shift.estimate is None or not all(deviation for _, deviation in sizes):
         return Power(blocks, None, None, is_two_runs=True)
     # Two samples of n blocks each: the variance of the shift is that of both together over n.

@@ -21,11 +21,11 @@ from perfctl.model.identity import canonical_json, content_hash, new_id
 from perfctl.model.invocation import SERVER_COUNTERS, GuestBoot, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.verdict import (
-    Alternative,
     FleetComparison,
     HostRatio,
     Judgement,
     Reach,
+    ResultWithoutFlagged,
     RunComparison,
     SuiteComparison,
     Verdict,
@@ -33,7 +33,6 @@ from perfctl.model.verdict import (
 
 __all__ = [
     "SERVER_COUNTERS",
-    "Alternative",
     "Benchmark",
     "Block",
     "Comparison",
@@ -62,6 +61,7 @@ __all__ = [
     "Reach",
     "Reason",
     "Resource",
+    "ResultWithoutFlagged",
     "Round",
     "RunComparison",
     "RunEnded",

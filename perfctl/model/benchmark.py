@@ -34,11 +34,16 @@ class Metric:
     description: str = ""
     headline: bool = False
     show_difference: bool = False
-    """Whether a comparison tells the difference itself beside the ratio: a start costs milliseconds."""
+    """Whether a comparison shows the difference itself beside the ratio: a start costs milliseconds."""
     resolution: float | None = field(default=None, compare=False)
     """The tool's resolution as a share of the value, e.g. 0.018 for histogram bins."""
     step: float | None = field(default=None, compare=False)
     """The smallest step that the tool prints, in `unit`, e.g. 0.01 for milliseconds with two decimals."""
+
+    @property
+    def identity(self) -> tuple[str, str, Direction]:
+        """What two metrics must have in common for their values to be compared."""
+        return (self.name, self.unit, self.direction)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perfctl.model.benchmark import Metric
 from perfctl.model.host import Target
-from perfctl.model.verdict import Alternative, Judgement
+from perfctl.model.verdict import Judgement, ResultWithoutFlagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Comparison:
     """Blocks with an outlier or a flagged invocation on either side. They are in the figures."""
     outliers: tuple[tuple[str, int, int], ...] = ()
     """Values that are outliers: (environment, replicate, block), on either side. They are in the figures."""
-    without_flagged: Alternative | None = None
+    without_flagged: ResultWithoutFlagged | None = None
     """What would come out without them."""
     artefact: str = ""
     """Why this is likely an artefact: better than native, or more than the hardware has; '' otherwise."""

@@ -45,5 +45,10 @@ class Target:
     host: str
     peer: str | None = None
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The one host, or client and server."""
+        return (self.host,) if self.peer is None else (self.host, self.peer)
+
     def __str__(self) -> str:
         return f"{self.host}->{self.peer}" if self.peer else self.host

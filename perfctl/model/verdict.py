@@ -1,4 +1,4 @@
-"""What a comparison comes to, on a host, over a fleet, over a suite, and between two runs."""
+"""Verdicts, and the comparisons that have them: over a fleet, over a suite, and between two runs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from perfctl.model.host import Target
 
 
 class Verdict(StrEnum):
-    """What may be said. Nothing here says that there is no cost: only an interval can."""
+    """The four verdicts on a comparison. None says that there is no cost: only an interval can bound it."""
 
     DIFFERENT = "different"
-    """q <= 0.05, and the whole interval is beyond the practical threshold."""
+    """q <= 0.05, and the whole interval is beyond the equivalence margin."""
     DIFFERENT_SMALL = "different, small"
-    """q <= 0.05, and the interval holds the threshold: an effect that may be too small to matter."""
+    """q <= 0.05, and the interval includes the margin: an effect that may be too small to matter."""
     EQUIVALENT = "equivalent"
-    """The whole interval is inside the threshold."""
+    """The whole interval is inside the equivalence margin."""
     INCONCLUSIVE = "inconclusive"
     """All else: nothing was shown, neither an effect nor that there is none."""
 
 
 class Reach(StrEnum):
-    """Whom a claim over several hosts is about."""
+    """The hosts that a comparison over several hosts speaks for."""
 
     FLEET = "fleet"
     """Hosts like these: five or more, the t interval over hosts."""
@@ -36,7 +36,7 @@ class Reach(StrEnum):
 class Judgement:
     """A verdict and what it rests on.
 
-    `why` says, for an inconclusive one, what stood in the way. `delta` is the practical threshold as a share
+    `why` says, for an inconclusive one, what stood in the way. `delta` is the equivalence margin as a share
     (0.01 is 1 %, the same up and down on the scale of ratios) and `delta_source` where it comes from; None
     where there is no ratio and the baseline is zero.
     """
@@ -45,19 +45,19 @@ class Judgement:
     why: str = ""
     q: float | None = None
     """p after Benjamini-Hochberg over all comparisons of the report, whatever their level."""
-    delta: float | None = None
-    delta_source: str = ""
+    equivalence_margin: float | None = None
+    margin_source: str = ""
     mde: float | None = None
-    """The smallest effect, as a share, that so many units find with a chance of 80 %; inconclusive only."""
+    """The smallest effect, as a share, that so many units detect with a chance of 80 %; inconclusive only."""
     needed: int | None = None
-    """Blocks (of a fleet: hosts) after which the interval's half-width is half the threshold: then it is not
+    """Blocks (of a fleet: hosts) after which the interval's half-width is half the margin: then it is not
     inconclusive by itself. For inconclusive ones only; None where more of them would not help."""
     to_decide: int | None = None
     """About how many of these decide an inconclusive one among all lines of its report; None as above."""
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
+class ResultWithoutFlagged:
     """The same comparison without the flagged blocks, which are otherwise all in it."""
 
     blocks: int
@@ -70,7 +70,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class HostRatio:
-    """What one host (or pair) adds to a claim over several."""
+    """The ratio of one host (or pair) within a comparison over several."""
 
     target: Target
     ratio: float
@@ -84,7 +84,7 @@ class HostRatio:
 class FleetComparison:
     """One environment against the baseline over all hosts (or pairs, clustered by host) of a run.
 
-    Of two runs: what became of that ratio, as in RunComparison; `baseline_value` and `value` are then those
+    Of two runs: the change of that ratio, as in RunComparison; `baseline_value` and `value` are then those
     of the environment in the first and in the second run.
 
     `ratio`, `low`, `high` and `p` are those of the claim; None with a `note` where they cannot be had. When
@@ -108,7 +108,7 @@ class FleetComparison:
     confidence: float | None
     p: float | None
     i2: float | None
-    """The share of the spread between hosts that is more than chance within them (I^2), 0 to 1."""
+    """The share of the variance between hosts that is more than chance within them (I^2), 0 to 1."""
     lowest: float | None
     highest: float | None
     judgement: Judgement
@@ -162,7 +162,7 @@ class SuiteComparison:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """One environment in two runs on one target: what became of its ratio to the baseline of its own run.
+    """One environment in two runs on one target: how its ratio to the baseline of its own run changed.
 
     `ratio` is the second run's ratio over the first's (Hodges-Lehmann shift of the block differences of
     logarithms, exact rank-sum interval and p). The runs were not interleaved, so the values themselves are

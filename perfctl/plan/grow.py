@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from perfctl.model import Benchmark, Decision, Observation, Plan, Round, Track
 from perfctl.model.quantity import percent
 from perfctl.plan.make import make_block
-from perfctl.stats import N_MAX, PILOT_BLOCKS, second_stage, spread
+from perfctl.stats import N_MAX, PILOT_BLOCKS, second_stage, stdev
 
 FEWEST_DIFFERENCES = 6
 """With fewer no standard deviation is computed; they give no interval either."""
@@ -68,7 +68,7 @@ class PairedDifferences:
     @property
     def s_d(self) -> float | None:
         """Their standard deviation; None when there are too few."""
-        return spread(self.differences) if len(self.differences) >= FEWEST_DIFFERENCES else None
+        return stdev(self.differences) if len(self.differences) >= FEWEST_DIFFERENCES else None
 
     @property
     def label(self) -> str:

@@ -155,7 +155,7 @@ def _by_resource(targets: Sequence[Target], resources: Mapping[str, str | None])
     """Group targets so that two which share a resource, directly or through others, are together."""
     groups: list[tuple[set[str], list[Target]]] = []
     for target in targets:
-        own = {resource for name in (target.host, target.peer) if name and (resource := resources[name])}
+        own = {resource for name in target.hosts if (resource := resources[name])}
         together = [target]
         apart = []
         for group in groups:

@@ -136,7 +136,7 @@ def _absolute_source(source: str) -> str:
 
 def _hosts_of(plan: Plan, inventory: Sequence[str]) -> tuple[Host, ...]:
     """Return the inventory's hosts that the plan names. Raises NoHostMatched when one is not there."""
-    wanted = {name for block in plan.blocks() for name in (block.target.host, block.target.peer) if name}
+    wanted = {name for block in plan.blocks() for name in block.target.hosts}
     hosts = tuple(host for host in load_hosts(inventory) if host.name in wanted)
     missing = wanted - {host.name for host in hosts}
     if missing:

@@ -24,7 +24,7 @@ class Format:
 
     render: Callable[[View, Screen], str]
     has_notes: bool = True
-    """Whether the text has the footer; where it has no place for it, the footer goes to stderr."""
+    """Whether the text has the notes; where it has no place for them, they go to stderr."""
 
 
 FORMATS: dict[str, Format] = {
@@ -47,7 +47,7 @@ def print_view(view: View, fmt: str = DEFAULT_FORMAT) -> None:
     out.write(content.encode(encoding, "replace").decode(encoding))
     out.flush()
     if not chosen.has_notes:
-        for note in view.footer:
+        for note in view.notes:
             print(visible(note), file=sys.stderr)
 
 

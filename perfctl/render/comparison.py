@@ -25,6 +25,7 @@ from perfctl.render.figures import (
     figure_cells,
     figure_section,
     fleet_remarks,
+    not_shown,
     shared_remarks,
     unfinished,
     value_text,
@@ -67,7 +68,8 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
         columns(*FIELDS),
         comparison_records(report),
         sections=sections,
-        lead="\n".join(filter(None, (unfinished(report.run), RATIO_LEAD if sections else ""))),
+        warnings=unfinished(report.run),
+        lead=RATIO_LEAD if sections else "",
         remarks=remarks.texts,
         appendix=[
             *left_out_sections({"": report.left_out}),
@@ -195,6 +197,7 @@ def _footer(report: ComparisonReport) -> list[str]:
             " such figures show what works there, not what a virtual machine costs"
         )
     found += [f"confounded: {text}" for text in report.confounded]
+    found += not_shown(report.other_benchmarks)
     if report.other_metrics:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
     if report.comparisons:
@@ -212,10 +215,12 @@ def _growth(report: ComparisonReport) -> str:
 def _margins(report: ComparisonReport) -> list[str]:
     """Return which equivalence margins were used."""
     judgements = [item.judgement for item in report.comparisons if item.judgement is not None]
-    margins = sorted({(item.delta, item.delta_source) for item in judgements if item.delta is not None})
+    margins = sorted(
+        {(share, item.margin_source) for item in judgements if (share := item.equivalence_margin) is not None}
+    )
     if not margins:
         return []
-    some = ", ".join(f"±{100 * delta:.3g} % ({source})" for delta, source in margins[:4])
+    some = ", ".join(f"±{100 * share:.3g} % ({source})" for share, source in margins[:4])
     more = f" and {len(margins) - 4} more" if len(margins) > 4 else ""
     return [
         f"equivalence margin: {some}{more}, effects inside it count as equal;"

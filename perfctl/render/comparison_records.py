@@ -46,6 +46,8 @@ def record_of(
 ) -> dict[str, Any]:
     """Return every field: of `values`, else of the judgement, else of the item, else null."""
     found: dict[str, Any] = {"level": level}
+    if judgement is not None:
+        values |= {"delta": judgement.equivalence_margin, "delta_source": judgement.margin_source}
     for name in fields:
         if name in found:
             continue

@@ -1,4 +1,4 @@
-"""CSV: the fields of every record. It has no place for notes."""
+"""CSV: the fields of every record. It has no place for notes, which would be rows to whatever reads it."""
 
 from __future__ import annotations
 

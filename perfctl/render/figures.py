@@ -74,13 +74,13 @@ class _OfMetric(Protocol):
 _Item = TypeVar("_Item", bound=_OfMetric)
 
 
-def unfinished(*runs: RunSummary) -> str:
-    """Return a warning, to stand above figures, that a run is still going or was stopped; else ''."""
-    return "\n".join(
+def unfinished(*runs: RunSummary) -> list[str]:
+    """Return a warning for every run that is still going or was stopped."""
+    return [
         f"UNFINISHED: run {run.run_id} {UNFINISHED[run.status]}; to finish it: perfctl resume {run.run_id}"
         for run in runs
         if run.status in UNFINISHED
-    )
+    ]
 
 
 def by_heading(items: Iterable[_Item]) -> dict[str, list[_Item]]:
@@ -172,10 +172,20 @@ def shared_remarks(item: Comparison | FleetComparison | RunComparison, suite: st
 def fleet_remarks(item: FleetComparison) -> list[str]:
     """Return what is to be known of several hosts together."""
     share = "" if item.i2 is None else f"I^2 = {percent(item.i2)}"
-    spread = f"{share}: the hosts differ, {format_host_range(item)}" if item.disagree else ""
+    differing = f"{share}: the hosts differ, {format_host_range(item)}" if item.disagree else ""
     missing = ", ".join(map(str, item.missing))
     return [
         "about these hosts only: fewer than five" if item.reach is Reach.THESE_HOSTS else "",
-        spread or (f"{share}: so much of the variance between hosts is not chance" if share else ""),
+        differing or (f"{share}: so much of the variance between hosts is not chance" if share else ""),
         f"without {missing}" if missing else "",
+    ]
+
+
+def not_shown(benchmarks: Sequence[str]) -> list[str]:
+    """Return the note on benchmarks that were not asked for: choosing lines does not change their q."""
+    if not benchmarks:
+        return []
+    return [
+        f"not shown: {', '.join(benchmarks)}; their lines count in q and in what is needed, so every line has"
+        " the verdict that it has without --benchmark"
     ]

@@ -12,6 +12,7 @@ from perfctl.render.view import Screen, Section, View
 def render(view: View, screen: Screen) -> str:
     """Return the view as Markdown that ends with a newline; the screen does not matter."""
     parts = [
+        [visible(warning) for warning in view.warnings],
         [view.lead] if view.lead else [],
         *(_section(section) for section in view.tables),
         [f"{number}. {visible(text)}" for number, text in enumerate(view.remarks, 1)],

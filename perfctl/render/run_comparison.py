@@ -1,4 +1,4 @@
-"""`compare` of two runs, or of the hosts of one: what became of each environment's ratio."""
+"""`compare` of two runs, or of the hosts of one: how each environment's ratio changed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from perfctl.render.figures import (
     figure_section,
     fleet_remarks,
     hosts_text,
+    not_shown,
     shared_remarks,
     unfinished,
 )
@@ -54,7 +55,8 @@ def run_comparison_view(report: RunReport) -> View:
             )
             for heading, group in by_heading(items).items()
         ],
-        lead="\n".join(filter(None, (unfinished(*_runs(report)), _lead(report)))),
+        warnings=unfinished(*_runs(report)),
+        lead=_lead(report),
         remarks=remarks.texts,
         appendix=left_out_sections(parts),
         footer=_footer(report),
@@ -171,6 +173,7 @@ def _footer(report: RunReport) -> list[str]:
     rate = rate_note(report.health)
     if rate:
         found.append(rate)
+    found += not_shown(report.other_benchmarks)
     if report.other_metrics:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
     return [*found, f"database {report.database}"]

@@ -34,7 +34,7 @@ def render(view: View, screen: Screen) -> str:
     sections = [_section(section, screen, note_width) for section in view.tables]
     numbered = [f"{number}  {text}" for number, text in enumerate(view.remarks, 1)]
     parts = [
-        _wrapped(view.lead.splitlines(), note_width),
+        _wrapped([*view.warnings, *view.lead.splitlines()], note_width),
         *(sections or [["(nothing)"]]),
         _wrapped(numbered, note_width),
         *(_section(section, screen, note_width) for section in view.appendix),

@@ -58,8 +58,8 @@ class View:
     """A report of one kind, e.g. 'comparison'.
 
     Machines read `fields` and `records`; a record that is a mapping may have keys that no field names, which
-    are in JSON only. People read `lead`, `sections`, `remarks`, `appendix` and `footer`, in this order. The
-    footer is in JSON, too.
+    are in JSON only. People read `warnings`, `lead`, `sections`, `remarks`, `appendix` and `footer`, in this
+    order. Warnings and footer are in JSON, too.
     """
 
     kind: str
@@ -67,14 +67,21 @@ class View:
     records: Sequence[Row]
     sections: Sequence[Section] | None = None
     """None: the fields and records serve people as well."""
+    warnings: Sequence[str] = ()
+    """What must be known before any figure is read."""
     lead: str = ""
-    """What stands above the tables: one line, or several."""
+    """What stands above the tables: how to read them."""
     remarks: Sequence[str] = ()
     """Notes that are numbered from 1; the cells of a `note` column have these numbers."""
     appendix: Sequence[Section] = ()
     footer: Sequence[str] = ()
     widest: int | None = None
     """The most columns that its tables take where the output is no terminal; None: as many as they need."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The warnings and the footer: what is true of all records."""
+        return [*self.warnings, *self.footer]
 
     @property
     def tables(self) -> Sequence[Section]:

@@ -10,7 +10,7 @@ from perfctl.model.quantity import counted, duration
 from perfctl.render.runs import utc_text
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Section, View, columns, cut
-from perfctl.report.why import WhyBlock, WhyCell, WhyExecution, WhyReport
+from perfctl.report.why import WhyBlock, WhyCell, WhyInvocation, WhyReport
 
 _FIELDS = (
     *("benchmark", "target", "environment", "baseline", "metric", "unit", "block", "attempt", "counts"),
@@ -30,7 +30,7 @@ def why_view(report: WhyReport) -> View:
         "why",
         columns(*_FIELDS),
         [
-            _place(report, cell, block) | _execution(item)
+            _place(report, cell, block) | _invocation(item)
             for cell in report.cells
             for block in cell.blocks
             for item in _both(block)
@@ -54,7 +54,7 @@ def _cells_view(report: WhyReport) -> View:
     return View("why_cells", fields, records, footer=[note])
 
 
-def _both(block: WhyBlock) -> Iterator[WhyExecution]:
+def _both(block: WhyBlock) -> Iterator[WhyInvocation]:
     yield from (item for item in (block.base, block.leg) if item is not None)
 
 
@@ -77,7 +77,7 @@ def _place(report: WhyReport, cell: WhyCell, block: WhyBlock) -> dict[str, Any]:
     }
 
 
-def _execution(item: WhyExecution) -> dict[str, Any]:
+def _invocation(item: WhyInvocation) -> dict[str, Any]:
     found = item.evidence
     names = (
         *("replicate", "position", "invocation_id", "status", "reason", "detail", "validity"),
@@ -142,7 +142,7 @@ def _block_row(block: WhyBlock) -> dict[str, Any]:
     }
 
 
-def _flag_row(block: WhyBlock, item: WhyExecution) -> dict[str, Any]:
+def _flag_row(block: WhyBlock, item: WhyInvocation) -> dict[str, Any]:
     return {
         "block": block.block,
         "attempt": block.attempt,
@@ -153,7 +153,7 @@ def _flag_row(block: WhyBlock, item: WhyExecution) -> dict[str, Any]:
     }
 
 
-def _line_rows(block: WhyBlock, item: WhyExecution) -> list[dict[str, Any]]:
+def _line_rows(block: WhyBlock, item: WhyInvocation) -> list[dict[str, Any]]:
     found, lines = item.evidence, item.lines
     row = {
         "block": block.block,
@@ -172,9 +172,9 @@ def _line_rows(block: WhyBlock, item: WhyExecution) -> list[dict[str, Any]]:
     return rows
 
 
-def _leg(item: WhyExecution) -> str:
+def _leg(item: WhyInvocation) -> str:
     return f"{item.evidence.environment} A2" if item.evidence.replicate == 2 else item.evidence.environment
 
 
-def _short_id(item: WhyExecution) -> str:
+def _short_id(item: WhyInvocation) -> str:
     return item.evidence.invocation_id[:_SHORT_ID]

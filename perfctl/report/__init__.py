@@ -1,12 +1,10 @@
-"""What a user asks of a run that is over: values only, read from the database and nothing else.
+"""Reports on runs, from the database alone: values that `perfctl.render` turns into tables and files.
 
-    Store --comparison_report()--> ComparisonReport      one run: environments against the baseline
-          --run_report()--> RunReport                    two runs: what became of that
-          gate.gate_report     may it pass?
-          trend.trend_report   over all runs             health.health      the A/A rate, quarantine
-          why.why_report       from a value back to its blocks, invocations and lines of output
-
-`perfctl.render` turns them into tables and files.
+Store --comparison_report()--> ComparisonReport      one run: environments against the baseline
+      --run_report()--> RunReport                    two runs: how that changed
+      gate.gate_report     whether it may pass
+      trend.trend_report   over all runs             health.health      the A/A rate, quarantine
+      why.why_report       from a value back to its blocks, invocations and lines of output
 """
 
 from perfctl.report.comparison import ComparisonReport, comparison_report

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from perfctl.compare import Analysis, Place, Setting, analyse
+from perfctl.compare import Analysis, AnalysisContext, InvocationKey, PairedComparison, analyse
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
 from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out, planned_places
+from perfctl.report.left_out import LeftOut, left_out, planned_hosts
+from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.report.outliers import Outlier, outliers
-from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.report.trend import unknown_name
 from perfctl.stats import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
@@ -28,8 +29,8 @@ class ComparisonReport:
     baseline: str
     database: str
     """The path of the database the figures came from."""
-    comparisons: tuple[Comparison, ...]
-    """One per host (or pair), the A/A tests among them."""
+    paired: tuple[PairedComparison, ...]
+    """One per host (or pair) with the differences it rests on, the A/A tests among them."""
     fleets: tuple[FleetComparison, ...]
     """One per benchmark, metric and environment that has two hosts or more."""
     suites: tuple[SuiteComparison, ...]
@@ -48,6 +49,13 @@ class ComparisonReport:
     """Of the plan that the run began with, where second stages were decided; None where none was."""
     other_metrics: tuple[str, ...]
     """Metrics of the run that were not asked for."""
+    other_benchmarks: tuple[str, ...] = ()
+    """Benchmarks of the run that were not asked for: their lines count in q and are not here."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The comparisons of hosts and pairs."""
+        return tuple(item.comparison for item in self.paired)
 
     @property
     def failed(self) -> tuple[Count, ...]:
@@ -78,13 +86,15 @@ def comparison_report(
     *,
     baseline: str | None = None,
     metrics: Collection[str] = (),
+    benchmarks: Collection[str] = (),
     cells: Sequence[HistoryCell] | None = None,
 ) -> ComparisonReport:
     """Return the comparisons of `run` (an id, its beginning or end, 'latest') with its baseline or another.
 
-    Without `metrics` only headline metrics are compared; 'all' among them is every metric. `cells` are those
-    of the baselines of all runs, where they have been read already. Raises UnknownName for a run, environment
-    or metric that is not there.
+    Without `metrics` only headline metrics are compared; 'all' among them is every metric. `benchmarks` keeps
+    the lines of these alone (default: all) with the verdicts that they have among all benchmarks, and no
+    means over the suite. `cells` are those of the baselines of all runs, where they have been read already.
+    Raises UnknownName for a run, environment, metric or benchmark that is not there.
     """
     detail = store.run(run)
     run_id = detail.summary.run_id
@@ -97,31 +107,34 @@ def comparison_report(
             where=f"run {run_id}",
             hint=f"it has: {', '.join(environments)}",
         )
+    other_benchmarks = benchmarks_not_asked(benchmarks, detail)
     wanted, others = chosen_metrics(seen, metrics)
     omissions = store.omissions(run_id)
     cells = store.baseline_cells() if cells is None else cells
     found = _analysis(store, detail, chosen, wanted, omissions, history_before(store, detail, wanted, cells))
+    paired = tuple(item for item in found.paired if item.comparison.benchmark not in other_benchmarks)
+    comparisons = [item.comparison for item in paired]
     return ComparisonReport(
         run=detail.summary,
         baseline=chosen,
         database=str(store.path),
-        comparisons=found.comparisons,
-        fleets=found.fleets,
-        suites=found.suites,
+        paired=paired,
+        fleets=tuple(item for item in found.fleets if item.benchmark not in other_benchmarks),
+        suites=() if other_benchmarks else found.suites,
         health=health(store, until=run_id, cells=cells),
-        left_out=left_out(
-            omissions,
-            found.comparisons,
-            seen,
-            planned=planned_places(store, detail),
+        left_out=tuple(
+            item
+            for item in left_out(omissions, comparisons, seen, planned=planned_hosts(store, detail))
+            if item.benchmark not in other_benchmarks
         ),
-        outliers=outliers(store, run_id, found.comparisons),
+        outliers=outliers(store, run_id, comparisons),
         counts=detail.counts,
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.
         planned_blocks=detail.summary.planned // (len(environments) + 1),
         first_planned_blocks=_first_planned_blocks(store, run_id),
         other_metrics=others,
+        other_benchmarks=other_benchmarks,
     )
 
 
@@ -149,21 +162,21 @@ def _analysis(
     declared = declared_metrics(detail)
     return analyse(
         wanted,
-        Setting(
+        AnalysisContext(
             baseline=baseline,
             environments=[item.name for item in detail.environments],
             kinds={item.name: item.kind for item in detail.environments},
             digests=store.digests(run_id),
             programs=programs(detail),
             declared=declared,
-            thresholds=practical_thresholds(detail, declared, history),
+            margins=equivalence_margins(detail, declared, history),
             omissions=reasons(omissions),
             bounds=store.suspect_values(run_id),
         ),
     )
 
 
-def reasons(omissions: Sequence[Omission]) -> dict[Place, str]:
+def reasons(omissions: Sequence[Omission]) -> dict[InvocationKey, str]:
     """Return why there is no value, by benchmark, target, environment, replicate and block."""
     return {
         (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
@@ -203,6 +216,20 @@ def chosen_metrics(
         return list(seen), ()
     chosen = [item for item in seen if (item.metric.name in metrics if metrics else item.metric.headline)]
     return chosen, tuple(sorted(names - {item.metric.name for item in chosen}))
+
+
+def benchmarks_not_asked(asked: Collection[str], *runs: RunDetail) -> tuple[str, ...]:
+    """Return the benchmarks of the runs that are not among those asked for; none where none is asked for.
+
+    Raises UnknownName, with close names, for one that no run has.
+    """
+    names = list(dict.fromkeys(item.name for detail in runs for item in detail.benchmarks))
+    for name in asked:
+        if name not in names:
+            raise unknown_name(
+                f"the {'run has' if len(runs) == 1 else 'runs have'} no benchmark", name, names
+            )
+    return tuple(name for name in names if asked and name not in asked)
 
 
 def programs(detail: RunDetail) -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What two runs, or two hosts, have not in common: the dimensions by which a comparison may be confounded."""
+"""Differences between two runs or hosts beside the figures: what a comparison may be confounded by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from perfctl.model import Comparison, FactState, Fingerprint
-from perfctl.store import Store
+from perfctl.store import RunDetail, Store
 
 DIMENSIONS = ("host", "kernel", "tool", "image", "accelerator", "settings")
 """What `--by` may name. `settings` are all other static facts of a host: they mark, and never refuse."""
@@ -51,6 +51,19 @@ def _static(facts: Fingerprint) -> dict[str, str]:
         for fact in facts.facts
         if fact.is_static and fact.state is FactState.PRESENT and not fact.name.startswith("tool.")
     }
+
+
+def redefined(first: RunDetail, second: RunDetail) -> set[tuple[str, str]]:
+    """Return ('benchmark' or 'environment', name) of what has one name in both runs and is not the same."""
+    kinds = (
+        ("benchmark", first.benchmarks, second.benchmarks),
+        ("environment", first.environments, second.environments),
+    )
+    found = set()
+    for kind, ours, theirs in kinds:
+        keys = {item.name: item.key for item in theirs}
+        found |= {(kind, item.name) for item in ours if keys.get(item.name, item.key) != item.key}
+    return found
 
 
 def differences(

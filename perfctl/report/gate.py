@@ -1,4 +1,4 @@
-"""May this run pass? One decision per line, with a known chance of a wrong one (docs/gates.md has the rule).
+"""Decide whether a run may pass, line by line, with a known chance of error (docs/gates.md has the rule).
 
 Every line is tested twice against the limit: that the regression is beyond it, and that it is not. Both tests
 are one-sided, exact, and Holm-adjusted over all lines of the gate. What neither shows is undecided, what has
@@ -19,7 +19,7 @@ from perfctl.errors import DataError, RegressionFound, UsageError
 from perfctl.model import Direction, Metric
 from perfctl.model.quantity import counted
 from perfctl.report.comparison import ComparisonReport, comparison_report
-from perfctl.report.gate_questions import Gated, questions, questions_of_two_runs
+from perfctl.report.gate_tests import GateTest, gate_tests, gate_tests_of_two_runs
 from perfctl.report.health import TargetHealth
 from perfctl.stats import holm
 from perfctl.store import RunSummary, Store
@@ -34,7 +34,7 @@ _UNFINISHED = {"running": "is still going (or perfctl was killed)", "interrupted
 
 
 class GateState(StrEnum):
-    """What a gate says of one line."""
+    """The decision on one line of a gate."""
 
     CROSSED = "crossed"
     """The regression is beyond the limit."""
@@ -185,7 +185,7 @@ def gate_report(
         _require_finished(report.run)
     margin = math.log1p(max_regression)
     if baseline_run is None:
-        gated = questions(store, report, metrics=metrics, margin=margin, per_host=per_host)
+        gated = gate_tests(store, report, metrics=metrics, margin=margin, per_host=per_host)
         earlier = None
     else:
         earlier = comparison_report(store, baseline_run, metrics=metrics, cells=cells)
@@ -195,8 +195,8 @@ def gate_report(
             )
         if not unfinished:
             _require_finished(earlier.run)
-        gated = questions_of_two_runs(store, earlier, report, metrics=metrics, margin=margin)
-    lines, tests = decided(gated, max_regression)
+        gated = gate_tests_of_two_runs(store, earlier, report, metrics=metrics, margin=margin)
+    lines, tests = decide(gated, max_regression)
     return GateReport(
         run=report.run,
         baseline_run=None if earlier is None else earlier.run,
@@ -226,12 +226,11 @@ def _require_finished(run: RunSummary) -> None:
 
 
 def _is_of(item: TargetHealth, report: ComparisonReport) -> bool:
-    names = (item.target.host, item.target.peer)
-    return all(name is None or name in report.run.hosts for name in names)
+    return set(item.target.hosts) <= set(report.run.hosts)
 
 
-def decided(gated: Sequence[Gated], limit: float) -> tuple[list[GateLine], int]:
-    """Decide all lines together; those that cannot be tested make no room for the others."""
+def decide(gated: Sequence[GateTest], limit: float) -> tuple[list[GateLine], int]:
+    """Return the decisions on all lines and how many were tested, Holm-adjusted over those that can be."""
     crossed = holm([item.p_beyond for item in gated])
     passed = holm([item.p_within for item in gated])
     tests = sum(item.p_beyond is not None for item in gated)
@@ -240,7 +239,9 @@ def decided(gated: Sequence[Gated], limit: float) -> tuple[list[GateLine], int]:
     ], tests
 
 
-def _line(item: Gated, p_crossed: float | None, p_passed: float | None, tests: int, limit: float) -> GateLine:
+def _line(
+    item: GateTest, p_crossed: float | None, p_passed: float | None, tests: int, limit: float
+) -> GateLine:
     why = [item.reason]
     needed: int | None = None
     if item.is_excluded:
@@ -290,7 +291,7 @@ def _sentence(state: GateState, p_crossed: float | None, p_passed: float | None,
     return f"neither {beyond} ({format_labelled_p(p_crossed)}) nor by less ({format_labelled_p(p_passed)})"
 
 
-def _undecided(item: Gated, tests: int) -> str:
+def _undecided(item: GateTest, tests: int) -> str:
     if item.smallest_p is not None and item.smallest_p * tests > LEVEL:
         return (
             f"{counted(item.blocks, 'block')} cannot decide among {counted(tests, 'line')}:"
@@ -299,7 +300,7 @@ def _undecided(item: Gated, tests: int) -> str:
     return "the data allow a regression on either side of the limit"
 
 
-def _least_blocks(item: Gated, tests: int) -> int:
+def _least_blocks(item: GateTest, tests: int) -> int:
     """Return the fewest blocks whose smallest one-sided p decides a line among so many.
 
     It is 1 / 2^n, of two runs 1 / (2n over n); over several hosts there is no such floor.
@@ -313,7 +314,7 @@ def _least_blocks(item: Gated, tests: int) -> int:
     return blocks
 
 
-def _blocks_needed(item: Gated, tests: int, limit: float) -> int | None:
+def _blocks_needed(item: GateTest, tests: int, limit: float) -> int | None:
     """Return about how many blocks decide an undecided line, if its estimate and noise stay as they are."""
     least = _least_blocks(item, tests)
     if item.low is None or item.high is None or not item.ratio or item.low <= 0 or item.metric is None:

@@ -1,4 +1,4 @@
-"""Is the instrument itself sound? The rolling rate at which the baseline differs from itself, and quarantine.
+"""Health of the instrument: the rolling rate at which the baseline differs from itself, and quarantine.
 
 Every block runs the baseline twice. A host on which A2 differs from A1 far more often than 1 time in 20 is
 disturbed in a way that order and pairing do not mend, and nothing it says may pass or fail a gate.
@@ -7,22 +7,19 @@ docs/gates.md has the rule.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from perfctl.compare.pairing import FEWEST_BLOCKS, log_ratios
 from perfctl.model import Target
 from perfctl.stats import Estimate, clopper_pearson, p_values
 from perfctl.store import HistoryCell, Store
 
 LEVEL = 0.05
 """An A/A test fails when p <= 0.05: by chance at most 1 in 20 does."""
-
-FEWEST_BLOCKS = 6
-"""Pairs that differ, below which no p can be 0.05: such a test cannot fail, and is none."""
 
 FEWEST_TESTS = 20
 FEWEST_RUNS = 3
@@ -36,8 +33,6 @@ WINDOW = 1000
 
 HOST_CONFIDENCE = 0.99
 """Of the interval that a host is judged by: among 50 sound hosts hardly one is taken for unsound."""
-
-_LOG_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +96,10 @@ class Health:
         """Whether the rate over all hosts is above 5 % for sure."""
         return self.runs >= FEWEST_RUNS and _too_high(self.tests, self.interval)
 
-    def bars(self, target: Target) -> TargetHealth | None:
-        """Return what keeps `target` out of gates: its own quarantine or that of one of its hosts."""
+    def quarantine_of(self, target: Target) -> TargetHealth | None:
+        """Return what quarantines `target`, itself or one of its hosts; None where nothing does."""
         for item in self.quarantined:
-            if item.target == target or (item.target.peer is None and item.target.host in _hosts(target)):
+            if item.target == target or (item.target.peer is None and item.target.host in target.hosts):
                 return item
         return None
 
@@ -141,8 +136,21 @@ def aa_tests(cells: Iterable[HistoryCell]) -> list[AaTest]:
     Guests of two accelerators are not compared. Pairs of values that are equal cannot tell anything: with
     fewer than 6 pairs that differ there is no test.
     """
-    first: dict[tuple[object, ...], HistoryCell] = {}
     found: list[tuple[HistoryCell, list[float]]] = []
+    for one, two in aa_cells(cells):
+        differences = aa_differences(one, two)
+        if sum(difference != 0 for difference in differences) >= FEWEST_BLOCKS:
+            found.append((two, differences))
+    p = _p_of_rows([differences for _, differences in found])
+    return [
+        AaTest(cell.run_id, cell.target, len(differences), p[place])
+        for place, (cell, differences) in enumerate(found)
+    ]
+
+
+def aa_cells(cells: Iterable[HistoryCell]) -> Iterator[tuple[HistoryCell, HistoryCell]]:
+    """Return both replicates of every baseline that has two, in the order of the second."""
+    first: dict[tuple[object, ...], HistoryCell] = {}
     for cell in cells:
         key = (
             *(cell.run_id, cell.benchmark, cell.target, cell.metric.name, cell.metric.unit),
@@ -151,21 +159,14 @@ def aa_tests(cells: Iterable[HistoryCell]) -> list[AaTest]:
         if cell.replicate == 1:
             first[key] = cell
         elif key in first:
-            differences = aa_differences(first[key], cell)
-            if sum(difference != 0 for difference in differences) >= FEWEST_BLOCKS:
-                found.append((cell, differences))
-    p = _p_of_rows([differences for _, differences in found])
-    return [
-        AaTest(cell.run_id, cell.target, len(differences), p[place])
-        for place, (cell, differences) in enumerate(found)
-    ]
+            yield first[key], cell
 
 
 def aa_differences(one: HistoryCell, two: HistoryCell) -> list[float]:
     """Return ln(A2 / A1) of every block that has both, or A2 - A1 where not all values are positive."""
     pairs = [(one.values[block], value) for block, value in two.values.items() if block in one.values]
     if all(x > 0 and y > 0 for x, y in pairs):
-        return [round(math.log(y) - math.log(x), _LOG_DECIMALS) for x, y in pairs]
+        return log_ratios([y for _, y in pairs], [x for x, _ in pairs])
     return [y - x for x, y in pairs]
 
 
@@ -213,7 +214,3 @@ def _way_out(failed: int, tests: int) -> int:
     while _too_high(tests + more, clopper_pearson(failed, tests + more, confidence=HOST_CONFIDENCE)):
         more += 1
     return more
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)

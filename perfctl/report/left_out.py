@@ -1,4 +1,4 @@
-"""What no figure of a report rests on, and why: always named, never only counted."""
+"""Invocations, values and hosts that are in no figure of a report, with the reason: never only counted."""
 
 from __future__ import annotations
 
@@ -35,41 +35,41 @@ def left_out(
     *,
     planned: Sequence[tuple[str, str]],
 ) -> tuple[LeftOut, ...]:
-    """Return what was left out: executions without a value, values that are not used, hosts without blocks.
+    """Return what was left out: invocations without a value, values that are not used, hosts without blocks.
 
     `comparisons` tell of values that are there and not used; `planned` are the plan's (benchmark, host),
     `seen` are all values of the run.
     """
     known = list(omissions)
-    executions = Counter(
+    invocations = Counter(
         (item.benchmark, item.target, _leg(item.environment, item.replicate), item.reason) for item in known
     )
     found = [
         LeftOut(benchmark, target, leg, "", reason, blocks)
-        for (benchmark, target, leg, reason), blocks in executions.items()
+        for (benchmark, target, leg, reason), blocks in invocations.items()
     ]
     # The baseline's missing blocks are missing in every line; the text of a reason begins with the leg.
-    told = {(item.benchmark, item.target, f"{item.environment}: {item.reason}") for item in found}
+    listed = {(item.benchmark, item.target, f"{item.environment}: {item.reason}") for item in found}
     unused: dict[tuple[str, Target, str, str, str], int] = {}
     for item in comparisons:
         for reason, blocks in item.reasons:
-            if (item.benchmark, item.target, reason) not in told:
+            if (item.benchmark, item.target, reason) not in listed:
                 leg, _, why = reason.rpartition(": ")
                 key = (item.benchmark, item.target, leg or item.environment, item.metric.name, why)
                 unused[key] = max(blocks, unused.get(key, 0))
     found += [LeftOut(*key, blocks) for key, blocks in unused.items()]
-    places = {(item.benchmark, host) for item in seen for host in _hosts(item.target)}
-    places |= {(item.benchmark, host) for item in known for host in _hosts(item.target)}
+    places = {(item.benchmark, host) for item in seen for host in item.target.hosts}
+    places |= {(item.benchmark, host) for item in known for host in item.target.hosts}
     return (*found, *_without_blocks(places, planned))
 
 
-def planned_places(store: Store, detail: RunDetail) -> tuple[tuple[str, str], ...]:
+def planned_hosts(store: Store, detail: RunDetail) -> tuple[tuple[str, str], ...]:
     """Return every (benchmark, host) of a run's plan, in its order; all there can be if it cannot be read."""
     try:
         plan = plan_from_json(store.plan_json(detail.summary.run_id))
     except DataError:
         return tuple((item.name, host) for item in detail.benchmarks for host in detail.summary.hosts)
-    found = ((block.benchmark, host) for block in plan.blocks() for host in _hosts(block.target))
+    found = ((block.benchmark, host) for block in plan.blocks() for host in block.target.hosts)
     return tuple(dict.fromkeys(found))
 
 
@@ -88,10 +88,6 @@ def _without_blocks(
         for host in (host for benchmark, host in planned if benchmark == name):
             if name in begun and host in there and (name, host) not in places:
                 yield LeftOut(name, Target(host), "", "", reason, 0)
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)
 
 
 def _leg(environment: str, replicate: int) -> str:

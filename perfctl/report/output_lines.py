@@ -1,4 +1,4 @@
-"""Which lines of a raw output a value was read from.
+"""Find the lines of a raw output that a value was read from.
 
 A line holds the value when one of its numbers is the value, and reading the output without that line gives
 something else. Where no number is the value (it was converted, or computed from several), the lines are those

@@ -1,8 +1,8 @@
-"""Which runs of a history belong together: those in which nothing that is known of the machines changed.
+"""Segments of a history: runs between which nothing that is known of the machines changed.
 
 A changed fingerprint, or an environment that is defined otherwise, begins a new segment: that is no alarm,
 and no alarm looks across it. What changes without that (load, neighbours, temperatures, perfctl itself) is
-told beside a change of the figures.
+reported beside a change of the figures.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ _NEAR = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where facts were read for one series: the hosts of a target, and these environments on them."""
+class FactSources:
+    """Where facts were read for one series: on the hosts of a target, and in these environments on them."""
 
     target: Target
     environments: tuple[str, ...]
 
     def __iter__(self) -> Iterator[tuple[str, str | None]]:
         """Return every (host, environment); None is the host itself."""
-        hosts = (self.target.host,) if self.target.peer is None else (self.target.host, self.target.peer)
-        return ((host, name) for host in hosts for name in (None, *self.environments))
+        return ((host, name) for host in self.target.hosts for name in (None, *self.environments))
 
 
 class Segments:
@@ -43,7 +42,7 @@ class Segments:
         self._facts: dict[tuple[str, str, str | None], Fingerprint] = {}
 
     def breaks(
-        self, run_ids: Sequence[str], places: Places, definitions: Mapping[str, Mapping[str, str]]
+        self, run_ids: Sequence[str], sources: FactSources, definitions: Mapping[str, Mapping[str, str]]
     ) -> list[tuple[int, tuple[str, ...]]]:
         """Return the runs (by place in `run_ids`) that begin a new segment, and by which differences.
 
@@ -60,7 +59,7 @@ class Segments:
                 if defined.get(name, key) != key
             ]
             defined |= definitions[run_id]
-            for host, name in places:
+            for host, name in sources:
                 if (run_id, host, name) not in self._keys:
                     continue
                 if (host, name) in last:
@@ -70,11 +69,13 @@ class Segments:
                 found.append((index, tuple(differences)))
         return found
 
-    def unknown(self, run_ids: Sequence[str], places: Places) -> int:
-        """Return in how many runs no fingerprint at all was kept of these places."""
-        return sum(all((run_id, *place) not in self._keys for place in places) for run_id in run_ids)
+    def unknown(self, run_ids: Sequence[str], sources: FactSources) -> int:
+        """Return in how many runs no fingerprint at all was kept of these sources."""
+        return sum(all((run_id, *place) not in self._keys for place in sources) for run_id in run_ids)
 
-    def changed_with(self, before: Sequence[str], after: Sequence[str], places: Places) -> tuple[str, ...]:
+    def changed_with(
+        self, before: Sequence[str], after: Sequence[str], sources: FactSources
+    ) -> tuple[str, ...]:
         """Return what was one thing in the runs just before a change, and another in those just after.
 
         Dynamic facts that are never the same twice say nothing.
@@ -84,13 +85,13 @@ class Segments:
         versions = [{self._versions[run_id] for run_id in side} for side in sides]
         if all(len(side) == 1 for side in versions) and versions[0] != versions[1]:
             found.append(f"perfctl: {versions[0].pop()} -> {versions[1].pop()}")
-        for host, name in places:
+        for host, name in sources:
             old, new = (self._constant(side, host, name) for side in sides)
             names = {fact.name for fact in old.facts} & {fact.name for fact in new.facts}
             shared = [
                 Fingerprint(tuple(fact for fact in side.facts if fact.name in names)) for side in (old, new)
             ]
-            found += [f"{_place(host, name)}: {change}" for change in diff(*shared, dynamic=True)]
+            found += [f"{_source_text(host, name)}: {change}" for change in diff(*shared, dynamic=True)]
         return tuple(found)
 
     def _constant(self, run_ids: Sequence[str], host: str, name: str | None) -> Fingerprint:
@@ -105,7 +106,7 @@ class Segments:
         if self._keys[one, host, name] == self._keys[two, host, name]:
             return []
         changes = diff(self._read(one, host, name), self._read(two, host, name))
-        return [f"{_place(host, name)}: {item}" for item in changes if item.before and item.after]
+        return [f"{_source_text(host, name)}: {item}" for item in changes if item.before and item.after]
 
     def _read(self, run_id: str, host: str, name: str | None) -> Fingerprint:
         key = (run_id, host, name)
@@ -114,5 +115,5 @@ class Segments:
         return self._facts[key]
 
 
-def _place(host: str, environment: str | None) -> str:
+def _source_text(host: str, environment: str | None) -> str:
     return host if environment is None else f"{environment} on {host}"

@@ -15,9 +15,9 @@ from itertools import pairwise
 from perfctl.errors import PerfctlError, UnknownName
 from perfctl.model import Metric, Target
 from perfctl.model.quantity import counted
-from perfctl.report.segments import Places, Segments
+from perfctl.report.segments import FactSources, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
-from perfctl.stats import Threshold, change_points, practical_threshold
+from perfctl.stats import EquivalenceMargin, change_points, equivalence_margin
 from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT
 from perfctl.store import HistoryCell, HistoryRun, Store, StoredBenchmark
 from perfctl.workloads import WORKLOADS
@@ -65,7 +65,7 @@ class TrendSeries:
     points: tuple[TrendPoint, ...]
     breaks: tuple[TrendBreak, ...]
     changes: tuple[TrendChange, ...]
-    threshold: Threshold
+    margin: EquivalenceMargin
     unknown_facts: int
     """Points of which no fingerprint is kept: whether they belong to another segment is not known."""
     without_ratio: int
@@ -79,7 +79,7 @@ class TrendSeries:
     @property
     def smallest_shift(self) -> float:
         """The share up to which a shift of the ratio is no change."""
-        return max(SMALLEST_SHIFT, self.threshold.delta)
+        return max(SMALLEST_SHIFT, self.margin.share)
 
     @property
     def lacking(self) -> int:
@@ -133,14 +133,14 @@ def trend_report(
         f"{counted(item.runs, 'run')} of {benchmark} as {_call(item.benchmark)}: another benchmark"
         for item in mine[:-1]
     ]
-    wanted = [cell for cell in cells if chosen is not None and same_metric(cell.metric, chosen)]
+    wanted = [cell for cell in cells if chosen is not None and cell.metric.identity == chosen.identity]
     _require_known("environment", environments, {cell.environment for cell in wanted})
-    _require_known("host", hosts, {host for cell in wanted for host in _hosts(cell.target)})
-    wanted = [cell for cell in wanted if not hosts or set(_hosts(cell.target)) & set(hosts)]
+    _require_known("host", hosts, {host for cell in wanted for host in cell.target.hosts})
+    wanted = [cell for cell in wanted if not hosts or set(cell.target.hosts) & set(hosts)]
     history = _History(newest, runs, Segments(store))
     series = [
         history.series(leg)
-        for leg in _legs(wanted, runs)
+        for leg in _cells_by_series(wanted, runs)
         if leg.environment is None or not environments or leg.environment in environments
     ]
     planned = sum(item.runs for item in named if item.benchmark.key == newest.key)
@@ -154,7 +154,7 @@ def trend_report(
 
 
 @dataclass(frozen=True, slots=True)
-class _Leg:
+class _SeriesCells:
     """The cells of one series by run: those of the environment, and those of the baseline."""
 
     metric: Metric
@@ -173,7 +173,7 @@ class _Leg:
         return {cell.environment: cell.environment_key for cell in cells}
 
 
-def _legs(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_Leg]:
+def _cells_by_series(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_SeriesCells]:
     """Sort cells into series: per target the raw baseline, then every environment against it.
 
     Guests of two accelerators are never compared, so each has a series of its own.
@@ -190,14 +190,16 @@ def _legs(cells: Sequence[HistoryCell], runs: Sequence[HistoryRun]) -> list[_Leg
             continue
         metric = next(iter(base_cells.values())).metric
         again = by_leg.get((target, base, base, accelerator, 2), {})
-        found.append(_Leg(metric, target, None, base, accelerator, accelerator, {}, base_cells, again))
+        found.append(
+            _SeriesCells(metric, target, None, base, accelerator, accelerator, {}, base_cells, again)
+        )
         for other, environment_cells in by_leg.items():
             if other[:2] != (target, base) or other[2] == base or other[4] != 1:
                 continue
             if accelerator is not None and other[3] is not None and accelerator != other[3]:
                 continue
             found.append(
-                _Leg(
+                _SeriesCells(
                     metric,
                     target,
                     other[2],
@@ -221,10 +223,10 @@ class _History:
     runs: Sequence[HistoryRun]
     segments: Segments
 
-    def series(self, leg: _Leg) -> TrendSeries:
+    def series(self, leg: _SeriesCells) -> TrendSeries:
         """Return one series with its segments and changes."""
         aa_points, _ = ratio_points(leg.aa_cells, leg.base_cells, self.runs)
-        threshold = practical_threshold(
+        margin = equivalence_margin(
             [point.value for point in aa_points], resolution=_resolution(self.benchmark, leg.metric)
         )
         if leg.environment is None:
@@ -232,30 +234,30 @@ class _History:
         else:
             points, without = ratio_points(leg.cells, leg.base_cells, self.runs)
         ids = [point.run_id for point in points]
-        places = Places(leg.target, tuple(filter(None, (leg.environment, leg.baseline))))
-        breaks = self.segments.breaks(ids, places, {run_id: leg.definitions(run_id) for run_id in ids})
+        sources = FactSources(leg.target, tuple(filter(None, (leg.environment, leg.baseline))))
+        breaks = self.segments.breaks(ids, sources, {run_id: leg.definitions(run_id) for run_id in ids})
         changes: list[TrendChange] = []
         ends = [0, *(index for index, _ in breaks), len(points)]
         for start, end in pairwise(ends):
-            changes += self._changes(leg, points, range(start, end), threshold, places)
+            changes += self._changes(leg, points, range(start, end), margin, sources)
         return TrendSeries(
             *(leg.metric, leg.target, leg.environment, leg.baseline),
             *(leg.accelerator, leg.baseline_accelerator),
             points=tuple(points),
             breaks=tuple(TrendBreak(*item) for item in breaks),
             changes=tuple(changes),
-            threshold=threshold,
-            unknown_facts=self.segments.unknown(ids, places),
+            margin=margin,
+            unknown_facts=self.segments.unknown(ids, sources),
             without_ratio=without,
         )
 
     def _changes(
         self,
-        leg: _Leg,
+        leg: _SeriesCells,
         points: Sequence[TrendPoint],
         segment: range,
-        threshold: Threshold,
-        places: Places,
+        margin: EquivalenceMargin,
+        sources: FactSources,
     ) -> list[TrendChange]:
         """Return the changes inside one segment. Its seed is what it is and where it begins."""
         own = [points[index] for index in segment]
@@ -265,7 +267,7 @@ class _History:
             [point.value for point in own],
             seed=f"{self.benchmark.key}/{leg.metric.name}/{leg.target}/{leg.environment}/{own[0].run_id}",
             blocks=None if leg.environment is None else [point.differences for point in own],
-            delta=threshold.delta,
+            margin=margin.share,
         )
         ends = [0, *(item.index for item in found), len(own)]
         ids = [point.run_id for point in own]
@@ -278,7 +280,7 @@ class _History:
                 block_p=item.block_p,
                 reason=RAW if leg.environment is None else item.reason,
                 facts=self.segments.changed_with(
-                    ids[ends[place] : item.index], ids[item.index : ends[place + 2]], places
+                    ids[ends[place] : item.index], ids[item.index : ends[place + 2]], sources
                 ),
             )
             for place, item in enumerate(found)
@@ -310,17 +312,12 @@ def _metric_of(cells: Sequence[HistoryCell], wanted: str | None) -> tuple[Metric
     newest = mine[-1].metric
     others: dict[str, set[str]] = {}
     for cell in mine:
-        if not same_metric(cell.metric, newest) and cell.metric.name == newest.name:
+        if cell.metric.identity != newest.identity and cell.metric.name == newest.name:
             text = f"{cell.metric.name} in {cell.metric.unit}, {cell.metric.direction} is better"
             others.setdefault(text, set()).add(cell.run_id)
     return newest, tuple(
         f"{counted(len(ids), 'run')} with {text}: not of this series" for text, ids in others.items()
     )
-
-
-def same_metric(one: Metric, other: Metric) -> bool:
-    """Return whether values of the two may stand in one series."""
-    return (one.name, one.unit, one.direction) == (other.name, other.unit, other.direction)
 
 
 def _require_known(kind: str, wanted: Collection[str], known: Collection[str]) -> None:
@@ -335,10 +332,6 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> UnknownName:
     if close:
         return UnknownName(f"{what} {name!r}", hint=f"did you mean {' or '.join(close)}?")
     return UnknownName(f"{what} {name!r}", hint=f"there are: {', '.join(sorted(known)) or 'none yet'}")
-
-
-def _hosts(target: Target) -> tuple[str, ...]:
-    return (target.host,) if target.peer is None else (target.host, target.peer)
 
 
 def _call(benchmark: StoredBenchmark) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from perfctl.compare.pairing import log_ratios, results
+from perfctl.compare.pairing import log_ratios, paired_results
 from perfctl.model.quantity import MISSING
 from perfctl.stats import median_interval
 from perfctl.store import HistoryCell, HistoryRun
@@ -62,7 +63,7 @@ def ratio_points(
         else:
             without += 1
     points = []
-    found = results([differences for *_, differences in pairs])
+    found = paired_results([differences for *_, differences in pairs])
     for (run, values, base_values, differences), result in zip(pairs, found, strict=True):
         if result is not None:
             points.append(
@@ -70,8 +71,8 @@ def ratio_points(
                     *(run.run_id, run.suite, run.started_at),
                     *(result.estimate, result.low, result.high),
                     tuple(differences),
-                    _median(base_values),
-                    _median(values),
+                    median(base_values),
+                    median(values),
                     run.status,
                 )
             )
@@ -97,20 +98,14 @@ def baseline_points(
         points.append(
             TrendPoint(
                 *(run.run_id, run.suite, run.started_at),
-                *(_median(logs), found.low, found.high),
+                *(median(logs), found.low, found.high),
                 tuple(logs),
-                _median(values),
+                median(values),
                 None,
                 run.status,
             )
         )
     return points, without
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def sparkline(points: Sequence[TrendPoint], breaks: Sequence[int], *, most: int = 60) -> str:

@@ -1,20 +1,23 @@
-"""What became of the environments' costs between two runs, or from one host to others of a run."""
+"""How the environments' costs changed between two runs, or differ between the hosts of one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from perfctl.compare import Confounders, Pairing, RunsAnalysis, RunSide, compare_runs, pair
+from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
-from perfctl.report.comparison import chosen_metrics, history_before, programs, reasons
-from perfctl.report.conditions import DIMENSIONS, conditions, differences
+from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
+from perfctl.report.conditions import DIMENSIONS, conditions, differences, redefined
 from perfctl.report.health import Health, health
-from perfctl.report.left_out import LeftOut, left_out, planned_places
-from perfctl.report.thresholds import declared_metrics, practical_thresholds
+from perfctl.report.left_out import LeftOut, left_out, planned_hosts
+from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
+
+_Line = TypeVar("_Line", RunComparison, FleetComparison, LeftOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class RunReport:
     health: Health
     database: str
     other_metrics: tuple[str, ...]
+    other_benchmarks: tuple[str, ...] = ()
+    """Benchmarks of the runs that were not asked for: their lines count in q and are not here."""
 
     @property
     def is_one_run(self) -> bool:
@@ -57,11 +62,13 @@ def run_report(
     by: str | None = None,
     baseline: str | None = None,
     metrics: Collection[str] = (),
+    benchmarks: Collection[str] = (),
 ) -> RunReport:
     """Return every environment of `run` against itself in `other`; without `other`, its hosts (`by` 'host').
 
-    `by` is the one dimension that may differ. Raises UsageError where it does not differ or does not fit,
-    Refused where something else differs as well or nothing is in common, UnknownName for what is not there.
+    `by` is the one dimension that may differ, `benchmarks` as in `comparison_report`. Raises UsageError where
+    the dimension does not differ or does not fit, Refused where something else differs as well or nothing is
+    in common, UnknownName for what is not there.
     """
     details = store.run(run), store.run(other or run)
     one_run = details[0].summary.run_id == details[1].summary.run_id
@@ -71,26 +78,32 @@ def run_report(
         )
     if by is not None and by not in DIMENSIONS:
         raise UsageError(f"runs cannot be compared by {by!r}", hint=f"one of: {', '.join(DIMENSIONS)}")
+    other_benchmarks = benchmarks_not_asked(benchmarks, *details)
     chosen = baseline or details[0].baseline
-    unlike = _Unlike(details, chosen)
-    sides, lost, others = _sides(store, details, chosen, metrics, unlike)
+    mismatches = _Mismatches(details, chosen, other_benchmarks)
+    sides, lost, others = _sides(store, details, chosen, metrics, mismatches)
     newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
     cells = store.baseline_cells()
     analysis, found = _compared(store, details, newest, sides, by, cells)
-    _check(analysis.comparisons, found, by, unlike.reasons)
-    unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details)
+    unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details, other_benchmarks)
+
+    def asked(items: Iterable[_Line]) -> tuple[_Line, ...]:
+        return tuple(item for item in items if item.benchmark not in other_benchmarks)
+
+    _check(asked(analysis.comparisons), found, by, mismatches.reasons)
     return RunReport(
         first=details[0].summary,
         second=details[1].summary,
         baseline=chosen,
         by=by,
-        comparisons=analysis.comparisons,
-        fleets=analysis.fleets,
-        unmatched=tuple(unlike.reasons + unmatched),
-        left_out=(lost[0], () if one_run else lost[1]),
+        comparisons=asked(analysis.comparisons),
+        fleets=asked(analysis.fleets),
+        unmatched=tuple(mismatches.reasons + unmatched),
+        left_out=(asked(lost[0]), () if one_run else asked(lost[1])),
         health=health(store, until=newest.summary.run_id, cells=cells),
         database=str(store.path),
         other_metrics=others,
+        other_benchmarks=other_benchmarks,
     )
 
 
@@ -108,17 +121,17 @@ def _compared(
     found: dict[str, list[str]] = defaultdict(list)
 
     def confounding(one: Comparison, two: Comparison) -> str:
-        unlike = differences(one, two, first, second, used)
-        for dimension, text in unlike.items():
+        different = differences(one, two, first, second, used)
+        for dimension, text in different.items():
             found[dimension].append(text)
-        return "; ".join(text for dimension, text in unlike.items() if dimension != by)
+        return "; ".join(text for dimension, text in different.items() if dimension != by)
 
     declared = declared_metrics(newest)
-    thresholds = practical_thresholds(newest, declared, history_before(store, newest, (), cells))
+    margins = equivalence_margins(newest, declared, history_before(store, newest, (), cells))
     one_run = details[0].summary.run_id == details[1].summary.run_id
     analysis = compare_runs(
         *sides,
-        thresholds=thresholds,
+        margins=margins,
         confounding=confounding,
         targets=_targets(sides, by=by, one_run=one_run),
         across_accelerators=by == "accelerator",
@@ -126,19 +139,15 @@ def _compared(
     return analysis, found
 
 
-class _Unlike:
+class _Mismatches:
     """What has the same name in two runs and is not the same."""
 
-    def __init__(self, details: tuple[RunDetail, RunDetail], baseline: str) -> None:
-        first, second = details
-        self.benchmarks = _changed(
-            {item.name: item.key for item in first.benchmarks},
-            {item.name: item.key for item in second.benchmarks},
-        )
-        self.environments = _changed(
-            {item.name: item.key for item in first.environments},
-            {item.name: item.key for item in second.environments},
-        )
+    def __init__(
+        self, details: tuple[RunDetail, RunDetail], baseline: str, not_asked: Collection[str]
+    ) -> None:
+        found = redefined(*details)
+        self.benchmarks = {name for kind, name in found if kind == "benchmark"}
+        self.environments = {name for kind, name in found if kind == "environment"}
         for detail in details:
             names = [item.name for item in detail.environments]
             if baseline not in names:
@@ -152,7 +161,10 @@ class _Unlike:
                 f"the baseline {baseline!r} is another environment in each run",
                 hint="`perfctl show` has both",
             )
-        self.reasons = [f"benchmark {name}: other parameters in each run" for name in sorted(self.benchmarks)]
+        self.reasons = [
+            f"benchmark {name}: other parameters in each run"
+            for name in sorted(self.benchmarks.difference(not_asked))
+        ]
         self.reasons += [
             f"environment {name}: another environment in each run" for name in sorted(self.environments)
         ]
@@ -162,16 +174,12 @@ class _Unlike:
         return item.benchmark not in self.benchmarks and item.environment not in self.environments
 
 
-def _changed(first: Mapping[str, str], second: Mapping[str, str]) -> set[str]:
-    return {name for name in first.keys() & second.keys() if first[name] != second[name]}
-
-
 def _sides(
     store: Store,
     details: tuple[RunDetail, RunDetail],
     baseline: str,
     metrics: Collection[str],
-    unlike: _Unlike,
+    mismatches: _Mismatches,
 ) -> tuple[tuple[RunSide, RunSide], list[tuple[LeftOut, ...]], tuple[str, ...]]:
     """Return the runs' lines and values, what is left out of each, and metrics that were not asked for."""
     sides: list[RunSide] = []
@@ -181,11 +189,11 @@ def _sides(
         run_id = detail.summary.run_id
         measured = store.observations(run_id)
         wanted, rest = chosen_metrics(measured, metrics)
-        seen = [item for item in wanted if unlike.keeps(item)]
-        omissions = [item for item in store.omissions(run_id) if unlike.keeps(item)]
-        pairing = Pairing(
+        seen = [item for item in wanted if mismatches.keeps(item)]
+        omissions = [item for item in store.omissions(run_id) if mismatches.keeps(item)]
+        pairing = PairingContext(
             baseline,
-            [item.name for item in detail.environments if item.name not in unlike.environments],
+            [item.name for item in detail.environments if item.name not in mismatches.environments],
             Confounders(store.digests(run_id), programs(detail)),
             declared_metrics(detail),
             reasons(omissions),
@@ -197,7 +205,7 @@ def _sides(
                 [line.comparison for line in sides[-1].lines],
                 measured,
                 planned=[
-                    place for place in planned_places(store, detail) if place[0] not in unlike.benchmarks
+                    place for place in planned_hosts(store, detail) if place[0] not in mismatches.benchmarks
                 ],
             )
         )
@@ -261,8 +269,9 @@ def _only_in_one(
     sides: tuple[RunSide, RunSide],
     comparisons: Sequence[RunComparison],
     details: tuple[RunDetail, RunDetail],
+    not_asked: Collection[str],
 ) -> list[str]:
-    """Return what only one of the two has."""
+    """Return what only one of the two has, of the benchmarks asked for."""
     pairs = [(item.benchmark, item.environment) for item in comparisons]
     first = {(*pair, item.target) for pair, item in zip(pairs, comparisons, strict=True)}
     second = {(*pair, item.other_target) for pair, item in zip(pairs, comparisons, strict=True)}
@@ -270,7 +279,9 @@ def _only_in_one(
     for side, known, detail in zip(sides, (first, second), details, strict=True):
         for line in side.lines:
             item = line.comparison
-            if not item.is_aa and (item.benchmark, item.environment, item.target) not in known:
+            if item.is_aa or item.benchmark in not_asked:
+                continue
+            if (item.benchmark, item.environment, item.target) not in known:
                 place = f"{item.benchmark} in {item.environment} on {item.target}"
                 found[f"{place}: only in run {detail.summary.run_id}"] = None
     return list(found)

@@ -1,4 +1,4 @@
-"""From a value in a table back to what it was read from: blocks, executions, lines of output."""
+"""Trace a value in a table back to its blocks, its invocations and the lines of output it was read from."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perfctl.compare.cells import Column
+from perfctl.compare.values import LegValues
 from perfctl.model import Metric, Status, Target
+from perfctl.report.margins import declared_metrics
 from perfctl.report.outliers import counted_words
 from perfctl.report.output_lines import OutputLines, output_lines
-from perfctl.report.thresholds import declared_metrics
 from perfctl.report.trend import unknown_name
 from perfctl.store import Evidence, RunDetail, Store, StoredBenchmark
 
 MOST_CELLS = 8
-"""Cells that are shown with all their executions and lines; more are only listed."""
+"""Cells that are shown with all their invocations and lines; more are only listed."""
 
 
 @dataclass(frozen=True, slots=True)
-class WhyExecution:
-    """One execution of a cell: the environment's or the baseline's, in one attempt at one block."""
+class WhyInvocation:
+    """One invocation of a cell: the environment's or the baseline's, in one attempt at one block."""
 
     evidence: Evidence
     flags: tuple[str, ...]
@@ -43,8 +43,8 @@ class WhyBlock:
     attempt: int
     counts: bool
     order: tuple[str, ...]
-    base: WhyExecution | None
-    leg: WhyExecution | None
+    base: WhyInvocation | None
+    leg: WhyInvocation | None
     difference: float | None
     """d_b = ln(environment / baseline); None where there is none, or where the attempt does not count."""
 
@@ -86,10 +86,10 @@ def why_report(
     environment: str | None = None,
     host: str | None = None,
 ) -> WhyReport:
-    """Return what stands behind the values of `metric` in `run`.
+    """Return the blocks and invocations behind the values of `metric` in `run`.
 
     Without `environment` all but the baseline; the baseline itself, which is its A/A test, where there is no
-    other. A metric that is declared and has no value has its executions, and why they gave none. Raises
+    other. A metric that is declared and has no value has its invocations, and why they gave none. Raises
     UnknownName, with close names.
     """
     detail = store.run(run)
@@ -126,7 +126,7 @@ def why_report(
 
 
 class _Reader:
-    """Finds the lines of an execution, each output once."""
+    """Finds the lines of an invocation, each output once."""
 
     def __init__(self, store: Store, detail: RunDetail, metric: str, has_lines: bool) -> None:
         self._store = store
@@ -160,7 +160,7 @@ def _cell(
     for (block, attempt), items in attempts.items():
         found = {(item.environment, item.replicate): item for item in items}
         one, two = (
-            _execution(found[key], outliers[key], reader) if key in found else None for key in (base, leg)
+            _invocation(found[key], outliers[key], reader) if key in found else None for key in (base, leg)
         )
         counts = items[0].counts
         blocks.append(
@@ -180,7 +180,7 @@ def _cell(
 
 
 def _outliers(group: Sequence[Evidence], leg: tuple[str, int], declared: Metric | None) -> set[str]:
-    """Return the executions of one leg that a comparison flags as outliers."""
+    """Return the invocations of one leg that a comparison flags as outliers."""
     if declared is None:
         return set()
     counted = {
@@ -188,16 +188,16 @@ def _outliers(group: Sequence[Evidence], leg: tuple[str, int], declared: Metric 
         for item in group
         if item.counts and (item.environment, item.replicate) == leg and _counts(item)
     }
-    column = Column({block: item.value for block, item in counted.items() if item.value is not None})
-    column.flag_outliers(declared)
-    return {counted[block].invocation_id for block in column.flagged}
+    values = LegValues({block: item.value for block, item in counted.items() if item.value is not None})
+    values.flag_outliers(declared)
+    return {counted[block].invocation_id for block in values.flagged}
 
 
 def _counts(item: Evidence) -> bool:
     return item.status is Status.OK and item.value is not None and item.validity != "invalid"
 
 
-def _execution(item: Evidence, outliers: set[str], reader: _Reader) -> WhyExecution:
+def _invocation(item: Evidence, outliers: set[str], reader: _Reader) -> WhyInvocation:
     flags = ["outlier"] if item.invocation_id in outliers else []
     if item.status is not Status.OK:
         flags.append(f"{item.status} ({item.reason})" if item.reason else str(item.status))
@@ -206,10 +206,10 @@ def _execution(item: Evidence, outliers: set[str], reader: _Reader) -> WhyExecut
     if item.validity in ("flagged", "invalid"):
         flags.append(item.validity)
     findings = reader.findings.get(item.invocation_id, ())
-    return WhyExecution(item, tuple(flags), findings, reader.lines(item))
+    return WhyInvocation(item, tuple(flags), findings, reader.lines(item))
 
 
-def _difference(one: WhyExecution | None, two: WhyExecution | None) -> float | None:
+def _difference(one: WhyInvocation | None, two: WhyInvocation | None) -> float | None:
     if one is None or two is None or not (_counts(one.evidence) and _counts(two.evidence)):
         return None
     base, value = one.evidence, two.evidence

@@ -14,11 +14,11 @@ a suite         geometric_mean          aligned directions; refused when the set
 two runs        two_sample, rank_sum_p  unpaired: Hodges-Lehmann shift, exact rank-sum interval and p
                 stratified_two_sample   the same over a few hosts
 many            benjamini_hochberg, holm
-how large       position, log_margin, practical_threshold       against the practical threshold
+how large       position, log_margin, equivalence_margin       against the equivalence margin
 how many        second_stage            Stein's second stage after the pilot
                 minimum_detectable_effect, blocks_needed        of the paired test
                 minimum_detectable_shift                        of the rank-sum test
-                variance_components, best_repetitions           where the spread arises
+                variance_components, best_repetitions           variance per level
 over time       change_points           E-divisive and the rule for an alarm
 health          clopper_pearson         of the A/A rate
                 outliers                flags
@@ -27,18 +27,18 @@ health          clopper_pearson         of the A/A rate
 from perfctl.stats.change_points import ChangePoint, ChangeState, block_shift_p, change_points, e_divisive
 from perfctl.stats.equivalence import Position, log_margin, position
 from perfctl.stats.estimate import Estimate
-from perfctl.stats.fleet import FleetResult, Reach, SuiteResult, fleet, geometric_mean
+from perfctl.stats.fleet import FleetResult, Population, SuiteResult, fleet, geometric_mean
 from perfctl.stats.hodges_lehmann import IntervalRank, estimates, interval_rank, intervals
 from perfctl.stats.hosts import Heterogeneity, bca, heterogeneity, over_hosts, standard_error
 from perfctl.stats.levels import best_repetitions, variance_components
 from perfctl.stats.multiplicity import benjamini_hochberg, holm
 from perfctl.stats.order import (
     OUTLIER_LIMIT,
-    Threshold,
+    EquivalenceMargin,
     clopper_pearson,
+    equivalence_margin,
     median_interval,
     outliers,
-    practical_threshold,
 )
 from perfctl.stats.paired import PairedResult, paired, paired_rows
 from perfctl.stats.pairs import fleet_of_pairs, over_pairs
@@ -51,7 +51,7 @@ from perfctl.stats.precision import (
     minimum_detectable_effect_over_hosts,
     minimum_detectable_shift,
     second_stage,
-    spread,
+    stdev,
 )
 from perfctl.stats.signed_rank import EXACT_UP_TO, p_value, p_values
 from perfctl.stats.stratified import stratified
@@ -64,16 +64,16 @@ __all__ = [
     "PILOT_BLOCKS",
     "ChangePoint",
     "ChangeState",
+    "EquivalenceMargin",
     "Estimate",
     "FleetResult",
     "Heterogeneity",
     "IntervalRank",
     "PairedResult",
+    "Population",
     "Position",
-    "Reach",
     "SecondStage",
     "SuiteResult",
-    "Threshold",
     "bca",
     "benjamini_hochberg",
     "best_repetitions",
@@ -82,6 +82,7 @@ __all__ = [
     "change_points",
     "clopper_pearson",
     "e_divisive",
+    "equivalence_margin",
     "estimates",
     "fleet",
     "fleet_of_pairs",
@@ -103,11 +104,10 @@ __all__ = [
     "paired",
     "paired_rows",
     "position",
-    "practical_threshold",
     "rank_sum_p",
     "second_stage",
-    "spread",
     "standard_error",
+    "stdev",
     "stratified",
     "stratified_two_sample",
     "two_sample",

@@ -1,4 +1,4 @@
-"""Where a history changed: E-divisive, then rules that a change worth an alarm must pass.
+"""Where a history changed: E-divisive, then the rules for an alarm.
 
 E-divisive (Matteson & James 2014, JASA 109:334) splits a series where the energy distance between what is
 left and right of it is largest, and asks a permutation test whether chance would split as well. Here each
@@ -18,8 +18,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import t_two_sided_p
 from perfctl.stats.estimate import finite
-from perfctl.stats.laws import t_two_sided_p
 from perfctl.stats.multiplicity import holm
 from perfctl.stats.seeded import uniforms
 from perfctl.stats.signed_rank import Floats
@@ -69,24 +69,24 @@ def change_points(
     *,
     seed: str,
     blocks: Sequence[ArrayLike] | None = None,
-    delta: float = 0.0,
+    margin: float = 0.0,
     alpha: float = _ALPHA,
 ) -> list[ChangePoint]:
-    """Return the changes of a history worth telling, in order.
+    """Return the changes of a history that are large enough to report, in order.
 
     `points` are logarithms, one per run, oldest first: of the ratio to the in-run baseline, or of the raw
-    baseline. `blocks` has for each point the block values (logarithms too) that it came from; `delta` is
-    the practical threshold as a share. A change has at least 3 points on each side up to the next change,
-    and medians there that differ by more than max(2 %, delta); it is confirmed when the re-test on the
+    baseline. `blocks` has for each point the block values (logarithms too) that it came from; `margin` is
+    the equivalence margin as a share. A change has at least 3 points on each side up to the next change,
+    and medians there that differ by more than max(2 %, margin); it is confirmed when the re-test on the
     blocks has p <= alpha. Fewer than 6 points have none. Raises ValueError for NaN or infinity, a negative
-    delta, or lengths that differ.
+    margin, or lengths that differ.
     """
     series = finite(points)
-    if delta < 0:
-        raise ValueError("a threshold is at least 0")
+    if margin < 0:
+        raise ValueError("an equivalence margin is at least 0")
     if blocks is not None and len(blocks) != len(series):
         raise ValueError("one row of blocks is needed per point")
-    found = _large_enough(series, e_divisive(series, seed=seed, alpha=alpha), max(SMALLEST_SHIFT, delta))
+    found = _large_enough(series, e_divisive(series, seed=seed, alpha=alpha), max(SMALLEST_SHIFT, margin))
     ends = [0, *(index for index, _ in found), len(series)]
     tests = _re_tests(blocks, ends) if blocks is not None else [None] * len(found)
     return [
@@ -158,7 +158,7 @@ def _largest_energy(distances: Floats) -> tuple[int, float]:
 
 
 def _large_enough(series: Floats, found: list[tuple[int, float]], smallest: float) -> list[tuple[int, float]]:
-    """Take away the smallest change, and join what it parted, until all shifts are above the threshold."""
+    """Take away the smallest change, and join what it parted, until all shifts are above `smallest`."""
     kept = list(found)
     while kept:
         ends = [0, *(index for index, _ in kept), len(series)]
@@ -185,7 +185,7 @@ def block_shift_p(before: Sequence[ArrayLike], after: Sequence[ArrayLike]) -> fl
     Welch's t over the means of runs, as blocks of one run share what that run had: the run is the unit.
     Three means may agree by luck, so the variance of a side's level is never taken below what its blocks
     themselves give, sum s_r^2 / n_r / k^2 (then with the blocks' degrees of freedom, sum (n_r - 1)). None
-    with fewer than two runs on a side or without any spread. Raises ValueError for NaN or infinity.
+    with fewer than two runs on a side or with zero variance. Raises ValueError for NaN or infinity.
     """
     sides = [[row for row in map(finite, side) if len(row)] for side in (before, after)]
     if min(map(len, sides)) < 2:
@@ -218,7 +218,7 @@ def _judged(
     if no_blocks:
         reason = "its blocks are not known"
     elif block_p is None:
-        reason = "its blocks have no spread, or one side has a single run with blocks"
+        reason = "its blocks have zero variance, or one side has a single run with blocks"
     else:
         reason = f"its blocks do not show it (p={block_p:.3g})"
     return ChangePoint(index, before, after, p, block_p, ChangeState.SUSPECTED, reason)

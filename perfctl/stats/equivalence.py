@@ -25,15 +25,15 @@ class Position(Enum):
     """There is no interval."""
 
 
-def log_margin(delta: float) -> float:
-    """Return the margin on the scale of logarithms for a share: ln(1 + delta), the same up and down.
+def log_margin(share: float) -> float:
+    """Return the margin on the scale of logarithms for a share: ln(1 + share), the same up and down.
 
     So 1.01x slower and 1.01x faster are equally far, and swapping the environments swaps the verdict.
-    Raises ValueError for a negative, infinite or NaN delta.
+    Raises ValueError for a negative, infinite or NaN share.
     """
-    if not (math.isfinite(delta) and delta >= 0):
-        raise ValueError("a threshold is at least 0")
-    return math.log1p(delta)
+    if not (math.isfinite(share) and share >= 0):
+        raise ValueError("an equivalence margin is at least 0")
+    return math.log1p(share)
 
 
 def position(low: float | None, high: float | None, margin: float) -> Position:

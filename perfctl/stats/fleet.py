@@ -1,4 +1,4 @@
-"""The rules for a fleet: which claim the hosts together support, and over a suite of benchmarks."""
+"""Joint estimates over the hosts of a fleet, and the geometric mean over a suite of benchmarks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from perfctl.stats.distributions import t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate
 from perfctl.stats.hosts import Heterogeneity, heterogeneity, over_hosts, standard_error
-from perfctl.stats.laws import t_quantile, t_two_sided_p
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
 
@@ -23,8 +23,8 @@ DISAGREE = 0.5
 """I^2 above which one number for all hosts says too little, and their range is the headline."""
 
 
-class Reach(Enum):
-    """Whom a claim is about."""
+class Population(Enum):
+    """The hosts that a claim speaks for."""
 
     HOSTS_LIKE_THESE = "hosts like these"
     THESE_HOSTS_ONLY = "these hosts only"
@@ -33,11 +33,11 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FleetResult:
-    """What the hosts say together. All on the scale of the block differences (logarithms)."""
+    """The joint estimate of the hosts, on the scale of the block differences (logarithms)."""
 
     claim: Estimate
     """The estimate to state: the mean over hosts, the common shift of these hosts, or the one host's own."""
-    reach: Reach
+    population: Population
     mean: Estimate
     """Mean of per-host estimates with the t interval (H - 1), also where it is not the claim."""
     heterogeneity: Heterogeneity
@@ -51,31 +51,33 @@ class FleetResult:
         return self.heterogeneity.i2 is not None and self.heterogeneity.i2 > DISAGREE
 
 
-Together = Callable[[Sequence[Any]], Estimate]
+CommonShiftTest = Callable[[Sequence[Any]], Estimate]
 """The exact test of one shift that a few hosts have in common, from the row of each."""
 
 
-def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together = stratified) -> FleetResult:
+def fleet(
+    hosts: Sequence[PairedResult], rows: Sequence[Any], *, few_hosts_test: CommonShiftTest = stratified
+) -> FleetResult:
     """Return the claim of a fleet: one result and the row that it came from per host, in one order.
 
-    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact test `few`, for
-    these hosts only; where it has no figure, their mean without an interval. One host: its own result. A row
-    is what `few` takes: block differences, or for `stratified_two_sample` both samples. Raises ValueError
-    when the two have not the same length.
+    H >= 5: the mean of per-host estimates with the t interval. H = 2..4: the stratified exact test
+    `few_hosts_test`, for these hosts only; where it has no figure, their mean without an interval. One host:
+    its own result. A row is what `few_hosts_test` takes: block differences, or for `stratified_two_sample`
+    both samples. Raises ValueError when the two have not the same length.
     """
     if len(hosts) != len(rows):
         raise ValueError("one row of differences is needed per host")
     estimates = [host.estimate for host in hosts]
     mean = over_hosts(estimates)
     if len(hosts) >= FEWEST_HOSTS:
-        claim, reach = mean, Reach.HOSTS_LIKE_THESE
+        claim, population = mean, Population.HOSTS_LIKE_THESE
     elif len(hosts) == 1:
-        claim, reach = _of_one(hosts[0]), Reach.ONE_HOST
+        claim, population = _of_one(hosts[0]), Population.ONE_HOST
     else:
-        claim, reach = common_shift(rows, mean, few), Reach.THESE_HOSTS_ONLY
+        claim, population = common_shift(rows, mean, few_hosts_test), Population.THESE_HOSTS_ONLY
     return FleetResult(
         claim,
-        reach,
+        population,
         mean,
         _heterogeneity(hosts),
         min(estimates, default=None),
@@ -83,9 +85,9 @@ def fleet(hosts: Sequence[PairedResult], rows: Sequence[Any], *, few: Together =
     )
 
 
-def common_shift(rows: Sequence[Any], mean: Estimate, few: Together) -> Estimate:
-    """Return what `few` says; where that is nothing, the mean alone with the reason."""
-    found = few(rows)
+def common_shift(rows: Sequence[Any], mean: Estimate, few_hosts_test: CommonShiftTest) -> Estimate:
+    """Return what `few_hosts_test` says; where that is nothing, the mean alone with the reason."""
+    found = few_hosts_test(rows)
     if found.estimate is not None:
         return found
     return Estimate(len(rows), mean.estimate, None, None, None, None, found.reason)
@@ -117,7 +119,7 @@ class SuiteResult:
     benchmarks: tuple[str, ...]
     claim: Estimate
     """`n` is the number of hosts. exp() gives the ratio."""
-    reach: Reach
+    population: Population
 
 
 def geometric_mean(
@@ -136,21 +138,21 @@ def geometric_mean(
     names = tuple(sorted(higher_is_better))
     if not names:
         raise ValueError("a geometric mean needs at least one benchmark")
-    reach = _reach(len(hosts))
+    population = _population(len(hosts))
     refusal = _sets_differ(hosts, names)
     if refusal:
-        return SuiteResult(names, Estimate(len(hosts), None, None, None, None, None, refusal), reach)
+        return SuiteResult(names, Estimate(len(hosts), None, None, None, None, None, refusal), population)
     signs = np.array([-1.0 if higher_is_better[name] else 1.0 for name in names])
     cells = np.array([[host[name].estimate for name in names] for host in hosts]) * signs
-    if reach is Reach.HOSTS_LIKE_THESE:
-        return SuiteResult(names, over_hosts(cells.mean(axis=1)), reach)
-    return SuiteResult(names, _of_cells(cells, [host[name] for host in hosts for name in names]), reach)
+    if population is Population.HOSTS_LIKE_THESE:
+        return SuiteResult(names, over_hosts(cells.mean(axis=1)), population)
+    return SuiteResult(names, _of_cells(cells, [host[name] for host in hosts for name in names]), population)
 
 
-def _reach(hosts: int) -> Reach:
+def _population(hosts: int) -> Population:
     if hosts == 1:
-        return Reach.ONE_HOST
-    return Reach.HOSTS_LIKE_THESE if hosts >= FEWEST_HOSTS else Reach.THESE_HOSTS_ONLY
+        return Population.ONE_HOST
+    return Population.HOSTS_LIKE_THESE if hosts >= FEWEST_HOSTS else Population.THESE_HOSTS_ONLY
 
 
 def _sets_differ(hosts: Sequence[Mapping[str, PairedResult]], names: Sequence[str]) -> str:
@@ -173,7 +175,7 @@ def _of_cells(cells: np.ndarray, results: Sequence[PairedResult]) -> Estimate:
     variances = [error**2 for error in known]
     total = math.fsum(variances)
     if total == 0:
-        return Estimate(count, mean, None, None, None, None, "no benchmark has any spread")
+        return Estimate(count, mean, None, None, None, None, "every benchmark has zero variance")
     parts = zip(variances, results, strict=True)
     degrees = total**2 / math.fsum(variance**2 / (result.n - 1) for variance, result in parts)
     error = math.sqrt(total) / cells.size

@@ -34,7 +34,7 @@ def interval_rank(n: int, confidence: float = 0.95) -> IntervalRank | None:
     """Return the bounds' rank and the achieved confidence (at least `confidence`).
 
     None when no interval of that confidence exists: below 6 differences for 0.95. Beyond EXACT_UP_TO
-    differences the normal law stands in.
+    differences the normal approximation stands in.
     """
     if n > EXACT_UP_TO:
         deviation = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)

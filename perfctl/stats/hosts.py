@@ -1,4 +1,4 @@
-"""What several hosts say together: the host is the unit, its samples are never pooled.
+"""Joint estimates over several hosts: the host is the unit, its samples are never pooled.
 
 `over_hosts` speaks about hosts like these (the t interval over per-host estimates), `stratified` about these
 hosts only (the exact signed-rank test with the host as stratum), `bca` is the bootstrap for many hosts, and
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import NORMAL, chi_squared_tail, t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.laws import NORMAL, chi_squared_tail, t_quantile, t_two_sided_p
 from perfctl.stats.seeded import uniforms
 
 FEWEST_FOR_BOOTSTRAP = 20
@@ -22,11 +22,13 @@ FEWEST_FOR_BOOTSTRAP = 20
 
 _RESAMPLES = 10_000
 
+_ZERO_VARIANCE = "all hosts gave the same estimate: zero variance"
+
 
 def over_hosts(estimates: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Return the mean of one estimate per host, with Student's interval (H - 1 degrees of freedom) and p.
 
-    It covers the mean of all hosts like these, so the spread between hosts counts, and that within a host
+    It covers the mean of all hosts like these, so the variance between hosts counts, and that within a host
     as far as it shows in the estimates. One host, or hosts that agree to the last bit, have neither interval
     nor p. Raises ValueError for NaN or infinity.
     """
@@ -39,7 +41,7 @@ def over_hosts(estimates: ArrayLike, *, confidence: float = 0.95) -> Estimate:
         return Estimate(1, mean, None, None, None, None, "one host says nothing about others")
     error = float(row.std(ddof=1)) / math.sqrt(count)
     if error <= 1e-15 * abs(mean):
-        return Estimate(count, mean, None, None, None, None, "all hosts gave the same estimate: no spread")
+        return Estimate(count, mean, None, None, None, None, _ZERO_VARIANCE)
     half = t_quantile((1 + confidence) / 2, count - 1) * error
     p = t_two_sided_p(mean / error, count - 1)
     return Estimate(count, mean, mean - half, mean + half, confidence, p)
@@ -47,7 +49,7 @@ def over_hosts(estimates: ArrayLike, *, confidence: float = 0.95) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Heterogeneity:
-    """How much of the spread between hosts is more than chance within them.
+    """How much of the variance between hosts is more than chance within them.
 
     `q` is Cochran's statistic (H - 1 degrees of freedom), `p` its tail, `i2` the share from 0 to 1 (Higgins &
     Thompson 2002, Statistics in Medicine 21:1539). None with a `reason` when a host has no standard error.
@@ -84,7 +86,7 @@ def heterogeneity(estimates: ArrayLike, standard_errors: ArrayLike) -> Heterogen
     if count < 2:
         return Heterogeneity(count, None, None, None, "needs two hosts")
     if (errors == 0).any():
-        return Heterogeneity(count, None, None, None, "a host has no spread within itself")
+        return Heterogeneity(count, None, None, None, "a host has zero variance within itself")
     weights = 1 / errors**2
     mean = float((weights * row).sum() / weights.sum())
     q = float((weights * (row - mean) ** 2).sum())
@@ -114,7 +116,7 @@ def bca(
     deviations = row - mean
     cubes, squares = float((deviations**3).sum()), float((deviations**2).sum())
     if squares <= 1e-30 * mean * mean * count:
-        return Estimate(count, mean, None, None, None, None, "all hosts gave the same estimate: no spread")
+        return Estimate(count, mean, None, None, None, None, _ZERO_VARIANCE)
     drawn = (uniforms(seed, resamples * count) * count).astype(np.int64).reshape(resamples, count)
     means = np.sort(row[drawn].mean(axis=1))
     below = ((means < mean).sum() + (means == mean).sum() / 2) / resamples

@@ -1,4 +1,4 @@
-"""Where the spread arises: variance per level of a nested experiment (iteration, process or boot, block).
+"""Variance components: variance per level of a nested experiment (iteration, process or boot, block).
 
 Kalibera & Jones 2013, Rigorous Benchmarking in Reasonable Time (ISMM), sections 6 and 9.
 """
@@ -29,9 +29,9 @@ def variance_components(values: ArrayLike) -> list[float]:
     found: list[float] = []
     below, size = 0.0, 1
     while means.ndim:
-        spread = float(np.mean(means.var(axis=-1, ddof=1)))
-        found.append(spread - below / size)
-        below, size = spread, means.shape[-1]
+        variance = float(np.mean(means.var(axis=-1, ddof=1)))
+        found.append(variance - below / size)
+        below, size = variance, means.shape[-1]
         means = np.asarray(means.mean(axis=-1))
     return found
 

@@ -1,4 +1,4 @@
-"""Intervals and flags from order alone: the median's interval, outliers, the threshold from A/A history."""
+"""The median's interval, outliers, and the equivalence margin from A/A history: from order alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perfctl.stats.distributions import NORMAL, beta_quantile
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.laws import NORMAL, beta_quantile
 
 OUTLIER_LIMIT = 14.8
 """|x - median| / MAD beyond which a value is flagged; 10 standard deviations if the noise were normal."""
 
-FEWEST_FOR_THRESHOLD = 20
+FEWEST_FOR_PERCENTILE = 20
 """A/A results below which their 99th percentile is not asked for."""
 
 
@@ -42,7 +42,7 @@ def median_interval(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
 def median_rank(count: int, confidence: float = 0.95) -> tuple[int, float]:
     """Return k, counted from 1 from either end, and the achieved confidence; (0, 0.0) when there is none."""
     side = (1 - confidence) / 2
-    if count > 1000:  # 2**-n is no double any more: the normal law, with its continuity correction.
+    if count > 1000:  # 2**-n is no double any more: the normal approximation, with its continuity correction.
         rank = math.floor((count + 1) / 2 + NORMAL.inv_cdf(side) * math.sqrt(count) / 2)
         return rank, confidence
     rank, below = 0, 0.0
@@ -69,17 +69,17 @@ def outliers(
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """The smallest change worth a word: `delta` as a share (0.01 is 1 %), and where it comes from."""
+class EquivalenceMargin:
+    """The effect up to which two things count as equal: a `share` (0.01 is 1 %), and where it comes from."""
 
-    delta: float
+    share: float
     source: str
 
 
-def practical_threshold(
+def equivalence_margin(
     aa_history: ArrayLike = (), *, resolution: float = 0.0, smallest: float = 0.01
-) -> Threshold:
-    """Return delta = max(1 %, 99th percentile of A/A history, the tool's resolution).
+) -> EquivalenceMargin:
+    """Return the margin: max(1 %, 99th percentile of A/A history, the tool's resolution).
 
     `aa_history` are the logarithms of A2/A1 ratios of earlier comparisons; their sign does not matter. The
     percentile is the smallest recorded value that at least 99 % do not exceed; below 20 results it is not
@@ -90,14 +90,14 @@ def practical_threshold(
         raise ValueError("a resolution is at least 0")
     sizes = np.sort(np.abs(finite(aa_history)))
     candidates = [
-        Threshold(smallest, f"the least, {smallest:.3g}"),
-        Threshold(resolution, "the tool's resolution"),
+        EquivalenceMargin(smallest, f"the least, {smallest:.3g}"),
+        EquivalenceMargin(resolution, "the tool's resolution"),
     ]
-    if len(sizes) >= FEWEST_FOR_THRESHOLD:
+    if len(sizes) >= FEWEST_FOR_PERCENTILE:
         size = float(sizes[math.ceil(0.99 * len(sizes)) - 1])
         words = f"99th percentile of {len(sizes)} A/A results"
-        candidates.append(Threshold(math.expm1(size), words))
-    return max(candidates, key=lambda candidate: candidate.delta)
+        candidates.append(EquivalenceMargin(math.expm1(size), words))
+    return max(candidates, key=lambda candidate: candidate.share)
 
 
 def clopper_pearson(events: int, trials: int, *, confidence: float = 0.95) -> Estimate:

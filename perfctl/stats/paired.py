@@ -1,4 +1,4 @@
-"""Everything that paired differences say, in one call."""
+"""All statistics of paired differences in one call."""
 
 from __future__ import annotations
 

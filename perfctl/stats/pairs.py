@@ -1,4 +1,4 @@
-"""What pairs of hosts say together: pairs that share a host are not independent, so hosts are the clusters.
+"""Joint estimates over pairs of hosts: pairs that share a host are dependent, so hosts are the clusters.
 
 In network work every pair has an estimate, and a slow host is in all of its pairs: with pairs for units it
 would count many times. `over_pairs` leaves out one host at a time, with all of its pairs (the delete-one
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import t_quantile, t_two_sided_p
 from perfctl.stats.estimate import Estimate, finite
-from perfctl.stats.fleet import FEWEST_HOSTS, FleetResult, Reach, Together, common_shift, fleet
-from perfctl.stats.laws import t_quantile, t_two_sided_p
+from perfctl.stats.fleet import FEWEST_HOSTS, CommonShiftTest, FleetResult, Population, common_shift, fleet
 from perfctl.stats.paired import PairedResult
 from perfctl.stats.stratified import stratified
 
@@ -48,7 +48,7 @@ def over_pairs(estimates: ArrayLike, pairs: Sequence[Pair], *, confidence: float
     shifts = np.array([math.fsum(row[kept].tolist()) / int(kept.sum()) for kept in without]) - mean
     error = math.sqrt((len(hosts) - 1) / len(hosts) * math.fsum((shifts**2).tolist()))
     if error <= 1e-15 * abs(mean):
-        reason = "all pairs gave the same estimate: no spread"
+        reason = "all pairs gave the same estimate: zero variance"
         return Estimate(len(hosts), mean, None, None, None, None, reason)
     half = t_quantile((1 + confidence) / 2, len(hosts) - 1) * error
     p = t_two_sided_p(mean / error, len(hosts) - 1)
@@ -60,7 +60,7 @@ def fleet_of_pairs(
     rows: Sequence[Any],
     pairs: Sequence[Pair],
     *,
-    few: Together = stratified,
+    few_hosts_test: CommonShiftTest = stratified,
 ) -> FleetResult:
     """Return the claim of a fleet measured in pairs; as `fleet`, with hosts as the clusters.
 
@@ -70,11 +70,11 @@ def fleet_of_pairs(
     """
     if not len(results) == len(rows) == len(pairs):
         raise ValueError("one result and one row of differences are needed per pair")
-    whole = fleet(results, rows, few=few)
+    whole = fleet(results, rows, few_hosts_test=few_hosts_test)
     mean = over_pairs([result.estimate for result in results], pairs)
     if len(results) == 1:
         return whole
     if mean.low is not None:
-        return replace(whole, claim=mean, reach=Reach.HOSTS_LIKE_THESE, mean=mean)
-    claim = common_shift(rows, mean, few)
-    return replace(whole, claim=claim, reach=Reach.THESE_HOSTS_ONLY, mean=mean)
+        return replace(whole, claim=mean, population=Population.HOSTS_LIKE_THESE, mean=mean)
+    claim = common_shift(rows, mean, few_hosts_test)
+    return replace(whole, claim=claim, population=Population.THESE_HOSTS_ONLY, mean=mean)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import NORMAL, t_quantile
 from perfctl.stats.estimate import finite
 from perfctl.stats.hodges_lehmann import interval_rank
-from perfctl.stats.laws import NORMAL, t_quantile
 from perfctl.stats.two_sample import shift_rank
 
 PILOT_BLOCKS = 10
@@ -23,7 +23,7 @@ _EFFICIENCY = 3 / math.pi
 _MOST_BLOCKS = 100_000
 
 
-def spread(differences: ArrayLike) -> float | None:
+def stdev(differences: ArrayLike) -> float | None:
     """Return s_d, the standard deviation (n - 1) of block differences; None below two of them."""
     row = finite(differences)
     return float(row.std(ddof=1)) if len(row) > 1 else None
@@ -146,8 +146,8 @@ def minimum_detectable_shift(
 
     (t_{1-a/2,m+n-2} + t_{power,m+n-2}) sqrt((s_x^2/m + s_y^2/n) pi/3), a the level that the discrete test
     achieves. None where it never can, e.g. for 3 and 4 values. Simulated, the power at this shift is 0.78 to
-    0.81 for 5 to 30 values in each that scatter alike; 0.66 for 6 and 30 values where the 30 scatter twice
-    as much (see the tests). Raises ValueError for a deviation below 0.
+    0.81 for 5 to 30 values in each with equal deviations; 0.66 for 6 and 30 values where those of the 30
+    are twice as large (see the tests). Raises ValueError for a deviation below 0.
     """
     (m, s_x), (n, s_y) = first, second
     if not all(math.isfinite(s) and s >= 0 for s in (s_x, s_y)):

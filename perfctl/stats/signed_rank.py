@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 EXACT_UP_TO = 1000
-"""The largest n with an exact distribution; beyond it 2**-n is no double any more: the normal law serves."""
+"""The largest n with an exact distribution; beyond it, where 2**-n is no double, a normal approximation."""
 
 _CHUNK_CELLS = 4_000_000
 
@@ -116,7 +116,7 @@ def _distribution(ranks: Sequence[int], largest: int) -> Floats:
 
 
 def _normal_tails(doubled: Integers, smaller: Integers) -> Floats:
-    """Return P(T+ <= smaller) by the normal law with the conditional variance and a continuity correction."""
+    """Return P(T+ <= smaller), a normal approximation with continuity correction."""
     ranks = doubled / 2.0
     mean = ranks.sum(axis=1) / 2.0
     deviation = np.sqrt((ranks**2).sum(axis=1) / 4.0)

@@ -17,12 +17,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from perfctl.stats.distributions import NORMAL
 from perfctl.stats.estimate import Estimate, finite, median_of_sorted
-from perfctl.stats.laws import NORMAL
 from perfctl.stats.signed_rank import Floats
 
 EXACT_UP_TO_BOTH = 120
-"""The most values in both samples together with an exact distribution; beyond it the normal law serves."""
+"""The most values in both samples together with an exact distribution, which is approximated beyond it."""
 
 
 def two_sample(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Estimate:
@@ -93,21 +93,21 @@ def _stratified_p(pairs: Sequence[tuple[Floats, Floats]]) -> float:
         (tuple(sorted(row.tolist())), row[len(x) :] if excess < 0 else row[: len(x)])
         for row, (x, _) in zip(ranks, pairs, strict=True)
     ]
-    law = np.ones(1)
+    distribution = np.ones(1)
     for known, size in sorted((known, len(chosen)) for known, chosen in parts):
-        law = np.convolve(law, _distribution(known, size))
+        distribution = np.convolve(distribution, _distribution(known, size))
     place = sum(int(chosen.sum()) for _, chosen in parts)
-    return min(1.0, 2 * min(float(law[: place + 1].sum()), float(law[place:].sum())))
+    return min(1.0, 2 * min(float(distribution[: place + 1].sum()), float(distribution[place:].sum())))
 
 
 @lru_cache(maxsize=1024)
 def _stratified_rank(sizes: tuple[tuple[int, ...], ...], confidence: float) -> tuple[int, float] | None:
     """Return k as `shift_rank` does, from the sum of the hosts' U."""
-    law = np.ones(1)
+    distribution = np.ones(1)
     for small, large in sizes:
         alone = _distribution(tuple(range(1, small + large + 1)), small)
-        law = np.convolve(law, alone[small * (small + 1) // 2 :])
-    return _rank_of(law, (1 - confidence) / 2)
+        distribution = np.convolve(distribution, alone[small * (small + 1) // 2 :])
+    return _rank_of(distribution, (1 - confidence) / 2)
 
 
 def rank_sum_p(first: ArrayLike, second: ArrayLike) -> float:
@@ -124,8 +124,8 @@ def rank_sum_p(first: ArrayLike, second: ArrayLike) -> float:
         return _normal_p(ranks, len(y), chosen)
     if len(y) > len(x) or (len(y) == len(x) and 2 * chosen > total):
         chosen = total - chosen  # The other sample's sum: whichever comes first, the same sums are added up.
-    law = _distribution(tuple(sorted(int(rank) for rank in ranks)), min(len(x), len(y)))
-    return min(1.0, 2 * min(float(law[: chosen + 1].sum()), float(law[chosen:].sum())))
+    distribution = _distribution(tuple(sorted(int(rank) for rank in ranks)), min(len(x), len(y)))
+    return min(1.0, 2 * min(float(distribution[: chosen + 1].sum()), float(distribution[chosen:].sum())))
 
 
 def _doubled_ranks(x: Floats, y: Floats) -> np.ndarray:
@@ -148,7 +148,7 @@ def _distribution(ranks: tuple[int, ...], size: int) -> Floats:
 
 
 def _normal_p(ranks: np.ndarray, size: int, chosen: int) -> float:
-    """Return the p of the normal law with the variance given the ties and a continuity correction."""
+    """Return the p of the normal approximation with its tie and continuity corrections."""
     count = len(ranks)
     mean = size * float(ranks.mean())
     variance = size * (count - size) / (count - 1) * float(ranks.var())
@@ -167,12 +167,12 @@ def shift_rank(m: int, n: int, confidence: float) -> tuple[int, float] | None:
         rank = math.floor(m * n / 2 - NORMAL.inv_cdf(1 - side) * deviation)
         return (rank, confidence) if rank >= 1 else None
     size = min(m, n)
-    law = _distribution(tuple(range(1, m + n + 1)), size)
-    return _rank_of(law[size * (size + 1) // 2 :], side)
+    distribution = _distribution(tuple(range(1, m + n + 1)), size)
+    return _rank_of(distribution[size * (size + 1) // 2 :], side)
 
 
-def _rank_of(law: Floats, side: float) -> tuple[int, float] | None:
+def _rank_of(distribution: Floats, side: float) -> tuple[int, float] | None:
     """Return the largest k with P(U <= k - 1) <= side, and the confidence of the k-th from both ends."""
-    cumulative = np.cumsum(law)
+    cumulative = np.cumsum(distribution)
     rank = int(np.searchsorted(cumulative, side, "right"))
     return (rank, 1 - 2 * float(cumulative[rank - 1])) if rank else None

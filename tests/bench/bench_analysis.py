@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from perfctl.compare import Setting, analyse, format_comparison, format_fleet, format_suite
+from perfctl.compare import AnalysisContext, analyse, format_comparison, format_fleet, format_suite
 from perfctl.model import Direction, Metric, Observation, Target
 
 SIZE = (50, 30, 10, 10)
@@ -43,7 +43,7 @@ def main(size: tuple[int, ...]) -> None:
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start, cpu = time.perf_counter(), time.process_time()
     kinds = {item.environment: "native" if item.environment == "native" else "container" for item in seen}
-    found = analyse(seen, Setting("native", kinds=kinds))
+    found = analyse(seen, AnalysisContext("native", kinds=kinds))
     text = [format_comparison(item) for item in found.comparisons]
     text += [format_fleet(item) for item in found.fleets]
     text += [format_suite(item) for item in found.suites]

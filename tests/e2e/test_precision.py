@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.stats import second_stage, spread
+from perfctl.stats import second_stage, stdev
 from tests.e2e.conftest import Break, Project, wait_until
 from tests.lab import LabAtHand
 
@@ -105,7 +105,7 @@ def test_a_benchmark_gets_what_its_pilot_shows_to_be_needed(
     shadow(_program(odd))
     code, stderr = _run(precise, host)
     assert code == 0, stderr
-    s_d = spread(_differences(precise, 10))
+    s_d = stdev(_differences(precise, 10))
     assert s_d is not None
     stage = second_stage(s_d, tau=0.01)
     assert stage.is_capped is is_capped

@@ -19,15 +19,15 @@ from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
     ChangeState,
+    EquivalenceMargin,
     PairedResult,
-    Threshold,
     change_points,
+    equivalence_margin,
     fleet,
     p_values,
     paired_rows,
-    practical_threshold,
     second_stage,
-    spread,
+    stdev,
     stratified,
 )
 from tests.statistics.world import (
@@ -97,10 +97,10 @@ def m2(scale: int = 1) -> Iterator[Figure]:
         yield _share("M2", f"the same data ordered AA..BB, {kind}", rate(naive, aa=False), least=0.30)
 
 
-def _history(kind: str) -> Threshold:
-    """Return the practical threshold after 200 A/A comparisons of this noise."""
+def _history(kind: str) -> EquivalenceMargin:
+    """Return the equivalence margin after 200 A/A comparisons of this noise."""
     found = compared(noise(kind, np.random.default_rng(203), (200, 2, 10)))
-    return practical_threshold([math.log(item.ratio) for item in found if item.ratio])
+    return equivalence_margin([math.log(item.ratio) for item in found if item.ratio])
 
 
 def m3(scale: int = 1) -> Iterator[Figure]:
@@ -108,12 +108,12 @@ def m3(scale: int = 1) -> Iterator[Figure]:
     generator = np.random.default_rng(103)
     kinds = [NOISES[i % 4] for i in range(20)]
     history = {kind: _history(kind) for kind in NOISES}
-    thresholds = {(f"b{i}", TIME.name): history[kind] for i, kind in enumerate(kinds)}
+    margins = {(f"b{i}", TIME.name): history[kind] for i, kind in enumerate(kinds)}
     for hosts, reports, lines in ((1, 400 * scale, 21), (5, 100 * scale, 121)):
         values = np.stack([noise(kind, generator, (reports, hosts, 3, 10)) for kind in kinds], axis=1)
         different = small = 0
         for report in values:
-            called = _verdicts(reported(report, thresholds=thresholds))
+            called = _verdicts(reported(report, margins=margins))
             assert len(called) == lines
             different += Verdict.DIFFERENT in called
             small += Verdict.DIFFERENT_SMALL in called
@@ -229,9 +229,7 @@ def _fleet_stopping(hosts: int, truth: float, tau: float, count: int) -> Figure:
 def _planned(rows: Floats, tau: float) -> np.ndarray:
     """Return N of every benchmark, [benchmark, host, block]: the largest over its hosts."""
     pilots = rows[:, :, :PILOT_BLOCKS]
-    return np.array(
-        [max(second_stage(spread(row) or 0.0, tau=tau).blocks for row in each) for each in pilots]
-    )
+    return np.array([max(second_stage(stdev(row) or 0.0, tau=tau).blocks for row in each) for each in pilots])
 
 
 def _stopped(rows: Floats, planned: np.ndarray) -> list[PairedResult]:

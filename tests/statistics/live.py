@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from perfctl.compare import Setting, analyse
+from perfctl.compare import AnalysisContext, analyse
 from perfctl.model import (
     Benchmark,
     Block,
@@ -161,7 +161,7 @@ def known_extras(extras: Sequence[int], *, experiments: int, blocks: int) -> lis
         for index in range(blocks):
             block = make_block(suite, suite.benchmarks[0], Target("here"), index, seed="M16")
             observations += _measured(block, steps, cpu)
-    found = analyse(observations, Setting("plain")).comparisons
+    found = analyse(observations, AnalysisContext("plain")).comparisons
     return [item for item in found if not item.is_aa]
 
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from perfctl.compare import Analysis, Setting, analyse, compare
-from perfctl.compare.deciding import Thresholds
+from perfctl.compare import Analysis, AnalysisContext, analyse, compare
+from perfctl.compare.verdicts import Margins
 from perfctl.model import (
     Benchmark,
     Comparison,
@@ -106,13 +106,13 @@ def compared(
 
 
 def reported(
-    values: Floats, *, legs: Sequence[tuple[str, int]] = LEGS, thresholds: Thresholds | None = None
+    values: Floats, *, legs: Sequence[tuple[str, int]] = LEGS, margins: Margins | None = None
 ) -> Analysis:
     """Return what the product's whole report says of values [benchmark, host, leg, block] (logarithms).
 
     NaN stands for a block that a benchmark does not have.
     """
-    return analyse(_observations(values, legs), Setting("native", thresholds=thresholds or {}))
+    return analyse(_observations(values, legs), AnalysisContext("native", margins=margins or {}))
 
 
 def _observations(values: Floats, legs: Sequence[tuple[str, int]]) -> list[Observation]:

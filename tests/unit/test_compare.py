@@ -1,4 +1,4 @@
-"""Pairing: which values meet, what is left out, and what cannot be said."""
+"""PairingContext: which values meet, what is left out, and what cannot be said."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from perfctl.compare import Analysis, Setting, analyse, format_fleet, format_suite
+from perfctl.compare import Analysis, AnalysisContext, analyse, format_fleet, format_suite
 from perfctl.model import Direction, Metric, Observation, Reach, Target, Verdict
 from perfctl.stats import benjamini_hochberg
 
@@ -45,7 +45,7 @@ def on(count: int, effect: float = 0.05, spread: float = 0.0) -> dict[Target, fl
 
 
 def judged(seen: list[Observation], baseline: str = "native") -> Analysis:
-    return analyse(seen, Setting(baseline))
+    return analyse(seen, AnalysisContext(baseline))
 
 
 def test_one_host_has_no_claim_over_a_fleet() -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
-from perfctl.compare import Pairing, RunSide, compare_runs, pair
+from perfctl.compare import PairingContext, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import (
     Environment,
@@ -239,8 +239,8 @@ def test_the_fleet_of_two_runs_keeps_its_level_when_nothing_changed(path: Path) 
                         ("container", 100 * generator.lognormvariate(0.05 * host + seed * 1e-4, 0.01)),
                     )
                 ]
-                sides.append(RunSide(pair(seen, Pairing("native")), {}))
-            (claim,) = compare_runs(*sides, thresholds={}, confounding=lambda one, two: "").fleets
+                sides.append(RunSide(pair(seen, PairingContext("native")), {}))
+            (claim,) = compare_runs(*sides, margins={}, confounding=lambda one, two: "").fleets
             wrong[count] += claim.p is not None and claim.p <= 0.05
     assert all(count <= 18 for count in wrong.values())
 

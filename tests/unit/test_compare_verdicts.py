@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from perfctl.compare import (
-    Setting,
+    AnalysisContext,
     analyse,
     format_comparison,
     format_needs,
     format_without_flagged,
     verdict_depends_on_flagged,
 )
-from perfctl.compare.deciding import Power
+from perfctl.compare.verdicts import Power
 from perfctl.model import Comparison, Direction, Metric, Observation, Target, Verdict
 from perfctl.model.quantity import percent
-from perfctl.stats import Threshold, benjamini_hochberg
+from perfctl.stats import EquivalenceMargin, benjamini_hochberg
 
 TIME = Metric("latency", "ms", Direction.LOWER, headline=True)
 RATE = Metric("events", "1/s", Direction.HIGHER, headline=True)
@@ -51,7 +51,7 @@ def legs(
 
 
 def judged(seen: Sequence[Observation], **changes: Any) -> list[Comparison]:
-    setting = dataclasses.replace(Setting("native", kinds=KINDS), **changes)
+    setting = dataclasses.replace(AnalysisContext("native", kinds=KINDS), **changes)
     return list(analyse(seen, setting).comparisons)
 
 
@@ -78,7 +78,7 @@ def test_each_verdict(middle: float, width: float, blocks: int, expected: Verdic
     assert format_comparison(found).startswith(f"{expected}: ")
 
 
-def test_an_effect_inside_the_threshold_is_equivalent_however_small_its_p() -> None:
+def test_an_effect_inside_the_margin_is_equivalent_however_small_its_p() -> None:
     (found,) = judged(legs(spread_around(1.004, 0.001, 20)))
     assert found.p is not None and found.p < 0.001
     assert found.judgement is not None and found.judgement.verdict is Verdict.EQUIVALENT
@@ -148,7 +148,7 @@ def test_q_is_over_all_comparisons_of_all_levels_but_the_a_a_tests() -> None:
         seen += [
             Observation(f"b{number}", TIME, H1, block, "native", 2, 100.0 + block) for block in range(12)
         ]
-    report = analyse(seen, Setting("native"))
+    report = analyse(seen, AnalysisContext("native"))
     found = report.comparisons
     compared = [item for item in found if not item.is_aa]
     told = [(item.p, item.judgement) for item in compared]
@@ -196,10 +196,10 @@ def test_an_inconclusive_line_names_the_command_that_decides_it() -> None:
     assert format_needs(decided, "net") == ""
 
 
-def test_the_threshold_is_the_largest_of_its_three_sources() -> None:
+def test_the_margin_is_the_largest_of_its_three_sources() -> None:
     ratios = spread_around(1.03, 0.005, 10)
     (plain,) = judged(legs(ratios))
-    (noisy,) = judged(legs(ratios), thresholds={("b", "latency"): Threshold(0.05, "A/A")})
+    (noisy,) = judged(legs(ratios), margins={("b", "latency"): EquivalenceMargin(0.05, "A/A")})
     stepped = dataclasses.replace(TIME, step=4.0)
     (coarse,) = judged(legs(ratios), declared={("b", "latency"): stepped})
     found = [item.judgement for item in (plain, noisy, coarse)]
@@ -208,7 +208,7 @@ def test_the_threshold_is_the_largest_of_its_three_sources() -> None:
         Verdict.EQUIVALENT,
         Verdict.EQUIVALENT,
     ]
-    assert [item.delta_source for item in found if item] == [
+    assert [item.margin_source for item in found if item] == [
         "the least, 0.01",
         "A/A",
         "the tool's step, 4 ms",
@@ -216,14 +216,14 @@ def test_the_threshold_is_the_largest_of_its_three_sources() -> None:
 
 
 def test_swapping_the_environments_swaps_faster_and_slower_and_keeps_the_verdict() -> None:
-    """M8, with the verdict: the threshold is as far up as down."""
+    """M8, with the verdict: the margin is as far up as down."""
     generator = random.Random(8)
     seen: list[Observation] = []
     for number in range(40):
         effect = generator.choice([-0.03, -0.011, 0.0, 0.004, 0.012, 0.05])
         ratios = [math.exp(generator.gauss(effect, 0.012)) for _ in range(10)]
         seen += legs(ratios, benchmark=f"b{number}", metric=dataclasses.replace(TIME, step=1.5))
-    there, back = judged(seen), list(analyse(seen, Setting("container", kinds=KINDS)).comparisons)
+    there, back = judged(seen), list(analyse(seen, AnalysisContext("container", kinds=KINDS)).comparisons)
     verdicts = set()
     for one, other in zip(there, back, strict=True):
         assert one.judgement is not None and other.judgement is not None
@@ -307,7 +307,7 @@ def test_what_is_better_than_native_is_likely_an_artefact(
     seen = legs(spread_around(middle, 0.003, 10), metric=metric, environment=environment)
     (found,) = judged(seen)
     assert bool(found.artefact) is marked
-    (back,) = analyse(seen, Setting(environment, kinds=KINDS)).comparisons
+    (back,) = analyse(seen, AnalysisContext(environment, kinds=KINDS)).comparisons
     assert bool(back.artefact) is marked
     if marked:
         assert f"{environment} is better than native beyond the interval" in found.artefact
@@ -330,7 +330,7 @@ def test_without_a_ratio_the_margin_is_a_share_of_the_smaller_median() -> None:
     ]
     (from_zero,) = judged(zero)
     assert from_zero.judgement is not None
-    assert (from_zero.judgement.verdict, from_zero.judgement.delta) == (Verdict.DIFFERENT, None)
+    assert (from_zero.judgement.verdict, from_zero.judgement.equivalence_margin) == (Verdict.DIFFERENT, None)
     assert format_comparison(from_zero).startswith("different: difference 155")
 
 
@@ -366,7 +366,7 @@ def test_trap_pyperf_more_is_faster_for_a_rate() -> None:
 def test_trap_sysbench_neighbouring_histogram_bins_are_no_difference() -> None:
     """One bin is 1.8 % above the next: ten of ten blocks one bin up is no more than the tool's resolution."""
     bins = [1.0182 if block % 5 else 1.0 for block in range(10)]
-    coarse = Threshold(0.0182, "the tool's resolution")
-    (found,) = judged(legs(bins), thresholds={("b", "latency"): coarse})
+    coarse = EquivalenceMargin(0.0182, "the tool's resolution")
+    (found,) = judged(legs(bins), margins={("b", "latency"): coarse})
     assert found.judgement is not None
     assert found.judgement.verdict is not Verdict.DIFFERENT

@@ -39,7 +39,7 @@ from perfctl.plan import make_block, make_plan, plan_from_json, plan_to_json
 from perfctl.plan.request import PlannedRun
 from perfctl.render.comparison import comparison_view
 from perfctl.report import comparison_report
-from perfctl.stats import second_stage, spread
+from perfctl.stats import second_stage, stdev
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 
@@ -135,7 +135,7 @@ def test_a_pilot_is_followed_by_what_it_shows_to_be_needed(store: Store) -> None
     made = Made()
     noisy, quiet = carry_out(session, made)
     values = [0.02 if number % 2 else -0.02 for number in range(10)]
-    s_d = spread(values)
+    s_d = stdev(values)
     assert s_d is not None
     assert 10 < second_stage(s_d, tau=0.01).blocks == len({b.index for b in noisy.blocks}) + 10
     assert quiet.blocks == ()

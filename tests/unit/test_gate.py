@@ -20,8 +20,8 @@ from perfctl.cli import main_group
 from perfctl.errors import DataError, PerfctlError, RegressionFound, UnknownName, UsageError
 from perfctl.model import Direction, Observation, Reason, Status, Target
 from perfctl.render.junit import junit_xml
-from perfctl.report.gate import GateReport, GateState, decided, gate_report, worse_by
-from perfctl.report.gate_questions import Gated, with_p
+from perfctl.report.gate import GateReport, GateState, decide, gate_report, worse_by
+from perfctl.report.gate_tests import GateTest, with_p
 from perfctl.stats import paired_rows
 from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
@@ -116,7 +116,7 @@ def test_the_table_has_the_decision_and_its_own_p(path: Path) -> None:
 
 def test_few_blocks_zero_variance_and_ties_are_undecided(path: Path) -> None:
     for options, reason in (
-        ({"blocks": 1}, "n < 6"),
+        ({"blocks": 1}, "one block"),
         ({"blocks": 5}, "n < 6"),
         ({"noise": 0.0}, "zero variance"),
     ):
@@ -190,7 +190,7 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
 ) -> None:
     run_of(path, benchmarks=[cases.CPU, replace(cases.CPU, name="cpu-2")], blocks=10)
     monkeypatch.setattr(
-        "perfctl.report.gate_questions.declared_metrics",
+        "perfctl.report.gate_tests.declared_metrics",
         lambda _: {("cpu-1", "events_per_s"): cases.SPEED, ("cpu-2", "latency"): cases.SPEED},
     )
     monkeypatch.setattr(
@@ -201,7 +201,7 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
     assert {line.benchmark for line in gated(path, metrics=["events_per_s"]).lines} == {"cpu-1"}
     assert {line.benchmark for line in gated(path).lines} == {"cpu-1", "cpu-2"}
     monkeypatch.setattr(
-        "perfctl.report.gate_questions.declared_metrics",
+        "perfctl.report.gate_tests.declared_metrics",
         lambda _: {("cpu-2", "events_per_s"): cases.SPEED},
     )
     found = {line.benchmark: line.state.value for line in gated(path, metrics=["events_per_s"]).lines}
@@ -366,8 +366,8 @@ def test_unknown_names_and_wrong_limits_are_refused(path: Path) -> None:
         with pytest.raises(UnknownName, match="no run yet"):
             gate_report(store, "latest", max_regression=0.02)
         add_run(store)
-        with pytest.raises(UnknownName, match="no run '99'"):
-            gate_report(store, "99", max_regression=0.02)
+        with pytest.raises(UnknownName, match="no run 'none'"):
+            gate_report(store, "none", max_regression=0.02)
         with pytest.raises(UnknownName, match="no metric 'tempo'"):
             gate_report(store, "latest", max_regression=0.02, metrics=["tempo"])
         for limit in (-0.1, float("nan"), float("inf")):
@@ -422,12 +422,12 @@ def test_ten_lines_at_the_limit_are_wrongly_decided_in_one_gate_of_twenty(
     wrong = 0
     for _ in range(1000):
         rows = np.array([[generator.gauss(0, 0.01) for _ in range(10)] for _ in range(10)])
-        base = Gated("b", cases.SPEED, "h", "container", "native")
+        base = GateTest("b", cases.SPEED, "h", "container", "native")
         # SPEED is a rate: what is below the limit is worse.
         questions = [
             with_p(base, item.estimate, item.p, -1.0, smallest=2.0**-10) for item in paired_rows(rows)
         ]
-        wrong += any(line.state is state for line in decided(questions, 0.02)[0])
+        wrong += any(line.state is state for line in decide(questions, 0.02)[0])
     # 5 % and three standard errors of 1000 draws.
     assert wrong / 1000 <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
     assert wrong > 10, "a rule that never decides has no error either"

@@ -116,9 +116,12 @@ def test_a_host_that_fails_is_in_quarantine_and_its_pairs_with_it(tmp_path: Path
     assert (unsound.tests, unsound.quarantined, unsound.state) == (20, True, "quarantined")
     assert 7 <= unsound.failed <= 9
     assert [item.target for item in found.quarantined] == [H2]
-    assert found.bars(H1) is None
-    assert found.bars(H2) is unsound
-    assert found.bars(Target("h2", "h1")) is unsound and found.bars(Target("h1", "h2")) is unsound
+    assert found.quarantine_of(H1) is None
+    assert found.quarantine_of(H2) is unsound
+    assert (
+        found.quarantine_of(Target("h2", "h1")) is unsound
+        and found.quarantine_of(Target("h1", "h2")) is unsound
+    )
 
 
 def test_the_way_out_is_the_number_of_sound_tests_that_it_takes(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ REPORT = View(
             "cpu  events (1/s)",
         )
     ],
+    warnings=["unfinished"],
     lead="read this first",
     remarks=["would detect 18 % or more with 12 blocks; needs about 40 blocks"],
     appendix=[Section(columns("reason"), [("timeout",)], "left out")],
@@ -66,9 +67,17 @@ def test_a_list_as_text() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["table", "md"])
-def test_people_read_lead_tables_notes_and_footer_in_this_order(fmt: str) -> None:
+def test_people_read_warnings_lead_tables_notes_and_footer_in_this_order(fmt: str) -> None:
     text = rendered(REPORT, fmt)
-    parts = ("read this first", "cpu  events", "1.50x slower", "would detect 18 %", "left out", "x.db")
+    parts = (
+        "unfinished",
+        "read this first",
+        "cpu  events",
+        "1.50x slower",
+        "would detect 18 %",
+        "left out",
+        "x.db",
+    )
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.count("would detect") == 1 and text.endswith("database x.db\n")
@@ -86,7 +95,14 @@ def test_json_keeps_values_and_says_missing_as_null() -> None:
         "notes": ["a note"],
     }
     report = json.loads(rendered(REPORT, "json"))
-    assert (report["rows"], report["notes"]) == ([{"ratio": 1.5}], ["database x.db"])
+    assert (report["rows"], report["notes"]) == ([{"ratio": 1.5}], ["unfinished", "database x.db"])
+
+
+def test_the_notes_of_csv_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    print_view(REPORT, "csv")
+    captured = capsys.readouterr()
+    assert captured.out == "ratio\n1.5\n"
+    assert captured.err == "unfinished\ndatabase x.db\n"
 
 
 def test_csv_leaves_missing_empty() -> None:

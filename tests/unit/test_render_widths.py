@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.compare import Setting, analyse
+from perfctl.compare import AnalysisContext, analyse
 from perfctl.model import Benchmark, Metric, Observation, Suite, Target
 from perfctl.render import FORMATS
 from perfctl.render.comparison import comparison_view
@@ -58,12 +58,12 @@ def observations(suite: Suite, accelerator: str) -> Iterator[Observation]:
 def report_of(suite: Suite, accelerator: str) -> ComparisonReport:
     kinds = {item.name: item.kind for item in suite.environments}
     names = [item.name for item in suite.environments]
-    found = analyse(observations(suite, accelerator), Setting(suite.baseline, names, kinds))
+    found = analyse(observations(suite, accelerator), AnalysisContext(suite.baseline, names, kinds))
     return ComparisonReport(
         run=replace(RUN, suite=suite.name),
         baseline=suite.baseline,
         database="results.db",
-        comparisons=found.comparisons,
+        paired=found.paired,
         fleets=found.fleets,
         suites=found.suites,
         health=Health("results.db", 0, 0, 0, clopper_pearson(0, 0), ()),

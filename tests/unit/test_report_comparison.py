@@ -33,9 +33,10 @@ from perfctl.model import (
     Track,
     new_id,
 )
-from perfctl.report import comparison_report
+from perfctl.report import comparison_report, run_report
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
+from tests.unit.history_cases import H1, H2, add_run
 
 BLOCKS = tuple(cases.block(Target(host), index) for host in ("h1", "h2") for index in range(10))
 PLAN = dataclasses.replace(cases.PLAN, benchmarks=(cases.CPU,), rounds=(Round((Track(BLOCKS),)),))
@@ -110,6 +111,32 @@ def test_metrics_and_baseline_can_be_chosen(database: Path) -> None:
     native = latency.comparisons[0]
     assert (native.environment, native.baseline) == ("native", "container")
     assert native.ratio == pytest.approx(0.8, abs=0.01)
+
+
+def test_lines_of_one_benchmark_have_the_verdicts_that_they_have_among_all(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    cpus = [dataclasses.replace(cases.CPU, name=name) for name in ("cpu-1", "cpu-2", "cpu-3")]
+    with open_store(path, create=True) as store:
+        older, newer = (
+            add_run(store, ratio=0.997, blocks=9, targets=(H1, H2), benchmarks=cpus, seed=seed)
+            for seed in (1, 2)
+        )
+    with open_store(path, read_only=True) as store:
+        whole, two = comparison_report(store, newer), run_report(store, older, newer)
+        chosen = comparison_report(store, newer, benchmarks=["cpu-2"])
+        chosen_two = run_report(store, older, newer, benchmarks=["cpu-2"])
+        with pytest.raises(UnknownName, match="no benchmark 'cpu-9'"):
+            comparison_report(store, newer, benchmarks=["cpu-9"])
+    for some, every in ((chosen, whole), (chosen_two, two)):
+        assert list(some.comparisons) == [item for item in every.comparisons if item.benchmark == "cpu-2"]
+        assert list(some.fleets) == [item for item in every.fleets if item.benchmark == "cpu-2"]
+        assert some.other_benchmarks == ("cpu-1", "cpu-3") and every.other_benchmarks == ()
+    assert whole.suites and not chosen.suites, "a mean over the suite is not about one benchmark"
+    found = perfctl(path, newer, "--benchmark", "cpu-1", "--benchmark", "cpu-2").stdout
+    assert "cpu-2  events" in found and "cpu-3  events" not in found
+    (note,) = [line for line in found.splitlines() if line.startswith("not shown: cpu-3")]
+    assert "count in q" in note
+    assert "not shown: cpu-1, cpu-3" in perfctl(path, older, newer, "--benchmark", "cpu-2").stdout
 
 
 def test_a_run_without_any_value_has_an_empty_report(tmp_path: Path) -> None:
@@ -375,6 +402,8 @@ def test_a_run_that_has_not_ended_is_marked_above_its_figures(
     for fmt in ("table", "md"):
         page = " ".join(perfctl(database, "latest", "--format", fmt).stdout.split())
         assert page.startswith("UNFINISHED: run ") and words in page and "perfctl resume" in page
+    assert "UNFINISHED" in json.loads(perfctl(database, "latest", "--format", "json").stdout)["notes"][0]
+    assert "UNFINISHED" in perfctl(database, "latest", "--format", "csv").stderr
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE run SET status = 'complete'")
     assert "UNFINISHED" not in perfctl(database, "latest").stdout

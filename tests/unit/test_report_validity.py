@@ -76,11 +76,12 @@ def test_a_value_above_what_the_hardware_has_marks_the_comparison(report: Compar
 
 
 def test_where_every_block_is_flagged_the_host_was_not_quiet(report: ComparisonReport) -> None:
-    every = [
-        dataclasses.replace(item, flagged=tuple(range(item.blocks)), judgement=item.judgement)
-        for item in report.comparisons
-    ]
-    footer = comparison_view(dataclasses.replace(report, comparisons=tuple(every))).footer
+    every = []
+    for line in report.paired:
+        item = line.comparison
+        flagged = dataclasses.replace(item, flagged=tuple(range(item.blocks)))
+        every.append(dataclasses.replace(line, comparison=flagged))
+    footer = comparison_view(dataclasses.replace(report, paired=tuple(every))).footer
     (note,) = [text for text in footer if text.startswith("flagged:")]
     assert "all blocks of 1 line" in note and "not quiet" in note and "no verdict" not in note
     (usual,) = [text for text in comparison_view(report).footer if text.startswith("flagged:")]

@@ -1,4 +1,4 @@
-"""Verdicts from a database: thresholds from its history, its A/A rate, and what was left out."""
+"""Verdicts from a database: equivalence margins from its history, its A/A rate, and what was left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perfctl.model import (
 )
 from perfctl.plan import make_plan, plan_to_json
 from perfctl.report import comparison_report
-from perfctl.report.thresholds import declared_metrics
+from perfctl.report.margins import declared_metrics
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results.db"
 
 
-def test_the_threshold_comes_from_earlier_a_a_tests_and_never_from_later_ones(path: Path) -> None:
+def test_the_margin_comes_from_earlier_a_a_tests_and_never_from_later_ones(path: Path) -> None:
     with open_store(path, create=True) as store:
         first = run(store, seed=0)
         for seed in range(1, 12):
@@ -78,9 +78,9 @@ def test_the_threshold_comes_from_earlier_a_a_tests_and_never_from_later_ones(pa
     ):
         for item in report.comparisons:
             if item.judgement is not None:
-                assert (item.judgement.verdict, item.judgement.delta_source) == (verdict, source)
+                assert (item.judgement.verdict, item.judgement.margin_source) == (verdict, source)
     assert late.comparisons[0].judgement is not None
-    assert late.comparisons[0].judgement.delta == pytest.approx(0.07, abs=0.01)
+    assert late.comparisons[0].judgement.equivalence_margin == pytest.approx(0.07, abs=0.01)
     assert "equivalence margin: ±7" in perfctl(path, last).stdout
 
 
@@ -237,7 +237,10 @@ def test_what_the_tool_can_resolve_comes_from_the_workload(path: Path) -> None:
         found = comparison_report(store, run_id, metrics=["latency_p95"]).comparisons[0].judgement
     assert declared["cpu-1", "latency_p95"].resolution == 0.0182
     assert declared["cpu-1", "latency_p95"].step == 0.01
-    assert found is not None and (found.delta, found.delta_source) == (0.0182, "the tool's resolution")
+    assert found is not None and (found.equivalence_margin, found.margin_source) == (
+        0.0182,
+        "the tool's resolution",
+    )
     assert found.verdict != "different"
 
 
@@ -290,4 +293,4 @@ def test_a_run_of_a_workload_that_is_gone_is_judged_without_its_resolution(path:
             cases.measure_block(store, run_id, block, values)
         report = comparison_report(store, run_id)
     judged = [item.judgement for item in report.comparisons if item.judgement]
-    assert [item.delta_source for item in judged] == ["the least, 0.01"] * 2
+    assert [item.margin_source for item in judged] == ["the least, 0.01"] * 2

@@ -68,11 +68,11 @@ def test_a_bump_has_two_ends() -> None:
     assert found[0].shift > 0 > found[1].shift
 
 
-@pytest.mark.parametrize(("shift", "delta", "found"), [(0.05, 0.0, 1), (0.015, 0.0, 0), (0.05, 0.08, 0)])
-def test_a_change_must_be_worth_a_word(shift: float, delta: float, found: int) -> None:
+@pytest.mark.parametrize(("shift", "margin", "found"), [(0.05, 0.0, 1), (0.015, 0.0, 0), (0.05, 0.08, 0)])
+def test_a_change_must_exceed_the_margin(shift: float, margin: float, found: int) -> None:
     points = series((20, 0.0), (20, shift), noise=0.001)
     assert len(e_divisive(points, seed="s")) == 1
-    assert len(change_points(points, seed="s", delta=delta)) == found
+    assert len(change_points(points, seed="s", margin=margin)) == found
 
 
 @pytest.mark.parametrize("last", [1, 2])
@@ -114,18 +114,18 @@ def test_a_clean_step_without_any_noise_is_only_suspected() -> None:
     points = [0.0] * 10 + [0.1] * 10
     (found,) = change_points(points, seed="s", blocks=[[p] * 5 for p in points])
     assert (found.index, found.state, found.block_p) == (10, ChangeState.SUSPECTED, None)
-    assert "no spread" in found.reason
+    assert "zero variance" in found.reason
 
 
 @pytest.mark.parametrize(
-    ("points", "blocks", "delta"),
+    ("points", "blocks", "margin"),
     [([0.0, math.nan], None, 0.0), ([0.0] * 8, [[0.0]] * 7, 0.0), ([0.0] * 8, None, -0.1)],
 )
 def test_bad_histories_are_refused(
-    points: list[float], blocks: list[list[float]] | None, delta: float
+    points: list[float], blocks: list[list[float]] | None, margin: float
 ) -> None:
     with pytest.raises(ValueError):
-        change_points(points, seed="s", blocks=blocks, delta=delta)
+        change_points(points, seed="s", blocks=blocks, margin=margin)
 
 
 # -- the re-test ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perfctl.stats import (
     PairedResult,
-    Reach,
+    Population,
     bca,
     fleet,
     geometric_mean,
@@ -49,7 +49,7 @@ def test_over_hosts_is_scipys_t_interval(values: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("values", "why"),
-    [([], "no host"), ([0.1], "one host"), ([0.1] * 7, "no spread"), ([0.0, 0.0], "no spread")],
+    [([], "no host"), ([0.1], "one host"), ([0.1] * 7, "zero variance"), ([0.0, 0.0], "zero variance")],
 )
 def test_hosts_without_spread_have_no_p(values: list[float], why: str) -> None:
     found = over_hosts(values)
@@ -154,7 +154,7 @@ def test_hosts_that_agree_have_no_heterogeneity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimates", "errors", "why"), [([0.1], [0.1], "two hosts"), ([0.1, 0.2], [0.1, 0.0], "no spread")]
+    ("estimates", "errors", "why"), [([0.1], [0.1], "two hosts"), ([0.1, 0.2], [0.1, 0.0], "zero variance")]
 )
 def test_unknown_heterogeneity_says_why(estimates: list[float], errors: list[float], why: str) -> None:
     found = heterogeneity(estimates, errors)
@@ -209,7 +209,7 @@ def test_the_bootstrap_refuses_few_hosts(hosts: int) -> None:
 
 
 def test_the_bootstrap_without_spread() -> None:
-    assert "no spread" in bca([0.3] * 30, seed="s").reason
+    assert "zero variance" in bca([0.3] * 30, seed="s").reason
 
 
 # -- the rule of a fleet -------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def made(hosts: int, blocks: int = 10, shift: float = 0.02, between: float = 0.0
 def test_five_hosts_speak_for_hosts_like_them(hosts: int) -> None:
     rows = made(hosts)
     found = fleet(paired_rows(rows), tuple(rows))
-    assert found.reach is Reach.HOSTS_LIKE_THESE
+    assert found.population is Population.HOSTS_LIKE_THESE
     assert found.claim == found.mean == over_hosts([paired(row).estimate for row in rows])
 
 
@@ -233,7 +233,7 @@ def test_five_hosts_speak_for_hosts_like_them(hosts: int) -> None:
 def test_few_hosts_speak_for_themselves(hosts: int) -> None:
     rows = made(hosts)
     found = fleet(paired_rows(rows), tuple(rows))
-    assert found.reach is Reach.THESE_HOSTS_ONLY
+    assert found.population is Population.THESE_HOSTS_ONLY
     assert found.claim == stratified(tuple(rows))
     assert found.mean.n == hosts
 
@@ -242,7 +242,7 @@ def test_one_host_is_that_host() -> None:
     rows = made(1)
     found = fleet(paired_rows(rows), tuple(rows))
     alone = paired(rows[0])
-    assert found.reach is Reach.ONE_HOST
+    assert found.population is Population.ONE_HOST
     assert (found.claim.estimate, found.claim.low, found.claim.p) == (alone.estimate, alone.low, alone.p)
     assert found.mean.p is None and found.heterogeneity.i2 is None
 
@@ -306,7 +306,7 @@ def test_directions_are_aligned_before_the_mean() -> None:
     host = {"time": result(math.log(2)), "rate": result(math.log(0.5))}
     found = geometric_mean([host], higher_is_better={"time": False, "rate": True})
     assert found.claim.estimate == pytest.approx(math.log(2))
-    assert found.reach is Reach.ONE_HOST
+    assert found.population is Population.ONE_HOST
     assert found.benchmarks == ("rate", "time")
     assert found.claim.low is not None and found.claim.high is not None
     # Two equal errors: each half as large in the mean of two, together 1 / sqrt(2); 18 degrees of freedom.
@@ -320,7 +320,7 @@ def test_a_suite_on_many_hosts_takes_the_host_as_unit() -> None:
     expected = over_hosts([0.2 - 0.005 * h for h in range(6)])
     assert found.claim.n == 6
     assert found.claim.p == pytest.approx(expected.p)
-    assert found.reach is Reach.HOSTS_LIKE_THESE
+    assert found.population is Population.HOSTS_LIKE_THESE
 
 
 @pytest.mark.parametrize(

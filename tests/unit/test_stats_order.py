@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from perfctl.stats import (
     Position,
     clopper_pearson,
+    equivalence_margin,
     log_margin,
     median_interval,
     outliers,
     position,
-    practical_threshold,
 )
 
 exactly = settings(derandomize=True, deadline=None, max_examples=150)
@@ -82,28 +82,28 @@ def test_a_step_of_the_tool_is_no_outlier() -> None:
     assert outliers(values, resolution=0.1).tolist() == [False] * 9 + [True]
 
 
-# -- the practical threshold ---------------------------------------------------------------------------------
+# -- the equivalence margin ---------------------------------------------------------------------------------
 
 
-def test_the_threshold_is_the_largest_of_three() -> None:
-    assert practical_threshold().delta == 0.01
-    assert practical_threshold(resolution=0.018).delta == 0.018
-    assert "resolution" in practical_threshold(resolution=0.018).source
+def test_the_margin_is_the_largest_of_three() -> None:
+    assert equivalence_margin().share == 0.01
+    assert equivalence_margin(resolution=0.018).share == 0.018
+    assert "resolution" in equivalence_margin(resolution=0.018).source
     noisy = [(-1) ** i * 0.0005 * i for i in range(1, 201)]
-    found = practical_threshold(noisy, resolution=0.018)
-    assert found.delta == pytest.approx(math.expm1(0.0005 * 198))
+    found = equivalence_margin(noisy, resolution=0.018)
+    assert found.share == pytest.approx(math.expm1(0.0005 * 198))
     assert found.source == "99th percentile of 200 A/A results"
 
 
 def test_few_results_have_no_99th_percentile() -> None:
-    assert practical_threshold([0.5] * 19).delta == 0.01
-    assert practical_threshold([0.5] * 20).delta == pytest.approx(math.expm1(0.5))
+    assert equivalence_margin([0.5] * 19).share == 0.01
+    assert equivalence_margin([0.5] * 20).share == pytest.approx(math.expm1(0.5))
 
 
 @pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
 def test_an_impossible_resolution_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="resolution"):
-        practical_threshold(resolution=bad)
+        equivalence_margin(resolution=bad)
 
 
 # -- exact rates ---------------------------------------------------------------------------------------------
@@ -172,5 +172,5 @@ def test_margins_are_the_same_up_and_down() -> None:
     assert math.exp(log_margin(0.01)) == pytest.approx(1.01)
     assert log_margin(0) == 0
     for bad in (-0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="threshold"):
+        with pytest.raises(ValueError, match="at least 0"):
             log_margin(bad)

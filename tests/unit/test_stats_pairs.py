@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from perfctl.stats import Reach, fleet_of_pairs, over_hosts, over_pairs, paired
+from perfctl.stats import Population, fleet_of_pairs, over_hosts, over_pairs, paired
 
 
 def tournament(hosts: int) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def test_what_cannot_be_had_is_none_with_a_reason() -> None:
     assert "4 hosts say too little" in over_pairs([1.0, 2.0], [("a", "b"), ("c", "d")]).reason
     star = [("hub", f"h{number}") for number in range(5)]
     assert over_pairs([1.0, 2, 3, 4, 5], star).reason == "one host is in every pair"
-    assert over_pairs([1.0] * 10, tournament(5)).reason == "all pairs gave the same estimate: no spread"
+    assert over_pairs([1.0] * 10, tournament(5)).reason == "all pairs gave the same estimate: zero variance"
     assert over_pairs([], []).estimate is None
     with pytest.raises(ValueError, match="one estimate is needed per pair"):
         over_pairs([1.0], [])
@@ -59,11 +59,11 @@ def test_few_hosts_are_about_these_pairs_only() -> None:
     generator = np.random.default_rng(2)
     rows = [0.1 + 0.01 * generator.normal(size=8) for _ in range(3)]
     found = fleet_of_pairs([paired(row) for row in rows], rows, tournament(3))
-    assert found.reach is Reach.THESE_HOSTS_ONLY
+    assert found.population is Population.THESE_HOSTS_ONLY
     assert found.claim.low is not None and found.claim.high is not None
     assert found.claim.low < 0.1 < found.claim.high and found.claim.n == 24
     one = fleet_of_pairs([paired(rows[0])], rows[:1], [("a", "b")])
-    assert one.reach is Reach.ONE_HOST
+    assert one.population is Population.ONE_HOST
     many = [[0.01 * index for index in range(400)]] * 3
     big = fleet_of_pairs([paired(row) for row in many], many, tournament(3))
     assert big.claim.low is None and "1200 blocks in all are too many" in big.claim.reason
@@ -73,5 +73,5 @@ def test_five_hosts_are_about_hosts_like_these() -> None:
     generator = np.random.default_rng(4)
     rows = [0.1 + 0.01 * generator.normal(size=8) for _ in range(10)]
     found = fleet_of_pairs([paired(row) for row in rows], rows, tournament(5))
-    assert (found.reach, found.claim.n) == (Reach.HOSTS_LIKE_THESE, 5)
+    assert (found.population, found.claim.n) == (Population.HOSTS_LIKE_THESE, 5)
     assert found.claim == found.mean

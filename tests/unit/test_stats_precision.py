@@ -17,7 +17,7 @@ from perfctl.stats import (
     over_hosts,
     p_values,
     second_stage,
-    spread,
+    stdev,
     variance_components,
 )
 
@@ -59,9 +59,9 @@ def test_an_impossible_plan_is_refused(bad: dict[str, float]) -> None:
 
 
 def test_spread_needs_two_blocks() -> None:
-    assert spread([]) is None
-    assert spread([0.1]) is None
-    assert spread([0.1, 0.3]) == pytest.approx(math.sqrt(0.02))
+    assert stdev([]) is None
+    assert stdev([0.1]) is None
+    assert stdev([0.1, 0.3]) == pytest.approx(math.sqrt(0.02))
 
 
 # -- power ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from perfctl.stats import (
     best_repetitions,
     change_points,
     e_divisive,
+    equivalence_margin,
     geometric_mean,
     median_interval,
     outliers,
@@ -24,10 +25,9 @@ from perfctl.stats import (
     p_value,
     p_values,
     paired,
-    practical_threshold,
     variance_components,
 )
-from perfctl.stats.laws import t_quantile
+from perfctl.stats.distributions import t_quantile
 from tests.statistics.world import scheduled
 
 FOLDER = Path(__file__).parents[1] / "data/vectors"
@@ -114,7 +114,7 @@ def test_trap_pyperf_one_value_is_never_significant() -> None:
 
 
 def test_trap_pyperf_zero_variance_is_said() -> None:
-    """Ten equal differences: the exact p stands, but the result says that there is no spread behind it."""
+    """Ten equal differences: the exact p stands, but the result says that there is no variance behind it."""
     assert paired([0.4] * 10).reason.startswith("zero variance")
     assert paired([0.0] * 10).p == 1.0
     assert over_hosts([0.4] * 10).p is None
@@ -260,7 +260,7 @@ def test_trap_netperf_width_is_twice_the_half_width() -> None:
 def test_trap_sysbench_percentiles_are_bins() -> None:
     """A step of 1.8 % is no change worth a word: it is the tool's resolution."""
     step = OTHER["sysbench_percentile"]["bin_ratio"] - 1
-    assert practical_threshold(resolution=step).delta == pytest.approx(0.01817, abs=1e-5)
+    assert equivalence_margin(resolution=step).share == pytest.approx(0.01817, abs=1e-5)
 
 
 def test_an_unpaired_test_would_miss_what_pairs_show() -> None:

@@ -141,7 +141,7 @@ def test_few_runs_say_how_many_are_lacking(path: Path) -> None:
     assert "1.05x slower" in text
 
 
-def test_small_steps_are_below_the_threshold(path: Path) -> None:
+def test_small_steps_are_below_the_margin(path: Path) -> None:
     with open_store(path, create=True) as store:
         add_runs(store, [0.95] * 8 + [0.955] * 8)
     assert container_series(path).changes == ()
@@ -211,7 +211,7 @@ def test_no_spread_at_all_is_at_most_suspected(path: Path) -> None:
         add_runs(store, [0.9] * 8, noise=0.0)
         add_runs(store, [0.8] * 8, noise=0.0)
     (change,) = container_series(path).changes
-    assert change.state == "suspected" and "no spread" in change.reason
+    assert change.state == "suspected" and "zero variance" in change.reason
 
 
 def test_series_can_be_narrowed_and_unknown_names_are_refused(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Too good to be true: what is better than the bare host, or than the hardware can be, is likely an artefact.
+"""Mark results that are too good to be true: better than the bare host, or than the hardware can be.
 
 A container or a guest runs on the same hardware and does more work than the bare host. Where it is faster for
 sure, the two did most likely not do the same thing: a cache answered, a limit or an option differs.
@@ -17,10 +17,10 @@ from perfctl.model.environment import Kind
 Bounds = Mapping[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why its values lie above what the hardware has."""
 
-_Claim = TypeVar("_Claim", Comparison, FleetComparison)
+_Marked = TypeVar("_Marked", Comparison, FleetComparison)
 
 
-def marked(item: _Claim, kinds: Mapping[str, str], bounds: tuple[str, ...] = ()) -> _Claim:
+def with_artefact(item: _Marked, kinds: Mapping[str, str], bounds: tuple[str, ...] = ()) -> _Marked:
     """Return the comparison with the evidence that it is likely an artefact, if there is any.
 
     `kinds` has the kind of every environment ('native', 'container', 'vm'), `bounds` the sentences about

@@ -1,4 +1,4 @@
-"""Quantiles and tails of the t, chi-squared and binomial laws.
+"""Quantiles and tails of the t, chi-squared and binomial distributions.
 
 scipy.special only, and only when asked: scipy.stats takes a second to import.
 """

@@ -1,4 +1,4 @@
-"""The values of a run, sorted: benchmark, target and metric, then the leg, then the block."""
+"""The values of a run by benchmark, target and metric, then by leg, then by block."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from perfctl.stats import outliers
 Leg = tuple[str, int]
 """(environment, replicate)"""
 
-Place = tuple[str, Target, str, int, int]
+InvocationKey = tuple[str, Target, str, int, int]
 """(benchmark, target, environment, replicate, block)"""
 
 INVALID = "invalid by the counters around it"
 
 
 @dataclass(slots=True)
-class Column:
-    """What one leg measured of one metric, by block, and in what kind of guest where it was one."""
+class LegValues:
+    """The values of one metric in one leg by block, with the accelerator where the leg was a guest."""
 
     values: dict[int, float] = field(default_factory=dict)
     guests: dict[int, str] = field(default_factory=dict)
@@ -49,32 +49,32 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MetricValues:
     """All legs of one benchmark, target and metric, and every block that the benchmark has on the target."""
 
     benchmark: str
     target: Target
     metric: Metric
-    legs: Mapping[Leg, Column]
+    legs: Mapping[Leg, LegValues]
     blocks: frozenset[int]
 
 
-def gather(
+def group_values(
     seen: Sequence[Observation],
     *,
     declared: Mapping[tuple[str, str], Metric],
-    omissions: Mapping[Place, str],
-) -> list[Group]:
+    omissions: Mapping[InvocationKey, str],
+) -> list[MetricValues]:
     """Return the values in the order in which benchmarks, targets and metrics first appear.
 
     `declared` are the metrics of (benchmark, name) as the program knows them, with their resolution;
     `omissions` the invocations without a value, and why. Raises DataError when one invocation has two values
     for a metric.
     """
-    cells: dict[tuple[str, Target, Metric], dict[Leg, Column]] = {}
+    cells: dict[tuple[str, Target, Metric], dict[Leg, LegValues]] = {}
     blocks: dict[tuple[str, Target], set[int]] = defaultdict(set)
     # Hashing a Metric is slow, and the same few objects come again and again (`seen` keeps them alive).
-    quick: dict[tuple[str, str, str | None, int, str, int], tuple[Column, set[int]]] = {}
+    quick: dict[tuple[str, str, str | None, int, str, int], tuple[LegValues, set[int]]] = {}
     for item in seen:
         target = item.target
         leg = (item.environment, item.replicate)
@@ -82,59 +82,59 @@ def gather(
         places = quick.get(key)
         if places is None:
             legs = cells.setdefault((item.benchmark, target, item.metric), {})
-            places = quick[key] = (legs.setdefault(leg, Column()), blocks[item.benchmark, target])
+            places = quick[key] = (legs.setdefault(leg, LegValues()), blocks[item.benchmark, target])
         _put(item, *places)
     for benchmark, target, _, _, block in omissions:
         blocks[benchmark, target].add(block)
     groups = []
     for (benchmark, target, metric), legs in cells.items():
-        told = _told(metric, declared.get((benchmark, metric.name)))
-        for column in legs.values():
-            column.flag_outliers(told)
-        groups.append(Group(benchmark, target, told, legs, frozenset(blocks[benchmark, target])))
+        known = _with_resolution(metric, declared.get((benchmark, metric.name)))
+        for leg_values in legs.values():
+            leg_values.flag_outliers(known)
+        groups.append(MetricValues(benchmark, target, known, legs, frozenset(blocks[benchmark, target])))
     return groups
 
 
-def _put(item: Observation, column: Column, known: set[int]) -> None:
+def _put(item: Observation, leg_values: LegValues, known: set[int]) -> None:
     block = item.block
     known.add(block)
     if item.validity == "invalid":
-        column.refused[block] = INVALID
+        leg_values.refused[block] = INVALID
         return
     if not math.isfinite(item.value):
-        column.refused[block] = "no finite number"
+        leg_values.refused[block] = "no finite number"
         return
-    if block in column.values:
+    if block in leg_values.values:
         raise DataError(
             f"two values of {item.metric.name} for {item.environment} in block {block}",
             where=f"{item.benchmark} on {item.target}",
             hint="`perfctl db check` looks for what is wrong with the database",
         )
-    column.values[block] = item.value
+    leg_values.values[block] = item.value
     if item.accelerator is not None:
-        column.guests[block] = item.accelerator
+        leg_values.guests[block] = item.accelerator
     if item.validity == "flagged":
-        column.flagged.add(block)
+        leg_values.flagged.add(block)
 
 
-def _told(metric: Metric, declared: Metric | None) -> Metric:
+def _with_resolution(metric: Metric, declared: Metric | None) -> Metric:
     if declared is None:
         return metric
     return replace(metric, resolution=declared.resolution, step=declared.step)
 
 
-def left_out(
-    group: Group, leg: Leg, base: Leg, missing: Iterable[int], omissions: Mapping[Place, str]
+def missing_reasons(
+    group: MetricValues, leg: Leg, base: Leg, missing: Iterable[int], omissions: Mapping[InvocationKey, str]
 ) -> tuple[tuple[str, int], ...]:
     """Return why these blocks are in no comparison of the two legs, and how many for each reason."""
     found: Counter[str] = Counter()
     for block in missing:
         for name, replicate in (leg, base):
-            column = group.legs.get((name, replicate))
-            if column is not None and block in column.values:
+            leg_values = group.legs.get((name, replicate))
+            if leg_values is not None and block in leg_values.values:
                 continue
             key = (group.benchmark, group.target, name, replicate, block)
-            refused = column.refused.get(block) if column is not None else None
+            refused = leg_values.refused.get(block) if leg_values is not None else None
             reason = refused or omissions.get(key) or "no value"
             found[f"{name}{' A2' if replicate == 2 else ''}: {reason}"] += 1
             break

@@ -1,7 +1,8 @@
-"""The lines of a gate before they are decided: what is tested against the limit, and what cannot be.
+"""The tests of a gate: what is tested against the limit, and what cannot be.
 
 A one-sided test against the limit is the comparison's own test with the limit taken out of every block
-difference: the same exact signed-rank, rank-sum or t test over hosts, so a gate and a report never disagree.
+difference: the same exact signed-rank, rank-sum or t test over hosts, on the differences that the report
+decided on.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfctl.compare import format_blocks, format_effect, format_interval, format_ratio
-from perfctl.compare.fleets import fleets
-from perfctl.compare.pairing import FEWEST_BLOCKS, Line, Pairing, pair
-from perfctl.model import Comparison, Direction, FleetComparison, Metric, Observation
+from perfctl.compare.fleets import claim_key, fleets
+from perfctl.compare.pairing import PairedComparison
+from perfctl.model import Comparison, Direction, FleetComparison, Metric
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
-from perfctl.report.conditions import conditions, differences
-from perfctl.report.thresholds import declared_metrics
+from perfctl.report.conditions import conditions, differences, redefined
+from perfctl.report.margins import declared_metrics
 from perfctl.stats import paired, two_sample
 from perfctl.store import RunDetail, Store
 
-EMULATED = "emulated: what runs under tcg is never gated"
-NEUTRAL = "neither more nor less of it is better"
+_EMULATED = "emulated: what runs under tcg is never gated"
+_NEUTRAL = "neither more nor less of it is better"
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
-    """One line to be decided.
+class GateTest:
+    """One line of a gate before it is decided.
 
     `p_beyond` is the one-sided p of "at most the limit", `p_within` of "at least the limit"; both None where
-    it cannot be tested. `doubt` is what forbids to call it passed whatever the p.
+    it cannot be tested. `doubt` is why it cannot be called passed whatever the p.
     """
 
     benchmark: str
@@ -53,15 +54,14 @@ class Gated:
     confounded: str = ""
 
 
-def questions(
+def gate_tests(
     store: Store, report: ComparisonReport, *, metrics: Collection[str], margin: float, per_host: bool
-) -> list[Gated]:
+) -> list[GateTest]:
     """Return the lines of one run. `margin` is the limit as a logarithm."""
     detail = store.run(report.run.run_id)
-    lines = _lines(store, detail, report, metrics)
-    told = {_key(item): item for item in report.comparisons}
+    lines = _paired(report)
     kept = [line for line in lines if not _excluded(line.comparison, report)]
-    found: list[Gated] = []
+    found: list[GateTest] = []
     claimed: set[tuple[object, ...]] = set()
     if not per_host:
         claims, covered = _claims(kept, margin, report)
@@ -69,34 +69,32 @@ def questions(
         claimed |= covered
     for line in lines:
         if _key(line.comparison) not in claimed:
-            found.append(_of_host(line, told.get(_key(line.comparison)), report, margin))
+            found.append(_of_host(line, report, margin))
     return found + _absent(detail, report, lines, _not_asked(store, detail, metrics))
 
 
-def questions_of_two_runs(
+def gate_tests_of_two_runs(
     store: Store,
     earlier: ComparisonReport,
     report: ComparisonReport,
     *,
     metrics: Collection[str],
     margin: float,
-) -> list[Gated]:
+) -> list[GateTest]:
     """Return the lines of a run against those of an earlier one, per host: ratio against ratio."""
     detail, before = store.run(report.run.run_id), store.run(earlier.run.run_id)
-    lines = _lines(store, detail, report, metrics)
-    old_lines = _lines(store, before, earlier, metrics)
+    lines, old_lines = _paired(report), _paired(earlier)
     others = {_key(line.comparison): line for line in old_lines}
-    unlike = _unlike(before, detail)
+    mismatches = _mismatches(before, detail)
     then, now = conditions(store, before.summary.run_id), conditions(store, detail.summary.run_id)
     used = programs(detail)
-    told = {_key(item): item for item in report.comparisons}
     found = []
     for line in lines:
-        base = _of_host(line, told.get(_key(line.comparison)), report, margin)
+        base = _of_host(line, report, margin)
         other = others.pop(_key(line.comparison), None)
         if base.is_excluded or base.is_missing:
             found.append(base)
-        elif reason := _first(unlike, line.comparison):
+        elif reason := _mismatch_of(mismatches, line.comparison):
             found.append(_untested(base, reason, is_missing=True))
         elif other is None or not other.differences or other.comparison.ratio is None:
             found.append(_untested(base, "the earlier run has no such ratio", is_missing=True))
@@ -108,45 +106,34 @@ def questions_of_two_runs(
     return found + gone + _absent(detail, report, [*lines, *old_lines], not_asked)
 
 
-def _lines(store: Store, detail: RunDetail, report: ComparisonReport, metrics: Collection[str]) -> list[Line]:
-    """Return the comparisons of a run with their blocks, without the A/A tests."""
-    run_id = detail.summary.run_id
-    omissions = {
-        (item.benchmark, item.target, item.environment, item.replicate, item.block): item.reason
-        for item in store.omissions(run_id)
-    }
-    pairing = Pairing(
-        report.baseline,
-        [item.name for item in detail.environments],
-        declared=declared_metrics(detail),
-        omissions=omissions,
-    )
-    seen = [item for item in store.observations(run_id) if _is_wanted(item, metrics)]
-    return [line for line in pair(seen, pairing) if not line.comparison.is_aa]
-
-
-def _is_wanted(item: Observation, metrics: Collection[str]) -> bool:
-    if ALL_METRICS in metrics:
-        return True
-    return item.metric.name in metrics if metrics else item.metric.headline
+def _paired(report: ComparisonReport) -> list[PairedComparison]:
+    """Return the comparisons that the report decided on, without the A/A tests."""
+    return [line for line in report.paired if not line.comparison.is_aa]
 
 
 def _key(item: Comparison) -> tuple[object, ...]:
-    metric = (item.metric.name, item.metric.unit, item.metric.direction)
     guests = (item.accelerator, item.baseline_accelerator)
-    return (item.benchmark, metric, item.target, item.environment, item.baseline, guests, item.is_aa)
+    return (
+        item.benchmark,
+        item.metric.identity,
+        item.target,
+        item.environment,
+        item.baseline,
+        guests,
+        item.is_aa,
+    )
 
 
 def _excluded(item: Comparison, report: ComparisonReport) -> str:
     """Return the rule by which a line is not gated, '' when it is."""
     if item.is_emulated:
-        return EMULATED
+        return _EMULATED
     if item.metric.direction is Direction.NEUTRAL:
-        return NEUTRAL
-    bar = report.health.bars(item.target)
-    if bar is None:
+        return _NEUTRAL
+    found = report.health.quarantine_of(item.target)
+    if found is None:
         return ""
-    return f"{bar.target} is in quarantine: {bar.failed} of {bar.tests} A/A tests failed"
+    return f"{found.target} is in quarantine: {found.failed} of {found.tests} A/A tests failed"
 
 
 def _missing(item: Comparison) -> str:
@@ -157,22 +144,9 @@ def _missing(item: Comparison) -> str:
     return "; ".join(filter(None, [item.note, reasons]))
 
 
-def _untestable(item: Comparison, differences: Sequence[float]) -> str:
-    """Return why a line with values cannot be tested, '' when it can."""
-    if item.ratio is None:
-        return item.note or "no ratio"
-    if item.blocks < FEWEST_BLOCKS:
-        return f"n < {FEWEST_BLOCKS} cannot be significant"
-    if min(differences) == max(differences):
-        return "zero variance: every block gave the same difference"
-    if len({abs(difference) for difference in differences}) == 1:
-        return "all differences are ties: they have one size, as a tool's step has"
-    return ""
-
-
-def _of_host(line: Line, told: Comparison | None, report: ComparisonReport, margin: float) -> Gated:
-    item = told or line.comparison
-    base = Gated(
+def _of_host(line: PairedComparison, report: ComparisonReport, margin: float) -> GateTest:
+    item = line.comparison
+    base = GateTest(
         benchmark=item.benchmark,
         metric=item.metric,
         target=str(item.target),
@@ -189,14 +163,21 @@ def _of_host(line: Line, told: Comparison | None, report: ComparisonReport, marg
     excluded = _excluded(item, report)
     if excluded:
         return replace(base, reason=excluded, is_excluded=True)
-    missing = _missing(line.comparison)
+    missing = _missing(item)
     if missing:
         return replace(base, reason=missing, is_missing=True)
-    obstacle = _untestable(line.comparison, line.differences)
+    obstacle = _untestable(line)
     if obstacle:
         return replace(base, reason=obstacle)
     result = paired(_shifted(line, margin))
     return with_p(base, result.estimate, result.p, _sign(item.metric), smallest=2.0**-item.blocks)
+
+
+def _untestable(line: PairedComparison) -> str:
+    """Return why a line with values cannot be tested, '' when it can."""
+    if line.comparison.ratio is None:
+        return line.comparison.note or "no ratio"
+    return line.obstacle
 
 
 def _sign(metric: Metric) -> float:
@@ -204,15 +185,15 @@ def _sign(metric: Metric) -> float:
     return -1.0 if metric.direction is Direction.HIGHER else 1.0
 
 
-def _shifted(line: Line, margin: float) -> list[float]:
+def _shifted(line: PairedComparison, margin: float) -> list[float]:
     """Return the block differences with the limit taken out: 0 is just at the limit."""
     limit = _sign(line.comparison.metric) * margin
     return [difference - limit for difference in line.differences]
 
 
 def with_p(
-    base: Gated, estimate: float | None, p: float | None, sign: float, *, smallest: float | None
-) -> Gated:
+    base: GateTest, estimate: float | None, p: float | None, sign: float, *, smallest: float | None
+) -> GateTest:
     """Return the line with both one-sided p from a two-sided one and the side that the estimate is on."""
     if p is None or estimate is None:
         return replace(base, reason=base.reason or "there is no p")
@@ -223,36 +204,29 @@ def with_p(
 
 
 def _claims(
-    lines: Sequence[Line], margin: float, report: ComparisonReport
-) -> tuple[list[Gated], set[tuple[object, ...]]]:
+    lines: Sequence[PairedComparison], margin: float, report: ComparisonReport
+) -> tuple[list[GateTest], set[tuple[object, ...]]]:
     """Return the claims over several hosts, and the keys of the lines that they stand for."""
     usable = [line for line in lines if line.comparison.ratio is not None]
     moved = []
     for line in usable:
         differences = _shifted(line, margin)
         moved.append(replace(line, differences=tuple(differences), result=paired(differences)))
-    told = {_claim_key(item): item for item in report.fleets}
+    reported = {claim_key(item): item for item in report.fleets}
     found, covered = [], set()
     for plain, shifted in zip(fleets(usable, {}), fleets(moved, {}), strict=True):
         # The report's own claim has the verdict; without hosts in quarantine it is another one.
-        item = told.get(_claim_key(plain), plain)
+        item = reported.get(claim_key(plain), plain)
         item = item if len(item.hosts) == len(plain.hosts) else plain
         found.append(_of_fleet(item, shifted, margin))
         for line in usable:
             one = line.comparison
-            if _claim_key(one) == _claim_key(plain) and one.target in {host.target for host in plain.hosts}:
+            if claim_key(one) == claim_key(plain) and one.target in {host.target for host in plain.hosts}:
                 covered.add(_key(one))
     return found, covered
 
 
-def _claim_key(item: Comparison | FleetComparison) -> tuple[object, ...]:
-    target = item.target if isinstance(item, Comparison) else item.hosts[0].target
-    metric = (item.metric.name, item.metric.unit, item.metric.direction)
-    guests = (item.accelerator, item.baseline_accelerator)
-    return (item.benchmark, metric, item.environment, item.baseline, guests, target.peer is None)
-
-
-def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) -> Gated:
+def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) -> GateTest:
     sign = _sign(item.metric)
     kind = "hosts" if item.hosts[0].target.peer is None else "pairs"
     beyond = [host for host in item.hosts if sign * math.log(host.ratio) > margin]
@@ -261,7 +235,7 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
         worst = max(beyond, key=lambda host: sign * math.log(host.ratio))
         size = format_ratio(worst.ratio, item.metric.direction)
         doubts.append(f"the hosts disagree, and {worst.target} is at {size}: --per-host gates each")
-    base = Gated(
+    base = GateTest(
         benchmark=item.benchmark,
         metric=item.metric,
         target=f"{len(item.hosts)} {kind}",
@@ -283,29 +257,26 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
     return with_p(base, estimate, shifted.p, sign, smallest=None)
 
 
-def _unlike(before: RunDetail, after: RunDetail) -> dict[tuple[str, str], str]:
+def _mismatches(before: RunDetail, after: RunDetail) -> dict[tuple[str, str], str]:
     """Return why benchmarks and environments that share a name in two runs are not the same."""
-    found = {}
-    for kind, old, new, reason in (
-        ("benchmark", before.benchmarks, after.benchmarks, "has other parameters"),
-        ("environment", before.environments, after.environments, "is defined otherwise"),
-    ):
-        keys = {item.name: item.key for item in new}
-        for item in old:
-            if keys.get(item.name, item.key) != item.key:
-                found[kind, item.name] = f"the {kind} {item.name} {reason} in the earlier run: not the same"
-    return found
+    reasons = {"benchmark": "has other parameters", "environment": "is defined otherwise"}
+    return {
+        (kind, name): f"the {kind} {name} {reasons[kind]} in the earlier run: not the same"
+        for kind, name in redefined(before, after)
+    }
 
 
-def _first(unlike: Mapping[tuple[str, str], str], item: Comparison) -> str:
+def _mismatch_of(mismatches: Mapping[tuple[str, str], str], item: Comparison) -> str:
     names = (("benchmark", item.benchmark), ("environment", item.environment), ("environment", item.baseline))
-    return next((unlike[name] for name in names if name in unlike), "")
+    return next((mismatches[name] for name in names if name in mismatches), "")
 
 
-def _against(base: Gated, line: Line, other: Line, margin: float, differing: str) -> Gated:
-    """Return the line of two runs: what became of the ratio to the baseline of its own run.
+def _against(
+    base: GateTest, line: PairedComparison, other: PairedComparison, margin: float, differing: str
+) -> GateTest:
+    """Return the line of two runs: how the ratio to the baseline of its own run changed.
 
-    `differing` is what else is not the same in the two runs: it is told, and decides nothing.
+    `differing` is what else is not the same in the two runs: it is reported, and decides nothing.
     """
     plain = two_sample(other.differences, line.differences)
     moved = two_sample(other.differences, _shifted(line, margin))
@@ -332,14 +303,14 @@ def _against(base: Gated, line: Line, other: Line, margin: float, differing: str
     )
     if base.reason:
         return found
-    obstacle = _untestable(other.comparison, other.differences) or plain.reason
+    obstacle = _untestable(other) or plain.reason
     if obstacle:
         return replace(found, reason=f"the earlier run: {obstacle}")
     smallest = 1 / math.comb(len(line.differences) + len(other.differences), len(line.differences))
     return with_p(found, moved.estimate, moved.p, _sign(metric), smallest=smallest)
 
 
-def _untested(base: Gated, reason: str, *, is_missing: bool) -> Gated:
+def _untested(base: GateTest, reason: str, *, is_missing: bool) -> GateTest:
     return replace(
         base,
         reason=reason,
@@ -353,8 +324,8 @@ def _untested(base: Gated, reason: str, *, is_missing: bool) -> Gated:
     )
 
 
-def _gone(item: Comparison) -> Gated:
-    base = Gated(item.benchmark, item.metric, str(item.target), _environment(item), item.baseline)
+def _gone(item: Comparison) -> GateTest:
+    base = GateTest(item.benchmark, item.metric, str(item.target), _environment(item), item.baseline)
     return replace(base, reason="the earlier run has it, this one has not", is_missing=True)
 
 
@@ -371,29 +342,29 @@ def _not_asked(store: Store, detail: RunDetail, metrics: Collection[str]) -> fro
     known = {name for name, _ in declared_metrics(detail)} | {item.benchmark for item in seen}
     without = {item.name for item in detail.benchmarks if item.name in known} - having
     others = [item.target for item in seen if item.benchmark in without]
-    hosts = {name for target in others for name in (target.host, target.peer) if name}
+    hosts = {name for target in others for name in target.hosts}
     return frozenset(without | hosts)
 
 
 def _absent(
-    detail: RunDetail, report: ComparisonReport, lines: Iterable[Line], not_asked: Collection[str]
-) -> list[Gated]:
+    detail: RunDetail, report: ComparisonReport, lines: Iterable[PairedComparison], not_asked: Collection[str]
+) -> list[GateTest]:
     """Return a line for every benchmark of the plan without any, and for every host without any value.
 
     What is not asked for, by the name of a benchmark or host, has none.
     """
     known = [line.comparison for line in lines]
     benchmarks = {item.benchmark for item in known}
-    hosts = {host for item in known for host in (item.target.host, item.target.peer)}
+    hosts = {host for item in known for host in item.target.hosts}
     others = ", ".join(item.name for item in detail.environments if item.name != report.baseline)
     reason = "no value at all" if others else "only the baseline was measured: compare runs, --baseline RUN"
     found = [
-        Gated(item.name, None, "all", others, report.baseline, reason, is_missing=True)
+        GateTest(item.name, None, "all", others, report.baseline, reason, is_missing=True)
         for item in detail.benchmarks
         if item.name not in benchmarks and item.name not in not_asked
     ]
     return found + [
-        Gated("all", None, host, others, report.baseline, reason, is_missing=True)
+        GateTest("all", None, host, others, report.baseline, reason, is_missing=True)
         for host in detail.summary.hosts
         if host not in hosts and benchmarks and host not in not_asked
     ]

@@ -1,4 +1,4 @@
-"""From what size on an effect matters: what the tool can resolve, and how far the baseline is off itself."""
+"""Equivalence margins, from the tool's resolution and from how far the baseline differed from itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from perfctl.errors import SuiteError
 from perfctl.model import Metric
-from perfctl.stats import Threshold, estimates, practical_threshold
+from perfctl.report.health import aa_cells
+from perfctl.stats import EquivalenceMargin, equivalence_margin, estimates
 from perfctl.store import HistoryCell, RunDetail
 from perfctl.workloads import WORKLOADS, resolve_parameters
 
@@ -37,10 +38,10 @@ def declared_metrics(detail: RunDetail) -> dict[Key, Metric]:
     return found
 
 
-def practical_thresholds(
+def equivalence_margins(
     detail: RunDetail, declared: Mapping[Key, Metric], history: Iterable[HistoryCell]
-) -> dict[Key, Threshold]:
-    """Return the threshold of every benchmark and metric, from A/A tests of runs before this one.
+) -> dict[Key, EquivalenceMargin]:
+    """Return the margin of every benchmark and metric, from A/A tests of runs before this one.
 
     `history` are cells of the baselines; those of other benchmarks, and of this run and later ones, must be
     left out by the caller, so that a verdict does not depend on what was measured after it.
@@ -52,7 +53,7 @@ def practical_thresholds(
             found[names[benchmark_key], metric] += sizes
     keys = [*declared, *(key for key in found if key not in declared)]
     return {
-        key: practical_threshold(
+        key: equivalence_margin(
             found.get(key, ()), resolution=(declared[key].resolution or 0.0) if key in declared else 0.0
         )
         for key in keys
@@ -61,19 +62,13 @@ def practical_thresholds(
 
 def _aa_sizes(history: Iterable[HistoryCell]) -> dict[Key, list[float]]:
     """Return ln(A2/A1) of every earlier A/A comparison (Hodges-Lehmann), by benchmark key and metric."""
-    first: dict[tuple[object, ...], HistoryCell] = {}
     rows: list[tuple[int, Key, list[float]]] = []
-    for cell in history:
-        place = (cell.run_id, cell.benchmark, cell.target, cell.environment, cell.accelerator)
-        key = (*place, cell.metric.name, cell.metric.unit)
-        if cell.replicate == 1:
-            first[key] = cell
-        elif key in first:
-            one = first[key].values
-            pairs = [(one[block], value) for block, value in cell.values.items() if block in one]
-            if pairs and all(x > 0 and y > 0 for x, y in pairs):
-                differences = [math.log(y) - math.log(x) for x, y in pairs]
-                rows.append((len(pairs), (cell.benchmark_key, cell.metric.name), differences))
+    for first, second in aa_cells(history):
+        one = first.values
+        pairs = [(one[block], value) for block, value in second.values.items() if block in one]
+        if pairs and all(x > 0 and y > 0 for x, y in pairs):
+            differences = [math.log(y) - math.log(x) for x, y in pairs]
+            rows.append((len(pairs), (second.benchmark_key, second.metric.name), differences))
     found: dict[Key, list[float]] = defaultdict(list)
     for _, same in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
         entries = list(same)

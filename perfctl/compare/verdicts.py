@@ -1,4 +1,4 @@
-"""From figures to a verdict: one interval, one q, one threshold (docs/comparison.md has the rules)."""
+"""Verdicts from an interval, a q and an equivalence margin (docs/comparison.md has the rules)."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from perfctl.compare.formatting import format_blocks, format_labelled_p
-from perfctl.compare.pairing import FEWEST_BLOCKS, Line, exp, results
-from perfctl.model import Alternative, Judgement, Metric, Verdict
+from perfctl.compare.pairing import FEWEST_BLOCKS, PairedComparison, exp, paired_results
+from perfctl.model import Judgement, Metric, ResultWithoutFlagged, Verdict
 from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
+    EquivalenceMargin,
     Position,
-    Threshold,
     benjamini_hochberg,
+    equivalence_margin,
     log_margin,
     minimum_detectable_effect,
     position,
-    practical_threshold,
     second_stage,
-    spread,
+    stdev,
 )
 
 LEVEL = 0.05
 """Largest q of what is called different."""
 
-Thresholds = Mapping[tuple[str, str], Threshold]
-"""(benchmark, metric) -> the practical threshold; where there is none it is the least, 1 %."""
+Margins = Mapping[tuple[str, str], EquivalenceMargin]
+"""(benchmark, metric) -> its equivalence margin; 1 % where there is none."""
 
-_LEAST = practical_threshold()
+_LEAST = equivalence_margin()
 _UNKNOWN = "none: a median is zero"
 _HOPELESS = 0.5
 """A p from here on says nothing about how many blocks it takes."""
@@ -40,38 +40,42 @@ NEITHER = "could be no change, could be more than the equivalence margin"
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """The practical threshold of one comparison, and the same on the scale of its differences."""
+class Margin:
+    """The equivalence margin of one comparison: as a share, and on the scale of its differences."""
 
-    delta: float | None
+    share: float | None
     source: str
-    margin: float
+    scaled: float
 
-    def share(self, effect: float | None, *, logarithm: bool) -> float | None:
+    def as_share(self, effect: float | None, *, logarithm: bool) -> float | None:
         """Return an effect on the scale of the differences as a share; None where that means nothing."""
-        if effect is None or self.delta is None:
+        if effect is None or self.share is None:
             return None
-        return math.expm1(effect) if logarithm else effect * self.delta / self.margin
+        return math.expm1(effect) if logarithm else effect * self.share / self.scaled
 
 
-def limit_of(
-    metric: Metric, values: tuple[float | None, float | None], threshold: Threshold | None, *, is_ratio: bool
-) -> Limit:
-    """Return the threshold for two medians: that of the benchmark's metric, or the tool's step.
+def margin_of(
+    metric: Metric,
+    values: tuple[float | None, float | None],
+    declared: EquivalenceMargin | None,
+    *,
+    is_ratio: bool,
+) -> Margin:
+    """Return the margin for two medians: that of the benchmark's metric, or the tool's step.
 
     It is the same whichever of the two is the baseline. Without a ratio the margin is a share of the smaller
     median, or the tool's step where that is zero.
     """
-    found = threshold or _LEAST
+    found = declared or _LEAST
     smaller = min((abs(value) for value in values if value is not None), default=0.0)
     step = metric.step or 0.0
-    if smaller and step / smaller > found.delta:
-        found = Threshold(step / smaller, f"the tool's step, {step:g} {metric.unit}")
+    if smaller and step / smaller > found.share:
+        found = EquivalenceMargin(step / smaller, f"the tool's step, {step:g} {metric.unit}")
     if is_ratio:
-        return Limit(found.delta, found.source, log_margin(found.delta))
+        return Margin(found.share, found.source, log_margin(found.share))
     if smaller:
-        return Limit(found.delta, found.source, found.delta * smaller)
-    return Limit(None, _UNKNOWN, step)
+        return Margin(found.share, found.source, found.share * smaller)
+    return Margin(None, _UNKNOWN, step)
 
 
 def verdict_of(low: float | None, high: float | None, q: float | None, margin: float) -> Verdict:
@@ -89,7 +93,7 @@ class Family:
     """The comparisons of one report that are corrected together, whatever their level.
 
     Lines of a host, of all hosts and of the suite rest on the same blocks, so their p rise and fall together:
-    Benjamini-Hochberg keeps its promise for such dependence (docs/comparison.md).
+    Benjamini-Hochberg controls the false discovery rate under such dependence (docs/comparison.md).
     """
 
     q: tuple[tuple[float | None, ...], ...]
@@ -107,37 +111,39 @@ def family(*levels: Sequence[float | None]) -> Family:
     )
 
 
-def tested(line: Line) -> float | None:
+def tested_p(line: PairedComparison) -> float | None:
     """Return the p that counts among the tests of a report; None for an A/A test, which has no verdict.
 
     None, too, for what cannot be called different whatever its p.
     """
-    return None if line.comparison.is_aa or _obstacle(line) else line.comparison.p
+    return None if line.comparison.is_aa or line.obstacle else line.comparison.p
 
 
 def judge(
-    lines: Sequence[Line], q_values: Sequence[float | None], tests: int, thresholds: Thresholds
+    lines: Sequence[PairedComparison], q_values: Sequence[float | None], tests: int, margins: Margins
 ) -> list[Judgement | None]:
     """Return the verdicts on lines of hosts; A/A tests are no comparisons, and have none."""
     return [
-        None if line.comparison.is_aa else judge_line(line, q, tests, thresholds)
+        None if line.comparison.is_aa else judge_line(line, q, tests, margins)
         for line, q in zip(lines, q_values, strict=True)
     ]
 
 
-def alternatives(
-    lines: Sequence[Line], trimmed: Sequence[Line], judgements: Sequence[Judgement | None]
-) -> list[Alternative | None]:
-    """Return what comes out of the lines without their flagged blocks; None where none is flagged."""
+def results_without_flagged(
+    lines: Sequence[PairedComparison],
+    trimmed: Sequence[PairedComparison],
+    judgements: Sequence[Judgement | None],
+) -> list[ResultWithoutFlagged | None]:
+    """Return the results of the lines without their flagged blocks; None where none is flagged."""
     return [
-        None if line is other or found is None else _alternative(other, found)
+        None if line is other or found is None else _result_without_flagged(other, found)
         for line, other, found in zip(lines, trimmed, judgements, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a verdict rests on, all on the scale of the differences."""
+class Inference:
+    """An estimate with its interval and p, all on the scale of the differences: what a verdict rests on."""
 
     estimate: float | None
     low: float | None
@@ -147,30 +153,30 @@ class Evidence:
     """Why no verdict is possible whatever the interval says; '' where one is."""
 
     @property
-    def tested(self) -> float | None:
+    def tested_p(self) -> float | None:
         """The p that counts among the tests of a report; None where no verdict is possible."""
         return None if self.obstacle else self.p
 
 
-def decide(found: Evidence, q: float | None, tests: int, limit: Limit) -> Judgement:
+def decide(found: Inference, q: float | None, tests: int, margin: Margin) -> Judgement:
     """Return the verdict and, where it is inconclusive, why. `tests`: all comparisons of the report."""
     low, high = found.low, found.high
-    verdict = Verdict.INCONCLUSIVE if found.obstacle else verdict_of(low, high, q, limit.margin)
+    verdict = Verdict.INCONCLUSIVE if found.obstacle else verdict_of(low, high, q, margin.scaled)
     why = ""
     if verdict is Verdict.INCONCLUSIVE:
-        why = found.obstacle or doubt(low, high, q, found.p, limit.margin, tests)
-    return Judgement(verdict, why, q, limit.delta, limit.source)
+        why = found.obstacle or reason_undecided(low, high, q, found.p, margin.scaled, tests)
+    return Judgement(verdict, why, q, margin.share, margin.source)
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What the blocks of a host (of two runs: the fewer) can find."""
+    """What the blocks of a host (of two runs: the fewer) can detect."""
 
     blocks: int
     deviation: float | None
     """The standard deviation of what one block gives."""
     effect: float | None
-    """The smallest effect that they find with a chance of 80 %, on the scale of the differences."""
+    """The smallest effect that they detect with a chance of 80 %, on the scale of the differences."""
     is_two_runs: bool = False
 
     def smallest_p(self, blocks: int) -> float:
@@ -186,9 +192,9 @@ class Power:
 
 
 def with_power(
-    base: Judgement, found: Evidence, power: Power, limit: Limit, *, tests: int, is_ratio: bool = True
+    base: Judgement, found: Inference, power: Power, margin: Margin, *, tests: int, is_ratio: bool = True
 ) -> Judgement:
-    """Return the judgement; an inconclusive one says what the blocks would find, and how many it takes."""
+    """Return the judgement; an inconclusive one with what its blocks would detect, and how many it needs."""
     if base.verdict is not Verdict.INCONCLUSIVE:
         return base
     blocks, deviation = power.blocks, power.deviation
@@ -204,12 +210,12 @@ def with_power(
             f": {format_blocks([blocks])} cannot reach less than {smallest}, and among {tests} lines one"
             f" alone needs {least} blocks"
         )
-    needed = units_needed(deviation, limit.margin, blocks, estimate=estimate, why=base.why)
+    needed = units_needed(deviation, margin.scaled, blocks, estimate=estimate, why=base.why)
     enough = needed or units_to_decide(found.p, tests, blocks)
     return replace(
         base,
         why=why,
-        mde=limit.share(power.effect, logarithm=is_ratio),
+        mde=margin.as_share(power.effect, logarithm=is_ratio),
         needed=needed,
         to_decide=enough and max(enough, least),
     )
@@ -228,23 +234,23 @@ def units_to_decide(p: float | None, tests: int, have: int) -> int | None:
     return max(have + 1, math.ceil(have * (wanted / normal.inv_cdf(1 - p / 2)) ** 2))
 
 
-def judge_line(line: Line, q: float | None, tests: int, thresholds: Thresholds) -> Judgement:
-    """Return the verdict on one host's comparison. `tests` is how many the report has."""
+def judge_line(line: PairedComparison, q: float | None, tests: int, margins: Margins) -> Judgement:
+    """Return the verdict on one host's comparison. `tests` is the number of tests in the report."""
     item = line.comparison
     is_ratio = item.ratio is not None
-    threshold = thresholds.get((item.benchmark, item.metric.name))
-    limit = limit_of(item.metric, (item.value, item.baseline_value), threshold, is_ratio=is_ratio)
-    result, obstacle = line.result, _obstacle(line)
-    found = Evidence(None, None, None, item.p, obstacle)
+    declared = margins.get((item.benchmark, item.metric.name))
+    margin = margin_of(item.metric, (item.value, item.baseline_value), declared, is_ratio=is_ratio)
+    result, obstacle = line.result, line.obstacle
+    found = Inference(None, None, None, item.p, obstacle)
     if result is not None:
-        found = Evidence(result.estimate, result.low, result.high, item.p, obstacle)
-    deviation = spread(line.differences) if line.differences else None
+        found = Inference(result.estimate, result.low, result.high, item.p, obstacle)
+    deviation = stdev(line.differences) if line.differences else None
     effect = minimum_detectable_effect(item.blocks, deviation) if deviation else None
     power = Power(item.blocks, deviation, effect)
-    return with_power(decide(found, q, tests, limit), found, power, limit, tests=tests, is_ratio=is_ratio)
+    return with_power(decide(found, q, tests, margin), found, power, margin, tests=tests, is_ratio=is_ratio)
 
 
-def doubt(
+def reason_undecided(
     low: float | None, high: float | None, q: float | None, p: float | None, margin: float, tests: int
 ) -> str:
     """Return why an interval that exists decides nothing."""
@@ -272,23 +278,7 @@ def units_needed(
     return max(wanted, have + 1, least)
 
 
-def _obstacle(line: Line) -> str:
-    """Return why no verdict is possible whatever the interval says, '' where one is."""
-    item = line.comparison
-    if line.result is None:
-        return item.note or "no value"
-    if item.blocks == 1:
-        return "one block has no p and no interval"
-    if item.blocks < FEWEST_BLOCKS:
-        return f"n < {FEWEST_BLOCKS} cannot be significant"
-    if min(line.differences) == max(line.differences):
-        return "zero variance: every block gave the same difference"
-    if len({abs(difference) for difference in line.differences}) == 1:
-        return "all differences are ties: they have one size, as a tool's step has"
-    return ""
-
-
-def without_flagged(lines: Sequence[Line]) -> list[Line]:
+def without_flagged(lines: Sequence[PairedComparison]) -> list[PairedComparison]:
     """Return the lines without their flagged blocks; those that have none are the same objects."""
     kept: dict[int, tuple[list[int], list[float]]] = {}
     for place, line in enumerate(lines):
@@ -299,7 +289,7 @@ def without_flagged(lines: Sequence[Line]) -> list[Line]:
             kept[place] = [block for block, _ in rest], [difference for _, difference in rest]
     found = list(lines)
     rows = [differences for _, differences in kept.values()]
-    for (place, (blocks, differences)), result in zip(kept.items(), results(rows), strict=True):
+    for (place, (blocks, differences)), result in zip(kept.items(), paired_results(rows), strict=True):
         item = lines[place].comparison
         is_ratio = item.ratio is not None and result is not None
         comparison = replace(
@@ -312,10 +302,10 @@ def without_flagged(lines: Sequence[Line]) -> list[Line]:
             blocks=len(blocks),
             note=item.note if result else "every block is flagged",
         )
-        found[place] = Line(comparison, tuple(blocks), tuple(differences), result)
+        found[place] = PairedComparison(comparison, tuple(blocks), tuple(differences), result)
     return found
 
 
-def _alternative(line: Line, judgement: Judgement) -> Alternative:
+def _result_without_flagged(line: PairedComparison, judgement: Judgement) -> ResultWithoutFlagged:
     item = line.comparison
-    return Alternative(item.blocks, item.ratio, item.low, item.high, item.p, judgement)
+    return ResultWithoutFlagged(item.blocks, item.ratio, item.low, item.high, item.p, judgement)

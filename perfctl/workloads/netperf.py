@@ -13,7 +13,7 @@ from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Crossing, Load, Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.base import Crossing, Load, Parameters, ParameterSpec, ServerSpec, Workload
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
@@ -82,12 +82,13 @@ _UDP = (
 _LOSS = Metric("loss", "%", Direction.LOWER, "share of the sent data that never arrived")
 
 
-class Netperf:
+class Netperf(Workload):
     """The network benchmark of the distribution (non-free on Debian), client and server."""
 
     name = "netperf"
-    scope: Scope = "pair"
     programs = ("netperf", "netserver")
+    packages = ("netperf",)
+    scope: Scope = "pair"
     version_argv = ("netperf", "-V")
     parameter_specs = _PARAMETERS
 
@@ -125,14 +126,6 @@ class Netperf:
             ",".join([*selectors, "THROUGHPUT_UNITS"]),
         ]
 
-    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: there is nothing to prepare."""
-        return ()
-
-    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: there is nothing to remove."""
-        return ()
-
     def server(self, parameters: Parameters) -> ServerSpec | None:
         """Return netserver in the foreground (-D), without its log file in /tmp (-N)."""
         port = int(parameters["control_port"])
@@ -141,7 +134,7 @@ class Netperf:
     def expected_s(self, parameters: Parameters) -> float:
         """Return `time_s` and a moment to connect; TCP_CRR ends 4 s late."""
         pad_s = _PAD_S if parameters["test"] == "TCP_CRR" else 0.0
-        return float(parameters["time_s"]) + 0.1 + pad_s
+        return super().expected_s(parameters) + pad_s
 
     def load(self, parameters: Parameters) -> Load:
         """Return one process, and which way the bulk of the data goes."""

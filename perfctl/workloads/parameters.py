@@ -10,7 +10,7 @@ from typing import Any
 
 from perfctl.errors import SuiteError, UsageError
 from perfctl.model import Parameter
-from perfctl.workloads.protocol import ParameterSpec, Workload
+from perfctl.workloads.base import ParameterSpec, Workload
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 

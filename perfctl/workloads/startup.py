@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from perfctl.errors import OutputError
-from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Load, Parameters, ParameterSpec, ServerSpec
+from perfctl.model import Direction, Metric, Reason, Sample
+from perfctl.workloads.base import Load, OpeningWorkload, Parameters
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 
@@ -34,17 +34,11 @@ _STEPS = (
 _HEAD, _COMMAND = "steps", "first command"
 
 
-class Startup:
+class Startup(OpeningWorkload):
     """What making an environment costs."""
 
     name = "startup"
-    scope: Scope = "host"
     programs = ("true",)
-    version_argv = ("true", "--version")
-    parameter_specs: tuple[ParameterSpec, ...] = ()
-
-    def check(self, parameters: Parameters) -> None:
-        """There is nothing to go wrong."""
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
         """Return all; those of steps that an environment does not have are not reported there."""
@@ -53,22 +47,6 @@ class Startup:
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
         """Return the first command."""
         return ["true"]
-
-    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: it would be the first command."""
-        return ()
-
-    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing to remove."""
-        return ()
-
-    def server(self, parameters: Parameters) -> ServerSpec | None:
-        """Return None: no second host."""
-        return None
-
-    def expected_s(self, parameters: Parameters) -> float:
-        """Return what the command itself takes; the opening is not part of it."""
-        return 0.1
 
     def load(self, parameters: Parameters) -> Load:
         """Return that it is not known what the start of a program in an environment takes."""

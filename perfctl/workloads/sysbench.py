@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
-from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample, Scope
-from perfctl.workloads.protocol import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, ServerSpec
+from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample
+from perfctl.workloads.base import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, Workload
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -100,13 +100,12 @@ class _Row:
     """The unit as the tool spells it; '' where it prints none."""
 
 
-class Sysbench:
+class Sysbench(Workload):
     """The multi-threaded benchmark tool of the distribution."""
 
     name = "sysbench"
-    scope: Scope = "host"
     programs = ("sysbench",)
-    version_argv = ("sysbench", "--version")
+    packages = ("sysbench",)
     parameter_specs = _PARAMETERS
 
     def check(self, parameters: Parameters) -> None:
@@ -148,16 +147,12 @@ class Sysbench:
             return ()
         return (_command(parameters, "cleanup"), ["rmdir", _folder(parameters)])
 
-    def server(self, parameters: Parameters) -> ServerSpec | None:
-        """Return None: no second host."""
-        return None
-
     def expected_s(self, parameters: Parameters) -> float:
         """Return `time_s` and a moment to start; for mutex about 0.5 ns for each empty loop."""
         if parameters["test"] == "mutex":
             loops = int(parameters["mutex_locks"]) * (int(parameters["mutex_loops"]) + 50)
             return 0.1 + loops * int(parameters["threads"]) * 0.5e-9
-        return float(parameters["time_s"]) + 0.1
+        return super().expected_s(parameters)
 
     def load(self, parameters: Parameters) -> Load:
         """Return its threads, and what the test is of."""

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from perfctl.workloads import WORKLOADS
 from tests.lab import LabAtHand
 
 pytestmark = pytest.mark.lab("both")
@@ -117,7 +118,8 @@ def test_all_hosts_have_the_same_image(provisioned_lab: LabAtHand) -> None:
 def test_the_benchmarks_are_the_same_build_on_the_host_and_in_the_image(
     provisioned_lab: LabAtHand, one: str
 ) -> None:
-    digests = ["sha256sum", "/usr/bin/sysbench", "/usr/bin/netperf", "/usr/bin/netserver"]
+    installed = [name for tool in WORKLOADS.values() if tool.packages for name in tool.programs]
+    digests = ["sha256sum", *(f"/usr/bin/{name}" for name in installed)]
     native = provisioned_lab.inside(one, *digests)
     assert provisioned_lab.inside(one, "docker", "run", "--rm", IMAGE, *digests) == native
 

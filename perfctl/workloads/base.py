@@ -72,7 +72,7 @@ class Load:
     """What the measured command does to its host on purpose: it must not be taken for a disturbance."""
 
     threads: int | None
-    """How many CPUs it can keep busy at once; None: not known."""
+    """How many CPUs it can keep busy at once; None: unknown."""
     uses: frozenset[Resource]
     crossings: tuple[Crossing, ...] = ()
     memory: MemoryTraffic | None = None

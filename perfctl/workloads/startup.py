@@ -1,10 +1,10 @@
 """startup: how long it takes until the first command in a new environment has ended.
 
-The measured command is `true`. What it prints is nothing; perfctl writes the report itself, from the times of
-its jobs on the host's own clock: what the controller and the network take between them does not count.
+The measured command is `true`, which prints nothing; perfctl writes the report itself, from the times of its
+jobs on the host's own clock, so that the time of the controller and the network between them is left out.
 
     steps: console kernel ssh
-    console: 0.870000000 s         from the start of opening, as the environment tells it
+    console: 0.870000000 s         from the start of opening, as the environment reports it
     kernel: 2.041000000 s
     ssh: 4.377000000 s
     first command: 0.093000000 s   by itself
@@ -35,13 +35,13 @@ _HEAD, _COMMAND = "steps", "first command"
 
 
 class Startup(OpeningWorkload):
-    """What making an environment costs."""
+    """The time to make an environment and run a first command in it."""
 
     name = "startup"
     programs = ("true",)
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """Return all; those of steps that an environment does not have are not reported there."""
+        """Return `ready` and all steps; an environment reports only the steps that it has."""
         return (_READY, *_STEPS)
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
@@ -49,7 +49,7 @@ class Startup(OpeningWorkload):
         return ["true"]
 
     def load(self, parameters: Parameters) -> Load:
-        """Return that it is not known what the start of a program in an environment takes."""
+        """Return CPU and storage, with an unknown number of threads: the opening is measured as well."""
         return Load(None, frozenset({"cpu", "storage"}))
 
     def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
@@ -71,14 +71,14 @@ class Startup(OpeningWorkload):
 
 
 def _read_lines(stdout: str) -> dict[str, str]:
-    """Return NAME: VALUE lines as a mapping; a last line that was cut off does not count."""
+    """Return NAME: VALUE lines as a mapping; a truncated last line is left out."""
     lines: dict[str, str] = {}
     for line in stdout.splitlines(keepends=True):
         name, colon, value = line.partition(":")
         if not colon or not line.endswith("\n"):
             continue
         if name in lines:
-            raise OutputError(f"{name} is there twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{name} is printed twice", reason=Reason.UNPARSABLE)
         lines[name] = value.strip()
     if _HEAD not in lines:
         raise unparsable("a report of an opening", stdout)

@@ -67,7 +67,11 @@ def test_the_workload_of_the_page_works(example: Workload) -> None:
     done = subprocess.run(example.argv(parameters), capture_output=True, text=True, timeout=30, check=True)
     (sample,) = example.parse(done.stdout, parameters)
     assert (sample.metric, sample.unit) == ("elapsed", "s")
-    for wrong, reason in (("", Reason.NO_OUTPUT), ("elapsed: 1", Reason.MISSING_METRIC)):
+    for wrong, reason in (
+        ("", Reason.NO_OUTPUT),
+        ("elapsed: 1", Reason.UNPARSABLE),
+        (2 * done.stdout, Reason.UNPARSABLE),
+    ):
         with pytest.raises(OutputError) as caught:
             example.parse(wrong, parameters)
         assert caught.value.reason == reason

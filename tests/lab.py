@@ -36,7 +36,7 @@ STAGES = ("up", "provisioned")
 
 IMAGE_PACKAGES = {
     "TOOLS": "ca-certificates ethtool iproute2 iputils-ping iputils-tracepath numactl openssh-server procps",
-    "BENCHMARKS": "netperf sysbench",
+    "BENCHMARKS": "",
 }
 """What of Dockerfile.perf is in the hosts' image: disks of guests are made of it again and again."""
 

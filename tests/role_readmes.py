@@ -1,4 +1,7 @@
-"""The README of each role that provisions, made from its argument specification and its defaults.
+"""The generated files of the roles that provision.
+
+Each role's README is made from its argument specification and its defaults, the list of the benchmarks'
+packages from what the workloads declare.
 
 python -m tests.role_readmes          write them
 """
@@ -11,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from perfctl.workloads import WORKLOADS
+
 ROLES_DIR = Path(__file__).resolve().parents[1] / "roles"
 ROLES = (
     "perf_tools",
@@ -21,6 +26,13 @@ ROLES = (
     "perf_vm_host",
     "perf_vm_image",
 )
+BENCHMARKS = ROLES_DIR / "perf_tools" / "files" / "benchmarks.txt"
+
+
+def benchmark_packages() -> str:
+    """Return the Debian packages of all workloads, one on each line."""
+    names = {name for tool in WORKLOADS.values() for name in tool.packages}
+    return "".join(f"{name}\n" for name in sorted(names))
 
 
 def readme(role: str) -> str:
@@ -76,6 +88,7 @@ def _entry_points(folder: Path) -> str:
 
 def main() -> None:
     """Write all of them."""
+    BENCHMARKS.write_text(benchmark_packages())
     for role in ROLES:
         (ROLES_DIR / role / "README.md").write_text(readme(role))
 

@@ -2,19 +2,16 @@
 
     suite --resolve_parameters()--> parameters --argv()--> a command ... its stdout --parse()--> samples
 
-A workload is pure: no I/O, no clock. It is one file in this package and one entry in `WORKLOADS`.
-docs/workloads.md shows how to write one.
+A workload is pure: no I/O, no clock. It is one file in this package, its captured outputs in tests/data/ and
+one registration in `WORKLOADS`. docs/workloads.md shows how to write one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 
 from perfctl.errors import UnknownName
-from perfctl.workloads.netperf import Netperf
-from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
-from perfctl.workloads.protocol import (
+from perfctl.workloads.base import (
     Crossing,
     Load,
     MemoryTraffic,
@@ -24,12 +21,14 @@ from perfctl.workloads.protocol import (
     ServerSpec,
     Workload,
 )
+from perfctl.workloads.netperf import Netperf
+from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.sysbench import Sysbench
 
-_ALL: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup())
+_BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup())
 
-WORKLOADS: Mapping[str, Workload] = {item.name: item for item in _ALL}
+WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}
 """Every workload by its name, in the order of the documentation."""
 
 

@@ -1,9 +1,9 @@
 """netperf 2.7: bulk transfer and request/response between two hosts, over IPv4.
 
-The control and the data connection use fixed ports on the server, so that a firewall can know them. The
-results are asked for by name (omni output, -k) and come back as NAME=VALUE lines. Netperf's own CPU
-figures (-c, -C) are not asked for: inside a container they are those of the whole host, which the counters
-around every invocation record anyway.
+The control and the data connection use fixed ports on the server, so that a firewall can allow them. The
+results are selected by name (omni output, -k) and printed as NAME=VALUE lines. Netperf's own CPU figures
+(-c, -C) are not selected: inside a container they are those of the whole host, which the counters around
+every invocation record anyway.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Crossing, Load, Parameters, ParameterSpec, ServerSpec
+from perfctl.workloads.base import Crossing, Load, Parameters, ParameterSpec, ServerSpec, Workload
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
@@ -42,7 +42,7 @@ _PARAMETERS = (
 )
 
 _PAD_S = 4.0
-"""netserver ends a TCP_CRR test by a timer that it sets 4 s later than asked (PAD_TIME in its source)."""
+"""netserver ends a TCP_CRR test by a timer that it sets 4 s after `time_s` (PAD_TIME in its source)."""
 
 _BINS = "in whole us, inside a histogram bin (1 us wide below 100 us, 10 us below 1 ms, and so on)"
 
@@ -82,26 +82,27 @@ _UDP = (
 _LOSS = Metric("loss", "%", Direction.LOWER, "share of the sent data that never arrived")
 
 
-class Netperf:
+class Netperf(Workload):
     """The network benchmark of the distribution (non-free on Debian), client and server."""
 
     name = "netperf"
-    scope: Scope = "pair"
     programs = ("netperf", "netserver")
+    packages = ("netperf",)
+    scope: Scope = "pair"
     version_argv = ("netperf", "-V")
     parameter_specs = _PARAMETERS
 
     def check(self, parameters: Parameters) -> None:
-        """Raise UsageError when both connections would want the same port."""
+        """Raise UsageError when both connections have the same port."""
         if parameters["control_port"] == parameters["data_port"]:
             raise UsageError(
                 f"control_port and data_port are both {parameters['data_port']}",
-                hint="netserver listens on the one while it serves on the other",
+                hint="netserver needs both at the same time",
             )
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
         """Return what this test reports; latencies only where there are transactions."""
-        selected = tuple(metric for metric, _ in _selected(str(parameters["test"])))
+        selected = tuple(metric for metric, _ in _outputs(str(parameters["test"])))
         return (*selected, _LOSS) if parameters["test"] == "UDP_STREAM" else selected
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
@@ -113,7 +114,7 @@ class Netperf:
         common += ["-t", test, "-l", str(parameters["time_s"]), "-P", "0"]
         if test not in _REQUESTS:
             common += ["-f", "m"]
-        selectors = [key for _, key in _selected(test)] + [key for key, _ in _echoes(parameters)]
+        selectors = [key for _, key in _outputs(test)] + [key for key, _ in _echoes(parameters)]
         data_port = ["-P", f",{parameters['data_port']}"]
         return [
             "netperf",
@@ -125,14 +126,6 @@ class Netperf:
             ",".join([*selectors, "THROUGHPUT_UNITS"]),
         ]
 
-    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: there is nothing to prepare."""
-        return ()
-
-    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: there is nothing to remove."""
-        return ()
-
     def server(self, parameters: Parameters) -> ServerSpec | None:
         """Return netserver in the foreground (-D), without its log file in /tmp (-N)."""
         port = int(parameters["control_port"])
@@ -141,13 +134,13 @@ class Netperf:
     def expected_s(self, parameters: Parameters) -> float:
         """Return `time_s` and a moment to connect; TCP_CRR ends 4 s late."""
         pad_s = _PAD_S if parameters["test"] == "TCP_CRR" else 0.0
-        return float(parameters["time_s"]) + 0.1 + pad_s
+        return super().expected_s(parameters) + pad_s
 
     def load(self, parameters: Parameters) -> Load:
-        """Return one process, and which way the bulk of the data goes."""
+        """Return one process, and the direction of bulk data."""
         bulk = parameters["test"] not in _REQUESTS
-        way: Literal["sent", "received"] = "received" if parameters["test"] == "TCP_MAERTS" else "sent"
-        crossings = (Crossing(_THROUGHPUT.name, _ELAPSED.name, way),) if bulk else ()
+        direction: Literal["sent", "received"] = "received" if parameters["test"] == "TCP_MAERTS" else "sent"
+        crossings = (Crossing(_THROUGHPUT.name, _ELAPSED.name, direction),) if bulk else ()
         return Load(1, frozenset({"cpu", "network"}), crossings)
 
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
@@ -166,15 +159,15 @@ class Netperf:
                     f"netperf ran with {key} = {values[key]}, not {expected}", reason=Reason.UNPARSABLE
                 )
         if test in _REQUESTS and not _number(values, "THROUGHPUT"):
-            # Without a transaction the times that follow are not measured either.
-            raise missing("transaction", "none was answered in the time that was given")
-        samples = [to_sample(metric, _value(values, key, metric.name)) for metric, key in _selected(test)]
+            # Without a transaction the times that follow were not measured either.
+            raise missing("transaction", "none was answered within time_s")
+        samples = [to_sample(metric, _value(values, key, metric.name)) for metric, key in _outputs(test)]
         if test == "UDP_STREAM":
             samples.append(_loss(values))
         return samples
 
 
-def _selected(test: str) -> tuple[tuple[Metric, str], ...]:
+def _outputs(test: str) -> tuple[tuple[Metric, str], ...]:
     """Return the metrics of a test with the names that netperf's omni output has for them."""
     elapsed = (_ELAPSED, "ELAPSED_TIME")
     if test == "UDP_STREAM":
@@ -201,7 +194,7 @@ def _sizes(parameters: Parameters) -> list[str]:
 
 
 def _echoes(parameters: Parameters) -> tuple[tuple[str, int], ...]:
-    """Return what netperf must say that it used."""
+    """Return the settings that netperf must report as used."""
     test = parameters["test"]
     if test == "UDP_STREAM":
         return (("LOCAL_SEND_SIZE", int(parameters["datagram_bytes"])),)
@@ -215,14 +208,14 @@ def _echoes(parameters: Parameters) -> tuple[tuple[str, int], ...]:
 
 
 def _read_lines(stdout: str) -> dict[str, str]:
-    """Return NAME=VALUE lines as a mapping; a last line that was cut off does not count."""
+    """Return NAME=VALUE lines as a mapping; a truncated last line is left out."""
     values: dict[str, str] = {}
     for line in stdout.splitlines(keepends=True):
         key, equals, value = line.partition("=")
         if not equals or not line.endswith("\n"):
             continue
         if key in values:
-            raise OutputError(f"{key} is there twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{key} is printed twice", reason=Reason.UNPARSABLE)
         values[key] = value.strip()
     if not any(key.isupper() for key in values):
         raise unparsable("netperf's NAME=VALUE output", stdout)

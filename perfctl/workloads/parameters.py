@@ -1,4 +1,4 @@
-"""From what a user wrote to the full parameters of a benchmark: defaults, types, limits, close names."""
+"""Resolve the parameters that a user gave into those of a benchmark: defaults, types, limits, close names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from perfctl.errors import SuiteError, UsageError
 from perfctl.model import Parameter
-from perfctl.workloads.protocol import ParameterSpec, Workload
+from perfctl.workloads.base import ParameterSpec, Workload
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def applicable_specs(workload: Workload, test: Parameter | None) -> tuple[ParameterSpec, ...]:
-    """Return the parameters that this value of the parameter `test` has (None: those of every test)."""
+    """Return the parameters that apply to this value of the parameter `test`; None: those of every test."""
     return tuple(spec for spec in workload.parameter_specs if not spec.tests or test in spec.tests)
 
 
@@ -40,7 +40,7 @@ def resolve_parameters(
         if by_name[name] not in specs:
             tests = " or ".join(by_name[name].tests)
             raise SuiteError(
-                f"parameter {name} is of no use to test {test}",
+                f"parameter {name} does not apply to test {test}",
                 where=where,
                 hint=f"{name} belongs to test {tests}; leave it out or change test",
             )
@@ -107,9 +107,9 @@ def _problem(spec: ParameterSpec, value: Parameter) -> str:
         return ""
     unit = f" {spec.unit}" if spec.unit else ""
     if spec.minimum is not None and value < spec.minimum:
-        return f"the least is {spec.minimum:g}{unit}"
+        return f"the minimum is {spec.minimum:g}{unit}"
     if spec.maximum is not None and value > spec.maximum:
-        return f"the most is {spec.maximum:g}{unit}"
+        return f"the maximum is {spec.maximum:g}{unit}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Reading numbers that a benchmark printed: what is missing, no number or in another unit is refused."""
+"""Read numbers that a benchmark printed; refuse what is missing, not a number or in another unit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def require_output(stdout: str) -> None:
     """Raise OutputError (no_output) when there is nothing to read."""
     if not stdout.strip():
         raise OutputError(
-            "the benchmark printed nothing",
+            "the benchmark printed no output",
             reason=Reason.NO_OUTPUT,
-            hint="see its stderr and exit code; the raw output is kept",
+            hint="its stderr and exit code say why; the raw output is kept",
         )
 
 

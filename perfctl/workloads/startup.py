@@ -1,10 +1,10 @@
 """startup: how long it takes until the first command in a new environment has ended.
 
-The measured command is `true`. What it prints is nothing; perfctl writes the report itself, from the times of
-its jobs on the host's own clock: what the controller and the network take between them does not count.
+The measured command is `true`, which prints nothing; perfctl writes the report itself, from the times of its
+jobs on the host's own clock, so that the time of the controller and the network between them is left out.
 
     steps: console kernel ssh
-    console: 0.870000000 s         from the start of opening, as the environment tells it
+    console: 0.870000000 s         from the start of opening, as the environment reports it
     kernel: 2.041000000 s
     ssh: 4.377000000 s
     first command: 0.093000000 s   by itself
@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from perfctl.errors import OutputError
-from perfctl.model import Direction, Metric, Reason, Sample, Scope
-from perfctl.workloads.protocol import Load, Parameters, ParameterSpec, ServerSpec
+from perfctl.model import Direction, Metric, Reason, Sample
+from perfctl.workloads.base import Load, OpeningWorkload, Parameters
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 
@@ -34,44 +34,22 @@ _STEPS = (
 _HEAD, _COMMAND = "steps", "first command"
 
 
-class Startup:
-    """What making an environment costs."""
+class Startup(OpeningWorkload):
+    """The time to make an environment and run a first command in it."""
 
     name = "startup"
-    scope: Scope = "host"
     programs = ("true",)
-    version_argv = ("true", "--version")
-    parameter_specs: tuple[ParameterSpec, ...] = ()
-
-    def check(self, parameters: Parameters) -> None:
-        """There is nothing to go wrong."""
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """Return all; those of steps that an environment does not have are not reported there."""
+        """Return `ready` and all steps; an environment reports only the steps that it has."""
         return (_READY, *_STEPS)
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
         """Return the first command."""
         return ["true"]
 
-    def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing: it would be the first command."""
-        return ()
-
-    def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return nothing to remove."""
-        return ()
-
-    def server(self, parameters: Parameters) -> ServerSpec | None:
-        """Return None: no second host."""
-        return None
-
-    def expected_s(self, parameters: Parameters) -> float:
-        """Return what the command itself takes; the opening is not part of it."""
-        return 0.1
-
     def load(self, parameters: Parameters) -> Load:
-        """Return that it is not known what the start of a program in an environment takes."""
+        """Return CPU and storage, with an unknown number of threads: the opening is measured as well."""
         return Load(None, frozenset({"cpu", "storage"}))
 
     def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
@@ -93,14 +71,14 @@ class Startup:
 
 
 def _read_lines(stdout: str) -> dict[str, str]:
-    """Return NAME: VALUE lines as a mapping; a last line that was cut off does not count."""
+    """Return NAME: VALUE lines as a mapping; a truncated last line is left out."""
     lines: dict[str, str] = {}
     for line in stdout.splitlines(keepends=True):
         name, colon, value = line.partition(":")
         if not colon or not line.endswith("\n"):
             continue
         if name in lines:
-            raise OutputError(f"{name} is there twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{name} is printed twice", reason=Reason.UNPARSABLE)
         lines[name] = value.strip()
     if _HEAD not in lines:
         raise unparsable("a report of an opening", stdout)

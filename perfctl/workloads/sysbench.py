@@ -1,7 +1,7 @@
 """sysbench 1.0.20: cpu, memory, threads, mutex and fileio.
 
 Every test but mutex runs for `time_s`; mutex runs until its work is done, so its time is its result.
-What a report has is a table (`_report`): one row per metric with the place of its number in the output.
+The report of a test is a table (`_report`): one row per metric, with where its number is in the output.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
-from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample, Scope
-from perfctl.workloads.protocol import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, ServerSpec
+from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample
+from perfctl.workloads.base import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, Workload
 from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -22,18 +22,20 @@ _FILE_FLAGS = ("", "sync", "dsync", "direct")
 _FILE_MODES = ("seqwr", "seqrewr", "seqrd", "rndrd", "rndwr", "rndrw")
 
 
-def _of(tests: tuple[str, ...], *specs: ParameterSpec) -> tuple[ParameterSpec, ...]:
+def _specs_of(tests: tuple[str, ...], *specs: ParameterSpec) -> tuple[ParameterSpec, ...]:
     return tuple(replace(spec, tests=tests) for spec in specs)
 
 
 _PARAMETERS = (
     ParameterSpec("test", "cpu", "", "the part of the machine", choices=_TESTS),
     ParameterSpec("threads", 1, "", "worker threads", minimum=1),
-    *_of(_TIMED, ParameterSpec("time_s", 10, "s", "how long to measure", minimum=1)),
+    *_specs_of(_TIMED, ParameterSpec("time_s", 10, "s", "how long to measure", minimum=1)),
     ParameterSpec("percentile", 95, "", "the latency percentile to report", minimum=1, maximum=100),
     ParameterSpec("rand_seed", 1, "", "seed of the random numbers; 0 takes the clock", minimum=0),
-    *_of(("cpu",), ParameterSpec("cpu_max_prime", 10000, "", "an event finds primes up to this", minimum=3)),
-    *_of(
+    *_specs_of(
+        ("cpu",), ParameterSpec("cpu_max_prime", 10000, "", "an event finds primes up to this", minimum=3)
+    ),
+    *_specs_of(
         ("memory",),
         ParameterSpec("memory_block_bytes", 1024, "bytes", "block of an event, a power of two", minimum=1),
         ParameterSpec("memory_total_bytes", 0, "bytes", "end after so much; 0: after time_s", minimum=0),
@@ -44,18 +46,18 @@ _PARAMETERS = (
         ParameterSpec("memory_access_mode", "seq", "", "sequential or random", choices=("seq", "rnd")),
         ParameterSpec("memory_hugetlb", False, "", "take the block from the HugeTLB pool"),
     ),
-    *_of(
+    *_specs_of(
         ("threads",),
         ParameterSpec("thread_yields", 1000, "", "lock, yield, unlock: rounds per event", minimum=1),
         ParameterSpec("thread_locks", 8, "", "mutexes that all threads share", minimum=1),
     ),
-    *_of(
+    *_specs_of(
         ("mutex",),
         ParameterSpec("mutex_num", 4096, "", "mutexes to choose from", minimum=1),
         ParameterSpec("mutex_locks", 50000, "", "locks that each thread takes", minimum=1),
         ParameterSpec("mutex_loops", 10000, "", "empty loops between two locks", minimum=0),
     ),
-    *_of(
+    *_specs_of(
         ("fileio",),
         ParameterSpec("file_test_mode", "rndrw", "", "what is done to the files", choices=_FILE_MODES),
         ParameterSpec("directory", "/var/tmp", "", "where to make perfctl-fileio/", pattern="/.*"),
@@ -91,22 +93,21 @@ _UNIT = r"(?P<unit>[^\s\d)]*)"
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Where a report has a metric: `head` finds its line, `tail` the number (and the unit) behind it."""
+    """Where a report has a metric: `head` matches the start of its line, `tail` number and unit after it."""
 
     metric: Metric
     head: str
     tail: str = _NUMBER
     unit_text: str = ""
-    """The unit as the tool spells it; '' where it prints none."""
+    """The unit as the tool prints it; '' where it prints none."""
 
 
-class Sysbench:
+class Sysbench(Workload):
     """The multi-threaded benchmark tool of the distribution."""
 
     name = "sysbench"
-    scope: Scope = "host"
     programs = ("sysbench",)
-    version_argv = ("sysbench", "--version")
+    packages = ("sysbench",)
     parameter_specs = _PARAMETERS
 
     def check(self, parameters: Parameters) -> None:
@@ -115,7 +116,7 @@ class Sysbench:
             block = int(parameters["memory_block_bytes"])
             if block & (block - 1):
                 raise UsageError(
-                    f"memory_block_bytes = {block} is no power of two",
+                    f"memory_block_bytes = {block} is not a power of two",
                     hint=f"the next ones are {1 << block.bit_length() - 1} and {1 << block.bit_length()}",
                 )
         if parameters["test"] == "fileio":
@@ -123,44 +124,40 @@ class Sysbench:
             if per_file < int(parameters["file_block_bytes"]):
                 raise UsageError(
                     f"a file of {per_file} bytes cannot hold a block of {parameters['file_block_bytes']}",
-                    hint="file_total_bytes is shared out to file_num files",
+                    hint="each file has file_total_bytes / file_num bytes",
                 )
 
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """Return what the report of this test has; times of events are rounded to 0.01 ms by the tool."""
+        """Return the metrics of this test's report; the tool rounds times of events to 0.01 ms."""
         rows = tuple(row.metric for row in _report(parameters))
         return (_DERIVED_RATE, *rows) if parameters["test"] == "threads" else rows
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
-        """Return the measured command; the limits by time and by events are always explicit."""
+        """Return the measured command, always with both limits: time and number of events."""
         return _command(parameters, "run")
 
     def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return what makes the test files and writes them back, so that this is not measured."""
+        """Return the commands that create the test files and flush them to disk, not measured."""
         if parameters["test"] != "fileio":
             return ()
         folder = _folder(parameters)
         return (["mkdir", "-p", folder], _command(parameters, "prepare"), ["sync", "-f", folder])
 
     def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return what removes the test files and their folder, and nothing else."""
+        """Return the commands that remove the test files and their folder, and nothing else."""
         if parameters["test"] != "fileio":
             return ()
         return (_command(parameters, "cleanup"), ["rmdir", _folder(parameters)])
-
-    def server(self, parameters: Parameters) -> ServerSpec | None:
-        """Return None: no second host."""
-        return None
 
     def expected_s(self, parameters: Parameters) -> float:
         """Return `time_s` and a moment to start; for mutex about 0.5 ns for each empty loop."""
         if parameters["test"] == "mutex":
             loops = int(parameters["mutex_locks"]) * (int(parameters["mutex_loops"]) + 50)
             return 0.1 + loops * int(parameters["threads"]) * 0.5e-9
-        return float(parameters["time_s"]) + 0.1
+        return super().expected_s(parameters)
 
     def load(self, parameters: Parameters) -> Load:
-        """Return its threads, and what the test is of."""
+        """Return its threads, and the resource that the test is about."""
         used: dict[str, Resource] = {"memory": "memory", "fileio": "storage"}
         uses = frozenset[Resource]({"cpu", used.get(str(parameters["test"]), "cpu")})
         return Load(int(parameters["threads"]), uses, _direct_io(parameters), _memory_traffic(parameters))
@@ -170,13 +167,13 @@ class Sysbench:
         require_output(stdout)
         if not re.search(r"^sysbench 1\.", stdout, re.MULTILINE):
             raise unparsable("a report of sysbench 1.x", stdout)
-        samples = [_read(row, stdout) for row in _report(parameters)]
+        samples = [_read_row(row, stdout) for row in _report(parameters)]
         header = re.search(r"^Latency \((?P<unit>[^)]*)\):[ \t\r]*$", stdout, re.MULTILINE)
         require_unit("latency", header["unit"] if header else "", "ms")
         by_name = {sample.metric: sample.value for sample in samples}
         if not by_name["total_events"] or not by_name["total_time"]:
-            # The tool then prints zeros for times that nobody measured.
-            raise missing("event", "none ended in the time that was given; give more of it")
+            # The tool then prints zeros for times that were not measured.
+            raise missing("event", "none ended within the time limit; raise time_s")
         if parameters["test"] == "threads":
             rate = by_name["total_events"] / by_name["total_time"]
             samples.insert(0, to_sample(_DERIVED_RATE, rate))
@@ -193,8 +190,8 @@ def _command(parameters: Parameters, step: str) -> list[str]:
     for name, value in parameters.items():
         if name not in _NOT_OPTIONS:
             options[_OPTION_OF.get(name, name.replace("_", "-"))] = value
-    argv = ["sysbench", test, *(f"--{name}={_text(value)}" for name, value in options.items()), step]
-    # sysbench makes its files where it stands and has no option for another folder.
+    argv = ["sysbench", test, *(f"--{name}={_option_value(value)}" for name, value in options.items()), step]
+    # sysbench creates its files in the working directory and has no option for another one.
     return ["env", "-C", _folder(parameters), *argv] if test == "fileio" else argv
 
 
@@ -204,18 +201,18 @@ def _direct_io(parameters: Parameters) -> tuple[Crossing, ...]:
         return ()
     rates: tuple[tuple[str, Literal["read", "written"]], ...]
     rates = (("read_bandwidth", "read"), ("write_bandwidth", "written"))
-    told = {row.metric.name for row in _report(parameters)}
+    reported = {row.metric.name for row in _report(parameters)}
     return tuple(
         Crossing(rate, "total_time", direction, _folder(parameters))
         for rate, direction in rates
-        if rate in told
+        if rate in reported
     )
 
 
 def _memory_traffic(parameters: Parameters) -> MemoryTraffic | None:
     if parameters["test"] != "memory":
         return None
-    # Threads that share one block share also what one of them has just brought into a cache.
+    # Threads that share one block also share what one of them has just loaded into a cache.
     names = ("memory_operation", "memory_scope", "memory_access_mode", "memory_hugetlb")
     return MemoryTraffic(
         rate="bandwidth",
@@ -226,7 +223,7 @@ def _memory_traffic(parameters: Parameters) -> MemoryTraffic | None:
     )
 
 
-def _text(value: Parameter) -> str:
+def _option_value(value: Parameter) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
@@ -236,14 +233,14 @@ def _folder(parameters: Parameters) -> str:
     return f"{str(parameters['directory']).rstrip('/')}/perfctl-fileio"
 
 
-def _read(row: _Row, stdout: str) -> Sample:
-    """Return a row's sample; only whole lines count, so that a cut number is no number."""
+def _read_row(row: _Row, stdout: str) -> Sample:
+    """Return a row's sample. Only whole lines are read, so that no truncated number becomes a value."""
     found = re.findall(rf"^[ \t]*{row.head}", stdout, re.MULTILINE)
     if not found:
         raise missing(row.metric.name, f"no line like {row.head!r}")
     lines = list(re.finditer(rf"^[ \t]*{row.head}[ \t]*{row.tail}[ \t]*\r?\n", stdout, re.MULTILINE))
     if len(found) > 1 or not lines:
-        problem = "is there twice" if len(found) > 1 else "cannot be read"
+        problem = "is printed twice" if len(found) > 1 else "cannot be read"
         raise OutputError(f"{row.metric.name} {problem}", reason=Reason.UNPARSABLE)
     if row.unit_text:
         require_unit(row.metric.name, lines[0]["unit"], row.unit_text)
@@ -264,7 +261,7 @@ def _neutral(name: str, unit: str, description: str) -> Metric:
 
 
 _BIN = 0.0182
-"""Share by which a bin of the histogram is above the one below: 1,024 bins from 1 us to 100 s, rounded up."""
+"""Relative width of a histogram bin, rounded up: 1,024 bins from 1 us to 100 s."""
 
 
 def _latency(name: str, description: str, *, resolution: float | None = None) -> Metric:
@@ -309,7 +306,7 @@ _MEMORY_ROWS = (
 
 
 def _fileio_rows(mode: str) -> tuple[_Row, ...]:
-    """Return the rows for what the mode does; the tool prints 0 for what it does not do."""
+    """Return the rows for the mode's operations; the tool prints 0 for the others."""
     reads, writes = mode in ("seqrd", "rndrd", "rndrw"), mode not in ("seqrd", "rndrd")
     unit = r"(?P<unit>[^\s:]+):"
     rows: tuple[_Row, ...] = ()
@@ -330,7 +327,7 @@ def _fileio_rows(mode: str) -> tuple[_Row, ...]:
 
 
 def _common_rows(percentile: int, *, by_work: bool) -> tuple[_Row, ...]:
-    """Return the rows that every report has. Run by work, the total time is the result."""
+    """Return the rows that every report has; `by_work`: the total time is the result."""
     total_time = _neutral("total_time", "s", "from the first event to the last")
     if by_work:
         total_time = Metric("total_time", "s", Direction.LOWER, "time that the work took", headline=True)

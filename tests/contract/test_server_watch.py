@@ -17,9 +17,8 @@ from perfctl.job import JobShell
 from perfctl.model import Benchmark, Environment, Host, Status
 from perfctl.shell.local import LocalShell
 from perfctl.validity.invocation import ServerCounters
-from perfctl.workloads import ServerSpec, resolve_parameters
+from perfctl.workloads import Parameters, ServerSpec, resolve_parameters
 from perfctl.workloads.netperf import Netperf
-from perfctl.workloads.protocol import Parameters
 
 OUTPUT = Path(__file__).parents[1] / "data" / "netperf" / "tcp-rr" / "stdout"
 PORT = 23865

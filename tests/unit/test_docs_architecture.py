@@ -37,3 +37,12 @@ def test_what_is_drawn_as_a_package_is_one() -> None:
     for name in (name for row in picture() for name in row):
         path = PACKAGE / name
         assert path.is_dir() if name.endswith("/") else path.with_suffix(".py").is_file(), name
+
+
+def test_the_files_that_are_to_be_touched_are_there() -> None:
+    page = (REPOSITORY / "docs" / "contributing.md").read_text()
+    _, _, section = page.partition("## What it costs to add something\n")
+    named = re.findall(r"`((?:perfctl|tests|roles|playbooks|docs)/[^ `]+)`", section)
+    paths = [name for name in named if "NAME" not in name]
+    assert len(paths) > 20
+    assert [name for name in paths if not (REPOSITORY / name).exists()] == []

@@ -10,7 +10,7 @@ import yaml
 
 from perfctl.inventory import load_hosts
 from perfctl.provision.ranges import check_ranges
-from tests.role_readmes import ROLES, ROLES_DIR, readme
+from tests.role_readmes import BENCHMARKS, ROLES, ROLES_DIR, benchmark_packages, readme
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "inventory" / "example"
 
@@ -18,6 +18,16 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "inventory" / "example"
 @pytest.mark.parametrize("role", ROLES)
 def test_the_readme_is_up_to_date(role: str) -> None:
     assert (ROLES_DIR / role / "README.md").read_text() == readme(role), "run: python -m tests.role_readmes"
+
+
+def test_hosts_and_image_get_the_packages_that_workloads_declare() -> None:
+    assert BENCHMARKS.read_text() == benchmark_packages(), "run: python -m tests.role_readmes"
+    for place in (
+        ROLES_DIR / "perf_tools" / "defaults" / "main.yml",
+        ROLES_DIR / "perf_image" / "vars" / "main.yml",
+        ROLES_DIR.parent / "Dockerfile.perf",
+    ):
+        assert f"files/{BENCHMARKS.name}" in place.read_text(), place
 
 
 @pytest.mark.parametrize("role", ROLES)

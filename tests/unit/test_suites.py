@@ -336,7 +336,7 @@ def test_other_parameters_make_another_benchmark_key() -> None:
         ({"file_num": "2"}, "'file_num'", ""),
         ({"test": "mutex"}, "test cannot be set for a whole suite", "another suite"),
         ({"time_s": "10s"}, "time_s must be a whole number, not '10s'", "write the bare number"),
-        ({"time_s": "0"}, "the least is 1 s", ""),
+        ({"time_s": "0"}, "the minimum is 1 s", ""),
         ({"threads": "2"}, "cpu-2-threads and cpu-1-thread measure the same", "--param threads=2"),
     ],
 )

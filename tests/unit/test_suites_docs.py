@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from perfctl.cli import main_group
 from perfctl.errors import OutputError, SuiteError
-from perfctl.model import Reason
+from perfctl.execute.survey import programs_of, versions_of
+from perfctl.model import Host, Reason, Sample
+from perfctl.plan.make import make_plan
 from perfctl.suites import load_suite
-from perfctl.workloads import Workload, resolve_parameters
-from perfctl.workloads.protocol import Workload as Protocol
+from perfctl.workloads import WORKLOADS, OpeningWorkload, Workload, resolve_parameters, workload
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -65,18 +67,41 @@ def test_the_workload_of_the_page_works(example: Workload) -> None:
     done = subprocess.run(example.argv(parameters), capture_output=True, text=True, timeout=30, check=True)
     (sample,) = example.parse(done.stdout, parameters)
     assert (sample.metric, sample.unit) == ("elapsed", "s")
-    for wrong, reason in (("", Reason.NO_OUTPUT), ("elapsed: 1", Reason.MISSING_METRIC)):
+    for wrong, reason in (
+        ("", Reason.NO_OUTPUT),
+        ("elapsed: 1", Reason.UNPARSABLE),
+        (2 * done.stdout, Reason.UNPARSABLE),
+    ):
         with pytest.raises(OutputError) as caught:
             example.parse(wrong, parameters)
         assert caught.value.reason == reason
 
 
-def test_the_page_names_every_member_of_the_seam(example: Workload) -> None:
-    members = [name for name, _ in inspect.getmembers(Protocol) if not name.startswith("_")]
+def test_a_workload_needs_one_registration(
+    example: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORKLOADS, example.name, example)
+    path = tmp_path / "starts.toml"
+    path.write_text('[suite]\ndescription = "x"\n[[benchmark]]\nname = "few"\nworkload = "starts"\n')
+    suite = load_suite(str(path), blocks=2)
+    plan = make_plan(suite, [Host("h1", "192.0.2.1")], seed="1")
+    (benchmark,) = plan.benchmarks
+    assert (benchmark.scope, benchmark.expected_s) == ("host", 1.0)
+    assert {block.benchmark for block in plan.blocks()} == {"few"}
+    assert (programs_of(plan), versions_of(plan)) == (("bash",), (("bash", "--version"),))
+    tool = workload(benchmark.workload)
+    assert tool.argv(benchmark.parameters)[-2:] == ["starts", "1000"]
+    (captured,) = blocks("workloads.md", "text")
+    assert tool.parse(captured, benchmark.parameters) == [Sample("elapsed", 0.846, "s")]
+    shown = CliRunner().invoke(main_group, ["benchmarks", "--format", "csv"])
+    assert "starts,each host,bash," in shown.output
+
+
+def test_the_page_names_every_member_of_a_workload() -> None:
+    members = {*Workload.__annotations__, *vars(Workload), *vars(OpeningWorkload)}
     page = (DOCS / "workloads.md").read_text()
     for name in members:
-        assert re.search(rf"`{name}[`(]", page), name
-        assert hasattr(example, name)
+        assert name.startswith("_") or re.search(rf"`{name}[`(]", page), name
 
 
 def test_the_page_names_every_key_of_an_environment() -> None:

@@ -69,17 +69,38 @@ def test_every_metric_says_what_it_is(case: Case) -> None:
         assert metric.unit, metric.name
 
 
-def test_what_crosses_the_interface_is_told_by_metrics_that_are_there(case: Case) -> None:
+def test_rates_that_a_load_names_are_metrics(case: Case) -> None:
     load = case.workload.load(case.parameters)
     units = {metric.name: metric.unit for metric in case.workload.metrics(case.parameters)}
-    assert [(units[item.rate], units[item.time]) for item in load.crossings] in ([], [("Mbit/s", "s")])
-    assert bool(load.crossings) == (case.parameters.get("test") in ("TCP_STREAM", "TCP_MAERTS", "UDP_STREAM"))
-    assert (load.memory is not None) == (case.parameters.get("test") == "memory")
-    if load.memory is not None:
-        assert (units[load.memory.rate], units[load.memory.time]) == ("MiB/s", "s")
+    rates = [(item.rate, item.time) for item in load.crossings]
+    if load.memory:
+        rates.append((load.memory.rate, load.memory.time))
+    for rate, time in rates:
+        assert units[rate] in ("Mbit/s", "MiB/s")
+        assert units[time] == "s"
     assert ("network" in load.uses) == (case.workload.scope == "pair")
-    assert ("storage" in load.uses) == (case.parameters.get("test", "startup") in ("fileio", "startup"))
-    assert load.threads == (None if case.workload.name == "startup" else case.parameters.get("threads", 1))
+    assert ("memory" in load.uses) == (load.memory is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "threads", "uses", "crossings"),
+    [
+        ("sysbench", {"test": "cpu", "threads": 4}, 4, set(), 0),
+        ("sysbench", {"test": "memory"}, 1, {"memory"}, 0),
+        ("sysbench", {"test": "fileio"}, 1, {"storage"}, 0),
+        ("sysbench", {"test": "fileio", "file_extra_flags": "direct"}, 1, {"storage"}, 2),
+        ("netperf", {"test": "TCP_RR"}, 1, {"network"}, 0),
+        ("netperf", {"test": "TCP_STREAM"}, 1, {"network"}, 1),
+        ("netperf", {"test": "TCP_MAERTS"}, 1, {"network"}, 1),
+        ("netperf", {"test": "UDP_STREAM"}, 1, {"network"}, 1),
+        ("startup", {}, None, {"storage"}, 0),
+    ],
+)
+def test_what_the_built_in_workloads_use_on_purpose(
+    name: str, given: dict[str, Parameter], threads: int | None, uses: set[str], crossings: int
+) -> None:
+    load = workload(name).load(resolve_parameters(workload(name), given))
+    assert (load.threads, set(load.uses), len(load.crossings)) == (threads, {"cpu", *uses}, crossings)
 
 
 def test_windows_line_ends_change_nothing(case: Case) -> None:
@@ -89,13 +110,9 @@ def test_windows_line_ends_change_nothing(case: Case) -> None:
     }
 
 
-def test_versions_are_those_that_the_workloads_are_written_for(case: Case) -> None:
-    known = {
-        "sysbench": "sysbench 1.0.20",
-        "netperf": "Netperf version 2.7.0",
-        "startup": "true (GNU coreutils) 9.1",
-    }
-    assert case.version.splitlines()[0] == known[case.workload.name]
+@pytest.mark.parametrize("name", list(WORKLOADS))
+def test_all_outputs_of_a_workload_are_of_one_version(name: str) -> None:
+    assert len({case.version for case in map(Case, CASES) if case.workload.name == name}) == 1
 
 
 @pytest.mark.parametrize("folder", [path for path in CASES if path.parent.name == "sysbench"], ids=str)
@@ -139,7 +156,7 @@ def test_every_test_of_every_workload_has_a_captured_case() -> None:
     captured = {(case.workload.name, case.parameters.get("test")) for case in map(Case, CASES)}
     wanted = {(item.name, choice) for item in WORKLOADS.values() for choice in named_tests(item)}
     assert captured == wanted
-    modes = {case.parameters["file_test_mode"] for case in map(Case, CASES) if "file_num" in case.parameters}
+    modes = {case.parameters.get("file_test_mode") for case in map(Case, CASES)} - {None}
     assert modes == {"seqwr", "seqrewr", "seqrd", "rndrd", "rndwr", "rndrw"}
 
 
@@ -197,7 +214,7 @@ def test_a_workload_of_another_name() -> None:
     assert caught.value.hint == "did you mean sysbench?"
     with pytest.raises(UnknownName) as caught:
         workload("zzz")
-    assert caught.value.hint == "there are: sysbench, netperf, startup"
+    assert caught.value.hint == f"there are: {', '.join(WORKLOADS)}"
 
 
 @pytest.mark.parametrize("folder", [path for path in CASES if path.parent.name == "startup"], ids=str)

@@ -1,10 +1,11 @@
-"""The seam of a benchmark program: what it is asked, and what it must answer."""
+"""The base of every workload: what one declares, with defaults for all that most have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from perfctl.model import Metric, Parameter, Resource, Sample, Scope
 
@@ -39,7 +40,7 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A rate of data that must have crossed the client's interface or disks, and for how long it is told."""
+    """A rate of data that must have crossed the client's interface or disks, and over what time."""
 
     rate: str
     """The metric: payload per second that arrived."""
@@ -61,9 +62,9 @@ class MemoryTraffic:
     """The metric, in seconds, of the time that the rate is the mean of."""
     direction: Literal["read", "written"]
     block_bytes: int
-    """What each thread goes through from end to end, again and again."""
+    """The size of what each thread reads or writes from end to end, again and again."""
     way: tuple[Parameter, ...]
-    """How it does so: only rates of one way bound each other."""
+    """The access pattern: only rates of the same pattern bound each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,84 +72,85 @@ class Load:
     """What the measured command does to its host on purpose: it must not be taken for a disturbance."""
 
     threads: int | None
-    """How many CPUs it can keep busy at once; None: not known."""
+    """How many CPUs it can keep busy at once; None: unknown."""
     uses: frozenset[Resource]
     crossings: tuple[Crossing, ...] = ()
     memory: MemoryTraffic | None = None
 
 
-class Workload(Protocol):
-    """One benchmark program."""
+_START_S = 0.1
+"""What a command takes beyond the time that it measures: to start and to connect."""
 
-    @property
-    def name(self) -> str:
-        """The word used in suites, e.g. 'sysbench'."""
-        ...
 
-    @property
-    def scope(self) -> Scope:
-        """'host', or 'pair' when it needs a client and a server."""
-        ...
+class Workload(ABC):
+    """One benchmark program. Pure: no method does I/O or reads a clock.
 
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """The executables it needs inside the environment; their sha256 is recorded."""
-        ...
+    A subclass has `name`, `programs`, `metrics`, `argv` and `parse`; the rest has defaults for a program that
+    runs on one host, needs nothing prepared and keeps CPUs busy.
+    """
+
+    name: str
+    """The word used in suites, e.g. 'sysbench'."""
+    programs: tuple[str, ...]
+    """The executables that it needs inside the environment; their sha256 is recorded."""
+    packages: tuple[str, ...] = ()
+    """The Debian packages that have them, for hosts and image; none for what every Debian has."""
+    scope: Scope = "host"
+    """'host', or 'pair' when it needs a client and a server."""
+    parameter_specs: tuple[ParameterSpec, ...] = ()
+    """All parameters, in the order of the documentation."""
 
     @property
     def version_argv(self) -> tuple[str, ...]:
         """A command that prints the tool's version."""
-        ...
-
-    @property
-    def parameter_specs(self) -> tuple[ParameterSpec, ...]:
-        """All parameters, in the order of the documentation."""
-        ...
+        return (self.programs[0], "--version")
 
     def check(self, parameters: Parameters) -> None:
         """Raise UsageError for values that are each allowed but do not go together."""
-        ...
+        return
 
+    @abstractmethod
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
-        """The metrics that an invocation with these parameters must report; exactly one is the headline.
+        """Return the metrics that an invocation must report; exactly one is the headline.
 
         One that an environment cannot have may be left out there: the headline never.
         """
-        ...
 
+    @abstractmethod
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
-        """The measured command. Pair workloads need the server's address."""
-        ...
+        """Return the measured command. Raises UsageError when a pair lacks the server's address."""
 
     def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Commands to run before, in the same environment, unmeasured (test files)."""
-        ...
+        """Return the commands to run before, in the same environment, not measured (test files)."""
+        return ()
 
     def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Commands to run after, whatever happened."""
-        ...
+        """Return the commands to run after, whatever happened."""
+        return ()
 
     def server(self, parameters: Parameters) -> ServerSpec | None:
-        """The server of a pair workload, else None."""
-        ...
+        """Return the server of a pair; None for one host."""
+        return None
 
     def expected_s(self, parameters: Parameters) -> float:
-        """How long the measured command takes when all is well."""
-        ...
+        """Return how long the measured command takes when all is well: `time_s` and a moment to start."""
+        return float(parameters.get("time_s", 0)) + _START_S
 
     def load(self, parameters: Parameters) -> Load:
-        """What it does to its host on purpose."""
-        ...
+        """Return what it does to its host on purpose: it keeps `threads` CPUs busy."""
+        return Load(int(parameters.get("threads", 1)), frozenset({"cpu"}))
 
+    @abstractmethod
     def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read the output. Raises OutputError (with its reason) on rubbish or a missing metric."""
-        ...
+        """Read the output.
+
+        Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch.
+        """
 
 
-@runtime_checkable
-class OpeningWorkload(Workload, Protocol):
+class OpeningWorkload(Workload):
     """A workload that measures how its environment was opened; perfctl writes what its `parse` reads."""
 
+    @abstractmethod
     def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:
         """Return the report: `opening_s` of the environment's shell, and how long the command took."""
-        ...

@@ -24,9 +24,9 @@ def unparsable(what: str, stdout: str) -> OutputError:
     return OutputError(f"this is not {what}; it begins with {first!r}", reason=Reason.UNPARSABLE)
 
 
-def missing(metric: str, detail: str) -> OutputError:
+def missing(metric: str, detail: str, *, hint: str | None = None) -> OutputError:
     """Return the error for a metric that the output lacks."""
-    return OutputError(f"the output has no {metric}: {detail}", reason=Reason.MISSING_METRIC)
+    return OutputError(f"the output has no {metric}: {detail}", reason=Reason.MISSING_METRIC, hint=hint)
 
 
 def require_unit(metric: str, unit: str, expected: str) -> None:

@@ -175,7 +175,7 @@ class Reading:
     @property
     def remark(self) -> str:
         """What is missing and why; '' where nothing is."""
-        return "; ".join(f"{metric} is missing: {reason}" for metric, reason in self.missing.items())
+        return "; ".join(f"{metric} is missing ({reason})" for metric, reason in self.missing.items())
 
 
 def percentile_bound(percentile: str, mean: str, percent: int) -> Product:
@@ -192,20 +192,22 @@ def error_line(pattern: re.Pattern[str], *outputs: str) -> str:
 def check_report(
     samples: Sequence[Sample], metrics: Sequence[Metric], relations: Sequence[Relation], caps: Sequence[Cap]
 ) -> Reading:
-    """Return the samples without those at a cap.
+    """Return the samples without those at a cap, which count as that much or more in relations.
 
     Metrics with several samples are in no relation. Raises OutputError: contradiction when the figures break
     a relation, missing_metric when the headline is 0.
     """
     declared = {metric.name: metric for metric in metrics}
-    reasons = {cap.metric: cap.reason for cap in caps for item in samples if _is_capped(item, cap)}
-    kept = tuple(sample for sample in samples if sample.metric not in reasons)
+    capped = {cap.metric: cap for cap in caps for item in samples if _is_capped(item, cap)}
+    kept = tuple(sample for sample in samples if sample.metric not in capped)
     series = {sample.metric for sample in kept if sample.index}
     figures = {
         sample.metric: Figure.of(declared[sample.metric], sample.value)
         for sample in kept
         if sample.metric in declared and sample.metric not in series
     }
+    for cap in capped.values():
+        figures[cap.metric] = Figure(cap.limit, declared[cap.metric].unit, cap.limit, math.inf)
     for relation in relations:
         broken = relation.contradiction(figures) if figures.keys() >= set(relation.metrics) else ""
         if broken:
@@ -217,7 +219,7 @@ def check_report(
     for metric in metrics:
         if metric.headline and metric.name in figures and not figures[metric.name].value:
             raise missing(metric.name, f"it reads 0 {metric.unit}: nothing, or too little to be printed")
-    return Reading(kept, reasons)
+    return Reading(kept, {cap.metric: cap.reason for cap in capped.values()})
 
 
 def _is_capped(sample: Sample, cap: Cap) -> bool:

@@ -445,7 +445,7 @@ def _relations_of_latencies(percentile: int) -> tuple[Relation, ...]:
     """Return how the latencies of any test hang together, and with its events."""
     name = f"latency_p{percentile}"
     return (
-        Ascending(("latency_min", "latency_avg", "latency_max")),
+        Ascending(("latency_min", "latency_avg", "latency_max", "latency_sum")),
         Ascending(("latency_min", name, "latency_max")),
         *([percentile_bound(name, "latency_avg", percentile)] if percentile < 100 else []),
         Ascending(("thread_time_avg", "total_time")),

@@ -94,7 +94,7 @@ def test_an_error_line_says_more_than_what_is_missing_after_it() -> None:
 def test_a_percentile_at_the_end_of_its_histogram_is_missing(name: str, given: dict[str, Parameter]) -> None:
     status, reason, detail, values = read("sysbench", reported(name), **given)
     assert (status, reason) == (Status.OK, None)
-    assert detail == "latency_p95 is missing: 100 s or more"
+    assert detail == "latency_p95 is missing (100 s or more)"
     assert "latency_p95" not in values
     declared = workload("sysbench").metrics(resolve_parameters(workload("sysbench"), given))
     assert values.keys() == {metric.name for metric in declared} - {"latency_p95"}
@@ -261,15 +261,16 @@ def test_a_total_may_have_its_optional_parts_or_not() -> None:
         )
 
 
-def test_a_value_at_its_cap_is_missing_and_in_no_relation() -> None:
-    metric = Metric("a", "s", Direction.LOWER, headline=True, step=0.01)
-    other = Metric("b", "s", Direction.LOWER, step=0.01)
-    samples = [Sample("a", 1.0, "s"), Sample("b", 100.0, "s")]
-    found = check_report(
-        samples, [metric, other], [Ascending(("b", "a"))], [Cap("b", 100.0, "100 s or more")]
-    )
-    assert found == Reading((samples[0],), {"b": "100 s or more"})
-    assert found.remark == "b is missing: 100 s or more"
+def test_a_value_at_its_cap_is_missing_and_counts_as_that_much_or_more() -> None:
+    metrics = [Metric(name, "s", Direction.LOWER, headline=name == "a", step=0.01) for name in "ab"]
+    caps = [Cap("b", 100.0, "100 s or more")]
+    samples = [Sample("a", 500.0, "s"), Sample("b", 100.0, "s")]
+    for order in (("a", "b"), ("b", "a")):
+        found = check_report(samples, metrics, [Ascending(order)], caps)
+        assert found == Reading((samples[0],), {"b": "100 s or more"})
+        assert found.remark == "b is missing (100 s or more)"
+    with pytest.raises(OutputError, match="is more than a"):
+        check_report([Sample("a", 99.0, "s"), samples[1]], metrics, [Ascending(("b", "a"))], caps)
 
 
 def test_a_metric_with_several_samples_is_in_no_relation() -> None:

@@ -19,8 +19,8 @@ def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
     """End and remove what RUN (an id, the start of one, or `latest`) left on its hosts.
 
     For a run that was killed and is not to be resumed: its jobs, results that were never collected,
-    containers and guests. What is in the database stays. While a controller that is alive measures on one of
-    the hosts, this is refused (exit code 6).
+    containers, guests and the files of its benchmarks. What is in the database stays. While a controller
+    that is alive measures on one of the hosts, this is refused (exit code 6).
     """
     from perfctl.execute import reap_all, reap_run
     from perfctl.render import print_view

@@ -101,7 +101,7 @@ _MEAN_TOLERANCE = 0.1
 """What a transaction takes outside its own time: the clock is read, and the last one has no answer."""
 
 _ERROR_LINES = re.compile(
-    rf"^catcher:[^\n]*|^[^=\n]*\berror\b[^=\n]*$|{ERROR_LINE.pattern}", ERROR_LINE.flags
+    rf"^catcher:[^\n]*|^[^=\n]{{0,200}}\berror\b[^\n]*|{ERROR_LINE.pattern}", ERROR_LINE.flags
 )
 """Among them its timer that went off again: the test hung beyond its time."""
 
@@ -200,7 +200,7 @@ class Netperf(Workload):
         for key, expected in _echoes(parameters):
             if _value(values, key, key) != str(expected):
                 raise OutputError(
-                    f"netperf ran with {key} = {values[key]}, not {expected}", reason=Reason.UNPARSABLE
+                    f"netperf ran with {key} = {values[key]:.80}, not {expected}", reason=Reason.UNPARSABLE
                 )
         arrived = "REMOTE_BYTES_RECVD" if test == "UDP_STREAM" else "THROUGHPUT"
         if not _number(values, arrived):
@@ -274,7 +274,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
         if not equals or not line.endswith("\n"):
             continue
         if key in values:
-            raise OutputError(f"{key} is printed twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{key:.80} is printed twice", reason=Reason.UNPARSABLE)
         values[key] = value.strip()
     if not any(key.isupper() for key in values):
         raise unparsable("netperf's NAME=VALUE output", stdout)

@@ -89,7 +89,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
         if not colon or not line.endswith("\n"):
             continue
         if name in lines:
-            raise OutputError(f"{name} is printed twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{name:.80} is printed twice", reason=Reason.UNPARSABLE)
         lines[name] = value.strip()
     if _HEAD not in lines:
         raise unparsable("a report of an opening", stdout)
@@ -98,7 +98,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
 
 def _time_s(lines: Mapping[str, str], name: str) -> float:
     if name not in lines:
-        raise missing(name, f"no line {name}:")
+        raise missing(f"{name:.80}", "no line of it")
     number, _, unit = lines[name].partition(" ")
     require_unit(name, unit, "s")
     return to_sample(_READY, number).value

@@ -421,8 +421,8 @@ def _relations_of_rates(parameters: Parameters) -> tuple[Relation, ...]:
 def _relations_of_files(parameters: Parameters) -> tuple[Relation, ...]:
     """Return how requests make up events and data; queued requests (async) end after their events."""
     reported = {row.metric.name for row in _report(parameters)}
-    pairs = (("read_bandwidth", "reads_per_second"), ("write_bandwidth", "writes_per_second"))
-    pairs = tuple(pair for pair in pairs if pair[0] in reported)
+    both = (("read_bandwidth", "reads_per_second"), ("write_bandwidth", "writes_per_second"))
+    pairs = [pair for pair in both if pair[0] in reported]
     found: list[Relation] = []
     block_bytes = int(parameters["file_block_bytes"])
     file_bytes = int(parameters["file_total_bytes"]) // int(parameters["file_num"])

@@ -419,8 +419,8 @@ def test_fleets_and_suites_do_not_decide_by_a_step_either() -> None:
     stepped = dataclasses.replace(BANDWIDTH, step=0.01)
     declared = {(name, BANDWIDTH.name): stepped for name in ("a", "b")}
     found = analyse(seen, AnalysisContext("native", kinds=KINDS, declared=declared))
-    verdicts = [item.judgement.verdict for item in (*found.fleets, *found.suites)]
-    assert verdicts == [Verdict.INCONCLUSIVE] * 3
+    judgements = [item.judgement for item in found.fleets] + [item.judgement for item in found.suites]
+    assert [item.verdict for item in judgements] == [Verdict.INCONCLUSIVE] * 3
 
 
 def test_more_than_a_step_is_different() -> None:

@@ -41,30 +41,25 @@ class Evidence:
 
 
 _EVIDENCE = """
-WITH attempts AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY benchmark, target, block_index
-        ORDER BY status = 'running', status = 'complete' DESC, attempt DESC
-    ) AS place
-    FROM block WHERE run_id = ?1
-)
 SELECT
-    invocation_id, attempts.benchmark, host.name, peer.name, block_index, attempt,
-    place = 1 AND attempts.status <> 'running', environment.name, replicate, invocation.position, accelerator,
+    invocation_id, block.benchmark, host.name, peer.name, block_index, block.attempt, attempt_counts,
+    environment.name, replicate, invocation.position, accelerator,
     invocation.status, reason, validity, detail,
     invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
     value, unit, coalesce(sample_count, 0), stdout_sha256
-FROM attempts
+FROM block
+JOIN v_block USING (block_id)
 JOIN invocation USING (block_id)
 JOIN environment USING (environment_id)
-JOIN host ON host.host_id = attempts.host_id
-LEFT JOIN host AS peer ON peer.host_id = attempts.peer_id
-JOIN run_benchmark ON run_benchmark.run_id = ?1 AND run_benchmark.name = attempts.benchmark
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
+JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 LEFT JOIN invocation_metric AS found
     ON found.invocation_pk = invocation.invocation_pk
     AND found.metric_pk IN (SELECT metric_pk FROM metric WHERE metric.name = ?2)
 LEFT JOIN metric USING (metric_pk)
-ORDER BY run_benchmark.position, target, block_index, attempt, invocation.position, replicate
+WHERE block.run_id = ?1
+ORDER BY run_benchmark.position, block.target, block_index, block.attempt, invocation.position, replicate
 """
 
 

@@ -80,24 +80,18 @@ class NativeValue:
 
 _CELLS = """
 SELECT
-    run_id, benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate, accelerator,
-    block_index, value
+    block.run_id, block.benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate,
+    accelerator, block_index, value
 FROM block
+JOIN v_block USING (block_id)
 JOIN invocation USING (block_id)
 JOIN invocation_metric USING (invocation_pk)
-WHERE {which} AND block.status <> 'running' AND invocation.status = 'ok' AND value IS NOT NULL
+WHERE {which} AND attempt_counts AND invocation.status = 'ok' AND value IS NOT NULL
     AND validity IS NOT 'invalid'
-    AND NOT EXISTS (
-        SELECT 1 FROM block AS other
-        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
-            AND other.target = block.target AND other.block_index = block.block_index
-            AND other.status <> 'running'
-            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
-    )
 """
 
 _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
-    AND (run_id, environment_id) IN (
+    AND (block.run_id, environment_id) IN (
         SELECT run.run_id, environment_id FROM run
         JOIN run_environment ON run_environment.run_id = run.run_id AND name = baseline
     )"""
@@ -124,7 +118,7 @@ ORDER BY invocation.started_at
 
 def benchmark_cells(connection: sqlite3.Connection, name: str) -> list[HistoryCell]:
     """Return the cells of one benchmark, by its name, in all runs; what counts is as in a comparison."""
-    return _cells(connection, _CELLS.format(which="benchmark = ?"), (name,))
+    return _cells(connection, _CELLS.format(which="block.benchmark = ?"), (name,))
 
 
 def cells_of_key(connection: sqlite3.Connection, key: str) -> list[HistoryCell]:

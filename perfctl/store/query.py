@@ -74,7 +74,8 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool 
 
 
 _HINT = (
-    "one SELECT on v_run, v_invocation, v_value, v_sample or v_artifact; docs/database.md has their columns"
+    "one SELECT on v_run, v_block, v_invocation, v_finding, v_value, v_sample or v_artifact;"
+    " docs/database.md has their columns"
 )
 
 

@@ -250,19 +250,11 @@ def block_states(connection: sqlite3.Connection, run_id: str) -> list[BlockState
 _BLOCKS_TO_COMPARE = """
 SELECT block_id, block.benchmark, host.name, peer.name, block_index
 FROM block
+JOIN v_block USING (block_id)
 JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
-WHERE block.run_id = ?
-    AND block.status <> 'running'
-    AND block.block_id = (
-        SELECT later.block_id FROM block AS later
-        WHERE later.run_id = block.run_id AND later.benchmark = block.benchmark
-            AND later.target = block.target AND later.block_index = block.block_index
-            AND later.status <> 'running'
-        ORDER BY later.status = 'complete' DESC, later.attempt DESC
-        LIMIT 1
-    )
+WHERE block.run_id = ? AND attempt_counts
 ORDER BY run_benchmark.position, block.target, block_index
 """
 

@@ -66,14 +66,14 @@ def validity_counts(connection: sqlite3.Connection, run_id: str) -> tuple[Validi
 def suspect_values(connection: sqlite3.Connection, run_id: str) -> SuspectValues:
     """Return, for each bound that values of a run exceed, the sentence about the one that exceeds it most.
 
-    Invocations that are invalid are in no comparison, and not here.
+    Invocations that no comparison uses are left out: invalid ones, and those of attempts that do not count.
     """
     rows = connection.execute(
         "SELECT v_finding.benchmark, metric, host.name, peer.name, environment, rule, sentence FROM v_finding"
         " JOIN invocation USING (invocation_id) JOIN block USING (block_id)"
         " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
         " WHERE v_finding.run_id = ? AND severity = 'likely artefact' AND invocation.status = 'ok'"
-        " AND invocation.validity <> 'invalid'"
+        " AND invocation.validity <> 'invalid' AND v_finding.attempt_counts"
         " ORDER BY rule DESC, seen / max(threshold, 1.0) DESC, invocation_id",
         (run_id,),
     )
@@ -120,13 +120,11 @@ def findings_at(
 ) -> list[FoundAt]:
     """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
     rows = connection.execute(
-        "SELECT invocation_id, validity, value, validity_json FROM block JOIN invocation USING (block_id)"
+        "SELECT invocation_id, validity, value, validity_json FROM v_block JOIN invocation USING (block_id)"
         " JOIN environment USING (environment_id) JOIN invocation_metric USING (invocation_pk)"
         " JOIN metric USING (metric_pk)"
-        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block_index = ?"
-        " AND environment.name = ? AND replicate = ? AND metric.name = ?"
-        " AND block.status <> 'running' AND value IS NOT NULL"
-        " ORDER BY block.status = 'complete' DESC, attempt DESC LIMIT 1",
+        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block = ? AND attempt_counts"
+        " AND environment.name = ? AND replicate = ? AND metric.name = ? AND value IS NOT NULL",
         (run_id, benchmark, str(target), block, *leg, metric),
     )
     return [

@@ -16,6 +16,7 @@ from perfctl.store import (
     check,
     database_info,
     open_store,
+    query,
     schema,
     series,
     tables,
@@ -370,6 +371,8 @@ def test_an_upgraded_database_is_one_like_any_other(of_0001, tmp_path):
     with open_store(of_0001) as store:
         assert [item.value for item in store.observations("latest")][:3] == [90.0, 100.0, 101.0]
         assert {item.accelerator for item in store.observations("latest")} == {None}
+        counting = query(store, "SELECT status, attempt_counts FROM v_block ORDER BY block_id").rows
+        assert counting == (("complete", 1), ("complete", 1), ("failed", 1))
         block_id = store.begin_block(store.run_id("latest"), cases.block(index=5), 1)
         guest = cases.record(block_id, accelerator="tcg", artifacts={"console": b"perfctl: ssh\n"})
         store.record_invocation(guest, cases.METRICS, cases.samples(1.0))

@@ -30,11 +30,11 @@ JOIN v_value AS leg
     AND leg.attempt = base.attempt
     AND leg.metric = base.metric
     AND leg.unit = base.unit
-WHERE base.status = 'ok'
+WHERE base.attempt_counts
+    AND base.status = 'ok'
     AND leg.status = 'ok'
     AND base.validity IS NOT 'invalid'
     AND leg.validity IS NOT 'invalid'
-    AND base.block_status = 'complete'
     AND base.value > 0
     AND leg.environment <> run.baseline
     AND (leg.is_headline OR :all_metrics)

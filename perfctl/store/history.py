@@ -110,7 +110,7 @@ JOIN environment USING (environment_id)
 JOIN invocation_metric USING (invocation_pk)
 JOIN metric USING (metric_pk)
 WHERE run_host.run_id = ? AND run_host.name = ? AND benchmark_id IN ({keys}) AND peer_id IS NULL
-    AND kind = 'native' AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
+    AND kind IN ({kinds}) AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
     AND value IS NOT NULL
 ORDER BY invocation.started_at
 """
@@ -163,11 +163,19 @@ def native_values(
 
     Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest first.
     """
-    rows = connection.execute(_NATIVE_VALUES.format(keys=", ".join("?" * len(keys))), (run_id, host, *keys))
+    # Opening a database is not to wait for this import.
+    from perfctl.environments.kinds import BASELINE_KINDS
+
+    sql = _NATIVE_VALUES.format(keys=_marks(keys), kinds=_marks(BASELINE_KINDS))
+    rows = connection.execute(sql, (run_id, host, *keys, *BASELINE_KINDS))
     return [
         NativeValue(run, (cpus, nodes, quota, memory), metric, unit, value)
         for run, cpus, nodes, quota, memory, metric, unit, value in rows
     ]
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:

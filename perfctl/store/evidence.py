@@ -1,4 +1,4 @@
-"""What stands behind one value: the executions of a run, their order, what became of them, their samples."""
+"""The invocations behind a metric of a run: their order, status, validity and samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from perfctl.store.series import unpack
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One execution and its value of one metric. `started_at` is in Unix seconds, `position` its place in the
-    block's order, from 0."""
+    """One invocation and its value of one metric.
+
+    `started_at` is in Unix seconds, `position` the place in the block's order, from 0.
+    """
 
     invocation_id: str
     benchmark: str
@@ -20,7 +22,7 @@ class Evidence:
     block: int
     attempt: int
     counts: bool
-    """Whether it belongs to the attempt that comparisons rest on."""
+    """Whether it belongs to the attempt that comparisons use."""
     environment: str
     replicate: int
     position: int
@@ -28,7 +30,7 @@ class Evidence:
     status: Status
     reason: Reason | None
     validity: str | None
-    """'valid', 'flagged' or 'invalid'; None where nobody judged."""
+    """'valid', 'flagged' or 'invalid'; None where it was not judged."""
     detail: str
     started_at: float
     duration_s: float | None
@@ -64,7 +66,7 @@ ORDER BY run_benchmark.position, block.target, block_index, block.attempt, invoc
 
 
 def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[Evidence]:
-    """Return every execution of a run in the order of its plan, with its value of `metric` if it has one."""
+    """Return every invocation of a run in the order of its plan, with its value of `metric` if it has one."""
     found = []
     for row in connection.execute(_EVIDENCE, (run_id, metric)):
         key, benchmark, host, peer, block, attempt, counts, *leg = row
@@ -80,7 +82,7 @@ def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[E
 
 
 def values_of(connection: sqlite3.Connection, invocation_id: str, metric: str) -> tuple[float, ...]:
-    """Return the samples of one metric of one execution, in order, whether kept as rows or packed."""
+    """Return the samples of one metric of one invocation, in order, whether kept as rows or packed."""
     key = (invocation_id, metric)
     rows = connection.execute(
         "SELECT sample.value FROM sample JOIN invocation USING (invocation_pk) JOIN metric USING (metric_pk)"

@@ -1,6 +1,6 @@
-"""What is read over many runs: the values behind trends and the rolling A/A rate, and the facts behind them.
+"""Queries over many runs: the values behind trends and the rolling A/A rate, and the facts behind them.
 
-Each comes in one statement over all blocks: a few hundred runs are a matter of a second.
+Each is one statement over all blocks; a few hundred runs take about a second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NamedBenchmark:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCell:
-    """What one leg measured in one run: one value for every block that has one.
+    """The values of one leg in one run, by block; blocks without a value are left out.
 
     `benchmark_key` and `environment_key` are the content hashes of what the names stood for in that run.
     """
@@ -69,7 +69,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class NativeValue:
-    """A value that a benchmark had on a host natively; `limits` are its environment's."""
+    """A value of a benchmark, measured natively on a host; `limits` are its environment's."""
 
     run_id: str
     limits: Limits
@@ -117,7 +117,7 @@ ORDER BY invocation.started_at
 
 
 def benchmark_cells(connection: sqlite3.Connection, name: str) -> list[HistoryCell]:
-    """Return the cells of one benchmark, by its name, in all runs; what counts is as in a comparison."""
+    """Return the cells of one benchmark, by its name, in all runs; those that a comparison uses."""
     return _cells(connection, _CELLS.format(which="block.benchmark = ?"), (name,))
 
 
@@ -163,7 +163,7 @@ def native_values(
 
     Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest first.
     """
-    # Opening a database is not to wait for this import.
+    # Imported here so that opening a database does not wait for it.
     from perfctl.environments.kinds import BASELINE_KINDS
 
     sql = _NATIVE_VALUES.format(keys=_marks(keys), kinds=_marks(BASELINE_KINDS))

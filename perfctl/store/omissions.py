@@ -1,4 +1,4 @@
-"""Which executions of a run gave no value, and why: what a comparison leaves out it must name."""
+"""Which invocations of a run have no value, and why: a comparison names what it leaves out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WHERE run_id = ?
 
 
 def omissions(connection: sqlite3.Connection, run_id: str) -> list[Omission]:
-    """Return the executions without a value in the attempts that count (those of `observations`).
+    """Return the invocations without a value in the attempts that count (those of `observations`).
 
     Planned legs of a block that has ended without them are 'not run'; blocks that never began are not here.
     """

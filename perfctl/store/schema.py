@@ -1,4 +1,4 @@
-"""The schema's revision: make a new database, and recognise one that is older, newer or not ours."""
+"""The schema's revision: create a database, and recognise one that is older, newer or of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read whether invocations count: verdicts, findings, and the limits that they were judged by."""
+"""Read how invocations were judged: verdicts, findings, and the limits of the rules."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ValidityCount:
-    """How many invocations of an environment that ended well count, by verdict.
+    """How many `ok` invocations of an environment count, by verdict.
 
-    `rules` are the rules that were crossed, with the number of invocations, the most frequent first.
+    `rules` has the rules that were crossed, each with its number of invocations, the most frequent first.
     """
 
     environment: str
@@ -90,7 +90,7 @@ def _farthest(sentences: list[str]) -> str:
 
 
 def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str, ...]]:
-    """Return what was found of each invocation of a run, in sentences; one without findings is left out."""
+    """Return the findings of each invocation of a run, in sentences; one without findings is left out."""
     found: dict[str, tuple[str, ...]] = {}
     for invocation_id, sentence in connection.execute(
         "SELECT invocation_id, sentence FROM v_finding WHERE run_id = ?", (run_id,)
@@ -100,8 +100,8 @@ def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str
 
 
 @dataclass(frozen=True, slots=True)
-class FoundAt:
-    """The value of an invocation, and what was found of it, in sentences."""
+class JudgedValue:
+    """The value of an invocation, its verdict, and its findings in sentences."""
 
     invocation_id: str
     validity: str | None
@@ -117,7 +117,7 @@ def findings_at(
     block: int,
     leg: tuple[str, int],
     metric: str,
-) -> list[FoundAt]:
+) -> list[JudgedValue]:
     """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
     rows = connection.execute(
         "SELECT invocation_id, validity, value, validity_json FROM v_block JOIN invocation USING (block_id)"
@@ -128,7 +128,7 @@ def findings_at(
         (run_id, benchmark, str(target), block, *leg, metric),
     )
     return [
-        FoundAt(invocation_id, validity, value, _sentences(text))
+        JudgedValue(invocation_id, validity, value, _sentences(text))
         for invocation_id, validity, value, text in rows
     ]
 
@@ -140,7 +140,7 @@ def _sentences(text: str | None) -> tuple[str, ...]:
 
 
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
-    """Return what was found of an invocation, None where it was not judged."""
+    """Return how an invocation was judged, None where it was not."""
     (text,) = connection.execute(
         "SELECT validity_json FROM invocation WHERE invocation_id = ?", (invocation_id,)
     ).fetchone()

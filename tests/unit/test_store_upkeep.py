@@ -97,7 +97,7 @@ def test_a_sound_database_has_no_problems(filled):
 @pytest.mark.parametrize(
     ("statement", "name", "words"),
     [
-        ("UPDATE invocation_metric SET value = value + 1", "derived rows", "not what the samples say"),
+        ("UPDATE invocation_metric SET value = value + 1", "derived rows", "differs from its samples"),
         ("DELETE FROM invocation_metric", "derived rows", "no derived row"),
         ("DELETE FROM sample", "derived rows", "without samples"),
         ("UPDATE series SET packed = substr(packed, 1, 16)", "derived rows", "2 values instead of 300"),
@@ -172,7 +172,7 @@ def test_a_backup_overwrites_nothing(filled, tmp_path):
 def test_a_backup_of_a_damaged_or_foreign_file_leaves_nothing_behind(tmp_path):
     path = tmp_path / "results.db"
     path.write_bytes(b"no database" * 100)
-    with pytest.raises(DatabaseUnavailable, match="no SQLite database"):
+    with pytest.raises(DatabaseUnavailable, match="not an SQLite database"):
         backup(path, tmp_path / "copy.db")
     assert list(tmp_path.glob("copy*")) == []
 

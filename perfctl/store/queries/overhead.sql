@@ -1,6 +1,6 @@
 -- Median over blocks of environment / baseline (A1), per run, benchmark, target, metric and accelerator.
--- Headline metrics, or all with --all-metrics. What is emulated (tcg) is no overhead figure.
--- A first look: `perfctl compare` says how sure that is.
+-- Headline metrics only, or all with --all-metrics. Emulated guests (tcg) are marked: their ratio is not an overhead.
+-- It has no confidence intervals: use `perfctl compare` for those.
 SELECT
     run.run_id,
     run.suite,

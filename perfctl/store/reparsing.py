@@ -1,4 +1,4 @@
-"""Raw outputs read again: samples, status and reason as today's parsers see them, and validity."""
+"""Read raw outputs again: replace samples, status and reason, and judge again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perfctl.validity.thresholds import RuleSet
 from perfctl.workloads import WORKLOADS
 
 _FROM_PARSING = (Reason.UNPARSABLE, Reason.MISSING_METRIC, Reason.UNIT_MISMATCH)
-"""Reasons that a parser gave. Other failures are no matter of reading."""
+"""Reasons that come from a parser; reading the output again changes no other failure."""
 
 _INVOCATIONS = f"""
 SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256

@@ -173,9 +173,10 @@ def _choose_image(inventory: Path) -> None:
         assert found == 1, name
     dockerfile = PROJECT / "Dockerfile.perf"
     dockerfile.write_text(text)
-    variables = inventory.parent / "group_vars" / "all.yml"
-    variables.parent.mkdir(exist_ok=True)
-    variables.write_text(f"perf_image_dockerfile: {dockerfile}\n")
+    text = inventory.read_text()
+    variable = f"    perf_image_dockerfile: {dockerfile}\n"
+    if variable not in text:
+        inventory.write_text(text.replace("  vars:\n", f"  vars:\n{variable}", 1))
 
 
 def _reach(state: dict[str, Any], stage: str) -> None:

@@ -152,8 +152,8 @@ def _bring_up() -> None:
     _write(state)
     try:
         made = up(PROJECT, REQUEST)
-        _reach(state, "up")
         _choose_image(made.inventory)
+        _reach(state, "up")
         lab = LabAtHand(PROJECT, made.inventory, HOSTS)
         done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
         print(done.stdout, done.stderr, sep="", flush=True)

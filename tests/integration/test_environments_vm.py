@@ -276,7 +276,7 @@ def test_a_domain_of_that_name_that_is_not_ours_is_left_alone(host):
     made = host.run(["virsh", "create", "/dev/stdin"], timeout_s=60, stdin=definition.encode())
     assert made.exit_code == 0, made.error_text
     try:
-        with pytest.raises(EnvironmentUnavailable, match="not ours") as caught, odd.open(host):
+        with pytest.raises(EnvironmentUnavailable, match="is not perfctl's") as caught, odd.open(host):
             pytest.fail("the body ran")
         assert caught.value.reason == "name_taken"
         assert odd.name not in remove_all(host, new_id())

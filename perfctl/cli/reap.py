@@ -12,15 +12,15 @@ from perfctl.errors import PartialFailure, UsageError
 
 @click.command(cls=Command)
 @click.argument("run", required=False)
-@click.option("--all", "is_all", is_flag=True, help="Every run in the database that did not come to its end.")
+@click.option("--all", "is_all", is_flag=True, help="Every unfinished run in the database.")
 @format_option
 @click.pass_obj
 def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
     """End and remove what RUN (an id, the start of one, or `latest`) left on its hosts.
 
-    For a run that was killed and is not to be resumed: its jobs, results that were never collected,
-    containers, guests and the files of its benchmarks. What is in the database stays. While a controller
-    that is alive measures on one of the hosts, this is refused (exit code 6).
+    For a run that was killed and will not be resumed: its jobs, results that were never collected,
+    containers, guests and the files of its benchmarks. The database is not changed. Refused (exit code 6)
+    while a live controller measures on one of the hosts.
     """
     from perfctl.execute import reap_all, reap_run
     from perfctl.render import print_view

@@ -1,4 +1,4 @@
-"""Leases: while one run measures on a machine, no other may.
+"""Leases: while a run measures on a machine, no other run may.
 
 A lease ends when it is released, when its time is over, or when the process that holds it is gone
 (seen only from the same controller; from another one its time must run out).

@@ -1,4 +1,4 @@
-"""Which executions of a run gave no value, and why: what a comparison leaves out it must name."""
+"""Which invocations of a run have no value, and why: a comparison names what it leaves out."""
 
 from __future__ import annotations
 
@@ -31,17 +31,11 @@ class Omission:
 _BLOCKS = """
 SELECT block_id, block.benchmark, host.name, peer.name, block_index, order_json
 FROM block
+JOIN v_block USING (block_id)
 JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
-WHERE block.run_id = ? AND block.status <> 'running'
-    AND NOT EXISTS (
-        SELECT 1 FROM block AS other
-        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
-            AND other.target = block.target AND other.block_index = block.block_index
-            AND other.status <> 'running'
-            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
-    )
+WHERE block.run_id = ? AND attempt_counts
 ORDER BY run_benchmark.position, block.target, block_index
 """
 
@@ -55,9 +49,9 @@ WHERE run_id = ?
 
 
 def omissions(connection: sqlite3.Connection, run_id: str) -> list[Omission]:
-    """Return the executions without a value, or without some of their values, in the attempts that count.
+    """Return the invocations without a value, or without some of their values, in the attempts that count.
 
-    Those are the ones of `observations`.
+    Those are the attempts of `observations`.
     Planned legs of a block that has ended without them are 'not run'; blocks that never began are not here.
     """
     done: dict[str, dict[tuple[str, int], tuple[str, bool]]] = defaultdict(dict)

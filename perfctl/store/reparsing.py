@@ -1,4 +1,4 @@
-"""Raw outputs read again: samples, status and reason as today's parsers see them, and validity."""
+"""Read raw outputs again: replace samples, status and reason, and judge again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FROM_PARSING = (
     Reason.CONTRADICTION,
     Reason.TOOL_ERROR,
 )
-"""Reasons that a parser gave. Other failures are no matter of reading."""
+"""Reasons that come from a parser; reading the output again changes no other failure."""
 
 _INVOCATIONS = f"""
 SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256, stderr_sha256

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import CommandFailed
+from perfctl.execute import Reaping
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure
 from perfctl.job import JobShell
 from perfctl.model import Benchmark, Environment, Host, Parameter, Plan, Reason, Status
+from perfctl.render.reap import reap_view
 from perfctl.shell.local import LocalShell
 from perfctl.workloads import WORKLOADS, Parameters, resolve_parameters
 from perfctl.workloads.sysbench import Sysbench
@@ -104,3 +106,8 @@ def test_what_is_not_ours_stays_and_is_named(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(CommandFailed, match=r"perfctl-fileio cannot be removed: .*not empty"):
         remove_files(LocalShell("h1"), plan_of(fileio(tmp_path, file_num=1), NATIVE))
     assert (folder / "notes").exists()
+
+
+def test_a_host_that_could_not_be_cleared_is_not_called_clear() -> None:
+    assert reap_view(Reaping()).footer == ["nothing was left"]
+    assert reap_view(Reaping(failures=[("h1", "it does not answer")])).footer == []

@@ -73,7 +73,7 @@ def find_program(name: str) -> str:
 def environment() -> dict[str, str]:
     """Return the variables for Ansible's programs: our own folder first on PATH, UTF-8, strict parsing."""
     values = dict(os.environ)
-    # Ansible refuses a locale that is not installed (LC_ALL often comes by ssh) and one that is not UTF-8.
+    # Ansible refuses a locale that is not installed (LC_ALL often comes by ssh) or not UTF-8.
     values["LC_ALL"] = "C.UTF-8"
     values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), values.get("PATH", os.defpath)])
     values["ANSIBLE_NOCOLOR"] = "1"

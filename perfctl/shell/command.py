@@ -71,8 +71,8 @@ def command_line(argv: Sequence[str]) -> bytes:
     return ("exec " + shlex.join(checked(argv))).encode("utf-8", "surrogateescape")
 
 
-# What some shell reads otherwise between single quotes: fish a backslash, csh an exclamation mark and the end of
-# a line; bytes beyond ASCII depend on the locale.
+# What some shell reads otherwise between single quotes: fish a backslash, csh an exclamation mark and the end
+# of a line; bytes beyond ASCII depend on the locale.
 _PLAIN_BYTES = frozenset(range(0x20, 0x7F)) - frozenset(b"'\\!")
 # csh takes words of up to 1,024 bytes; a byte becomes five at most.
 _WORD_BYTES = 200
@@ -86,7 +86,7 @@ def login_line(argv: Sequence[str]) -> bytes:
     """
     codes = [chr(byte) if byte in _PLAIN_BYTES else f"\\0{byte:03o}" for byte in command_line(argv)]
     words = ["".join(codes[at : at + _WORD_BYTES]) for at in range(0, len(codes), _WORD_BYTES)]
-    return " ".join(["sh -c 'eval \"$(printf %b \"$@\")\"' perfctl", *(f"'{word}'" for word in words)]).encode()
+    return " ".join(['sh -c \'eval "$(printf %b "$@")"\' perfctl', *(f"'{word}'" for word in words)]).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,12 @@ _SUDO_HINTS = (
     ),
     (
         r"setuid|no new privileges|effective uid is not 0",
-        f"sudo cannot become root there: a container without that privilege, or a nosuid mount; {_LOG_IN_AS_ROOT}",
+        f"sudo cannot become root there: a container without the privilege, a nosuid mount; {_LOG_IN_AS_ROOT}",
     ),
-    (r"incorrect password|try again|no password was provided", "correct ansible_become_password in the inventory"),
+    (
+        r"incorrect password|try again|no password was provided",
+        "correct ansible_become_password in the inventory",
+    ),
     (
         r"not in the sudoers|not allowed|may not run",
         f"allow the user all commands in sudoers (`USER ALL=(ALL) ALL`), {_LOG_IN_AS_ROOT}",

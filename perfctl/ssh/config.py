@@ -27,7 +27,7 @@ _SEPARATOR = "\x1f"
 _TOKEN = re.compile(r"%(.?)", re.DOTALL)
 # What ssh (since 9.6) refuses in the names that ProxyCommand and Match exec hand to a shell. An address of
 # IPv6 may have a zone (fe80::1%eth0), and a user's name a blank.
-_UNSAFE_HOST = re.compile(r"^-|['\"`$\\;&<>|(){}\s\x00-\x1f\x7f]")
+_UNSAFE_HOST = re.compile(r"^$|^-|['\"`$\\;&<>|(){}\s\x00-\x1f\x7f]")
 _UNSAFE_USER = re.compile(r"^-|['\"`;&<>|(){}\x00]|\s-|\\$")
 
 

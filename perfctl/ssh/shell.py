@@ -186,7 +186,7 @@ class SshShell:
             f"the login shell of {self._settings.user}{f', {name},' if name.startswith('/') else ''}"
             f" did not run the command: {lines[-1] if lines else 'no output'}",
             where=self.name,
-            hint="log in as a user whose shell runs `sh -c COMMAND`, or change it there: chsh -s /bin/sh USER",
+            hint="log in as a user whose shell runs `sh -c COMMAND`, or change it: chsh -s /bin/sh USER",
         )
 
     def _print(self, line: bytes) -> str:

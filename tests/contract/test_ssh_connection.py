@@ -296,7 +296,23 @@ _LOGIN_SHELLS = [
     *("/bin/sh", "/bin/bash", "/bin/bash -r", "/usr/bin/tcsh", "busybox ash"),
     *(path for name in ("bsd-csh", "fish", "zsh", "ksh", "mksh") if (path := shutil.which(name))),
 ]
-_ODD = ["a\nb", "it's", 'a"b', "\\", "a\\", "!!", "`x`", "$HOME", "*", "~", "", "é\udcff", "\t", "%s%n", "{a,b}"]
+_ODD = [
+    "a\nb",
+    "it's",
+    'a"b',
+    "\\",
+    "a\\",
+    "!!",
+    "`x`",
+    "$HOME",
+    "*",
+    "~",
+    "",
+    "é\udcff",
+    "\t",
+    "%s%n",
+    "{a,b}",
+]
 
 
 @pytest.mark.parametrize("login_shell", _LOGIN_SHELLS)
@@ -367,7 +383,7 @@ def test_a_key_named_by_tokens_and_variables_logs_in(
         sshd,
         tmp_path,
         f"Host nick\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User {sshd.host().user}\n"
-        f"  IdentityFile ${{PERFCTL_TEST_KEYS}}/%h-%p-%r\n  UserKnownHostsFile ${{PERFCTL_TEST_KEYS}}/known-%n\n",
+        "  IdentityFile ${PERFCTL_TEST_KEYS}/%h-%p-%r\n  UserKnownHostsFile ${PERFCTL_TEST_KEYS}/known-%n\n",
     )
     shell = connect(Host("box", "nick", ssh_options=(("ConfigFile", str(config)),)))
     assert shell.run(["echo", "in"], timeout_s=30).text == "in\n"

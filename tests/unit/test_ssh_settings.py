@@ -220,7 +220,9 @@ def test_what_ssh_cannot_fill_in_is_told(tmp_path: Path, line: str, words: str) 
 
 
 def test_a_proxy_command_has_its_own_tokens(tmp_path: Path) -> None:
-    found = settings(Host("h1", "nick"), tmp_path, f"{_TOKENS}  ProxyCommand nc %h %p %r %n %k %%h $X ${{X}}\n")
+    found = settings(
+        Host("h1", "nick"), tmp_path, f"{_TOKENS}  ProxyCommand nc %h %p %r %n %k %%h $X ${{X}}\n"
+    )
     assert found.proxy_command is not None
     expanded = found.expand(found.proxy_command, "ProxyCommand")
     assert expanded == "nc box.example 99 ann nick boxes %h $X ${X}"

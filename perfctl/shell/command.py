@@ -120,7 +120,7 @@ _SUDO_HINTS = (
     ),
     (
         r"setuid|no new privileges|effective uid is not 0",
-        f"sudo cannot become root there: a container without the privilege, a nosuid mount; {_LOG_IN_AS_ROOT}",
+        f"sudo cannot become root there (in a container? on a nosuid mount?): mend that, {_LOG_IN_AS_ROOT}",
     ),
     (
         r"incorrect password|try again|no password was provided",

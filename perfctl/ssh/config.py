@@ -54,6 +54,8 @@ class SshSettings:
     user_known_hosts: tuple[Path, ...] = ()
     global_known_hosts: tuple[Path, ...] = ()
     proxy_command: str | None = None
+    passes_socket: bool = False
+    """ProxyUseFdpass: the ProxyCommand hands over a connected socket and ends."""
     jumps: tuple[SshSettings, ...] = ()
     """Hosts to go through, the first one first."""
 
@@ -145,6 +147,7 @@ def parse_settings(name: str, text: str, *, jumps: tuple[SshSettings, ...] = ())
         user_known_hosts=_paths(name, _first(options, "userknownhostsfile")),
         global_known_hosts=_paths(name, _first(options, "globalknownhostsfile")),
         proxy_command=None if command in ("", "none") else command,
+        passes_socket=_first(options, "proxyusefdpass") == "yes",
         jumps=jumps,
     )
 

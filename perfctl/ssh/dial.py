@@ -104,6 +104,8 @@ def _dial_once(settings: SshSettings, timeout_s: float) -> Connection:
                 carrier = _tunnel(below[-1], settings, timeout_s)
             elif way:
                 carrier, proxy = _through_command(settings)
+                if settings.passes_socket:
+                    carrier = _passed_socket(carrier, settings, timeout_s)
             else:
                 carrier = _tcp(settings, timeout_s)
             transport = _handshake(carrier, settings, timeout_s)
@@ -212,6 +214,26 @@ def _through_command(settings: SshSettings) -> tuple[socket.socket, subprocess.P
     finally:
         theirs.close()
     return ours, proxy
+
+
+def _passed_socket(channel: socket.socket, settings: SshSettings, timeout_s: float) -> socket.socket:
+    """Return the connected socket that the ProxyCommand sends, as ProxyUseFdpass has it."""
+    with channel:
+        channel.settimeout(timeout_s)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+        except OSError as error:
+            descriptors = []
+            reason = str(error)
+        else:
+            reason = "it ended without one"
+    if not descriptors:
+        raise HostUnreachable(
+            f"{settings.way} passed no socket (ProxyUseFdpass): {reason}",
+            where=settings.name,
+            hint=f"compare: {_by_hand(settings)}",
+        )
+    return socket.socket(fileno=descriptors[0])
 
 
 def _handshake(carrier: Any, settings: SshSettings, timeout_s: float) -> paramiko.Transport:

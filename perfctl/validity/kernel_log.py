@@ -72,8 +72,8 @@ KINDS: tuple[MessageKind, ...] = (
     ),
     _kind(
         "fault", r"\bBUG:|\bkernel BUG\b|\bOops\b|kernel panic|general protection|unable to handle"
-        r"|double fault|internal error: |bad page state|\b(list|slab)\w* corruption|\bK[AC]SAN: |\bUBSAN: |refcount_t: "
-        r"|kernel access of bad area|unrecoverable exception|scheduling while atomic",
+        r"|double fault|internal error: |bad page state|\b(list|slab)\w* corruption|\bK[AC]SAN: |\bUBSAN: "
+        r"|refcount_t: |kernel access of bad area|unrecoverable exception|scheduling while atomic",
         "a fault of the kernel itself", is_severe=True,
     ),
     _kind(
@@ -85,7 +85,8 @@ KINDS: tuple[MessageKind, ...] = (
         # The block layer names every error alike (`critical medium error, dev sdb, sector 8`). What a device
         # merely does not have, as discarding, is no failure.
         "storage", r"(?<!operation not supported) error, dev \S+, sector|I/O error"
-        r"|Sense Key : (?!No Sense|Recov)|FAILED Result: |unrecovered (read|write) error|offline device|device offlined|task abort"
+        r"|Sense Key : (?!No Sense|Recov)|FAILED Result: |unrecovered (read|write) error"
+        r"|offline device|device offlined|task abort"
         r"|\bata\d+(\.\d+)?: .*(fail|reset|exception|error|link down|slow to respond|timeout)"
         r"|\bnvme.*(timeout(?! set)|reset|abort|controller is down|device not ready)"
         r"|\bmmc(blk)?\d.*(error|timeout|timed out|fail)"

@@ -20,6 +20,7 @@ import pytest
 
 from perfctl import facts
 from perfctl.errors import CommandTimeout, HostKeyMismatch, HostUnreachable, Refused, UsageError
+from perfctl.execute.fleet import Fleet
 from perfctl.model import Host
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
@@ -240,6 +241,25 @@ def test_a_proxy_command_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
     wait_until(lambda: not with_argument(str(relay)), "the relay to end")
 
 
+def test_a_proxy_command_that_passes_a_socket_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
+    script = tmp_path / "pass.py"
+    script.write_text(
+        "import socket, sys\n"
+        "there = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "with socket.socket(fileno=1) as out: socket.send_fds(out, [b'x'], [there.fileno()])\n"
+    )
+    for command, is_passed in ((f"{sys.executable} {script} %h %p", True), ("true", False)):
+        more = (("ProxyCommand", command), ("ProxyUseFdpass", "yes"))
+        host = sshd.host(ssh_options=_options(sshd, sshd.known_hosts, *more))
+        if is_passed:
+            shell = connect(host)
+            assert shell.run(["echo", "through"], timeout_s=30).text == "through\n"
+            shell.close()
+        else:
+            with pytest.raises(HostUnreachable, match="passed no socket"):
+                connect(host)
+
+
 def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) -> None:
     shell = connect(sshd.host())
     seconds = unique_seconds()
@@ -367,6 +387,20 @@ def test_a_sudo_that_wants_a_terminal_is_refused_with_its_own_hint(sshd: Sshd, t
                 start()
             assert "!requiretty" in str(caught.value.hint) and caught.value.exit_code == 7
         shell.close()
+
+
+def test_a_run_on_one_host_whose_sudo_refuses_has_the_exit_code_of_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sudo"
+    program.write_text("#!/bin/sh\necho 'sudo: sorry, you must have a tty to run sudo' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    host = Host("here", "localhost", connection="local", become=True)
+    with pytest.raises(Refused, match="must have a tty") as caught, Fleet([host], "run-1", lifetime_s=60):
+        pass
+    assert caught.value.exit_code == 7 and "!requiretty" in str(caught.value.hint)
 
 
 # ---- names and keys as ssh has them ------------------------------------------------------------------------

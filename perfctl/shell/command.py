@@ -62,7 +62,7 @@ def checked(argv: Sequence[str]) -> list[str]:
         try:
             os.fsencode(argument)
         except UnicodeEncodeError as error:
-            raise UsageError(f"an argument of {argv[0]!a} is no text: {argument[:80]!a}") from error
+            raise UsageError(f"an argument of {argv[0]!a} holds half of a character") from error
     return list(argv)
 
 

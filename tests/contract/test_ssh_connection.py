@@ -501,7 +501,10 @@ def test_many_hosts_behind_one_jump_host_are_all_reached(sshd: Sshd, tmp_path: P
 
 
 @pytest.mark.parametrize("turned_away", [1, 3])
-def test_who_is_turned_away_tries_again(sshd: Sshd, turned_away: int) -> None:
+def test_who_is_turned_away_tries_again(
+    sshd: Sshd, turned_away: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfctl.ssh.dial._PAUSES_S", (0.01, 0.02, 0.03))
     with turning_away(sshd.port, turned_away) as port:
         sshd_there = (("StrictHostKeyChecking", "no"), ("UserKnownHostsFile", "/dev/null"))
         host = sshd.host(port=port, ssh_options=(("ConfigFile", str(sshd.config_file)), *sshd_there))

@@ -114,10 +114,10 @@ def settings_for(host: Host) -> SshSettings:
     password = host.variables.get("ansible_password") or host.variables.get("ansible_ssh_pass")
     settings = _resolve(host.name, host.address, base, arguments, depth=0)
     # Options precede the configuration: the inventory's file is the first.
-    key = settings.identity_files[0] if settings.identity_files else host.private_key
-    if host.private_key and not is_there(key):
+    own_key = settings.identity_files[0] if settings.identity_files else host.private_key
+    if host.private_key and not is_there(own_key):
         raise UsageError(
-            f"its private key {key} does not exist",
+            f"its private key {own_key} does not exist",
             where=host.name,
             hint="check ansible_ssh_private_key_file in the inventory",
         )

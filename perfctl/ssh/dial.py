@@ -11,7 +11,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,7 @@ _MAX_KEYS = 6
 _MAX_LOGINS = 6
 _AGENT_TIMEOUT_S = 30.0
 _PAUSES_S = (0.3, 0.9, 2.7)
-_logins: defaultdict[str, threading.BoundedSemaphore] = defaultdict(
-    lambda: threading.BoundedSemaphore(_MAX_LOGINS)
-)
+_logins: dict[str, threading.BoundedSemaphore] = {}
 """By what is logged in to or through: HOST:PORT of a server, the text of a ProxyCommand."""
 
 # Failures reach the user as our own errors; paramiko's log would print them once more, as tracebacks.
@@ -98,7 +95,8 @@ def _dial_once(settings: SshSettings, timeout_s: float) -> Connection:
         if settings.jumps:
             below.append(_dial_jump(_last_jump(settings), timeout_s))
         # A jump host is logged in to before: who waits here for one server holds no other's place.
-        with _logins[way or f"{settings.hostname}:{settings.port}"]:
+        server = way or f"{settings.hostname}:{settings.port}"
+        with _logins.setdefault(server, threading.BoundedSemaphore(_MAX_LOGINS)):
             carrier: Any
             if below:
                 carrier = _tunnel(below[-1], settings, timeout_s)

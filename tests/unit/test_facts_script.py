@@ -304,13 +304,17 @@ def test_cpuinfo_is_gathered_by_key():
 
 
 CPUINFO = Path(__file__).parents[1] / "data" / "cpuinfo"
-CPU_ROWS = [spec for spec in REGISTRY if isinstance(spec.source, Gathered) and spec.source.kind == "cpuinfo"]
+CPU_ROWS = {
+    spec: spec.source.key
+    for spec in REGISTRY
+    if isinstance(spec.source, Gathered) and spec.source.kind == "cpuinfo"
+}
 
 
 def cpu_rows(text: str) -> dict[str, list[str]]:
     """Return the rows of a /proc/cpuinfo that are there, by name."""
     said = "".join(f"/proc/cpuinfo:{line}\n" for line in text.split("\n"))
-    arguments = [f"{spec.name}|cpuinfo|/proc/cpuinfo|{spec.source.key}" for spec in CPU_ROWS]
+    arguments = [f"{spec.name}|cpuinfo|/proc/cpuinfo|{key}" for spec, key in CPU_ROWS.items()]
     rows: dict[str, list[str]] = {}
     for line in gather(*arguments, said=said).splitlines()[:-1]:
         if line.startswith("="):

@@ -145,7 +145,7 @@ def _port(name: str, value: Any) -> int:
         return 22
     try:
         port = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         port = 0
     if not 0 < port < 65536:
         raise UsageError(f"ansible_port is {value!r}, which is no port", where=name)

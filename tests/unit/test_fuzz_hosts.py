@@ -30,6 +30,9 @@ from perfctl.suites import load_suite
 from perfctl.validity.kernel_log import by_kind, kind_of, messages_of
 from perfctl.validity.preflight import judge_host
 
+_AT_ITS_OWN_PACE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Beside other tests an example may take long; what hangs runs into the test's own time limit."""
+
 ANY = st.text(max_size=40)
 """Of any characters, halves of surrogate pairs and NUL among them."""
 
@@ -94,7 +97,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@_AT_ITS_OWN_PACE
 @given(
     st.lists(_LINES, max_size=6),
     _NAMES,
@@ -128,11 +131,13 @@ def test_any_ssh_config_gives_settings_or_a_usage_error(
     assert not mark.exists()
 
 
+@_AT_ITS_OWN_PACE
 @given(ANY)
 def test_any_text_is_split_into_jump_hosts(text: str) -> None:
     assert len(split_jumps(text)) == text.count(",") + 1
 
 
+@_AT_ITS_OWN_PACE
 @given(st.binary(max_size=200) | ANY.map(lambda text: f"box {text}".encode("utf-8", "surrogatepass")))
 def test_any_known_hosts_file_is_read(folder: Path, content: bytes) -> None:
     file = folder / "known_hosts"
@@ -143,6 +148,7 @@ def test_any_known_hosts_file_is_read(folder: Path, content: bytes) -> None:
         )
 
 
+@_AT_ITS_OWN_PACE
 @given(_VALUES | ANY)
 def test_any_ssh_arguments_are_read_or_refused(text: str) -> None:
     try:
@@ -196,6 +202,7 @@ _JSON = st.recursive(
 )
 
 
+@_AT_ITS_OWN_PACE
 @given(
     st.dictionaries(
         ANY,
@@ -270,6 +277,7 @@ _FACTS = st.lists(
 ).map(lambda found: Fingerprint(tuple({fact.name: fact for fact in found}.values())))
 
 
+@_AT_ITS_OWN_PACE
 @given(_FACTS, _FACTS)
 def test_any_facts_are_judged(found: Fingerprint, earlier: Fingerprint) -> None:
     judge_host(found, previous=earlier)
@@ -281,6 +289,7 @@ def test_any_facts_are_judged(found: Fingerprint, earlier: Fingerprint) -> None:
         host_facts.mtu_bytes(found, link)
 
 
+@_AT_ITS_OWN_PACE
 @given(
     st.text(max_size=200)
     | st.lists(
@@ -323,7 +332,7 @@ _AWK_ROWS = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@_AT_ITS_OWN_PACE
 @given(_CPUINFO, _MOUNT_LINES)
 def test_any_cpuinfo_and_mounts_keep_the_frame_of_the_facts(cpuinfo: list[str], mounts: list[str]) -> None:
     lines = [f"/proc/cpuinfo:{line}" for line in cpuinfo] + [f"/proc/self/mounts:{line}" for line in mounts]
@@ -377,12 +386,14 @@ _LOG_WORDS = st.sampled_from(
 _LOG_LINES = st.lists(_LOG_WORDS, max_size=40).map(" ".join) | st.text(max_size=80)
 
 
+@_AT_ITS_OWN_PACE
 @given(st.lists(_LOG_LINES, max_size=10))
 def test_any_line_of_the_kernels_log_has_one_kind_or_none(lines: list[str]) -> None:
     found = by_kind(lines)
     assert sum(map(len, found.values())) == sum(kind_of(line) is not None for line in lines)
 
 
+@_AT_ITS_OWN_PACE
 @given(
     st.lists(st.text(max_size=60) | st.builds("{},{},{},-;{}".format, st.integers(), st.integers(), ANY, ANY))
 )
@@ -390,7 +401,7 @@ def test_any_record_of_the_kernels_log_is_read(records: list[str]) -> None:
     assert len(messages_of(records)) <= len(records)
 
 
-@settings(deadline=None)
+@_AT_ITS_OWN_PACE
 @given(st.lists(_LOG_WORDS, min_size=1, max_size=3))
 def test_a_line_without_end_is_no_hang(words: list[str]) -> None:
     kind_of(" ".join(words * 10_000))

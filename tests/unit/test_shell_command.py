@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
@@ -32,6 +32,7 @@ SHELLS = ["sh", "bash", "tcsh", "csh", "fish", "zsh", "ksh"]
 
 
 @pytest.mark.parametrize("shell", [name for name in SHELLS if shutil.which(name)])
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60), max_size=4))
 def test_every_login_shell_reads_the_line_alike(shell: str, arguments: list[str]) -> None:
     line = login_line(["printf", "%s\\n", *arguments]).decode("ascii")

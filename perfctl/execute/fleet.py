@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from perfctl.errors import HostError, HostUnreachable, PerfctlError
+from perfctl.errors import HostError, HostUnreachable, PerfctlError, Refused
 from perfctl.job import JobShell
 from perfctl.model import Host
 from perfctl.shell import Transport
@@ -39,7 +39,9 @@ class Fleet:
         """Connect. Raises the first host's error when no host at all can be reached."""
         self.each_of(self.hosts, self._connect)
         if not self._connected and self.lost:
-            raise next(iter(self.lost.values()))
+            first = next(iter(self.lost.values()))
+            # What sudo refuses keeps its exit code.
+            raise first.__cause__ if isinstance(first.__cause__, Refused) else first
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -90,7 +92,9 @@ class Fleet:
             self.lost[host.name] = error
             return
         except PerfctlError as error:
-            self.lost[host.name] = HostUnreachable(error.message, where=host.name, hint=error.hint)
+            lost = HostUnreachable(error.message, where=host.name, hint=error.hint)
+            lost.__cause__ = error
+            self.lost[host.name] = lost
             return
         self._connected[host.name] = ConnectedHost(host, transport, jobs)
 

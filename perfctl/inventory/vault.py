@@ -1,16 +1,26 @@
-"""Decrypt single values of an inventory with ansible-vault."""
+"""Decrypt values and files of an inventory with ansible-vault, and tell texts from templates."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
+from perfctl.redaction import register, texts_in
 
 _TIMEOUT_S = 60.0
 _NOT_VAULT = ("-e", "--extra-vars")
+_HEADER = b"$ANSIBLE_VAULT"
+
+
+class LiteralText(str):
+    """A text that is never read as a template: it was `!unsafe`, or came out of a vault."""
+
+    __slots__ = ()
 
 
 class Vault:
@@ -27,10 +37,42 @@ class Vault:
         self._opened: dict[str, str] = {}
 
     def open(self, value: Any, where: str) -> Any:
-        """Return `value`, decrypted if it is an inline vault value. Raises UsageError."""
+        """Return `value`, as LiteralText if it is an inline vault value. Raises UsageError.
+
+        What was decrypted is registered with `redaction`.
+        """
         if not isinstance(value, Mapping) or "__ansible_vault" not in value:
             return value
-        sealed = str(value["__ansible_vault"])
+        text = self._open(str(value["__ansible_vault"]), where)
+        register(where.rpartition(": ")[2], text)
+        return LiteralText(text)
+
+    def open_all(self, value: Any, name: str) -> None:
+        """Decrypt and register whatever is encrypted in a value; what cannot be opened is passed over.
+
+        Ansible may quote variables that perfctl itself does not read.
+        """
+        if isinstance(value, Mapping) and "__ansible_vault" in value:
+            with contextlib.suppress(UsageError):
+                register(name, self._open(str(value["__ansible_vault"]), name))
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                self.open_all(item, str(key))
+        elif isinstance(value, list):
+            for item in value:
+                self.open_all(item, name)
+
+    def texts_of_files(self, sources: Sequence[str]) -> set[str]:
+        """Return every text in the encrypted files of an inventory, all registered with `redaction`."""
+        found = set()
+        for path in _encrypted_files(sources):
+            with contextlib.suppress(UsageError, ValueError):
+                for name, text in texts_in(path.stem, _variables(self._decrypt(path.read_text(), str(path)))):
+                    register(name, text)
+                    found.add(text)
+        return found
+
+    def _open(self, sealed: str, where: str) -> str:
         if sealed not in self._opened:
             self._opened[sealed] = self._decrypt(sealed, where)
         return self._opened[sealed]
@@ -57,3 +99,39 @@ class Vault:
                 hint=VAULT_HINT,
             )
         return done.stdout
+
+
+def with_literal_texts(value: Any, decrypted: Collection[str] = ()) -> Any:
+    """Return a variable with `!unsafe` texts, and texts that were `decrypted`, as LiteralText at any depth."""
+    if isinstance(value, str):
+        return LiteralText(value) if value in decrypted else value
+    if isinstance(value, Mapping):
+        if "__ansible_unsafe" in value:
+            return LiteralText(value["__ansible_unsafe"])
+        return {key: with_literal_texts(item, decrypted) for key, item in value.items()}
+    return [with_literal_texts(item, decrypted) for item in value] if isinstance(value, list) else value
+
+
+def _variables(text: str) -> Any:
+    """Return a file of variables with plain values in place of Ansible's tags. Raises ValueError."""
+    import yaml
+
+    class AnyTag(yaml.SafeLoader):
+        pass
+
+    AnyTag.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
+    try:
+        return yaml.load(text, AnyTag)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError("no YAML") from error
+
+
+def _encrypted_files(sources: Sequence[str]) -> Iterator[Path]:
+    """Yield the files among an inventory's sources, and in the folders of variables beside them."""
+    for source in map(Path, sources):
+        beside = [source.parent / "group_vars", source.parent / "host_vars"] if source.is_file() else []
+        found = [source, *(path for folder in (source, *beside) for path in sorted(folder.rglob("*")))]
+        for path in found:
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.open("rb").read(len(_HEADER)) == _HEADER:
+                    yield path

@@ -35,7 +35,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def register(name: str, value: object) -> None:
-    """Have `redact` replace `value` from now on; what is not a text of `SHORTEST` characters is passed over."""
+    """Have `redact` replace `value` from now on; anything but a text of `SHORTEST` characters is ignored."""
     global _pattern
     if not isinstance(value, str):
         return

@@ -55,7 +55,11 @@ def _shared_remark(settings: Settings) -> str:
 
 def finish(outcome: RunOutcome) -> None:
     """Print the run's id. Raises PartialFailure when invocations failed or blocks are not complete."""
-    click.echo(outcome.run_id)
+    try:
+        click.echo(outcome.run_id)
+    except OSError as error:
+        # The run is in the database: its exit code says how it went, not that its id could not be printed.
+        click.echo(f"warning: run {outcome.run_id} is not on standard output: {error.strerror}", err=True)
     if outcome.status != "complete":
         why = repeat_options(f"perfctl show {outcome.run_id}", *_OF_RESULTS)
         again = repeat_options(f"perfctl resume {outcome.run_id}", *_OF_A_RUN)

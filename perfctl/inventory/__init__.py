@@ -8,6 +8,7 @@ load_hosts(sources)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from perfctl.errors import NoHostMatched
 from perfctl.inventory.ansible_inventory import Listing, list_inventory
 from perfctl.inventory.hosts import hosts_in
 from perfctl.inventory.template import Resolver
-from perfctl.inventory.vault import Vault, with_literal_texts
+from perfctl.inventory.vault import Vault, register_options, with_literal_texts
 from perfctl.model import Host
 from perfctl.redaction import is_secret_name, register, texts_in
 
@@ -33,6 +34,7 @@ def load_hosts(
     nothing), UsageError with Ansible's message for a broken inventory or a value that cannot be resolved.
     """
     sources = tuple(sources) or (str(default_inventory()),)
+    register_options(passthrough, os.environ)
     listing = list_inventory(sources, limit=limit, passthrough=passthrough)
     if listing.unmatched:
         _raise_unmatched(listing.unmatched, sources, passthrough)

@@ -46,7 +46,7 @@ def _refuse_odd_names(names: Iterable[str]) -> None:
     if odd:
         raise UsageError(
             f"not a name for a host: {', '.join(map(repr, odd))}",
-            hint="letters, digits and _ . - : % @, a letter, digit or _ first; the address goes into ansible_host",
+            hint="letters, digits and _ . - : % @, no sign first; the address goes into ansible_host",
         )
 
 

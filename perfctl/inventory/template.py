@@ -56,7 +56,7 @@ class Resolver:
                 raise UsageError(
                     "this value is read as a template and cannot be resolved",
                     where=where,
-                    hint="a text that is no template: !unsafe 'TEXT' in YAML, or ansible-vault encrypt_string",
+                    hint="for a text that is no template: !unsafe 'TEXT' in YAML, or vault",
                 ) from None
             raise
         if is_secret_name(name) and found is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import shlex
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +13,17 @@ from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
-from perfctl.redaction import register, texts_in
+from perfctl.redaction import is_secret_name, register, texts_in
 
 _TIMEOUT_S = 60.0
-_NOT_VAULT = ("-e", "--extra-vars")
+_VARIABLES = ("-e", "--extra-vars")
+_PASSWORD_FILES = (
+    *("--connection-password-file", "--conn-pass-file", "--become-password-file", "--become-pass-file"),
+    *("--vault-password-file", "--vault-pass-file", "--vault-id"),
+)
+_PASSWORD_FILE_VARIABLES = (
+    *("ANSIBLE_CONNECTION_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE", "ANSIBLE_VAULT_PASSWORD_FILE"),
+)
 _HEADER = b"$ANSIBLE_VAULT"
 
 
@@ -30,7 +40,7 @@ class Vault:
         self._options: list[str] = []
         options = iter(inventory_options(passthrough))
         for option in options:
-            if option in _NOT_VAULT:
+            if option in _VARIABLES:
                 next(options, None)
             elif not option.startswith("--extra-vars="):
                 self._options.append(option)
@@ -101,8 +111,40 @@ class Vault:
         return done.stdout
 
 
+def register_options(passthrough: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Register the secrets that options and variables of Ansible name: password files, `-e NAME=VALUE`."""
+    options = iter(passthrough)
+    for option in options:
+        name, has_value, value = option.partition("=")
+        if name in (*_PASSWORD_FILES, *_VARIABLES):
+            value = value if has_value else next(options, "")
+        if name in _PASSWORD_FILES:
+            _register_file(name, value.rpartition("@")[2])
+        elif name in _VARIABLES:
+            _register_variables(value)
+    for name in _PASSWORD_FILE_VARIABLES:
+        _register_file(name, environ.get(name, ""))
+
+
+def _register_file(name: str, path: str) -> None:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        # A program prints the password; what it is made of is none.
+        if path and not os.access(path, os.X_OK):
+            register(name, Path(path).expanduser().read_text())
+
+
+def _register_variables(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        pairs = (
+            json.loads(text).items() if text.startswith("{") else (w.split("=", 1) for w in shlex.split(text))
+        )
+        for name, *value in pairs:
+            if is_secret_name(name):
+                register(name, "".join(map(str, value)))
+
+
 def with_literal_texts(value: Any, decrypted: Collection[str] = ()) -> Any:
-    """Return a variable with `!unsafe` texts, and texts that were `decrypted`, as LiteralText at any depth."""
+    """Return a variable with what is `!unsafe` or was `decrypted` in it as LiteralText, at any depth."""
     if isinstance(value, str):
         return LiteralText(value) if value in decrypted else value
     if isinstance(value, Mapping):
@@ -121,7 +163,7 @@ def _variables(text: str) -> Any:
 
     AnyTag.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
     try:
-        return yaml.load(text, AnyTag)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, AnyTag)
     except yaml.YAMLError as error:
         raise ValueError("no YAML") from error
 

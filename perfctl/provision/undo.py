@@ -8,9 +8,16 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
+from perfctl.inventory import load_hosts
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
-from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
+from perfctl.provision.report import (
+    HostReport,
+    ProvisionReport,
+    ProvisionState,
+    failed_host,
+    host_note,
+)
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -50,6 +57,7 @@ def undo(
             event = replace(event, text=others)
         listener(event)
 
+    listener(host_note(load_hosts(inventory, limit=limit, passthrough=passthrough), inventory))
     result = run_playbook(
         "undo",
         inventory=tuple(inventory) or (str(default_inventory()),),

@@ -68,6 +68,9 @@ def verify(
     hosts (around a ring beyond 30). Raises NoHostMatched, UsageError, CommandTimeout and PlaybookFailed (it
     could not start).
     """
+    # Ansible may quote the secrets of an inventory, which are known once it has been read.
+    with suppress(PerfctlError):
+        load_hosts(inventory, limit=limit, passthrough=passthrough)
     result = run_playbook(
         "verify",
         inventory=tuple(inventory) or (str(default_inventory()),),

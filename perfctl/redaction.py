@@ -40,12 +40,11 @@ def register(name: str, value: object) -> None:
     if not isinstance(value, str):
         return
     # A message may quote a text of several lines line by line.
-    pieces = {piece.strip() for piece in (value, *value.splitlines())}
+    pieces = {value, *(piece.strip() for piece in (value, *value.splitlines()))}
     with _lock:
-        for form in (form for piece in pieces if len(piece) >= SHORTEST for form in _forms(piece)):
+        for form in (form for piece in pieces if _is_searchable(piece) for form in _forms(piece)):
             _names.setdefault(form, name)
-        longest_first = sorted(_names, key=len, reverse=True)
-        _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        _pattern = None
 
 
 def environment_secret(name: str, value: str, *, where: str) -> str:
@@ -75,8 +74,17 @@ def register_environment(environ: Mapping[str, str]) -> None:
 
 def redact(text: str) -> str:
     """Return `text` with '[hidden: NAME]' in place of every registered value."""
-    pattern = _pattern
-    return pattern.sub(lambda found: f"[hidden: {_names[found[0]]}]", text) if pattern else text
+    if not _names:
+        return text
+    return (_pattern or _compiled()).sub(lambda found: f"[hidden: {_names[found[0]]}]", text)
+
+
+def _compiled() -> re.Pattern[str]:
+    global _pattern
+    with _lock:
+        if _pattern is None:
+            _pattern = re.compile("|".join(map(re.escape, sorted(_names, key=len, reverse=True))))
+        return _pattern
 
 
 def redact_tree(value: Any) -> Any:
@@ -98,6 +106,10 @@ def texts_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from texts_in(name, item)
+
+
+def _is_searchable(text: str) -> bool:
+    return len(text) >= SHORTEST and not text.isspace()
 
 
 def _forms(text: str) -> Iterable[str]:

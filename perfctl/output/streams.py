@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, TextIO, cast
 
 from perfctl.redaction import redact
 
@@ -30,9 +30,12 @@ class StandardError(io.TextIOBase):
     No write waits or fails, whether anybody reads or not. `drain` waits for the reader.
     """
 
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
     def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
         self._descriptor = descriptor
-        self._encoding = encoding
+        self.encoding = encoding
         self._waiting: deque[str] = deque()
         self._size = 0
         self._lost_lines = 0
@@ -40,16 +43,6 @@ class StandardError(io.TextIOBase):
         self._last_progress = time.monotonic()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """The name of the encoding of what is written."""
-        return self._encoding
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        """How characters are written that the encoding does not have."""
-        return "backslashreplace"
 
     def fileno(self) -> int:
         """Return the file descriptor."""
@@ -63,8 +56,11 @@ class StandardError(io.TextIOBase):
         """Return True."""
         return True
 
-    def write(self, text: str) -> int:
+    def write(self, text: object) -> int:
         """Add `text` to the queue; the oldest text makes room where nobody reads."""
+        if not isinstance(text, str):
+            # click finds out in this way whether a stream takes text or bytes.
+            raise TypeError(f"text is written here, not {type(text).__name__}")
         if not text:
             return 0
         with self._changed:
@@ -104,7 +100,7 @@ class StandardError(io.TextIOBase):
                 self._waiting.clear()
                 self._size = self._lost_lines = 0
                 self._is_writing = True
-            self._put(text.encode(self._encoding, "backslashreplace"))
+            self._put(text.encode(self.encoding, self.errors))
 
     def _put(self, data: bytes) -> None:
         while data:
@@ -125,7 +121,7 @@ class StandardError(io.TextIOBase):
 class StandardOutput(io.TextIOWrapper):
     """Standard output that stays silent once its reader is gone: the command goes on to its own exit code.
 
-    Any other failure, such as a full disk, is an OSError as usual. `before_write` is called first.
+    Any other failure, such as a full disk, is an OSError, once. `before_write` is called first.
     """
 
     def __init__(self, stream: io.TextIOWrapper, before_write: Callable[[], None]) -> None:
@@ -166,10 +162,11 @@ class _Unbroken(io.BufferedWriter):
         try:
             yield
         except OSError as error:
+            # What is still buffered must not fail once more when it is flushed.
+            discard(self._descriptor)
             if error.errno not in _READER_GONE:
                 error.filename = "standard output"
                 raise
-            discard(self._descriptor)
 
 
 def discard(descriptor: int) -> None:
@@ -207,12 +204,11 @@ def safe_streams() -> Iterator[StandardError | None]:
     """
     open_closed_streams()
     out, err = sys.stdout, sys.stderr
-    is_own = isinstance(out, io.TextIOWrapper) and _descriptor_of(out) == 1 and _descriptor_of(err) == 2
-    if not is_own:
+    if not isinstance(out, io.TextIOWrapper) or (_descriptor_of(out), _descriptor_of(err)) != (1, 2):
         yield None
         return
     error = StandardError(2, err.encoding)
-    sys.stderr = error
+    sys.stderr = cast(TextIO, error)
     sys.stdout = StandardOutput(out, lambda: error.drain(_ORDER_PATIENCE_S))
     try:
         yield error

@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from perfctl.redaction import redact
 from perfctl.render.view import Screen, View, plain, row_values
 
 
@@ -17,7 +18,7 @@ def render(view: View, screen: Screen) -> str:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_as_text(column.name) for column in view.fields])
+    writer.writerow([_as_text(redact(column.name)) for column in view.fields])
     for record in view.records:
         values = row_values(view.fields, record)
         writer.writerow([_cell(values[column.name]) for column in view.fields])
@@ -34,6 +35,8 @@ def _cell(value: Any) -> Any:
 
 
 def _as_text(text: str) -> str:
+    # A carriage return begins a row for some readers, and the writer does not quote it.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 

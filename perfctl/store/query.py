@@ -26,8 +26,10 @@ _ALL_METRICS = ":all_metrics"
 MAX_ROWS = 100_000
 """Rows of an answer, unless more are asked for."""
 
-_MAX_BYTES = 1 << 30
-"""Memory of SQLite in this process, and of the rows of an answer."""
+_MAX_HEAP_BYTES = 1 << 30
+"""Memory of SQLite in this process."""
+_MAX_ANSWER_BYTES = 256 << 20
+"""Memory of the rows of an answer."""
 _MAX_VALUE_BYTES = 64 << 20
 _ROW_BYTES = 40
 """Memory of a value in a row beside its text, about."""
@@ -90,10 +92,11 @@ def query(
             if not thread.is_alive():
                 connection.close()
         if is_late:
-            hint = "narrow it, e.g. WHERE run_id = '...'"
-            raise QueryError(f"the query took longer than {timeout_s:g} s", hint=hint)
+            raise QueryError(f"the query took longer than {timeout_s:g} s", hint=_NARROWER)
         if isinstance(work.error, MemoryError):
-            raise QueryError(f"the query needs more than {_MAX_BYTES >> 20} MiB of memory", hint=_HINT)
+            raise QueryError(
+                f"the query needs more than {_MAX_HEAP_BYTES >> 20} MiB of memory", hint=_NARROWER
+            )
         if isinstance(work.error, (sqlite3.Error, sqlite3.Warning)):
             raise _query_error(work.error, store.path) from work.error
         if work.error is not None:
@@ -129,8 +132,10 @@ class _Work:
                 size += sum(
                     len(value) for value in row if isinstance(value, (str, bytes))
                 ) + _ROW_BYTES * len(row)
-                if size > _MAX_BYTES:
-                    raise MemoryError
+                if size > _MAX_ANSWER_BYTES:
+                    raise QueryError(
+                        f"its answer has more than {_MAX_ANSWER_BYTES >> 20} MiB", hint=_NARROWER
+                    )
                 found.append(row)
                 if len(found) > self._max_rows:
                     break
@@ -139,6 +144,7 @@ class _Work:
             self.error = error
 
 
+_NARROWER = "narrow it, e.g. WHERE run_id = '...'"
 _HINT = (
     "one SELECT on v_run, v_invocation, v_value, v_sample or v_artifact; docs/database.md has their columns"
 )
@@ -185,7 +191,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = connect(path, "ro")
     connection.create_aggregate("median", 1, _Median)  # type: ignore[arg-type]
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-    connection.execute(f"PRAGMA hard_heap_limit = {_MAX_BYTES}")
+    connection.execute(f"PRAGMA hard_heap_limit = {_MAX_HEAP_BYTES}")
     # From here on not even PRAGMA is allowed.
     connection.set_authorizer(_authorize)
     return connection

@@ -148,25 +148,25 @@ class _Unbroken(io.BufferedWriter):
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write bytes; return how many."""
-        with self._dropping():
+        try:
             return super().write(data)
-        return len(data)
+        except OSError as error:
+            self._drop(error)
+            return len(data)
 
     def flush(self) -> None:
         """Write what is buffered."""
-        with self._dropping():
-            super().flush()
-
-    @contextlib.contextmanager
-    def _dropping(self) -> Iterator[None]:
         try:
-            yield
+            super().flush()
         except OSError as error:
-            # What is still buffered must not fail once more when it is flushed.
-            discard(self._descriptor)
-            if error.errno not in _READER_GONE:
-                error.filename = "standard output"
-                raise
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        # What is still buffered must not fail once more when it is flushed.
+        discard(self._descriptor)
+        if error.errno not in _READER_GONE:
+            error.filename = "standard output"
+            raise error
 
 
 def discard(descriptor: int) -> None:

@@ -59,8 +59,10 @@ def provision(
     Safe to repeat. A NIC that carries the ssh session, a foreign bridge or conflicting docker settings are
     refused (exit code 7) before anything is changed. What comes after -- goes to ansible-playbook.
     """
+    from perfctl.inventory import load_hosts
     from perfctl.model import Event, Note
     from perfctl.output import progress
+    from perfctl.provision import host_note
     from perfctl.provision import provision as run_provision
     from perfctl.provision import undo as run_undo
     from perfctl.render import print_view
@@ -79,6 +81,9 @@ def provision(
             else:
                 listener(event)
 
+        if undo:
+            hosts = load_hosts(settings.inventory, limit=limit, passthrough=ansible_arguments)
+            listener(host_note(hosts, settings.inventory))
         report = work(
             settings.inventory,
             limit=limit,

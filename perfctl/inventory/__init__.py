@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from perfctl.assets import default_inventory
-from perfctl.errors import NoHostMatched
+from perfctl.errors import NoHostMatched, UsageError
 from perfctl.inventory.ansible_inventory import Listing, list_inventory
 from perfctl.inventory.hosts import hosts_in
 from perfctl.inventory.template import Resolver
@@ -21,7 +22,7 @@ from perfctl.inventory.vault import Vault, register_options, with_literal_texts
 from perfctl.model import Host
 from perfctl.redaction import is_secret_name, register, texts_in
 
-__all__ = ["load_hosts"]
+__all__ = ["load_hosts", "register_secrets"]
 
 
 def load_hosts(
@@ -44,6 +45,19 @@ def load_hosts(
     if not hosts:
         raise _nothing_left(listing, sources, limit)
     return hosts
+
+
+def register_secrets(sources: Sequence[str], passthrough: Sequence[str]) -> None:
+    """Register the secrets of an inventory with `redaction`, for whatever Ansible may quote of them.
+
+    Of one that cannot be read there are none; Ansible says itself what is wrong with it.
+    """
+    sources = tuple(sources) or (str(default_inventory()),)
+    register_options(passthrough, os.environ)
+    with suppress(UsageError):
+        _known(
+            list_inventory(sources, limit=None, passthrough=passthrough).groups, Vault(passthrough), sources
+        )
 
 
 def _known(groups: Mapping[str, Any], vault: Vault, sources: Sequence[str]) -> Mapping[str, Any]:

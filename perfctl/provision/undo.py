@@ -8,16 +8,10 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
-from perfctl.inventory import load_hosts
+from perfctl.inventory import register_secrets
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
-from perfctl.provision.report import (
-    HostReport,
-    ProvisionReport,
-    ProvisionState,
-    failed_host,
-    host_note,
-)
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -57,7 +51,7 @@ def undo(
             event = replace(event, text=others)
         listener(event)
 
-    listener(host_note(load_hosts(inventory, limit=limit, passthrough=passthrough), inventory))
+    register_secrets(inventory, passthrough)
     result = run_playbook(
         "undo",
         inventory=tuple(inventory) or (str(default_inventory()),),

@@ -14,9 +14,8 @@ import click
 
 from perfctl.cli import main_group
 from perfctl.errors import PerfctlError
-from perfctl.output import print_error
-from perfctl.output.streams import discard, safe_streams
 from perfctl.redaction import register_environment
+from perfctl.streams import discard, safe_streams
 
 _WORDS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SAME_END_S = 2.0
@@ -74,6 +73,8 @@ def _exit_code(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 (the last door)
         if "--debug" in arguments:
             traceback.print_exc()
+        from perfctl.output import print_error
+
         known = _known(error)
         print_error(known)
         return known.exit_code

@@ -289,6 +289,8 @@ def test_a_signal_ends_a_run_and_leaves_nothing(
     os.close(reader)
     os.close(writer)
     _assert_closed(project)
+    if number is signal.SIGHUP:
+        assert "go on: perfctl resume" in (project / "stderr").read_text()
 
 
 @needs_sysbench

@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from perfctl.cli import main_group
-from perfctl.errors import PerfctlError
+from perfctl.errors import PerfctlError, UsageError
 from perfctl.redaction import register_environment
 from perfctl.streams import discard, safe_streams
 
@@ -85,6 +85,9 @@ def _known(error: Exception) -> PerfctlError:
     """Return an error with words for users."""
     if isinstance(error, PerfctlError):
         return error
+    if isinstance(error, UnicodeEncodeError):
+        # Bytes of the command line that are no UTF-8 are fine in a path, and nowhere else.
+        return UsageError(f"this is not UTF-8 text: {error.object!a}", hint="type it in UTF-8")
     if isinstance(error, OSError):
         where = None if error.filename is None else os.fsdecode(error.filename)
         return PerfctlError(

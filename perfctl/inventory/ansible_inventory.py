@@ -101,6 +101,7 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
             [program, *arguments],
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=_TIMEOUT_S,
             check=False,
             env=environment(),

@@ -95,6 +95,7 @@ class Vault:
                 input=sealed,
                 capture_output=True,
                 text=True,
+                errors="surrogateescape",
                 timeout=_TIMEOUT_S,
                 check=False,
                 env=environment(),

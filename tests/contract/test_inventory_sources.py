@@ -119,6 +119,14 @@ def test_a_source_that_does_not_exist_is_told(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "absent")
 
 
+def test_a_path_of_any_bytes_is_a_path(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    (host,) = load_hosts([write(folder / "hosts.ini", "h1 ansible_host='{{ inventory_dir }}'\n")])
+    assert host.address == str(folder)
+    with pytest.raises(UsageError):
+        load_hosts([write(folder / "broken.yml", "all: [\n")])
+
+
 # ---- vault -------------------------------------------------------------------------------------------------
 
 

@@ -182,6 +182,25 @@ def test_too_few_files_are_said_in_a_line(project: Path, limit: int, arguments: 
     assert done.returncode or arguments == ("runs",)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("query", "SELECT '\udce9'"), 8),
+        (("show", "\udce9"), 2),
+        (("suites", "\udce9"), 2),
+        (("run", "--suite", "cpu", "--seed", "\udce9", "--dry-run"), 2),
+        (("--db", "\udce9.db", "runs"), 8),
+        (("\udce9",), 2),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_a_clear_error(
+    project: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    done = perfctl(project, *arguments)
+    assert done.returncode == code and "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr and "e9" in done.stderr
+
+
 # ---- signals -----------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """The errors a user can meet. Each says what happened, where, and what to do; each has an exit code.
 
-PerfctlError                  1   internal
+PerfctlError                  1   internal, or the system refuses
 ├── UsageError                2   the command line, the project file
 │   ├── UnknownName           2   suite, environment, benchmark, host, run
 │   └── SuiteError            2   a suite file with a wrong key, type or unit

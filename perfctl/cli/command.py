@@ -71,7 +71,10 @@ class Command(_WithSharedOptions):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Load the settings, now that every option is known, and run the command."""
+        from perfctl.playbook import remove_stale_folders
+
         ctx.obj = load_settings(**ctx.meta.get(_GIVEN, {}))
+        remove_stale_folders()
         return super().invoke(ctx)
 
 

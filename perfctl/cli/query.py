@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Stop a query that takes longer.",
 )
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="Leave out what goes beyond, with a note.",
+)
 @format_option
 @click.pass_obj
 def query(
@@ -39,6 +47,7 @@ def query(
     all_metrics: bool,
     wants_list: bool,
     timeout_s: float,
+    max_rows: int,
     fmt: str,
 ) -> None:
     """Read-only SQL over the views v_run, v_block, v_invocation, v_value, v_sample, v_finding, v_artifact.
@@ -64,5 +73,5 @@ def query(
         raise UsageError("--all-metrics goes with --named overhead only")
     text = chosen.sql if chosen else str(sql)
     with open_store(settings.database_url, read_only=True) as store:
-        rows = run_query(store, text, timeout_s=timeout_s, all_metrics=all_metrics)
+        rows = run_query(store, text, timeout_s=timeout_s, max_rows=max_rows, all_metrics=all_metrics)
     print_view(rows_view(rows), fmt)

@@ -30,7 +30,7 @@ Data goes to standard output, everything else to standard error. Exit codes:
 | code | meaning |
 | ---: | --- |
 | 0 | all is well |
-| 1 | an internal error |
+| 1 | the system refuses (no space, too many open files), or an internal error |
 | 2 | usage: an unknown name, option or key |
 | 3 | some hosts or invocations failed; the rest is kept |
 | 4 | no host reachable, or none matched |
@@ -39,7 +39,11 @@ Data goes to standard output, everything else to standard error. Exit codes:
 | 7 | refused: preflight, safety or drift |
 | 8 | wrong data or schema |
 | 124 | timeout |
-| 130, 143 | interrupted, terminated |
+| 130, 129, 143 | interrupted, hung up (a closed terminal), terminated |
+
+A reader of standard output that goes away (`| head -1`) changes no exit code. Standard error never stalls a
+command: what nobody reads in time is left out. When standard output cannot be written (a full disk), that is
+exit code 1, but for `run` and `resume`, whose exit code says how the run went.
 """
 
 

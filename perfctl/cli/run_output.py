@@ -10,7 +10,7 @@ import click
 
 from perfctl.cli.command import repeat_options
 from perfctl.errors import Interrupted, PartialFailure
-from perfctl.model import Event, Listener, Note
+from perfctl.model import Event, Listener, Note, RunStarted
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -29,10 +29,12 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
     from perfctl.output import progress
 
     with progress() as listener:
-        is_database_named = False
+        is_database_named, run_id = False, ""
 
         def with_database(event: Event) -> None:
-            nonlocal is_database_named
+            nonlocal is_database_named, run_id
+            if isinstance(event, RunStarted):
+                run_id = event.run_id
             if not is_database_named:
                 is_database_named = True
                 listener(Note("info", "", f"results go to {settings.database_url}{_shared_remark(settings)}"))
@@ -43,6 +45,11 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
         except Interrupted as error:
             if error.hint:
                 error.hint = repeat_options(error.hint, *_OF_A_RUN)
+            raise
+        except SystemExit:
+            # A signal; what was measured is kept.
+            if run_id:
+                click.echo(f"go on: {repeat_options(f'perfctl resume {run_id}', *_OF_A_RUN)}", err=True)
             raise
 
 
@@ -55,7 +62,11 @@ def _shared_remark(settings: Settings) -> str:
 
 def finish(outcome: RunOutcome) -> None:
     """Print the run's id. Raises PartialFailure when invocations failed or blocks are not complete."""
-    click.echo(outcome.run_id)
+    try:
+        click.echo(outcome.run_id)
+    except OSError as error:
+        # The run is in the database: its exit code says how it went, not that its id could not be printed.
+        click.echo(f"warning: run {outcome.run_id} is not on standard output: {error.strerror}", err=True)
     if outcome.status != "complete":
         why = repeat_options(f"perfctl show {outcome.run_id}", *_OF_RESULTS)
         again = repeat_options(f"perfctl resume {outcome.run_id}", *_OF_A_RUN)

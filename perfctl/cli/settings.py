@@ -10,19 +10,40 @@ from typing import Any
 
 from perfctl.errors import UsageError
 
+_NO_INVENTORIES = ("group_vars", "host_vars", "example")
+_INVENTORY_SUFFIXES = ("", ".ini", ".yml", ".yaml", ".json", ".toml", ".py", ".sh")
 _KEYS = {"inventory": list, "db": str}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every command needs to know. `inventory` is empty when the default one is meant."""
+    """What every command needs to know."""
 
     project_dir: Path
-    inventory: tuple[str, ...]
+    named_inventory: tuple[str, ...]
+    """What -i, PERFCTL_INVENTORY or a configuration names; empty: nothing."""
     database_url: str
     debug: bool = False
     has_shared_database: bool = False
     """Whether the database is the user's own default, because the folder is no project."""
+
+    @property
+    def inventory(self) -> tuple[str, ...]:
+        """The inventory to use: the one that is named, else the project's; empty: this machine alone.
+
+        Raises UsageError when the project has several.
+        """
+        if self.named_inventory:
+            return self.named_inventory
+        found = _inventories(self.project_dir / "inventory")
+        if len(found) > 1:
+            names = ", ".join(str(path) for path in found)
+            raise UsageError(
+                "the project has several inventories, and none is named",
+                where=str(self.project_dir / "inventory"),
+                hint=f"-i with one of: {names}; or in perfctl.toml: inventory = [...]",
+            )
+        return tuple(map(str, found))
 
 
 def load_settings(
@@ -56,6 +77,19 @@ def load_settings(
     )
 
 
+def _inventories(place: Path) -> list[Path]:
+    """Return the inventories in a project's folder, or the file of that name."""
+    if not place.is_dir():
+        return [place] if place.is_file() else []
+    return [
+        path
+        for path in sorted(place.iterdir())
+        if path.name not in _NO_INVENTORIES
+        and not path.name.startswith(".")
+        and (path.is_dir() or path.suffix in _INVENTORY_SUFFIXES)
+    ]
+
+
 def _config_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
@@ -79,7 +113,7 @@ def _read(path: Path) -> dict[str, Any]:
         if key not in _KEYS or not isinstance(value, _KEYS[key]):
             allowed = ", ".join(f"{name} ({kind.__name__})" for name, kind in _KEYS.items())
             raise UsageError(
-                f"wrong key or type: {key} = {value!r}", where=str(path), hint=f"allowed: {allowed}"
+                f"wrong key, or a wrong type of its value: {key}", where=str(path), hint=f"allowed: {allowed}"
             )
     if "db" in content and "://" not in content["db"]:
         content["db"] = str(path.parent / content["db"])

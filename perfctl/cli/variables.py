@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perfctl.errors import UsageError
+from perfctl.redaction import is_secret_name, register, texts_in
 
 
 def read_variables(items: Sequence[str]) -> dict[str, Any]:
@@ -17,6 +18,10 @@ def read_variables(items: Sequence[str]) -> dict[str, Any]:
     variables: dict[str, Any] = {}
     for item in items:
         variables |= _read(item)
+    for name, value in variables.items():
+        for key, text in texts_in(name, value):
+            if is_secret_name(name) or is_secret_name(key):
+                register(key, text)
     return variables
 
 
@@ -38,13 +43,11 @@ def _read(item: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the variables: {error}", where=item[1:]) from error
     if item.lstrip().startswith("{"):
-        return _mapping(item, item)
+        return _mapping(item, "-e")
     name, equals, value = item.partition("=")
     if not equals or not name.strip().isidentifier():
-        raise UsageError(
-            f"-e {item!r} is neither KEY=VALUE nor @FILE", hint="for example: -e perf_bridge_mtu=1500"
-        )
-    return {name.strip(): _yaml(value, item)}
+        raise UsageError("one -e is neither KEY=VALUE nor @FILE", hint="for example: -e perf_bridge_mtu=1500")
+    return {name.strip(): _yaml(value, f"-e {name.strip()}")}
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:
@@ -61,4 +64,7 @@ def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"this is no YAML: {error}", where=where) from error
+        # The error's own text quotes the line, which may have a secret.
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise UsageError(f"this is no YAML{line}: {getattr(error, 'problem', '')}", where=where) from error

@@ -6,6 +6,7 @@ was made from has changed. What is dynamic (plugins, scripts) or secret (vault, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,13 +14,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory import cache
+from perfctl.redaction import is_secret_name
 
 _TIMEOUT_S = 120.0
 VAULT_HINT = (
@@ -101,7 +103,7 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
             [program, *arguments],
             capture_output=True,
             encoding="utf-8",
-            errors="backslashreplace",
+            errors="surrogateescape",
             timeout=_TIMEOUT_S,
             check=False,
             env=environment(),
@@ -120,18 +122,66 @@ def _parse(kept: cache.Kept, sources: Sequence[str]) -> Listing:
         groups = json.loads(kept.stdout)
     except ValueError as error:
         raise UsageError(
-            f"ansible-inventory printed something else than JSON: {kept.stdout[:200]!r}",
+            "ansible-inventory printed something else than JSON",
             where=", ".join(sources),
         ) from error
     unmatched = tuple(dict.fromkeys(_UNMATCHED.findall(kept.stderr)))
-    return Listing(groups, unmatched, kept.stderr.strip())
+    return Listing(groups, unmatched, _without_sources(kept.stderr.strip(), sources))
 
 
-def _ansible_message(stderr: str) -> str:
-    """Return Ansible's error message without its labels and repetitions."""
-    lines = [re.sub(r"^\[?(ERROR|WARNING)[]!]*:? *", "", line).strip() for line in stderr.splitlines()]
+def _ansible_message(stderr: str, sources: Sequence[str]) -> str:
+    """Return Ansible's error message without its labels and repetitions, and without secrets."""
+    text = _without_sources(stderr, sources)
+    lines = [re.sub(r"^\[?(ERROR|WARNING)[]!]*:? *", "", line).strip() for line in text.splitlines()]
     unique = dict.fromkeys(line for line in lines if line and line != "<<< caused by >>>")
     return "; ".join(unique)[:1000] or "ansible-inventory failed without output"
+
+
+def _without_sources(message: str, sources: Sequence[str]) -> str:
+    """Return a message of Ansible's without the lines that it quotes of a file, and without any secret's.
+
+    An inventory that cannot be read has no variables yet, so their values are looked for in its files.
+    """
+    secrets = {word for path in _text_files(sources) for word in _secret_words(path)}
+    kept = []
+    for line in message.splitlines():
+        if not _QUOTED_LINE.match(line):
+            is_secret = any(word in line for word in secrets)
+            kept.append("(a line with the value of a secret is left out)" if is_secret else line)
+    return "\n".join(kept)
+
+
+_QUOTED_LINE = re.compile(r"\s*\d+ |\s*\^ column \d+|\.\.\. ")
+_MOST_BYTES = 1 << 20
+
+
+def _text_files(sources: Sequence[str]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        folders = [source] if source.is_dir() else [source.parent / "group_vars", source.parent / "host_vars"]
+        yield from (path for path in (source, *(p for f in folders for p in f.rglob("*"))) if path.is_file())
+
+
+def _secret_words(path: Path) -> Iterator[str]:
+    """Yield the words that follow names of secrets in a file, also where their block goes on."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _MOST_BYTES:
+            return
+        block: int | None = None
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            indent = len(line) - len(line.lstrip())
+            if block is not None and line.strip() and indent <= block:
+                block = None
+            found = [line] if block is not None else []
+            for name in re.finditer(r"[\w-]+(?=['\"]?\s*[=:])", line):
+                if is_secret_name(name[0]):
+                    found.append(line[name.end() :])
+                    block = indent
+            for text in found:
+                yield from (word for word in re.split(r"[\s'\"=:,{}|>]+", text) if len(word) >= _SHORT_WORD)
+
+
+_SHORT_WORD = 3
+"""Characters of a word of a secret for which a whole line of Ansible's is left out."""
 
 
 def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> UsageError:
@@ -143,4 +193,4 @@ def _refusal(stderr: str, arguments: Sequence[str], sources: Sequence[str]) -> U
     hint = f"see how Ansible reads it: {shlex.join(('ansible-inventory', *arguments))}"
     if "vault" in stderr.lower():
         hint = VAULT_HINT
-    return UsageError(_ansible_message(stderr), where=", ".join(sources), hint=hint)
+    return UsageError(_ansible_message(stderr, sources), where=", ".join(sources), hint=hint)

@@ -16,6 +16,8 @@ from typing import Any
 
 import platformdirs
 
+from perfctl.redaction import is_secret_name
+
 _STATIC_SUFFIXES = ("", ".ini", ".yml", ".yaml", ".json")
 _MAX_FILES = 2000
 _MAX_FILE_BYTES = 4 << 20
@@ -23,7 +25,6 @@ _MAX_LISTINGS = 32
 # What may hold or fetch a secret, or make the listing depend on more than the files read here.
 _DYNAMIC = re.compile(rb"(?m)^\s*plugin\s*:|!vault|\$ANSIBLE_VAULT")
 _DYNAMIC_SETTINGS = re.compile(r"plugins|vault|^\s*inventory\s*=", re.MULTILINE)
-_SECRET_NAME = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
 
 
 class _NotStaticError(Exception):
@@ -77,7 +78,7 @@ def save(key: str, kept: Kept) -> None:
 def has_secret(value: Any) -> bool:
     """Return whether a listing holds a variable that is named like a secret, at any depth."""
     if isinstance(value, Mapping):
-        return any(_SECRET_NAME.search(str(key)) or has_secret(item) for key, item in value.items())
+        return any(is_secret_name(str(key)) or has_secret(item) for key, item in value.items())
     if isinstance(value, list):
         return any(has_secret(item) for item in value)
     return False

@@ -19,6 +19,7 @@ _SUDO = ("sudo", "ansible.builtin.sudo")
 # ssh options that change nothing about how a host is reached, or that only the ssh program has.
 _IGNORED_FLAGS = frozenset("ACGKMNTXYaknqstvxy")
 _OPTION_OF_FLAG = {"J": "ProxyJump", "p": "Port", "l": "User", "i": "IdentityFile", "F": "ConfigFile"}
+_NAME = re.compile(r"\w[\w.:%@-]*")
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 
 
@@ -29,6 +30,7 @@ def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
     names = dict.fromkeys([*members.get("all", []), *hostvars])
     for hosts in members.values():
         names.update(dict.fromkeys(hosts))
+    _refuse_odd_names(names)
     groups = {name: set(hosts) for name, hosts in members.items() if name not in ("all", "ungrouped")}
     return [
         _host(
@@ -36,6 +38,16 @@ def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
         )
         for name in names
     ]
+
+
+def _refuse_odd_names(names: Iterable[str]) -> None:
+    """Raise UsageError for names that --limit cannot name: Ansible's patterns give other meanings to them."""
+    odd = [name for name in names if not _NAME.fullmatch(name)]
+    if odd:
+        raise UsageError(
+            f"not a name for a host: {', '.join(map(repr, odd))}",
+            hint="letters, digits and _ . - : % @, no sign first; the address goes into ansible_host",
+        )
 
 
 def parse_ssh_arguments(text: str, where: str) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from perfctl.errors import UsageError
-from perfctl.inventory.vault import Vault
+from perfctl.inventory.vault import LiteralText, Vault
+from perfctl.redaction import environment_secret, is_secret_name, register
 
 _MAX_DEPTH = 20
 _TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
@@ -20,6 +21,7 @@ _VARIABLE = re.compile(
     rf"""(?:\s*\|\s*(?:default|d)\(\s*(?:{_QUOTED}|(-?\d+))\s*(?:,\s*[Tt]rue\s*)?\))?"""
 )
 _ENVIRONMENT = re.compile(rf"(?:lookup|query)\(\s*['\"](?:ansible\.builtin\.)?env['\"]\s*,\s*{_QUOTED}\s*\)")
+_HINT = "write the value out; variables, their parts, default() and lookup('env', ...) work"
 _STEP = re.compile(r"""\.(\w+)|\['([^']*)'\]|\["([^"]*)"\]|\[(\d+)\]""")
 
 
@@ -36,22 +38,41 @@ class Resolver:
             self._constants["inventory_file"] = str(Path(sources[0]).absolute())
 
     def value(self, host: str, name: str, variables: Mapping[str, Any]) -> Any:
-        """Return the variable `name` of a host, resolved; None when it is not set. Raises UsageError."""
+        """Return the variable `name` of a host, resolved; None when it is not set.
+
+        A secret is registered with `redaction`. Raises UsageError, which has no part of a secret's value.
+        """
         known = {
             **self._constants,
             "inventory_hostname": host,
             "inventory_hostname_short": host.split(".")[0],
         }
-        return self._resolve(variables.get(name), f"{host}: {name}", {**known, **variables}, 0)
+        where = f"{host}: {name}"
+        try:
+            found = self._resolve(variables.get(name), where, {**known, **variables}, 0)
+        except UsageError as error:
+            if error.hint == _HINT and is_secret_name(name):
+                # The names in a template that is none, such as p{{ass}}, may be parts of the secret.
+                raise UsageError(
+                    "this value is read as a template and cannot be resolved",
+                    where=where,
+                    hint="for a text that is no template: !unsafe 'TEXT' in YAML, or vault",
+                ) from None
+            raise
+        if is_secret_name(name) and found is not None:
+            register(name, str(found))
+        return found
 
     def _resolve(self, value: Any, where: str, variables: Mapping[str, Any], depth: int) -> Any:
         value = self._vault.open(value, where)
+        if isinstance(value, LiteralText):
+            return str(value)
         if not isinstance(value, str) or "{" not in value:
             return value
         if "{%" in value:
             raise _unsupported(value, where)
         if depth > _MAX_DEPTH:
-            raise UsageError(f"the template refers to itself: {value}", where=where)
+            raise UsageError(f"the template refers to itself: {value}", where=where, hint=_HINT)
         whole = _TEMPLATE.fullmatch(value.strip())
         if whole and "{{" not in whole[1]:
             return self._expression(whole[1], value, where, variables, depth)
@@ -62,7 +83,8 @@ class Resolver:
     def _expression(self, text: str, value: str, where: str, variables: Mapping[str, Any], depth: int) -> Any:
         found = _ENVIRONMENT.fullmatch(text)
         if found:
-            return os.environ.get(found[1] or found[2] or "", "")
+            named = found[1] or found[2] or ""
+            return environment_secret(named, os.environ.get(named, ""), where=where)
         found = _VARIABLE.fullmatch(text)
         if not found:
             raise _unsupported(value, where)
@@ -71,7 +93,7 @@ class Resolver:
         if current is None:
             default = next((item for item in (single, double, number) if item is not None), None)
             if default is None:
-                raise UsageError(f"{value}: there is no variable {name}{steps}", where=where)
+                raise UsageError(f"{value}: there is no variable {name}{steps}", where=where, hint=_HINT)
             return int(default) if number is not None else default
         return self._resolve(current, where, variables, depth + 1)
 
@@ -97,5 +119,5 @@ def _unsupported(value: str, where: str) -> UsageError:
     return UsageError(
         f"perfctl cannot resolve the template {value}",
         where=where,
-        hint="write the value out; variables, their parts, default() and lookup('env', ...) work",
+        hint=_HINT,
     )

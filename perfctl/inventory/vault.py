@@ -1,16 +1,36 @@
-"""Decrypt single values of an inventory with ansible-vault."""
+"""Decrypt values and files of an inventory with ansible-vault, and tell texts from templates."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
+from perfctl.redaction import is_secret_name, register, texts_in
 
 _TIMEOUT_S = 60.0
-_NOT_VAULT = ("-e", "--extra-vars")
+_VARIABLES = ("-e", "--extra-vars")
+_PASSWORD_FILES = (
+    *("--connection-password-file", "--conn-pass-file", "--become-password-file", "--become-pass-file"),
+    *("--vault-password-file", "--vault-pass-file", "--vault-id"),
+)
+_PASSWORD_FILE_VARIABLES = (
+    *("ANSIBLE_CONNECTION_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE", "ANSIBLE_VAULT_PASSWORD_FILE"),
+)
+_HEADER = b"$ANSIBLE_VAULT"
+
+
+class LiteralText(str):
+    """A text that is never read as a template: it was `!unsafe`, or came out of a vault."""
+
+    __slots__ = ()
 
 
 class Vault:
@@ -20,17 +40,49 @@ class Vault:
         self._options: list[str] = []
         options = iter(inventory_options(passthrough))
         for option in options:
-            if option in _NOT_VAULT:
+            if option in _VARIABLES:
                 next(options, None)
             elif not option.startswith("--extra-vars="):
                 self._options.append(option)
         self._opened: dict[str, str] = {}
 
     def open(self, value: Any, where: str) -> Any:
-        """Return `value`, decrypted if it is an inline vault value. Raises UsageError."""
+        """Return `value`, as LiteralText if it is an inline vault value. Raises UsageError.
+
+        What was decrypted is registered with `redaction`.
+        """
         if not isinstance(value, Mapping) or "__ansible_vault" not in value:
             return value
-        sealed = str(value["__ansible_vault"])
+        text = self._open(str(value["__ansible_vault"]), where)
+        register(where.rpartition(": ")[2], text)
+        return LiteralText(text)
+
+    def open_all(self, value: Any, name: str) -> None:
+        """Decrypt and register whatever is encrypted in a value; what cannot be opened is passed over.
+
+        Ansible may quote variables that perfctl itself does not read.
+        """
+        if isinstance(value, Mapping) and "__ansible_vault" in value:
+            with contextlib.suppress(UsageError):
+                register(name, self._open(str(value["__ansible_vault"]), name))
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                self.open_all(item, str(key))
+        elif isinstance(value, list):
+            for item in value:
+                self.open_all(item, name)
+
+    def texts_of_files(self, sources: Sequence[str]) -> set[str]:
+        """Return every text in the encrypted files of an inventory, all registered with `redaction`."""
+        found = set()
+        for path in _encrypted_files(sources):
+            with contextlib.suppress(UsageError, ValueError):
+                for name, text in texts_in(path.stem, _variables(self._decrypt(path.read_text(), str(path)))):
+                    register(name, text)
+                    found.add(text)
+        return found
+
+    def _open(self, sealed: str, where: str) -> str:
         if sealed not in self._opened:
             self._opened[sealed] = self._decrypt(sealed, where)
         return self._opened[sealed]
@@ -43,6 +95,7 @@ class Vault:
                 input=sealed,
                 capture_output=True,
                 encoding="utf-8",
+                errors="surrogateescape",
                 timeout=_TIMEOUT_S,
                 check=False,
                 env=environment(),
@@ -60,3 +113,71 @@ class Vault:
                 hint=VAULT_HINT,
             )
         return done.stdout
+
+
+def register_options(passthrough: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Register the secrets that options and variables of Ansible name: password files, `-e NAME=VALUE`."""
+    options = iter(passthrough)
+    for option in options:
+        name, has_value, value = option.partition("=")
+        if name in (*_PASSWORD_FILES, *_VARIABLES):
+            value = value if has_value else next(options, "")
+        if name in _PASSWORD_FILES:
+            _register_file(name, value.rpartition("@")[2])
+        elif name in _VARIABLES:
+            _register_variables(value)
+    for name in _PASSWORD_FILE_VARIABLES:
+        _register_file(name, environ.get(name, ""))
+
+
+def _register_file(name: str, path: str) -> None:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        # A program prints the password; what it is made of is none.
+        if path and not os.access(path, os.X_OK):
+            register(name, Path(path).expanduser().read_text())
+
+
+def _register_variables(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        pairs = (
+            json.loads(text).items() if text.startswith("{") else (w.split("=", 1) for w in shlex.split(text))
+        )
+        for name, *value in pairs:
+            if is_secret_name(name):
+                register(name, "".join(map(str, value)))
+
+
+def with_literal_texts(value: Any, decrypted: Collection[str] = ()) -> Any:
+    """Return a variable with what is `!unsafe` or was `decrypted` in it as LiteralText, at any depth."""
+    if isinstance(value, str):
+        return LiteralText(value) if value in decrypted else value
+    if isinstance(value, Mapping):
+        if "__ansible_unsafe" in value:
+            return LiteralText(value["__ansible_unsafe"])
+        return {key: with_literal_texts(item, decrypted) for key, item in value.items()}
+    return [with_literal_texts(item, decrypted) for item in value] if isinstance(value, list) else value
+
+
+def _variables(text: str) -> Any:
+    """Return a file of variables with plain values in place of Ansible's tags. Raises ValueError."""
+    import yaml
+
+    class AnyTag(yaml.SafeLoader):
+        pass
+
+    AnyTag.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
+    try:
+        return yaml.load(text, AnyTag)
+    except yaml.YAMLError as error:
+        raise ValueError("no YAML") from error
+
+
+def _encrypted_files(sources: Sequence[str]) -> Iterator[Path]:
+    """Yield the files among an inventory's sources, and in the folders of variables beside them."""
+    for source in map(Path, sources):
+        beside = [source.parent / "group_vars", source.parent / "host_vars"] if source.is_file() else []
+        found = [source, *(path for folder in (source, *beside) for path in sorted(folder.rglob("*")))]
+        for path in found:
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.open("rb").read(len(_HEADER)) == _HEADER:
+                    yield path

@@ -41,7 +41,9 @@ def _plain(value: Any) -> Any:
 
 def canonical_json(value: Any) -> str:
     """Return `value` (dataclasses, enums, dicts, lists) as JSON with sorted keys and no spaces."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # Bytes of a path that are no UTF-8 are lone surrogates, which only an escape can carry.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def content_hash(value: Any) -> str:

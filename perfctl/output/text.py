@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from perfctl.redaction import redact
+
 
 def visible(text: str) -> str:
-    """Return `text` with control characters as escapes: a tool's output must not steer the terminal."""
+    """Return `text` without secrets, and with control characters as escapes.
+
+    A tool's output must not steer the terminal.
+    """
+    text = redact(text)
     if text.isprintable():
         return text
     return "".join(

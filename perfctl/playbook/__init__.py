@@ -10,13 +10,9 @@ module has already started on a remote host runs to its end there.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +20,10 @@ from perfctl import assets
 from perfctl.errors import NoHostMatched, PlaybookFailed, UsageError
 from perfctl.model import Listener, ignore
 from perfctl.playbook.event_log import EventLog, HostStats, PlaybookResult, TaskFailure, last_lines
+from perfctl.playbook.private_folder import private_folder, remove_stale_folders
 from perfctl.playbook.runner import Runner
 
-__all__ = ["HostStats", "PlaybookResult", "TaskFailure", "run_playbook"]
+__all__ = ["HostStats", "PlaybookResult", "TaskFailure", "remove_stale_folders", "run_playbook"]
 
 _PROMPTS = ("-k", "--ask-pass", "-K", "--ask-become-pass", "-J", "--ask-vault-pass", "--ask-vault-password")
 
@@ -57,7 +54,7 @@ def run_playbook(
     """
     arguments = _arguments(check=check, diff=diff, passthrough=passthrough)
     log = EventLog(listener)
-    with _private_dir() as private_dir:
+    with private_folder() as private_dir:
         if extra_vars:
             arguments += [
                 "-e",
@@ -75,18 +72,6 @@ def run_playbook(
         }
         return_code = Runner(private_dir, options, timeout_s).follow(log)
     return _result(log, return_code, playbook=str(playbook), limit=limit)
-
-
-@contextlib.contextmanager
-def _private_dir() -> Iterator[Path]:
-    """A folder that only we can read, in memory where that is possible, gone at the end whatever happens."""
-    memory = Path("/dev/shm")
-    parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    path = Path(tempfile.mkdtemp(prefix="perfctl-", dir=parent))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_private(path: Path, text: str) -> Path:

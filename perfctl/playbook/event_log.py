@@ -8,6 +8,7 @@ from typing import Any
 
 from perfctl.errors import PlaybookFailed
 from perfctl.model import Listener, Note, TaskEnded
+from perfctl.redaction import redact
 
 _OUTCOMES = {
     "runner_on_ok": "ok",
@@ -78,7 +79,7 @@ class EventLog:
     def record(self, event: Mapping[str, Any]) -> None:
         """Record one event, and pass what users should see to the listener."""
         kind, data = event.get("event", ""), event.get("event_data") or {}
-        printed = str(event.get("stdout", "")).replace("\r", "").strip()
+        printed = redact(str(event.get("stdout", "")).replace("\r", "").strip())
         if kind in _OUTCOMES:
             self._task_ended(kind, data, printed)
         elif kind == "runner_on_file_diff":
@@ -95,7 +96,7 @@ class EventLog:
         host, task, result = data.get("host", ""), _task_name(data), data.get("res") or {}
         outcome, message = _OUTCOMES[kind], ""
         if outcome in ("failed", "unreachable"):
-            message = failure_message(result) or printed or "no message"
+            message = redact(failure_message(result)) or printed or "no message"
             if _THROUGH_OTHERS in message:
                 message += " (a jump host or ProxyCommand ended the connection, not the host itself)"
             if data.get("ignore_errors"):
@@ -105,7 +106,7 @@ class EventLog:
         elif outcome == "ok" and result.get("changed"):
             outcome = "changed"
         if data.get("resolved_action", data.get("task_action")) in _DEBUG and result.get("msg"):
-            self.listener(Note("info", host, str(result["msg"])))
+            self.listener(Note("info", host, redact(str(result["msg"]))))
         self.listener(TaskEnded(host, task, outcome, message))
 
     def _printed(self, text: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from perfctl import assets
 from perfctl.errors import CommandTimeout
 from perfctl.playbook.event_log import EventLog
+from perfctl.playbook.private_folder import never_on_disk
 
 _MARK = "PERFCTL_PLAYBOOK_ID"
 """Every process below ansible-playbook has this in its environment, by which it is found and ended."""
@@ -34,6 +35,7 @@ _DEFAULTS = {
 """The settings where neither the user's environment nor the user's ansible.cfg has another."""
 
 _POLL_S = 0.2
+_IDENT = "run"
 
 
 class Runner:
@@ -74,23 +76,26 @@ class Runner:
         try:
             import ansible_runner
 
-            runner = ansible_runner.run(
-                private_data_dir=str(self._private_dir),
-                ident="run",
-                project_dir=str(Path.cwd()),
-                quiet=True,
-                suppress_env_files=True,
-                envvars=_environment(os.environ, self._private_dir.name),
-                settings={
-                    "pexpect_timeout": _POLL_S,
-                    "suppress_output_file": True,
-                    "fact_cache_type": "memory",
-                },
-                fact_cache_type="memory",
-                event_handler=self._on_event,
-                cancel_callback=self._is_over,
-                **self._options,
-            )
+            artifacts = self._private_dir / "artifacts" / _IDENT
+            artifacts.mkdir(parents=True, mode=0o700)
+            with never_on_disk(artifacts / "command"):
+                runner = ansible_runner.run(
+                    private_data_dir=str(self._private_dir),
+                    ident=_IDENT,
+                    project_dir=str(Path.cwd()),
+                    quiet=True,
+                    suppress_env_files=True,
+                    envvars=_environment(os.environ, self._private_dir.name),
+                    settings={
+                        "pexpect_timeout": _POLL_S,
+                        "suppress_output_file": True,
+                        "fact_cache_type": "memory",
+                    },
+                    fact_cache_type="memory",
+                    event_handler=self._on_event,
+                    cancel_callback=self._is_over,
+                    **self._options,
+                )
             self._return_code = runner.rc
         except BaseException as error:  # noqa: BLE001  (raised again by follow, in the caller's thread)
             self._error = error

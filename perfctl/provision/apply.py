@@ -14,7 +14,13 @@ from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
 from perfctl.playbook import HostStats, PlaybookResult, run_playbook
 from perfctl.provision import stamp
 from perfctl.provision.ranges import check_ranges
-from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
+from perfctl.provision.report import (
+    HostReport,
+    ProvisionReport,
+    ProvisionState,
+    failed_host,
+    host_note,
+)
 
 _TIMEOUT_S = 3600.0
 _TIMEOUT_PER_HOST_S = 60.0
@@ -45,6 +51,7 @@ def provision(
     """
     variables = dict(extra_vars or {})
     hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
+    listener(host_note(hosts, inventory))
     is_partial = bool(tags) or check or any(item.split("=")[0] in _PARTIAL for item in passthrough)
     keys = stamp.keys(hosts, variables, passthrough)
     stamps = stamp.read_stamps(hosts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from perfctl.errors import HostUnreachable, PartialFailure, PerfctlError, PlaybookFailed, Refused
+from perfctl.model import Host, Note
 from perfctl.playbook import TaskFailure
 
 _REFUSED = "refused:"
@@ -88,3 +90,9 @@ def failed_host(failure: TaskFailure, changed: int) -> HostReport:
         text = "; ".join(line.partition(_REFUSED)[2].strip() for line in reasons)
         return HostReport(failure.host, ProvisionState.REFUSED, changed, text, failure.task)
     return HostReport(failure.host, ProvisionState.FAILED, changed, failure.message, failure.task)
+
+
+def host_note(hosts: Sequence[Host], inventory: Sequence[str]) -> Note:
+    """Return what is said before anything is done: which hosts are meant, and who says so."""
+    source = ", ".join(inventory) or "no inventory, so this machine"
+    return Note("info", "", f"{len(hosts)} host(s): {', '.join(host.name for host in hosts)} ({source})")

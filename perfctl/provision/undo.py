@@ -8,6 +8,7 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
+from perfctl.inventory import register_secrets
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
 from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
@@ -50,6 +51,7 @@ def undo(
             event = replace(event, text=others)
         listener(event)
 
+    register_secrets(inventory, passthrough)
     result = run_playbook(
         "undo",
         inventory=tuple(inventory) or (str(default_inventory()),),

@@ -9,7 +9,7 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PerfctlError, PlaybookFailed
-from perfctl.inventory import load_hosts
+from perfctl.inventory import load_hosts, register_secrets
 from perfctl.model import Listener, ignore
 from perfctl.playbook import TaskFailure, run_playbook
 from perfctl.ssh import way_to
@@ -68,6 +68,7 @@ def verify(
     hosts (around a ring beyond 30). Raises NoHostMatched, UsageError, CommandTimeout and PlaybookFailed (it
     could not start).
     """
+    register_secrets(inventory, passthrough)
     result = run_playbook(
         "verify",
         inventory=tuple(inventory) or (str(default_inventory()),),

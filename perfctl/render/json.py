@@ -17,5 +17,5 @@ def render(view: View, screen: Screen) -> str:
     return (
         f'{{"schema_version": {SCHEMA_VERSION}, "kind": {json.dumps(view.kind)}, "rows": ['
         + (f"\n  {rows}\n" if rows else "")
-        + f'], "notes": {json.dumps(view.notes)}}}\n'
+        + f'], "notes": {json.dumps(plain(view.notes))}}}\n'
     )

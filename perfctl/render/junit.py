@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from perfctl.redaction import redact
 from perfctl.report.gate import GateLine, GateReport, GateState
 
 
@@ -67,10 +68,10 @@ def _text(line: GateLine) -> str:
 
 
 def _legal(text: str) -> str:
-    """Return the text without the characters that XML 1.0 cannot hold."""
+    """Return the text without secrets, and without the characters that XML 1.0 cannot hold."""
     return "".join(
         char
         if char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff"
         else "\ufffd"
-        for char in text
+        for char in redact(text)
     )

@@ -23,7 +23,8 @@ def rows_view(found: Rows) -> View:
         Column(name, align="right" if _is_numeric([record[place] for record in records]) else "left")
         for place, name in enumerate(_unique(found.columns))
     ]
-    return View("query", fields, records)
+    more = f"only the first {len(records):,} rows; more: --max-rows N" if found.is_cut else ""
+    return View("query", fields, records, footer=[more] if more else [])
 
 
 def _text(value: object) -> Any:

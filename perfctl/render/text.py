@@ -15,7 +15,11 @@ WIDTH = 120
 
 _LONGEST_PIECE = 12
 """Longer pieces than this are broken where a column has to be narrow."""
-_PIECE = re.compile(r"\s+|-+>?[^\s-]*(?:-(?!>))?|[^\s-]+(?:-(?!>))?")
+_ID = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{12,64})(?![0-9A-Za-z])"
+)
+"""The id of a run or an invocation, or a hash: it is there to be copied, and never broken."""
+_PIECE = re.compile(rf"[^\s-]*?{_ID.pattern}[^\s-]*" + r"|\s+|-+>?[^\s-]*(?:-(?!>))?|[^\s-]+(?:-(?!>))?")
 """A cell may wrap between pieces: after a space or a hyphen, and before the arrow of a pair."""
 _GAP = "  "
 _BOLD, _OFF = "\x1b[1m", "\x1b[0m"
@@ -53,12 +57,12 @@ def _wrapped(notes: Sequence[str], width: int) -> list[str]:
 
 
 def _section(section: Section, screen: Screen, note_width: int) -> list[str]:
-    headings = [column.heading for column in section.columns]
+    headings = [visible(column.heading) for column in section.columns]
     body = cell_texts(section)
     widths = [max([len(heading), *(len(cells[i]) for cells in body)]) for i, heading in enumerate(headings)]
     if screen.width is not None:
         widths = _fit(widths, _least(section.columns, body), section.columns, screen.width)
-    lines = [section.heading] if section.heading else []
+    lines = [visible(section.heading)] if section.heading else []
     lines += _lines(headings, widths, section.columns)
     if screen.has_color:
         lines = [_BOLD + line + _OFF for line in lines]
@@ -74,9 +78,14 @@ def _least(columns: Sequence[Column], body: Sequence[Sequence[str]]) -> list[int
     """Return how narrow each column may be: as its heading and its longest piece."""
     pieces = [[piece for cells in body for piece in _PIECE.findall(cells[i])] for i in range(len(columns))]
     return [
-        max(len(column.heading), min(_LONGEST_PIECE, max(map(len, found), default=0)))
+        max(len(visible(column.heading)), *map(_unbroken, found), 0)
         for column, found in zip(columns, pieces, strict=True)
     ]
+
+
+def _unbroken(piece: str) -> int:
+    """Return how many characters of a piece must stay on one line."""
+    return len(piece) if _ID.search(piece) else min(len(piece), _LONGEST_PIECE)
 
 
 def _fit(widths: Sequence[int], least: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+from perfctl.redaction import redact
+
 Row = Mapping[str, Any] | Sequence[Any]
 """Values by column name, or in column order. A missing value is None, never 0."""
 
@@ -128,13 +130,15 @@ def plain(value: Any) -> Any:
         return value.value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {redact(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return str(value)
+    return redact(str(value))
 
 
 def cut(text: str, size: int = WIDEST_CELL) -> str:

@@ -7,6 +7,7 @@ machine that may be measuring its disk.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -16,13 +17,21 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from perfctl.errors import DatabaseUnavailable, DataError, UsageError
+from perfctl.errors import DatabaseUnavailable, DataError, QueryError, UsageError
 from perfctl.store import schema
 
 Mode = Literal["ro", "rw", "rwc"]
 
 BUSY_TIMEOUT_S = 30.0
-"""How long to wait for another process's write before giving up."""
+"""How long a write of a run waits for another process's before giving up."""
+
+OPEN_TIMEOUT_S = 5.0
+"""How long opening and reading wait for another program that has locked the database."""
+
+NOTICE_S = 2.0
+"""After this long it is said what is being waited for."""
+
+_log = logging.getLogger(__name__)
 
 FILE_ERRORS = {
     sqlite3.SQLITE_BUSY: ("the database is locked by another program", "wait for it to end, then try again"),
@@ -66,17 +75,24 @@ def translated(path: Path) -> Iterator[None]:
             getattr(error, "sqlite_errorcode", 0) & 0xFF, (f"database error: {error}", None)
         )
         raise DatabaseUnavailable(message, where=str(path), hint=hint) from error
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"this is not UTF-8 text: {os.fsencode(error.object)!r}", where=str(path), hint=_NOT_UTF8
+        ) from error
     except (DatabaseUnavailable, DataError) as error:
         error.where = error.where or str(path)
         raise
 
 
-def connect(path: Path, mode: Mode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+_NOT_UTF8 = "type it in a terminal whose encoding is UTF-8"
+
+
+def connect(path: Path, mode: Mode, *, busy_timeout_s: float = OPEN_TIMEOUT_S) -> sqlite3.Connection:
     """Return a connection in autocommit mode that any one thread at a time may use.
 
     Foreign keys are on. Raises sqlite3.Error; wrap it in `translated`.
     """
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
     if mode == "ro" and _is_beyond_writing(path):
         # Reading a write-ahead log needs a shared-memory file beside it. Where none can be made and no log
         # is left over, nobody can be writing either.
@@ -106,22 +122,69 @@ def open_checked(path: Path, *, create: bool, read_only: bool, busy_timeout_s: f
     """
     if create and not _exists(path):
         _require_directory(path)
+        make_private(path)
     else:
         require_file(path)
+    mode: Mode = "ro" if read_only else "rwc" if create else "rw"
+    patience_s = min(busy_timeout_s, OPEN_TIMEOUT_S)
     with translated(path):
-        connection = connect(
-            path, "ro" if read_only else "rwc" if create else "rw", busy_timeout_s=busy_timeout_s
-        )
         try:
-            if not read_only:
-                _prepare_for_writing(connection, create, busy_timeout_s)
-            revision = schema.read_revision(connection)
-            if revision is None:
-                raise DatabaseUnavailable("the file is empty", hint="`perfctl run` makes a database")
-            schema.require_current(revision)
-        except BaseException:
-            connection.close()
-            raise
+            connection = _open(path, mode, min(patience_s, NOTICE_S))
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or patience_s <= NOTICE_S:
+                raise
+            say_locked(path, patience_s - NOTICE_S)
+            connection = _open(path, mode, patience_s - NOTICE_S)
+        if not read_only:
+            set_busy_timeout(connection, busy_timeout_s)
+    return connection
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only the user can read; SQLite gives its mode to the files beside it.
+
+    A file that exists keeps its mode. Raises DatabaseUnavailable.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"the database cannot be opened: {error.strerror}",
+            where=str(path),
+            hint="check the permissions and the space of the directory",
+        ) from error
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Return whether another program holds the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def say_locked(path: Path, left_s: float) -> None:
+    """Say that the database is being waited for."""
+    _log.warning(
+        "%s: the database is locked by another program; waiting for it, up to %g s more", path, left_s
+    )
+
+
+def set_busy_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    """Set how long the connection waits for another's lock."""
+    connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+
+def _open(path: Path, mode: Mode, patience_s: float) -> sqlite3.Connection:
+    """Return a connection to a database of the current schema, made first with mode rwc."""
+    connection = connect(path, mode, busy_timeout_s=patience_s)
+    try:
+        if mode != "ro":
+            _prepare_for_writing(connection, mode == "rwc", patience_s)
+        revision = schema.read_revision(connection)
+        if revision is None:
+            raise DatabaseUnavailable("the file is empty", hint="`perfctl run` makes a database")
+        schema.require_current(revision)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

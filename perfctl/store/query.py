@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,8 +23,18 @@ from perfctl.store.store import Store
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 _FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _ALL_METRICS = ":all_metrics"
-_STEPS_BETWEEN_LOOKS = 100_000
-"""Steps of SQLite's machine (some milliseconds) between two looks at the clock."""
+MAX_ROWS = 100_000
+"""Rows of an answer, unless more are asked for."""
+
+_MAX_HEAP_BYTES = 1 << 30
+"""Memory of SQLite in this process."""
+_MAX_ANSWER_BYTES = 256 << 20
+"""Memory of the rows of an answer."""
+_MAX_VALUE_BYTES = 64 << 20
+_ROW_BYTES = 40
+"""Memory of a value in a row beside its text, about."""
+_INTERRUPT_S = 2.0
+"""How long to wait for a query that was interrupted: SQLite ends it between two of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class NamedQuery:
 
 class _Median:
     def __init__(self) -> None:
-        self._values: list[float] = []
+        self._values = array("d")
 
     def step(self, value: float | None) -> None:
         if value is not None:
@@ -53,39 +63,99 @@ class _Median:
         return median(self._values) if self._values else None
 
 
-def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool = False) -> Rows:
-    """Return the rows of one SELECT, in which ':all_metrics' stands for that argument.
+def query(
+    store: Store,
+    sql: str,
+    *,
+    timeout_s: float = 60.0,
+    max_rows: int = MAX_ROWS,
+    all_metrics: bool = False,
+) -> Rows:
+    """Return the rows of one SELECT, at most `max_rows`; ':all_metrics' in it stands for that argument.
 
-    Raises QueryError when it would change something, is not SQL, has more than one statement, or takes longer
-    than `timeout_s`; DatabaseUnavailable.
+    Raises QueryError when it would change something, is no SQL, is more than one statement, takes longer than
+    `timeout_s` or more memory than there is for it; DatabaseUnavailable. Signals end it like a time-out.
     """
-    with translated(store.path), _connection(store) as connection:
-        deadline = time.monotonic() + timeout_s
-        # Non-zero stops the statement.
-        connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_BETWEEN_LOOKS)
+    parameters = {"all_metrics": all_metrics} if _ALL_METRICS in sql else ()
+    with translated(store.path):
+        connection = _connect(store.path)
+        work = _Work(connection, sql, parameters, max_rows)
+        # SQLite returns to the interpreter only between rows, and to its signal handlers not even then.
+        thread = threading.Thread(target=work.run, name="perfctl-query", daemon=True)
+        thread.start()
         try:
-            cursor = connection.execute(sql, {"all_metrics": all_metrics} if _ALL_METRICS in sql else ())
+            thread.join(timeout_s)
+        finally:
+            is_late = thread.is_alive()
+            connection.interrupt()
+            thread.join(_INTERRUPT_S)
+            if not thread.is_alive():
+                connection.close()
+        if is_late:
+            raise QueryError(f"the query took longer than {timeout_s:g} s", hint=_NARROWER)
+        if isinstance(work.error, MemoryError):
+            raise QueryError(
+                f"the query needs more than {_MAX_HEAP_BYTES >> 20} MiB of memory", hint=_NARROWER
+            )
+        if isinstance(work.error, (sqlite3.Error, sqlite3.Warning)):
+            raise _query_error(work.error, store.path) from work.error
+        if work.error is not None:
+            raise work.error
+    return work.rows
+
+
+class _Work:
+    """A query to be run in a thread of its own: `rows` or `error`, in the end."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        sql: str,
+        parameters: Mapping[str, object] | tuple[()],
+        max_rows: int,
+    ) -> None:
+        self._connection, self._sql, self._parameters = connection, sql, parameters
+        self._max_rows = max_rows
+        self.rows = Rows((), ())
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Run it to the end, to the last row wanted, or until the connection is interrupted."""
+        try:
+            cursor = self._connection.execute(self._sql, self._parameters)
             if cursor.description is None:
                 raise QueryError("the query has no statement", hint=_HINT)
-            rows = tuple(cursor.fetchall())
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise _query_error(error, timeout_s, store.path) from error
-    return Rows(tuple(column[0] for column in cursor.description), rows)
+            columns = tuple(column[0] for column in cursor.description)
+            found: list[tuple[object, ...]] = []
+            size = 0
+            for row in cursor:
+                size += sum(
+                    len(value) for value in row if isinstance(value, (str, bytes))
+                ) + _ROW_BYTES * len(row)
+                if size > _MAX_ANSWER_BYTES:
+                    raise QueryError(
+                        f"its answer has more than {_MAX_ANSWER_BYTES >> 20} MiB", hint=_NARROWER
+                    )
+                found.append(row)
+                if len(found) > self._max_rows:
+                    break
+            self.rows = Rows(columns, tuple(found[: self._max_rows]), len(found) > self._max_rows)
+        except Exception as error:  # noqa: BLE001 (raised again in the caller's thread)
+            self.error = error
 
 
+_NARROWER = "narrow it, e.g. WHERE run_id = '...'"
 _HINT = (
     "one SELECT on v_run, v_block, v_invocation, v_finding, v_value, v_sample or v_artifact;"
     " docs/database.md has their columns"
 )
 
 
-def _query_error(error: Exception, timeout_s: float, path: Path) -> Exception:
+def _query_error(error: Exception, path: Path) -> Exception:
     """Return a QueryError when the query is to blame, `error` itself when the database is."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return QueryError(
-            f"the query took longer than {timeout_s:g} s", hint="narrow it, e.g. WHERE run_id = '...'"
-        )
+    if code == sqlite3.SQLITE_TOOBIG:
+        return QueryError(f"a value of it has more than {_MAX_VALUE_BYTES >> 20} MiB", hint=_HINT)
     if code == sqlite3.SQLITE_AUTH:
         return QueryError(f"a query may only read ({error})", hint=_HINT)
     if code in FILE_ERRORS:
@@ -117,16 +187,15 @@ _COLUMNS = (
 )
 
 
-@contextmanager
-def _connection(store: Store) -> Iterator[sqlite3.Connection]:
-    connection = connect(store.path, "ro")
-    try:
-        connection.create_aggregate("median", 1, _Median)  # type: ignore[arg-type]
-        # From here on not even PRAGMA is allowed.
-        connection.set_authorizer(_authorize)
-        yield connection
-    finally:
-        connection.close()
+def _connect(path: Path) -> sqlite3.Connection:
+    """Return a connection that can only read, with limits and `median`."""
+    connection = connect(path, "ro")
+    connection.create_aggregate("median", 1, _Median)  # type: ignore[arg-type]
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    connection.execute(f"PRAGMA hard_heap_limit = {_MAX_HEAP_BYTES}")
+    # From here on not even PRAGMA is allowed.
+    connection.set_authorizer(_authorize)
+    return connection
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:

@@ -25,6 +25,7 @@ from perfctl.model import (
     content_hash,
     new_id,
 )
+from perfctl.redaction import redact, redact_tree
 from perfctl.store import artifact, schema
 from perfctl.store.series import Series, Summary, pack
 
@@ -78,7 +79,7 @@ def insert_run(connection: sqlite3.Connection, header: RunHeader, plan: Plan, ho
         "baseline": plan.baseline,
         "plan_json": header.plan_json,
         "planned_invocations": plan.invocation_count,
-        "command_json": canonical_json(header.command),
+        "command_json": canonical_json(redact_tree(header.command)),
         "inventory_json": canonical_json(header.inventory),
         "perfctl_version": header.perfctl_version,
         "status": "running",
@@ -304,7 +305,7 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "position": record.position,
         "status": record.status.value,
         "reason": None if record.reason is None else record.reason.value,
-        "detail": record.detail,
+        "detail": redact(record.detail),
         "argv_json": canonical_json(record.argv),
         "exit_code": record.exit_code,
         "started_at": record.started_at,
@@ -410,6 +411,6 @@ def insert_event(connection: sqlite3.Connection, run_id: str, level: str, place:
         "happened_at": time.time(),
         "level": level,
         "place": place,
-        "text": text,
+        "text": redact(text),
     }
     _insert(connection, "event", row)

@@ -173,3 +173,5 @@ class Rows:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
+    is_cut: bool = False
+    """Whether there are more rows than were asked for."""

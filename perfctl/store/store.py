@@ -63,8 +63,9 @@ def open_store(
 ) -> Store:
     """Open a database by path or sqlite:/// URL; `create` makes one where there is none.
 
-    Raises DatabaseUnavailable (missing, locked for longer than `busy_timeout_s`, read-only, damaged, not
-    ours), SchemaMismatch (of an older or newer perfctl), UsageError (another kind of database).
+    A write waits up to `busy_timeout_s` for another program's, opening at most OPEN_TIMEOUT_S.
+    Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch (of an older or
+    newer perfctl), UsageError (another kind of database).
     """
     path = path_of(url_or_path)
     connection = open_checked(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
@@ -82,7 +83,7 @@ class Store:
         self, path: Path, connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float
     ) -> None:
         self.path = path
-        self._writer = None if read_only else Writer(connection, path)
+        self._writer = None if read_only else Writer(connection, path, busy_timeout_s)
         with translated(path):
             self._reader = connection if read_only else connect(path, "rw", busy_timeout_s=busy_timeout_s)
         self._reader_lock = threading.Lock()

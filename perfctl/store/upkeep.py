@@ -12,7 +12,14 @@ from pathlib import Path
 
 from perfctl.errors import DatabaseUnavailable, DataError
 from perfctl.store import artifact, derived, schema
-from perfctl.store.connection import BUSY_TIMEOUT_S, connect, path_of, require_file, translated
+from perfctl.store.connection import (
+    BUSY_TIMEOUT_S,
+    connect,
+    make_private,
+    path_of,
+    require_file,
+    translated,
+)
 from perfctl.store.store import Store
 
 
@@ -140,6 +147,7 @@ def backup(url_or_path: str | PathLike[str], target: Path) -> None:
     with translated(path), closing(connect(path, "ro")) as source:
         _revision(source)
         try:
+            make_private(unfinished)
             with translated(target), closing(sqlite3.connect(unfinished)) as copy:
                 source.backup(copy)
                 # A copy that is one file, without a log beside it, is easier to carry about.

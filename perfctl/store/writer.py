@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfctl.errors import DatabaseUnavailable
-from perfctl.store.connection import translated
+from perfctl.store.connection import NOTICE_S, is_locked, say_locked, set_busy_timeout, translated
 
 T = TypeVar("T")
 
@@ -17,8 +17,9 @@ T = TypeVar("T")
 class Writer:
     """Runs jobs one after another, in the order in which they come, each in its own transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
         self._connection = connection
+        self._busy_timeout_s = busy_timeout_s
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
         self._is_open = True
@@ -34,7 +35,7 @@ class Writer:
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
         with translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 result = job(self._connection)
                 self._connection.execute("COMMIT")
@@ -44,6 +45,20 @@ class Writer:
                     self._connection.execute("ROLLBACK")
                 raise
         return result
+
+    def _begin(self) -> None:
+        """Begin a transaction; say so when another program holds the database for long."""
+        noticed_s = min(NOTICE_S, self._busy_timeout_s)
+        set_busy_timeout(self._connection, noticed_s)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            left_s = self._busy_timeout_s - noticed_s
+            if not is_locked(error) or left_s <= 0:
+                raise
+            say_locked(self._path, left_s)
+            set_busy_timeout(self._connection, left_s)
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Wait for the jobs already given, then close the connection; again is harmless."""

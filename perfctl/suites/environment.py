@@ -213,10 +213,6 @@ def _variables(table: Table) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-def _text(key: str) -> Callable[[Table], str]:
-    return lambda table: table.value(key, str)
-
-
 def _flag(key: str) -> Callable[[Table], bool]:
     return lambda table: table.value(key, bool)
 
@@ -230,7 +226,7 @@ def _choice(key: str, *choices: str) -> Callable[[Table], str]:
 
 
 _READERS: Mapping[str, Callable[[Table], Any]] = {
-    "description": _text("description"),
+    "description": lambda table: table.value("description", str),
     "cpuset_cpus": partial(_cpulist, key="cpuset_cpus"),
     "cpuset_mems": partial(_cpulist, key="cpuset_mems"),
     "cpu_quota": _quota,
@@ -238,7 +234,7 @@ _READERS: Mapping[str, Callable[[Table], Any]] = {
     "env": _variables,
     "engine": _choice("engine", "docker"),
     "runtime": lambda table: table.name("runtime"),
-    "image": _text("image"),
+    "image": lambda table: table.argument("image"),
     "network": _choice("network", "bridge", "host"),
     "security_opt": _texts("security_opt"),
     "cap_add": _texts("cap_add"),

@@ -68,7 +68,23 @@ class Table:
             raise self.wrong(key, "must be a list of texts")
         if len(set(value)) < len(value):
             raise self.wrong(key, "names something twice")
+        for item in value:
+            self._require_argument(key, item)
         return tuple(value)
+
+    def argument(self, key: str) -> str:
+        """Return a text that a program may get as an argument."""
+        value = self.value(key, str)
+        self._require_argument(key, value)
+        return value
+
+    def _require_argument(self, key: str, text: str) -> None:
+        if not text.strip():
+            raise self.wrong(key, "must not be empty")
+        if text.lstrip().startswith("-"):
+            raise self.wrong(key, "must not begin with '-': a program would take it for an option")
+        if not text.isprintable():
+            raise self.wrong(key, "must not have control characters")
 
     def choice(self, key: str, choices: Sequence[str], default: str | None = None) -> str:
         """Return a text that is one of `choices`."""

@@ -12,6 +12,7 @@ import pytest
 
 from perfctl.errors import NoHostMatched, UsageError
 from perfctl.inventory import load_hosts
+from perfctl.redaction import redact
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,14 @@ def test_a_source_that_does_not_exist_is_told(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "absent")
 
 
+def test_a_path_of_any_bytes_is_a_path(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    (host,) = load_hosts([write(folder / "hosts.ini", "h1 ansible_host='{{ inventory_dir }}'\n")])
+    assert host.address == str(folder)
+    with pytest.raises(UsageError):
+        load_hosts([write(folder / "broken.yml", "all: [\n")])
+
+
 # ---- vault -------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +168,37 @@ def test_an_encrypted_value_is_opened_with_the_password_and_never_kept(
         load_hosts([source])
     assert "--vault-password-file" in str(caught.value.hint)
     assert not cache_folder.exists()
+
+
+def test_what_comes_out_of_a_vault_is_no_template_and_is_known(tmp_path: Path) -> None:
+    source = write(tmp_path / "fleet" / "hosts", "h1 ansible_become=true ansible_user='{{ login }}'\n")
+    write(tmp_path / "fleet" / "host_vars" / "h1.yml", encrypt(tmp_path, "pa{{ss%}word"))
+    file = tmp_path / "fleet" / "group_vars" / "all" / "vault.yml"
+    write(file, "login: 'us{%er'\nother: [x, {deep: !unsafe 'ca{{nary'}]\n")
+    argv = [str(Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file"]
+    subprocess.run([*argv, str(tmp_path / "vault"), str(file)], timeout=60, check=True, capture_output=True)
+    (host,) = load_hosts([source], passthrough=["--vault-password-file", str(tmp_path / "vault")])
+    assert (host.become_password, host.user) == ("pa{{ss%}word", "us{%er")
+    for text in ("pa{{ss%}word", "us{%er", "ca{{nary", "open sesame"):
+        assert redact(f"<{text}>").startswith("<[hidden: "), text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yml", "all:\n  hosts:\n    h1:\n      ansible_password: canary1: x\n"),
+        ("b.yml", "all:\n  vars:\n    token: >-\n      canary1\n     wrong\n"),
+        ("c.ini", "h1 ansible_password=canary1 'x\n"),
+        ("d.ini", "h1 ansible_password=a canary1\n"),
+        ("e.yml", "all: {hosts: {h1: {ansible_password: canary1]}}}\n"),
+    ],
+)
+def test_an_inventory_that_cannot_be_read_is_refused_without_its_secrets(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_hosts([write(tmp_path / name, text)])
+    assert "canary1" not in f"{caught.value}{caught.value.hint}"
 
 
 # ---- the cached listing ------------------------------------------------------------------------------------

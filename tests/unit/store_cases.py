@@ -60,6 +60,7 @@ def begin_run(
     *,
     hosts: Sequence[Host] = HOSTS,
     plan_json: str = '{"plan": "as text"}',
+    command: Sequence[str] = ("perfctl", "run", "--suite", "demo"),
 ) -> str:
     run_id = run_id or new_id()
     store.begin_run(
@@ -67,7 +68,7 @@ def begin_run(
         plan,
         plan_json,
         hosts,
-        command=("perfctl", "run", "--suite", "demo"),
+        command=command,
         perfctl_version="0.1.0",
         inventory=("inventory/lab.yml",),
     )

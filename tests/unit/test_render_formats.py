@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from perfctl.model import Direction
 from perfctl.output import visible
 from perfctl.render import FORMATS, Format, print_view
 from perfctl.render.figures import value_text
+from perfctl.render.runs import runs_view
 from perfctl.render.view import Column, Remarks, Screen, Section, View, columns, cut
+from perfctl.store import RunSummary
 
 CLI = Path(__file__).parents[2] / "perfctl" / "cli"
 LIST = View(
@@ -273,3 +276,85 @@ def test_commands_stay_small() -> None:
     sizes = {path.name: len(path.read_text().splitlines()) for path in modules()}
     assert [name for name, size in sizes.items() if size > 120] == []
     assert sum(sizes.values()) < 2000
+
+
+# ---- for spreadsheets, wikis and the clipboard -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1+cmd", "-1+1", "@SUM(A1)", "=cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1", "--flag"],
+)
+def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
+    heading, cell = csv.reader(io.StringIO(rendered(View("x", columns(text, "n"), [(text, -1.5)]), "csv")))
+    shown = "'" + text.replace("\r", "\n")
+    assert heading == [shown, "n"]
+    assert cell == [shown, "-1.5"]
+
+
+@pytest.mark.parametrize("text", ["-5", "+1.5e3", "-0.25", "-inf", "plain", "a=b", "1-2", ""])
+def test_numbers_and_plain_words_stay_as_they_are_in_a_csv(text: str) -> None:
+    assert list(csv.reader(io.StringIO(rendered(View("x", columns("n", "m"), [(text, 1)]), "csv"))))[1] == [
+        text,
+        "1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=y>",
+        "</td>",
+        "<!-- x -->",
+        "<?php ?>",
+        "![x](http://example.org/x.png)",
+        "[x](javascript:y)",
+        "[x][y]",
+    ],
+)
+def test_markdown_has_no_html_no_link_and_no_image_of_others(text: str) -> None:
+    view = View(
+        "x",
+        columns(text),
+        [(text,)],
+        sections=[Section(columns(text), [(text,)], text, [text])],
+        warnings=[text],
+        lead=text,
+        remarks=[text],
+        footer=[text],
+    )
+    shown = rendered(view, "md")
+    assert not re.search(r"<[a-zA-Z/!?]", shown) and "](" not in shown and "][" not in shown
+
+
+def test_markdown_leaves_comparisons_as_they_are() -> None:
+    assert "| 1 < 2 & 3 > 2 |" in rendered(View("x", columns("a"), [("1 < 2 & 3 > 2",)]), "md")
+
+
+@pytest.mark.parametrize("text", ["a|b", "a\\|b", "a\\", "\\\\|", "|"])
+def test_a_cell_of_markdown_ends_only_at_its_end(text: str) -> None:
+    row = rendered(View("x", columns("a", "b"), [(text, "end")]), "md").splitlines()[2]
+    # A bar that an even number of backslashes precedes ends a cell.
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 3
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+@pytest.mark.parametrize(
+    "id_", ["01a21faa-05e8-700e-b083-34869f2234d5", "c0ffee000000", "ab" * 16, "12" * 32]
+)
+def test_an_id_is_never_broken(id_: str, width: int) -> None:
+    long = "several-words-that-may-be-broken and others " * 3
+    for cell in (id_, f"run {id_}, and again ({id_})"):
+        shown = rendered(
+            View("x", columns("a", "b", "c"), [(long, cell, long)], footer=[f"see {id_}"]), width=width
+        )
+        assert shown.count(id_) == cell.count(id_) + 1
+
+
+def test_runs_fit_80_columns_with_whole_ids() -> None:
+    run = RunSummary(
+        "01a21d2b-832b-7939-8823-3b91bcff410a", "parity", "complete", 0.0, 1.0, ("h1", "h2"), 9, 9, 0, 0, 0
+    )
+    shown = rendered(runs_view([run]), width=80)
+    assert sum(line.startswith(run.run_id) for line in shown.splitlines()) == 1

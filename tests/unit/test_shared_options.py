@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.cli.command import SHARED_OPTIONS, Command, Group, repeat_options
-from perfctl.cli.settings import Settings
+from perfctl.cli.settings import Settings, load_settings
 from perfctl.errors import UsageError
 
 SettingsOf = Callable[..., Settings]
@@ -179,3 +179,42 @@ def test_the_next_command_repeats_what_it_needs_of_the_options_given(empty: Path
     result = CliRunner().invoke(done, words, catch_exceptions=False)
     assert result.output == "perfctl run --suite cpu -i a.yml -i 'my hosts.yml' --db x.db\n"
     assert CliRunner().invoke(done, [], catch_exceptions=False).output == "perfctl run --suite cpu\n"
+
+
+# ---- the project's inventory -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([], ()),
+        (["inventory"], ("inventory",)),
+        (
+            ["inventory/fleet.yml", "inventory/group_vars/all.yml", "inventory/README.md"],
+            ("inventory/fleet.yml",),
+        ),
+        (
+            ["inventory/ours/hosts", "inventory/ours/group_vars/all.yml", "inventory/.keep"],
+            ("inventory/ours",),
+        ),
+        (["inventory/localhost.yml", "inventory/example/hosts.yml"], ("inventory/localhost.yml",)),
+    ],
+)
+def test_the_inventory_of_a_project_is_the_default(
+    tmp_path: Path, files: list[str], expected: tuple[str, ...]
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert load_settings(tmp_path, environ={}).inventory == tuple(str(tmp_path / item) for item in expected)
+    assert load_settings(tmp_path, inventory=["mine"], environ={}).inventory == ("mine",)
+
+
+def test_of_several_inventories_one_must_be_named(tmp_path: Path) -> None:
+    (tmp_path / "inventory").mkdir()
+    for name in ("lab.yml", "localhost.yml"):
+        (tmp_path / "inventory" / name).touch()
+    settings = load_settings(tmp_path, environ={})
+    with pytest.raises(UsageError, match="several inventories") as caught:
+        _ = settings.inventory
+    assert "lab.yml" in str(caught.value.hint) and "localhost.yml" in str(caught.value.hint)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, SchemaMismatch, UsageError
-from perfctl.store import check, open_store, schema
+from perfctl.store import backup, check, connection, open_store, query, schema, writer
 from tests.unit import store_cases as cases
 
 
@@ -347,3 +347,74 @@ def test_opening_imports_neither_sqlalchemy_nor_alembic(filled):
         [sys.executable, "-c", code, str(filled)], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+# ---- who may read it, and what is waited for ---------------------------------------------------------------
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+def test_a_new_database_and_the_files_beside_it_are_the_users_own(path):
+    old = os.umask(0o022)
+    try:
+        with open_store(path, create=True) as store:
+            cases.begin_run(store)
+            assert modes(path.parent) == dict.fromkeys(
+                (f"{path.name}{end}" for end in ("", "-wal", "-shm")), 0o600
+            )
+        backup(path, path.with_name("copy.db"))
+        assert modes(path.parent)["copy.db"] == 0o600
+    finally:
+        os.umask(old)
+
+
+def test_a_database_that_was_opened_to_others_stays_so(filled):
+    filled.chmod(0o640)
+    with open_store(filled, create=True) as store:
+        cases.begin_run(store)
+        assert set(modes(filled.parent).values()) == {0o640}
+
+
+@contextmanager
+def kept_locked(path: Path) -> Iterator[None]:
+    """Keep others from reading, too."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("COMMIT")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_lock_is_said_while_it_is_waited_for_and_then_given_up(filled, read_only, caplog, monkeypatch):
+    monkeypatch.setattr(connection, "NOTICE_S", 0.125)
+    monkeypatch.setattr(connection, "OPEN_TIMEOUT_S", 0.375)
+    with kept_locked(filled), pytest.raises(DatabaseUnavailable, match="locked by another program"):
+        open_store(filled, read_only=read_only)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{filled}: the database is locked by another program; waiting for it, up to 0.25 s more"
+    ]
+
+
+def test_a_lock_that_a_write_waits_for_is_said_once(filled, caplog, monkeypatch):
+    monkeypatch.setattr(writer, "NOTICE_S", 0.1)
+    with open_store(filled, busy_timeout_s=0.3) as store:
+        with locked(filled), pytest.raises(DatabaseUnavailable, match="locked"):
+            cases.begin_run(store)
+        cases.begin_run(store)
+    assert len(caplog.records) == 1
+
+
+def test_a_path_of_any_bytes_is_a_path(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 ?#%.db"))
+    with open_store(path, create=True) as store:
+        cases.begin_run(store, command=["perfctl", "--db", str(path)])
+    with open_store(path, read_only=True) as store:
+        assert store.run("latest").command[-1] == str(path)
+        assert query(store, "SELECT count(*) FROM v_run").rows == ((1,),)
+    backup(path, path.with_name("copy.db"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from perfctl.errors import QueryError, UnknownName
 from perfctl.model import Reason, Status, Target
+from perfctl.render.query import rows_view
 from perfctl.store import named_queries, named_query, open_store, query
 from tests.unit import store_cases as cases
 
@@ -358,3 +360,36 @@ def test_the_documentation_lists_every_column_of_every_view(store):
 def test_the_documentation_lists_every_named_query():
     text = (ROOT / "docs" / "database.md").read_text()
     assert re.findall(r"^- `([\w-]+)`: ", text, re.MULTILINE) == [named.name for named in named_queries()]
+
+
+MANY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} FROM n"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["length(replace(hex(zeroblob(2000000)), '0', 'ab'))", "i", "length(hex(randomblob(1000000)))"],
+)
+def test_a_query_is_stopped_whatever_it_computes(store, expression):
+    with pytest.raises(QueryError, match="longer than"):
+        query(store, MANY.format(f"sum({expression})"), timeout_s=0.2)
+
+
+def test_an_answer_is_cut_and_says_so(store):
+    found = query(store, MANY.format("i"), max_rows=3)
+    assert (found.rows, found.is_cut) == (((1,), (2,), (3,)), True)
+    assert not query(store, f"{MANY.format('i')} LIMIT 3", max_rows=3).is_cut
+    assert "only the first 3 rows" in " ".join(rows_view(found).notes)
+
+
+def test_an_answer_that_needs_too_much_memory_is_refused(store, monkeypatch):
+    monkeypatch.setattr(import_module("perfctl.store.query"), "_MAX_ANSWER_BYTES", 8 << 20)
+    with pytest.raises(QueryError, match="more than 8 MiB"):
+        query(store, MANY.format("hex(zeroblob(1000000))"))
+    with pytest.raises(QueryError, match="more than 64 MiB"):
+        query(store, "SELECT length(hex(zeroblob(40000000)))")
+
+
+def test_text_that_is_no_utf8_is_refused(store):
+    with pytest.raises(QueryError, match="not UTF-8") as caught:
+        query(store, "SELECT 'caf\udce9'")
+    assert "caf\\xe9" in caught.value.message

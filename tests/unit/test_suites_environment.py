@@ -227,6 +227,14 @@ def test_cpulists(text: str, cpus: tuple[int, ...]) -> None:
         ('kind = "native"\nserver = "vm-to-native"', "whose own server is native", "without a server"),
         ('kind = "vm"\nserver = "y"', "leads back to itself: y -> y", "leave one of them out"),
         ('kind = "container"\nwithin = "y"', "leads back to itself: y -> y", ""),
+        # what a program would take for an option, or cannot take
+        ('kind = "container"\nimage = "--privileged"', "begin with '-'", ""),
+        ('kind = "container"\nimage = " -v=/:/host"', "begin with '-'", ""),
+        ('kind = "container"\nimage = ""', "must not be empty", ""),
+        ('kind = "container"\nimage = "a\\nb"', "control characters", ""),
+        ('kind = "container"\nruntime = "-x"', "a letter or digit first", ""),
+        ('kind = "container"\nsecurity_opt = ["--privileged"]', "begin with '-'", ""),
+        ('kind = "container"\ncap_add = ["-v"]', "begin with '-'", ""),
         # a container that is larger than its guest
         (
             'kind = "container"\nwithin = "vm"\ncpuset_cpus = "1"',

@@ -1,0 +1,289 @@
+"""No secret in words: what is registered, in which forms it is found, and what is printed instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfctl import redaction
+from perfctl.cli.variables import read_variables
+from perfctl.errors import PerfctlError, UsageError
+from perfctl.inventory.hosts import hosts_in
+from perfctl.inventory.template import Resolver
+from perfctl.inventory.vault import Vault, with_literal_texts
+from perfctl.model import Host, TaskEnded
+from perfctl.output import print_error, visible
+from perfctl.playbook.event_log import EventLog
+from perfctl.store import open_store
+from tests.unit import store_cases as cases
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test begin without secrets, and leave none behind."""
+    monkeypatch.setattr(redaction, "_names", {})
+    monkeypatch.setattr(redaction, "_pattern", None)
+
+
+def host_of(**variables: object) -> Host:
+    """Return the one host with these variables, as `ansible-inventory --list` prints them."""
+    hostvars = with_literal_texts({"h1": variables})
+    listing = {"_meta": {"hostvars": hostvars}, "all": {"hosts": ["h1"]}}
+    return hosts_in(listing, Resolver(("/fleet/hosts.yml",), Vault(())))[0]
+
+
+# ---- the redactor ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter22", 'quo"te\\d', "it's one", "zwölf Bäume", "line one\nline two", " blank "]
+)
+def test_a_secret_is_found_however_it_is_quoted(secret: str) -> None:
+    redaction.register("DB_PASS", secret)
+    shown = [secret, repr(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)]
+    for text in (*shown, shlex.quote(secret), *secret.splitlines()):
+        found = redaction.redact(f"got {text}.")
+        assert secret.strip().splitlines()[0] not in found and "[hidden: DB_PASS]" in found
+
+
+def test_the_longest_of_two_secrets_is_hidden_whole() -> None:
+    redaction.register("SHORT", "abcdef")
+    redaction.register("LONG", "abcdef-ghijkl")
+    assert redaction.redact("abcdef-ghijkl abcdef") == "[hidden: LONG] [hidden: SHORT]"
+
+
+def test_environment_variables_are_secret_by_their_names_only() -> None:
+    environ = {
+        "MY_PASSPHRASE": "phrase-1", "GITHUB_TOKEN": "token-12", "A_SECRET": "secret-3",
+        "API_KEY": "key-1234", "aws_credentials": "cred-123", "HOME_TOWN": "Springfield",
+        "PIN_KEY": "1234", "SSH_ASKPASS": "/bin/sh",
+    }  # fmt: skip
+    redaction.register_environment(environ)
+    hidden = [name for name, value in environ.items() if redaction.redact(value) != value]
+    assert hidden == ["MY_PASSPHRASE", "GITHUB_TOKEN", "A_SECRET", "API_KEY", "aws_credentials"]
+    assert redaction.redact("uses key-1234") == "uses [hidden: API_KEY]"
+
+
+def test_errors_and_what_others_print_are_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    redaction.register("TOKEN", "s3cret-t0ken")
+    print_error(PerfctlError("bad s3cret-t0ken", where="h1 s3cret-t0ken", hint="no s3cret-t0ken"))
+    assert "s3cret" not in capsys.readouterr().err
+    assert visible("\x1b s3cret-t0ken") == "\\x1b [hidden: TOKEN]"
+
+
+def test_what_ansible_says_is_redacted_before_anybody_hears_it() -> None:
+    redaction.register("TOKEN", "s3cret-t0ken")
+    heard: list[object] = []
+    log = EventLog(heard.append)
+    failed = {"host": "h1", "task": "t", "res": {"msg": "no s3cret-t0ken", "stderr": "x s3cret-t0ken"}}
+    log.record({"event": "runner_on_failed", "event_data": failed})
+    log.record({"event": "runner_on_ok", "event_data": {**failed, "task_action": "debug"}})
+    log.record({"event": "warning", "stdout": "[WARNING]: s3cret-t0ken"})
+    log.record({"event": "runner_on_file_diff", "event_data": failed, "stdout": "+ s3cret-t0ken"})
+    assert any(isinstance(event, TaskEnded) for event in heard) and len(heard) == 5
+    assert "s3cret" not in f"{heard}{log.failures}{log.messages}"
+
+
+def test_the_database_gets_no_secret(tmp_path: Path) -> None:
+    redaction.register("TOKEN", "s3cret-t0ken")
+    with open_store(tmp_path / "results.db", create=True) as store:
+        run_id = cases.begin_run(store, command=["perfctl", "run", "--seed", "s3cret-t0ken"])
+        block_id = store.begin_block(run_id, cases.block(), 1)
+        store.record_invocation(cases.record(block_id, detail="says s3cret-t0ken"), cases.METRICS, [])
+        store.record_event(run_id, "warning", "h1", "heard s3cret-t0ken")
+    assert b"s3cret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+# ---- variables of an inventory -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["plain{%secret", "pl{{ain}}secret", "{{ sec + ret }}", "{{plainsecret}}"])
+@pytest.mark.parametrize("variable", ["ansible_password", "ansible_become_password", "ansible_ssh_pass"])
+def test_a_password_that_is_no_template_names_host_and_variable_only(variable: str, value: str) -> None:
+    with pytest.raises(UsageError, match="read as a template") as caught:
+        host_of(**{variable: value, "ansible_become": True})
+    assert caught.value.where == f"h1: {variable}"
+    words = f"{caught.value}{caught.value.hint}"
+    assert not any(piece in words for piece in ("plain", "secret", "ain", "sec +", "{%"))
+
+
+def test_a_password_behind_another_variable_is_not_printed_either() -> None:
+    with pytest.raises(UsageError) as caught:
+        host_of(ansible_become_password="{{ other }}", other="plain{%hunter22")
+    assert "hunter22" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("text", ["pa{{ss%}word", "{%x%}", "{{ other }}", "{# no comment #}"])
+def test_an_unsafe_text_is_the_text_itself_for_every_variable(text: str) -> None:
+    unsafe = {"__ansible_unsafe": text}
+    host = host_of(
+        ansible_password=unsafe, ansible_become_password=unsafe, ansible_user=unsafe, perf_resource=unsafe,
+        ansible_host="{{ net.address }}", net={"address": unsafe}, other="wrong",
+    )  # fmt: skip
+    assert host.become_password == host.user == host.resource == host.address == text
+    assert host.variables["ansible_password"] == text
+
+
+def test_a_value_of_a_secret_is_hidden_wherever_it_comes_from() -> None:
+    host_of(ansible_become_password="{{ pw }}", pw="s3cret-t0ken")
+    assert redaction.redact("s3cret-t0ken") == "[hidden: ansible_become_password]"
+
+
+def test_a_wrong_value_out_of_the_environment_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEET_TOKEN", "s3cret-t0ken")
+    with pytest.raises(UsageError) as caught:
+        host_of(ansible_port="{{ lookup('env', 'FLEET_TOKEN') }}")
+    print_error(caught.value)
+    assert "[hidden: FLEET_TOKEN]" in capsys.readouterr().err
+
+
+def test_a_secret_of_the_environment_that_is_too_short_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SUDO_PASS", "q7x2")
+    with pytest.raises(UsageError, match="SUDO_PASS has fewer than 6 characters") as caught:
+        host_of(ansible_become_password="{{ lookup('env', 'SUDO_PASS') }}")
+    assert "q7x2" not in f"{caught.value}{caught.value.hint}"
+    monkeypatch.setenv("FLEET_DOMAIN", "lan")
+    assert host_of(ansible_host="{{ lookup('env', 'FLEET_DOMAIN') }}").address == "lan"
+
+
+def test_variables_of_the_command_line_are_registered_and_never_quoted(tmp_path: Path) -> None:
+    read_variables(["db_password=s3cret-t0ken", '{"nested": {"api_token": "0ther-t0ken"}}'])
+    assert "t0ken" not in redaction.redact("s3cret-t0ken 0ther-t0ken")
+    (tmp_path / "v.yml").write_text("password: thr33: t0ken\n")
+    for wrong in (
+        "password thr33-t0ken",
+        f"@{tmp_path / 'v.yml'}",
+        "{password: thr33: t0ken",
+        "p=[thr33-t0ken",
+    ):
+        with pytest.raises(UsageError) as caught:
+            read_variables([wrong])
+        assert "thr33" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("name", "ok"),
+    [
+        ("h1", True), ("web-1.example.org", True), ("2001:db8::1", True), ("größe", True), ("_x", True),
+        ("a b", False), ("a\nb", False), ("-o", False), ("a,b", False), ("a*", False), ("a[1]", False),
+        ("!a", False), ("a;b", False), ("$(x)", False), ("'a'", False), ("a\x1b[0m", False), ("", False),
+    ],
+)  # fmt: skip
+def test_names_that_limit_cannot_name_are_refused(name: str, ok: bool) -> None:
+    listing = {"_meta": {"hostvars": {name: {}}}, "all": {"hosts": [name]}}
+    resolver = Resolver((), Vault(()))
+    if ok:
+        assert hosts_in(listing, resolver)[0].name == name
+    else:
+        with pytest.raises(UsageError, match="not a name for a host"):
+            hosts_in(listing, resolver)
+
+
+# ---- canaries: whole processes -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def canaries() -> dict[str, str]:
+    """Return secrets and one variable that is none, by the names of environment variables."""
+    names = (
+        "DEPLOY_TOKEN",
+        "API_KEY",
+        "SOME_PASSWORD",
+        "CLIENT_SECRET",
+        "CLOUD_CREDENTIALS",
+        "FAVOURITE_WORD",
+    )
+    return {name: f"canary{secrets.token_hex(8)}" for name in names}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, canaries: dict[str, str]) -> Path:
+    """Return a project with inventories that cannot be read, each for another reason, and a database."""
+    path = tmp_path_factory.mktemp("canaries")
+    (path / "perfctl.toml").touch()
+    word = canaries["FAVOURITE_WORD"]
+    files = {
+        "brace.yml": f'all: {{hosts: {{n1: {{ansible_become_password: "a{{%{word}"}}}}}}\n',
+        "broken.yml": f"all:\n  hosts:\n    n1:\n      ansible_password: {word}: x\n",
+        "block.yml": f"all:\n  vars:\n    db_password: |\n      {word}\n   bad: x\n",
+        "broken.ini": f"n1 ansible_password={word} 'x\n",
+        "words.ini": f"n1 ansible_password=a {word} b\n",
+        "port.yml": "all: {hosts: {n1: {ansible_port: \"{{ lookup('env', 'API_KEY') }}\"}}}\n",
+        "address.yml": "all: {hosts: {n1: {perf_test_address: \"{{ lookup('env', 'DEPLOY_TOKEN') }}\"}}}\n",
+        "variables.yml": f"password: {word}: x\n",
+    }
+    for name, text in files.items():
+        (path / name).write_text(text)
+    (path / "wrong").mkdir()
+    (path / "wrong" / "perfctl.toml").write_text(f'password = "{word}"\n')
+    with open_store(path / "results.db", create=True) as store:
+        run_id = cases.begin_run(store)
+        cases.measure_block(
+            store, run_id, cases.block(), {("native", 1): 1.0, ("native", 2): 1.1, ("container", 1): 1.2}
+        )
+        store.end_run(run_id, "complete")
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[("-i", f"{name}.{kind}", "run", "--suite", "cpu", "--dry-run") for name, kind in (
+            ("brace", "yml"), ("broken", "yml"), ("block", "yml"), ("broken", "ini"), ("words", "ini"),
+            ("port", "yml"), ("address", "yml"),
+        )],
+        ("-i", "port.yml", "provision"),
+        ("-i", "address.yml", "--debug", "verify"),
+        ("provision", "-e", "@variables.yml"),
+        ("--project", "wrong", "runs"),
+        ("runs", "--{DEPLOY_TOKEN}"),
+        ("{API_KEY}",),
+        ("run", "--suite", "{SOME_PASSWORD}"),
+        ("--debug", "run", "--suite", "cpu", "--env", "{CLIENT_SECRET}"),
+        ("run", "--suite", "cpu", "--param", "{API_KEY}=1"),
+        ("show", "{CLOUD_CREDENTIALS}"),
+        ("--db", "{API_KEY}.db", "runs"),
+        ("--db", "mysql://me:{API_KEY}@h/x", "runs"),
+        *[("query", "SELECT '{API_KEY}' AS \"{DEPLOY_TOKEN}\", '={API_KEY}'", "--format", fmt)
+          for fmt in ("table", "json", "csv", "md")],
+        ("query", "SELECT {API_KEY}"),
+        ("compare", "latest", "--benchmark", "{API_KEY}"),
+        ("gate", "latest", "--max-regression", "{API_KEY}"),
+        ("trend", "{API_KEY}"),
+        ("why", "latest", "{API_KEY}"),
+        ("benchmarks", "{API_KEY}"),
+        ("environments", "{API_KEY}"),
+        ("suites", "{API_KEY}"),
+        ("db", "backup", "/nowhere/{API_KEY}"),
+        ("reap", "{API_KEY}"),
+        ("resume", "{API_KEY}"),
+        ("selftest", "--{API_KEY}"),
+        ("lab", "status", "--name", "{API_KEY}"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_command_and_no_error_prints_a_secret(
+    folder: Path, canaries: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    environ = {**os.environ, **canaries, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "perfctl", *(item.format(**canaries) for item in arguments)],
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder, env=environ,
+    )  # fmt: skip
+    printed = done.stdout + done.stderr
+    assert [name for name, value in canaries.items() if value in printed] == []
+    assert printed and ("Traceback" not in printed or "--debug" in arguments)
+    for path in (folder / "cache").rglob("*.json"):
+        assert not any(value in path.read_text() for value in canaries.values())
+    assert (done.returncode == 0) is (arguments[0] == "query" and "--format" in arguments)

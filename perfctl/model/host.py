@@ -25,6 +25,8 @@ class Host:
     """(key, value) pairs of ssh_config(5) found in ansible_ssh_*_args, e.g. ("UserKnownHostsFile", "...")."""
     become: bool = False
     become_password: str | None = field(default=None, repr=False)
+    python: str = "python3"
+    """The interpreter on the host, for what perfctl runs there in Python."""
     test_address: str | None = None
     """Address on the test network, without prefix length; network workloads use it. None: use `address`."""
     resource: str | None = None

@@ -16,6 +16,7 @@ from dataclasses import replace
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, block_key, run_block, would_fail_again
 from perfctl.execute.session import RunSession
+from perfctl.job import MARGIN_S
 from perfctl.model import Benchmark, Block, Round, Track, WorkAdded
 from perfctl.plan import grow
 
@@ -50,10 +51,20 @@ class Scheduler:
         while position < len(self._session.plan.rounds):
             ahead = without(self._session.plan.rounds[position : position + 1], done)
             for round_ in ahead:
+                self._hold_idle(round_)
                 self._run_tracks(self._session, round_.tracks, attempts)
             position += 1
             self._grow_due(position, done)
         self._repeat_failed()
+
+    def _hold_idle(self, round_: Round) -> None:
+        """Hold the hosts that are not in the round to its latest end: meanwhile nothing is sent there."""
+        session = self._session
+        busy = {name for track in round_.tracks for block in track.blocks for name in block.target.hosts}
+        idle = {host.name for host in session.fleet.hosts} - busy
+        if idle:
+            longest_s = max(_longest_s(session, track) for track in round_.tracks)
+            session.fleet.hold(idle, longest_s + MARGIN_S)
 
     def _grow_due(self, position: int, done: frozenset[BlockKey]) -> None:
         plan = self._session.plan
@@ -105,6 +116,7 @@ class Scheduler:
         text = f"{blocks} run once more, whole"
         self._report("", text, tuple(again.values()), rounds, is_repetition=True)
         for round_ in rounds:
+            self._hold_idle(round_)
             attempts = {key: attempt for key, (attempt, _) in latest.items()}
             self._run_tracks(session, round_.tracks, attempts)
 
@@ -121,6 +133,13 @@ class Scheduler:
         self._session.listener(
             WorkAdded(where, text, blocks, ahead.planned_s, ahead.later_s, ahead.most_later_s, is_repetition)
         )
+
+
+def _longest_s(session: RunSession, track: Track) -> float:
+    """Return how long a track takes when every benchmark takes all of its time limit."""
+    return sum(
+        session.benchmark(block.benchmark).timeout_s * len(block.invocations) for block in track.blocks
+    )
 
 
 def without(rounds: Sequence[Round], done: Collection[BlockKey]) -> tuple[Round, ...]:

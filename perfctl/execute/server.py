@@ -29,7 +29,7 @@ class ServerWatch:
     """Reads the counters of the server's host just before and just after the client's command."""
 
     def __init__(self, jobs: JobShell, hold_s: float = 0.0) -> None:
-        """Watch the host of `jobs`, which is leased for `hold_s` more: the client's command may take so long."""
+        """Watch the host of `jobs`, whose lease lasts `hold_s` longer: the client may take so long."""
         self._jobs = jobs
         self._hold_s = hold_s
         self.counters = ServerCounters()

@@ -3,11 +3,11 @@
 Standard library alone, Python 3.9 or newer; it is sent with each call: `python3 - REQUEST < host_lease.py`.
 REQUEST and the answer are JSON. docs/leases.md describes both.
 
-A lease is a file of two lines: the fencing token, which only grows, and who holds the host (null: nobody).
-Beside it lies `lease.until`, written by the last job that began: the token, and until when it holds the host.
-All changes are made under one lock of the host, and by a rename, so that a reader sees a whole file. Times are
-seconds of CLOCK_BOOTTIME, which no setting of the clock moves and a suspended host does not stop; they hold
-for the boot whose id stands beside them.
+A lease is a file of two lines: the fencing token, which only grows, and who holds the host (null: none).
+Beside it lies `lease.until`, written by the last job that began: the token, and until when it holds the
+host. All other changes are made under one lock of the host, and by a rename, so that a reader sees a whole
+file. Times are seconds of CLOCK_BOOTTIME, which no setting of the clock moves and a suspended host does not
+stop; they hold for the boot whose id stands beside them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import re
 import stat
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple  # noqa: UP035  (Python 3.9)
+from collections.abc import Iterator
+from typing import Any
 
-Record = Dict[str, Any]  # noqa: UP006
+Record = dict[str, Any]
 
 _ROOTS_FOLDER = "/var/lib/perfctl"
-_USERS_FOLDERS = "/var/tmp/perfctl-"  # noqa: S108  (checked for its owner)
-_LOCK = "/var/tmp"  # noqa: S108  (a folder that every user may lock)
+_USERS_FOLDERS = "/var/tmp/perfctl-"
+_LOCK = "/var/tmp"
 _LOCK_S = 20.0
 _LARGEST_BYTES = 65536
 _FIRST_JOB_S = 180.0
@@ -51,8 +52,8 @@ def main(request: Record) -> Record:
 def take(request: Record) -> Record:
     """Give the host to the holder in the request, unless another one has it.
 
-    A holder whose key is in `replace` (its controller is gone) is replaced; while a job of it runs only by its
-    own run, or with `steal`.
+    A holder whose key is in `replace` (its controller is gone) is replaced; while a job of it runs only by
+    its own run, or with `steal`.
     """
     own = own_path(request)
     freed = []
@@ -138,7 +139,7 @@ def renewed_until(path: str, token: int) -> float:
         return 0.0
 
 
-def running_jobs(spool: str) -> List[int]:  # noqa: UP006
+def running_jobs(spool: str) -> list[int]:
     """Return the processes of the jobs with a time limit that have not ended, whoever waits for them."""
     found = []
     for path in glob.glob(glob.escape(spool) + "/jobs/*.run"):
@@ -158,25 +159,26 @@ def is_job(pid: int, run: str) -> bool:
     if not fields or fields[0] in "ZX":
         return False
     try:
-        with open("/proc/%d/environ" % pid, "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return b"PERFCTL_JOB=" + run.encode() + b"/" in b"\0" + file.read()
     except OSError:
         # Another user's: a job leads a session of its own.
         return fields[3] == str(pid)
 
 
-def stat_fields(pid: int) -> List[str]:  # noqa: UP006
+def stat_fields(pid: int) -> list[str]:
     """Return what follows the name in /proc/PID/stat; [] when the process is gone."""
-    return content("/proc/%d/stat" % pid).rpartition(")")[2].split()
+    return content(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
-# ---- what runs have left ------------------------------------------------------------------------------------
+# ---- what runs have left ----------------------------------------------------------------------------------
 
 
 def left(request: Record) -> Record:
-    """Return the runs of which something is here: `live` ones are measuring, of `dead` ones processes are left.
+    """Return the runs of which something is here.
 
-    Of those in `results` nothing is left but results that no controller has collected.
+    Those in `live` are measuring. Of those in `dead` processes or guests are left, of those in `results` only
+    results that no controller has collected.
     """
     live, dead, results = set(), set(), set()
     for spool in spools(spool_roots(request), "*"):
@@ -188,9 +190,12 @@ def left(request: Record) -> Record:
             dead.add(run)
         else:
             results.add(run)
-    dead |= units() - live - results
+    dead |= (units() | guests()) - live
+    results -= dead
     own = request.get("holder", {}).get("run_id")
-    return {name: sorted(runs - {own}) for name, runs in (("live", live), ("dead", dead), ("results", results))}
+    return {
+        name: sorted(runs - {own}) for name, runs in (("live", live), ("dead", dead), ("results", results))
+    }
 
 
 def is_held_by(spool: str, run: str) -> bool:
@@ -203,10 +208,10 @@ def is_held_by(spool: str, run: str) -> bool:
     return False
 
 
-def server_age_s(spool: str) -> Optional[float]:  # noqa: UP045
+def server_age_s(spool: str) -> float | None:
     """Return for how long the job server of a spool has run; None when it does not."""
     pid = content(spool + "/server.pid").strip()
-    command = content("/proc/%s/cmdline" % pid) if pid.isdigit() else ""
+    command = content(f"/proc/{pid}/cmdline") if pid.isdigit() else ""
     if spool + "/server.sh\0serve\0" + spool not in command:
         return None
     started = float(stat_fields(int(pid))[19]) / os.sysconf("SC_CLK_TCK")
@@ -221,30 +226,40 @@ def pids(spool: str) -> Iterator[int]:
             yield int(words[0])
 
 
-def units() -> Set[str]:  # noqa: UP006
-    """Return the runs whose job server's unit has processes."""
+def units() -> set[str]:
+    """Return the runs whose job server's unit has processes, wherever its spool lies."""
     found = set()
     for folder in _UNIT_FOLDERS:
         for path in glob.glob(folder + "/perfctl-*.service"):
             run = os.path.basename(path)[len("perfctl-") : -len(".service")]
-            if _RUN.fullmatch(run) and content(path + "/cgroup.procs"):
-                found.add(run)
+            with contextlib.suppress(OSError):
+                age_s = time.time() - os.stat(path).st_mtime
+                if _RUN.fullmatch(run) and content(path + "/cgroup.procs") and age_s > _FIRST_JOB_S:
+                    found.add(run)
     return found
 
 
-def spool_roots(request: Record) -> List[str]:  # noqa: UP006
+def guests() -> set[str]:
+    """Return the runs whose guests are here, running or not."""
+    runs = {content(path).strip() for path in glob.glob(_ROOTS_FOLDER + "/vm/guests/*/run")}
+    return {run for run in runs if _RUN.fullmatch(run)}
+
+
+def spool_roots(request: Record) -> list[str]:
     """Return the folders in which this user's runs have their spool; docs/jobs.md has them, too."""
     if request.get("spool_root"):
         return [request["spool_root"]]
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     first = _ROOTS_FOLDER if os.geteuid() == 0 else home + "/perfctl"
-    return [first + "/spool", "%s%d/spool" % (_USERS_FOLDERS, os.geteuid())]
+    return [first + "/spool", f"{_USERS_FOLDERS}{os.geteuid()}/spool"]
 
 
-def spools(roots: List[str], run: str) -> List[str]:  # noqa: UP006
+def spools(roots: list[str], run: str) -> list[str]:
     """Return the spool folders of a run ('*': of all runs)."""
     paths = [path for root in roots for path in glob.glob(glob.escape(root) + "/" + run) if run]
-    return [path for path in paths if os.path.isdir(path + "/jobs") and _RUN.fullmatch(os.path.basename(path))]
+    return [
+        path for path in paths if os.path.isdir(path + "/jobs") and _RUN.fullmatch(os.path.basename(path))
+    ]
 
 
 # ---- files ------------------------------------------------------------------------------------------------
@@ -262,7 +277,7 @@ def locked() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Failure("another process has locked %s for %.0f s" % (_LOCK, _LOCK_S)) from None
+                    raise Failure(f"another process has locked {_LOCK} for {_LOCK_S:.0f} s") from None
                 time.sleep(0.01)
         yield
     finally:
@@ -274,7 +289,7 @@ def own_path(request: Record) -> str:
     if request.get("path"):
         folders = [os.path.dirname(request["path"])]
     else:
-        folders = ["%s%d" % (_USERS_FOLDERS, os.geteuid())]
+        folders = [f"{_USERS_FOLDERS}{os.geteuid()}"]
         if os.geteuid() == 0:
             folders.insert(0, _ROOTS_FOLDER)
     for folder in folders:
@@ -288,11 +303,11 @@ def own_path(request: Record) -> str:
             if not status.st_mode & 0o011 and not request.get("path"):
                 # Others must see the lease; the spool folder within is closed to them by itself.
                 os.chmod(folder, 0o711)
-            return request.get("path") or folder + "/lease"
+            return str(request.get("path") or "") or folder + "/lease"
     raise Failure("no place for the lease in: " + " ".join(folders))
 
 
-def others(request: Record, own: str) -> List[str]:  # noqa: UP006
+def others(request: Record, own: str) -> list[str]:
     """Return where other users' leases may lie."""
     if request.get("path"):
         return []
@@ -300,7 +315,7 @@ def others(request: Record, own: str) -> List[str]:  # noqa: UP006
     return [path for path in paths if path != own]
 
 
-def read(path: str) -> Tuple[int, Optional[Record]]:  # noqa: UP006, UP045
+def read(path: str) -> tuple[int, Record | None]:
     """Return token and holder of a lease; (0, None) where there is none, or what is there is no lease."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
@@ -316,7 +331,13 @@ def read(path: str) -> Tuple[int, Optional[Record]]:  # noqa: UP006, UP045
         if holder is None:
             return token, None
         whole = {"run_id": None, "owner": "", "purpose": "", "controller": {}, "roots": [], **holder}
-        for name, kind in (("key", str), ("boot_id", str), ("since", float), ("until", float), ("roots", list)):
+        for name, kind in (
+            ("key", str),
+            ("boot_id", str),
+            ("since", float),
+            ("until", float),
+            ("roots", list),
+        ):
             whole[name] = kind(whole[name])
         return token, whole
     except (ValueError, LookupError, TypeError):
@@ -329,12 +350,12 @@ def has_right_owner(path: str, uid: int) -> bool:
     return uid in (0, os.geteuid()) or user == str(uid)
 
 
-def write(path: str, token: int, holder: Optional[Record]) -> None:  # noqa: UP045
+def write(path: str, token: int, holder: Record | None) -> None:
     """Replace a lease."""
     new = path + ".new"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w") as file:
         os.fchmod(file.fileno(), 0o644)
-        file.write("%d\n%s\n" % (token, json.dumps(holder)))
+        file.write(f"{token}\n{json.dumps(holder)}\n")
     os.rename(new, path)
 
 
@@ -356,7 +377,7 @@ def remove(path: str) -> None:
 def content(path: str) -> str:
     """Return the text of a small file, '' where it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(_LARGEST_BYTES)
     except OSError:
         return ""

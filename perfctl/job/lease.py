@@ -1,7 +1,7 @@
 """Hold a host while it is measured or changed: one lease per host, whoever asks for it, kept on the host.
 
     HostLease.take ──> host_lease.py on the host ──> /var/lib/perfctl/lease
-    HostLease.terms_of ──> in the request of every job: it holds the host to its own end, if the lease is still ours
+    HostLease.terms_of ──> in every job's request: the job holds the host to its own end, if it is still ours
 
 docs/leases.md describes the file, how a lease is renewed, and when it is stale.
 """
@@ -131,6 +131,7 @@ class HostLease:
         self._token = int(answer["token"])
         # The host's clock against ours: what is sent later need not ask for the time.
         self._offset_s = float(answer["now"]) - asked_at
+        self._renewed_until = 0.0
         self.freed = tuple(LeaseState.parse(item) for item in answer["freed"])
         """The holders that it was taken from."""
         self.runs = HostRuns.parse(answer)
@@ -148,8 +149,9 @@ class HostLease:
     ) -> HostLease:
         """Take the host for `seconds`; every job that is begun under the lease renews it.
 
-        A holder whose controller was a process of this machine and is gone is replaced, unless a job of another
-        run is still running. With `steal` any holder is. Raises HostLeased, CommandFailed, HostUnreachable.
+        A holder whose controller was a process of this machine and is gone is replaced, unless a job of
+        another run is still running. With `steal` any holder is. Raises HostLeased, CommandFailed,
+        HostUnreachable.
         """
         holder = {
             "key": claim.key,
@@ -175,10 +177,13 @@ class HostLease:
         return self._path, self._token, _now() + self._offset_s + timeout_s + MARGIN_S
 
     def renew(self, seconds: float) -> None:
-        """Hold the host for `seconds` from now on. Raises LeaseLost."""
+        """Hold the host for `seconds` from now on, if it is not already. Raises LeaseLost."""
+        if self._renewed_until >= _now() + seconds:
+            return
         request = {"verb": "renew", "key": self._claim.key, "seconds": seconds}
         if _ask(self._transport, self._host, request).get("lost"):
             raise LeaseLost(where=self._host.name)
+        self._renewed_until = _now() + seconds
 
     def release(self) -> None:
         """Give the host back; again is harmless."""
@@ -229,7 +234,7 @@ def _this_controller() -> dict[str, Any]:
         "machine": socket.gethostname(),
         "boot_id": _read("/proc/sys/kernel/random/boot_id").strip(),
         # A container has the machine's boot id, and process ids of its own.
-        "namespace": os.readlink("/proc/self/ns/pid"),
+        "namespace": str(Path("/proc/self/ns/pid").readlink()),
         "pid": pid,
         "start": _start_of(pid),
     }
@@ -265,5 +270,3 @@ def _user() -> str:
 def _now() -> float:
     # A suspended controller must not believe that its leases are still there.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-

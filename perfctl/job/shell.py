@@ -118,13 +118,19 @@ class JobShell:
         """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
 
         A job of that id that is there already is not run again: its result is returned. With `probe` the
-        host's view is part of it. The lease lasts `hold_s` longer than for the job alone: for what is measured
-        elsewhere after it and needs this host. Raises JobTimeout (after everything it started is gone), SpoolFull,
-        Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job keeps running).
+        host's view is part of it. The lease lasts `hold_s` longer than for the job alone: what is measured
+        elsewhere after it may need this host. Raises JobTimeout (after everything it started is gone),
+        SpoolFull, Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job keeps
+        running).
         """
         stdin_path = self._put_stdin(job_id, stdin)
         request = Request(
-            checked_name(job_id), tuple(argv), timeout_s, stdin_path, probe, self._terms_of(timeout_s + hold_s)
+            checked_name(job_id),
+            tuple(argv),
+            timeout_s,
+            stdin_path,
+            probe,
+            self._terms_of(timeout_s + hold_s),
         )
         with self._lock:
             self._running.add(job_id)

@@ -5,7 +5,7 @@
         store.observations("latest")
 
     store.py         the door: Store, open_store
-    recording.py     what is written      reading.py   what is read      lease.py   who holds which host
+    recording.py     what is written      reading.py   what is read
     omissions.py     what gave no value, and why
     validity.py      whether invocations count
     history.py       over many runs      evidence.py     what a value was read from

@@ -12,15 +12,15 @@ from perfctl.errors import PartialFailure, UsageError
 
 @click.command(cls=Command)
 @click.argument("run", required=False)
-@click.option("--all", "is_all", is_flag=True, help="Every run in the database that did not come to its end.")
+@click.option("--all", "is_all", is_flag=True, help="Every unfinished run, and all that is left on any known host.")
 @format_option
 @click.pass_obj
 def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
     """End and remove what RUN (an id, the start of one, or `latest`) left on its hosts.
 
     For a run that was killed and is not to be resumed: its jobs, results that were never collected,
-    containers and guests. What is in the database stays. While a controller that is alive measures on one of
-    the hosts, this is refused (exit code 6).
+    containers and guests. What is in the database stays. While somebody else measures or changes one of the
+    hosts, this is refused (exit code 6; perfctl hosts shows who it is).
     """
     from perfctl.execute import reap_all, reap_run
     from perfctl.render import print_view

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError
-from perfctl.job import Claim, HostLease, JobShell
+from perfctl.job import Claim, JobShell
 from perfctl.job.hosts import LeasedHost, as_host_error, each_of, lease_hosts
 from perfctl.model import Host
 from perfctl.shell import Transport
@@ -20,7 +20,6 @@ class ConnectedHost:
 
     host: Host
     transport: Transport
-    lease: HostLease
     jobs: JobShell
 
 
@@ -36,6 +35,7 @@ class Fleet:
         self._purpose = purpose
         self._connected: dict[str, ConnectedHost] = {}
         self._leases = ExitStack()
+        self.leased: dict[str, LeasedHost] = {}
         self.lost: dict[str, HostError] = {}
 
     def __enter__(self) -> Fleet:
@@ -43,6 +43,7 @@ class Fleet:
         claim = Claim.make(self._purpose, self._run_id)
         with ExitStack() as stack:
             leased = stack.enter_context(lease_hosts(self.hosts, claim, connect, self.lost))
+            self.leased = {item.host.name: item for item in leased}
             self.each_of(leased, self._start)
             if not self._connected and self.lost:
                 raise next(iter(self.lost.values()))
@@ -89,7 +90,7 @@ class Fleet:
             if connected.host.name in names:
                 # Whether the host is still held is seen by the next job there.
                 with suppress(CommandFailed, CommandTimeout):
-                    connected.lease.renew(seconds)
+                    self.leased[connected.host.name].lease.renew(seconds)
 
         self.each(renew)
 
@@ -104,4 +105,4 @@ class Fleet:
             with suppress(PerfctlError):
                 leased.lease.release()
             return
-        self._connected[leased.host.name] = ConnectedHost(leased.host, transport, lease, jobs)
+        self._connected[leased.host.name] = ConnectedHost(leased.host, transport, jobs)

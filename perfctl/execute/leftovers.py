@@ -28,10 +28,12 @@ def reap_leftovers(session: RunSession) -> None:
 
     def reap(connected: ConnectedHost) -> None:
         host = connected.host.name
-        for run in connected.lease.runs.live:
+        leased = session.fleet.leased[host]
+        left = left_runs(leased)
+        for run in set(leased.lease.runs.live) - set(left):
             text = f"run {run} measures there, by another lease; to end it: perfctl reap {run}"
             session.listener(Note("warning", host, text))
-        for run in left_runs(connected):
+        for run in left:
             if run == session.run_id:
                 continue
             try:
@@ -49,7 +51,7 @@ def reap_leftovers(session: RunSession) -> None:
     session.fleet.each(reap)
 
 
-def left_runs(leased: LeasedHost | ConnectedHost) -> list[str]:
+def left_runs(leased: LeasedHost) -> list[str]:
     """Return the runs whose controllers are gone and of which more than results may be on a leased host."""
     lease = leased.lease
     found = set(lease.runs.dead)

@@ -111,7 +111,7 @@ def _look(host: Host, known: Collection[str], reaping: Reaping) -> None:
                     reap_host(item, run, reaping, discard=run in known)
                 for run in runs.live:
                     reaping.others.append(f"run {run} measures on {host.name}, by another lease")
-                for run in set(runs.results) - known:
+                for run in set(runs.results).difference(known):
                     reaping.others.append(f"run {run}, of another database, has results on {host.name}")
     except HostLeased as error:
         reaping.left_alone.append(f"host {host.name} was left alone: {error.message}")

@@ -25,6 +25,9 @@ from perfctl.store import Store, open_store
 FEWEST_BOOTS = 3
 """Guests differ from boot to boot: fewer boots than this do not show by how much."""
 
+_SURVEY_S = 1800.0
+"""How long hosts are held while guests are booted to read what is true inside."""
+
 Before = Callable[[RunSession], frozenset[BlockKey]]
 """Called once the hosts are connected; returns further blocks that are complete."""
 
@@ -110,6 +113,9 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
     fleet, store, run_id, plan = session.fleet, session.store, session.run_id, session.plan
     try:
         preflight(session, force=session.planned.force)
+        if any(boots(item) for item in plan.environments):
+            # A host may have to wait long for the guests of another one.
+            fleet.hold({host.name for host in fleet.hosts}, _SURVEY_S)
         session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
         Scheduler(session).run(done, attempts)
         take_host_facts(fleet, store, run_id, plan, "after", session.listener)

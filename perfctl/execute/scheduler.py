@@ -13,12 +13,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, block_key, run_block, would_fail_again
 from perfctl.execute.session import RunSession
 from perfctl.job import MARGIN_S
 from perfctl.model import Benchmark, Block, Round, Track, WorkAdded
 from perfctl.plan import grow
+
+_BOOTS_S = 600.0
+"""How long it may take to open an environment with a guest, with a second boot."""
 
 RunTracks = Callable[[RunSession, Sequence[Track], Mapping[BlockKey, int]], None]
 """Runs the tracks of a round side by side; the mapping has the attempts so far at each block."""
@@ -138,7 +142,10 @@ class Scheduler:
 def _longest_s(session: RunSession, track: Track) -> float:
     """Return how long a track takes when every benchmark takes all of its time limit."""
     return sum(
-        session.benchmark(block.benchmark).timeout_s * len(block.invocations) for block in track.blocks
+        session.benchmark(block.benchmark).timeout_s
+        + (_BOOTS_S if boots(session.environment(planned.environment)) else 0.0)
+        for block in track.blocks
+        for planned in block.invocations
     )
 
 

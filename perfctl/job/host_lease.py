@@ -1,6 +1,6 @@
 """The host's part of leases: who may measure or change this host now. The host's own Python runs it.
 
-Standard library alone, Python 3.9 or newer; it is sent with each call: `python3 - REQUEST < host_lease.py`.
+Standard library alone, Python 3.7 or newer; it is sent with each call: `python3 - REQUEST < host_lease.py`.
 REQUEST and the answer are JSON. docs/leases.md describes both.
 
 A lease is a file of two lines: the fencing token, which only grows, and who holds the host (null: none).
@@ -22,9 +22,13 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
-Record = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # Not there for the hosts: Python before 3.9 cannot evaluate it, and typing is slow to import.
+    from typing import Any
+
+    Record = dict[str, Any]
 
 _ROOTS_FOLDER = "/var/lib/perfctl"
 _USERS_FOLDERS = "/var/tmp/perfctl-"
@@ -300,9 +304,9 @@ def own_path(request: Record) -> str:
                 continue
             if not os.access(folder, os.W_OK):
                 continue
-            if not status.st_mode & 0o011 and not request.get("path"):
+            if not status.st_mode & 0o001 and not request.get("path"):
                 # Others must see the lease; the spool folder within is closed to them by itself.
-                os.chmod(folder, 0o711)
+                os.chmod(folder, stat.S_IMODE(status.st_mode) | 0o011)
             return str(request.get("path") or "") or folder + "/lease"
     raise Failure("no place for the lease in: " + " ".join(folders))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Mapping
@@ -200,7 +201,7 @@ def _ask(transport: Transport, host: Host, request: Mapping[str, Any]) -> dict[s
     """Return the host's answer to a request. Raises CommandFailed."""
     path = host.variables.get(PATH_VARIABLE)
     text = json.dumps({**request, **({"path": str(path)} if path else {})})
-    done = transport.run([host.python, "-I", "-", text], timeout_s=_TIMEOUT_S, stdin=_SCRIPT)
+    done = transport.run([*shlex.split(host.python), "-I", "-", text], timeout_s=_TIMEOUT_S, stdin=_SCRIPT)
     if done.exit_code in _NOT_FOUND:
         raise CommandFailed(
             f"its lease needs Python: {done.error_text}",

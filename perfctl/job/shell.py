@@ -138,6 +138,9 @@ class JobShell:
             result = self._with_channel(lambda channel: self._persist(channel, request))
             if result.why == "cancelled":
                 self.acknowledge(job_id)
+                if self._lease and not self._is_cancelled(job_id):
+                    # Not by us: by who took the host away.
+                    raise LeaseLost(where=self.name)
                 raise Interrupted(f"the {argv[0]} command was ended", where=self.name)
             if result.why in ("unstarted", "fenced"):
                 self.acknowledge(job_id)

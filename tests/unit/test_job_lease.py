@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,6 @@ class World:
     """This machine as a host with a lease and a spool of its own."""
 
     folder: Path
-    names: Iterator[str] = field(default_factory=lambda: (f"run-{number}" for number in itertools.count(1)))
 
     @property
     def host(self) -> Host:
@@ -70,6 +68,10 @@ class World:
         if (self.folder / "lease.until").exists():
             (self.folder / "lease.until").write_text(f"{self.token} 1.0\n")
 
+    def started(self, run_id: str, job_id: str) -> bool:
+        """Return whether the processes of a job are noted."""
+        return (self.folder / "spool" / run_id / "jobs" / f"{job_id}.run").exists()
+
     def start_holder(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Start another controller, and return when it has printed a line."""
         process = subprocess.Popen(
@@ -85,7 +87,7 @@ class World:
 
 
 SETUP = """
-import sys
+import sys, threading
 from pathlib import Path
 from tests.unit.test_job_lease import World
 from perfctl.errors import HostLeased
@@ -103,8 +105,8 @@ sys.stdin.read()
 MEASURE = """
 lease = world.take("run-1")
 jobs = world.jobs(lease, "run-1")
-import threading
-threading.Thread(target=lambda: jobs.run_job("job-1", ["sleep", sys.argv[2]], 600), daemon=True).start()
+argv = ["sleep", sys.argv[2].removeprefix("for=")]
+threading.Thread(target=jobs.run_job, args=("job-1", argv, 600), daemon=True).start()
 ready()
 sys.stdin.read()
 """
@@ -216,8 +218,8 @@ def test_a_job_that_runs_holds_the_host_though_its_controller_is_gone_and_the_ti
     world: World, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     seconds = unique_seconds()
-    holder = start(MEASURE, seconds)
-    wait_until(lambda: with_argument(seconds), "the job to run")
+    holder = start(MEASURE, f"for={seconds}")
+    wait_until(lambda: with_argument(seconds) and world.started("run-1", "job-1"), "the job to run")
     killed(holder)
     world.let_time_pass()
     assert world.state().job_is_running
@@ -382,8 +384,8 @@ def test_a_killed_run_is_found_by_its_processes_and_results(
     world: World, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     seconds = unique_seconds()
-    holder = start(MEASURE, seconds)
-    wait_until(lambda: with_argument(seconds), "the job to run")
+    holder = start(MEASURE, f"for={seconds}")
+    wait_until(lambda: with_argument(seconds) and world.started("run-1", "job-1"), "the job to run")
     killed(holder)
     other = World(world.folder / "elsewhere")
     claim = Claim.make("run", "run-2", spool_root=world.spool_root)

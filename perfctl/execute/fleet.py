@@ -98,11 +98,16 @@ class Fleet:
 
     def _start(self, leased: LeasedHost) -> None:
         try:
-            lease, transport = leased.lease, leased.transport
-            jobs = JobShell.start(transport, self._run_id, lifetime_s=self._lifetime_s, lease=lease)
+            jobs = JobShell.start(
+                leased.transport,
+                self._run_id,
+                lifetime_s=self._lifetime_s,
+                spool_root=leased.host.spool_root,
+                lease=leased.lease,
+            )
         except PerfctlError as error:
             self.lost[leased.host.name] = as_host_error(leased.host, error)
             with suppress(PerfctlError):
                 leased.lease.release()
             return
-        self._connected[leased.host.name] = ConnectedHost(leased.host, transport, jobs)
+        self._connected[leased.host.name] = ConnectedHost(leased.host, leased.transport, jobs)

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from perfctl.environments.drivers import remove_all, runs_with_containers
-from perfctl.errors import CommandFailed, PerfctlError
+from perfctl.errors import CommandFailed, CommandTimeout, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.session import RunSession
 from perfctl.job import reap as reap_jobs
 from perfctl.job.hosts import LeasedHost
 from perfctl.model import Note
-from perfctl.shell import Transport
 
 # A container or guest that was requested just before its caller was ended may still appear.
 _PAUSE_S = 1.0
@@ -37,7 +36,7 @@ def reap_leftovers(session: RunSession) -> None:
             if run == session.run_id:
                 continue
             try:
-                removed = remove_run(connected.transport, run)
+                removed = remove_run(leased, run)
             except PerfctlError as error:
                 text = (
                     f"what run {run} has left there is not removed: {error.message}; try: perfctl reap {run}"
@@ -55,28 +54,30 @@ def left_runs(leased: LeasedHost) -> list[str]:
     """Return the runs whose controllers are gone and of which more than results may be on a leased host."""
     lease = leased.lease
     found = set(lease.runs.dead)
-    # An engine that refuses is found by who needs it.
-    with suppress(CommandFailed):
-        found |= runs_with_containers(leased.transport)
+    if leased.host.state_dir is None:
+        # An engine that refuses is found by who needs it.
+        with suppress(CommandFailed, CommandTimeout):
+            found |= runs_with_containers(leased.transport)
     # A job of the one that was stolen from may still run.
     return sorted(found - set(lease.runs.live) | {state.run_id for state in lease.freed if state.run_id})
 
 
-def remove_run(transport: Transport, run_id: str, *, discard: bool = False) -> list[tuple[str, str]]:
-    """End and remove what is left of a run on one host; return it as (kind, name).
+def remove_run(leased: LeasedHost, run_id: str, *, discard: bool = False) -> list[tuple[str, str]]:
+    """End and remove what is left of a run on a leased host; return it as (kind, name).
 
     Results that no controller has collected are removed with `discard` only. Raises CommandFailed,
     HostUnreachable, UsageError.
     """
-    removed = list(_ended_jobs(transport, run_id, discard))
-    made = remove_all(transport, run_id)
+    removed = list(_ended_jobs(leased, run_id, discard))
+    made = remove_all(leased.transport, run_id)
     if removed or made:
         time.sleep(_PAUSE_S)
-        made += remove_all(transport, run_id)
+        made += remove_all(leased.transport, run_id)
     return removed + [("environment", name) for name in made]
 
 
-def _ended_jobs(transport: Transport, run_id: str, discard: bool) -> Iterator[tuple[str, str]]:
-    for line in reap_jobs(transport, run_id, discard=discard):
+def _ended_jobs(leased: LeasedHost, run_id: str, discard: bool) -> Iterator[tuple[str, str]]:
+    spool_root = leased.host.spool_root
+    for line in reap_jobs(leased.transport, run_id, discard=discard, spool_root=spool_root):
         kind, _, name = line.partition(" ")
         yield kind, name

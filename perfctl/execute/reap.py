@@ -87,7 +87,7 @@ def _known_hosts(store: Store, inventory: Sequence[str], reaping: Reaping) -> li
     all_sources = (
         [tuple(inventory)] if inventory else [store.run(item.run_id).inventory for item in store.runs()]
     )
-    hosts: dict[tuple[str, str, int], Host] = {}
+    hosts: dict[tuple[object, ...], Host] = {}
     for sources in dict.fromkeys(map(tuple, all_sources)):
         try:
             found = load_hosts(sources)
@@ -95,7 +95,7 @@ def _known_hosts(store: Store, inventory: Sequence[str], reaping: Reaping) -> li
             reaping.left_alone.append(f"hosts of {', '.join(sources)} were not looked at: {error}")
             continue
         for host in found:
-            hosts.setdefault((host.connection, host.address, host.port), host)
+            hosts.setdefault((host.connection, host.address, host.port, host.state_dir), host)
     return list(hosts.values())
 
 
@@ -134,7 +134,7 @@ def reap_host(leased: LeasedHost, run_id: str, reaping: Reaping, *, discard: boo
     """Remove what is left of a run on a leased host, and add it, or why it could not be, to `reaping`."""
     host = leased.host.name
     try:
-        for kind, name in remove_run(leased.transport, run_id, discard=discard):
+        for kind, name in remove_run(leased, run_id, discard=discard):
             reaping.removed.append(Removed(run_id, host, kind, name))
     except PerfctlError as error:
         reaping.failures.append((host, error.message))

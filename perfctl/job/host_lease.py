@@ -164,7 +164,7 @@ def is_job(pid: int, run: str) -> bool:
         return False
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return b"PERFCTL_JOB=" + run.encode() + b"/" in b"\0" + file.read()
+            return b"\0PERFCTL_JOB=" + run.encode() + b"/" in b"\0" + file.read()
     except OSError:
         # Another user's: a job leads a session of its own.
         return fields[3] == str(pid)
@@ -182,7 +182,7 @@ def left(request: Record) -> Record:
     """Return the runs of which something is here.
 
     Those in `live` are measuring. Of those in `dead` processes or guests are left, of those in `results` only
-    results that no controller has collected.
+    results that no controller has collected. With a folder of its own, a host has only what lies there.
     """
     live, dead, results = set(), set(), set()
     for spool in spools(spool_roots(request), "*"):
@@ -194,8 +194,9 @@ def left(request: Record) -> Record:
             dead.add(run)
         else:
             results.add(run)
-    dead |= (units() | guests()) - live
-    results -= dead
+    if not request.get("folder"):
+        dead |= (units() | guests()) - live
+        results -= dead
     own = request.get("holder", {}).get("run_id")
     return {
         name: sorted(runs - {own}) for name, runs in (("live", live), ("dead", dead), ("results", results))
@@ -251,8 +252,8 @@ def guests() -> set[str]:
 
 def spool_roots(request: Record) -> list[str]:
     """Return the folders in which this user's runs have their spool; docs/jobs.md has them, too."""
-    if request.get("spool_root"):
-        return [request["spool_root"]]
+    if request.get("folder"):
+        return [request["folder"] + "/spool"]
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     first = _ROOTS_FOLDER if os.geteuid() == 0 else home + "/perfctl"
     return [first + "/spool", f"{_USERS_FOLDERS}{os.geteuid()}/spool"]
@@ -290,8 +291,8 @@ def locked() -> Iterator[None]:
 
 def own_path(request: Record) -> str:
     """Return where this user's lease lies: the first folder that can be written. Raises Failure."""
-    if request.get("path"):
-        folders = [os.path.dirname(request["path"])]
+    if request.get("folder"):
+        folders = [request["folder"]]
     else:
         folders = [f"{_USERS_FOLDERS}{os.geteuid()}"]
         if os.geteuid() == 0:
@@ -304,16 +305,16 @@ def own_path(request: Record) -> str:
                 continue
             if not os.access(folder, os.W_OK):
                 continue
-            if not status.st_mode & 0o001 and not request.get("path"):
+            if not status.st_mode & 0o001 and not request.get("folder"):
                 # Others must see the lease; the spool folder within is closed to them by itself.
                 os.chmod(folder, stat.S_IMODE(status.st_mode) | 0o011)
-            return str(request.get("path") or "") or folder + "/lease"
+            return folder + "/lease"
     raise Failure("no place for the lease in: " + " ".join(folders))
 
 
 def others(request: Record, own: str) -> list[str]:
     """Return where other users' leases may lie."""
-    if request.get("path"):
+    if request.get("folder"):
         return []
     paths = [_ROOTS_FOLDER + "/lease", *glob.glob(_USERS_FOLDERS + "*/lease")]
     return [path for path in paths if path != own]
@@ -343,6 +344,7 @@ def read(path: str) -> tuple[int, Record | None]:
             ("roots", list),
         ):
             whole[name] = kind(whole[name])
+        whole["roots"] = [str(root) for root in whole["roots"]]
         return token, whole
     except (ValueError, LookupError, TypeError):
         return int(first) if first.isdigit() else 0, None

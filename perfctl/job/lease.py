@@ -28,8 +28,6 @@ MARGIN_S = 120.0
 """How much longer than a job's own time limit the host is held: what comes between two jobs."""
 FIRST_S = 180.0
 """How long a run holds a host before its first job."""
-PATH_VARIABLE = "perf_lease_path"
-"""The variable of the inventory that says where a host's lease lies, instead of perfctl's own folder."""
 
 _SCRIPT = Path(__file__).with_name("host_lease.py").read_bytes()
 _TIMEOUT_S = 60.0
@@ -110,12 +108,11 @@ class Claim:
     purpose: str
     run_id: str | None
     key: str
-    spool_root: str | None = None
 
     @classmethod
-    def make(cls, purpose: str, run_id: str | None = None, *, spool_root: str | None = None) -> Claim:
-        """Return a claim that no other has the key of. `spool_root` is that of its job servers."""
-        return cls(purpose, run_id, new_id(), spool_root)
+    def make(cls, purpose: str, run_id: str | None = None) -> Claim:
+        """Return a claim that no other has the key of."""
+        return cls(purpose, run_id, new_id())
 
 
 class HostLease:
@@ -162,7 +159,7 @@ class HostLease:
             "controller": _this_controller(),
         }
         request: dict[str, Any] = {"verb": "take", "holder": holder, "seconds": seconds, "steal": steal}
-        request |= {"spool_root": claim.spool_root, "replace": []}
+        request["replace"] = []
         while True:
             asked_at = _now()
             answer = _ask(transport, host, request)
@@ -199,8 +196,7 @@ def read_leases(transport: Transport, host: Host) -> tuple[tuple[LeaseState, ...
 
 def _ask(transport: Transport, host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the host's answer to a request. Raises CommandFailed."""
-    path = host.variables.get(PATH_VARIABLE)
-    text = json.dumps({**request, **({"path": str(path)} if path else {})})
+    text = json.dumps({**request, "folder": host.state_dir})
     done = transport.run([*shlex.split(host.python), "-I", "-", text], timeout_s=_TIMEOUT_S, stdin=_SCRIPT)
     if done.exit_code in _NOT_FOUND:
         raise CommandFailed(

@@ -28,7 +28,7 @@ all:
     here:
       ansible_connection: local
       # Tests that run beside each other on this machine would be refused.
-      perf_lease_path: {folder}/lease
+      perf_state_dir: {folder}
 """
 
 BRIEF = """\

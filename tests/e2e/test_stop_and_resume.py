@@ -121,7 +121,7 @@ def test_a_new_run_removes_what_a_killed_run_of_another_database_left(slow: Proj
     process.communicate(timeout=30)
     (run,) = slow.rows("SELECT run_id FROM v_run")
     wait_until(lambda: not processes_with(MARK), "its last job to end")
-    other = slow.perfctl("--db", str(tmp_path / "other.db"), "run", "--suite", slow.suite, "--blocks", "1")
+    other = slow.perfctl("run", "--suite", slow.suite, "--blocks", "1", "--db", str(tmp_path / "other.db"))
     assert other.returncode == 0, other.stderr
     assert f"removed what run {run['run_id']} had left" in other.stderr
     # The results that were not collected are still there.
@@ -130,8 +130,8 @@ def test_a_new_run_removes_what_a_killed_run_of_another_database_left(slow: Proj
     assert slow.rows("SELECT 1 FROM v_invocation WHERE attempt > 1") == []
 
 
-def _spool(run_id: str) -> Path:
-    return Path("/var/lib/perfctl/spool") / run_id
+def _spool(project: Project, run_id: str) -> Path:
+    return project.inventory_path.parent / "spool" / run_id
 
 
 def test_reap_ends_what_a_killed_run_left_and_resume_still_finishes(slow: Project) -> None:
@@ -150,7 +150,7 @@ def test_reap_ends_what_a_killed_run_left_and_resume_still_finishes(slow: Projec
     # What it was running, or what that came to if it ended meanwhile.
     assert kinds & {"job", "result"}
     assert processes_with(MARK) == []
-    assert not _spool(run["run_id"]).exists()
+    assert not _spool(slow, run["run_id"]).exists()
     assert [row["status"] for row in slow.rows("SELECT status FROM v_run")] == ["interrupted"]
     kept = slow.rows("SELECT invocation_id FROM v_invocation")
 
@@ -204,7 +204,7 @@ def test_results_that_were_stored_before_their_controller_died_are_forgotten(slo
     process.communicate(timeout=30)
     (run,) = slow.rows("SELECT run_id FROM v_run")
     stored = {row["invocation_id"] for row in slow.rows("SELECT invocation_id FROM v_invocation")}
-    in_spool = {path.stem for path in (_spool(run["run_id"]) / "jobs").glob("*.end")}
+    in_spool = {path.stem for path in (_spool(slow, run["run_id"]) / "jobs").glob("*.end")}
     assert stored <= in_spool, "acknowledged with other requests, which never came"
     assert slow.perfctl("resume", run["run_id"]).returncode == 0
-    assert not _spool(run["run_id"]).exists()
+    assert not _spool(slow, run["run_id"]).exists()

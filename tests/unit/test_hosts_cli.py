@@ -30,13 +30,13 @@ TRANSPORT = LocalShell("here")
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    return Host("here", "127.0.0.1", "local", variables={"perf_lease_path": str(tmp_path / "lease")})
+    return Host("here", "127.0.0.1", "local", state_dir=str(tmp_path))
 
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> str:
     path = tmp_path / "hosts.yml"
-    settings = f"{{ansible_connection: local, perf_lease_path: {tmp_path}/lease}}"
+    settings = f"{{ansible_connection: local, perf_state_dir: {tmp_path}}}"
     path.write_text(f"all:\n  hosts:\n    here: {settings}\n")
     return str(path)
 
@@ -89,7 +89,7 @@ def test_stealing_asks_first(inventory: str, held: HostLease) -> None:
 def test_stealing_with_consent_ends_what_runs_there(inventory: str, host: Host) -> None:
     run_id, seconds = new_id(), unique_seconds()
     lease = HostLease.take(TRANSPORT, host, Claim.make("run", run_id))
-    jobs = JobShell.start(TRANSPORT, run_id, lifetime_s=600, lease=lease)
+    jobs = JobShell.start(TRANSPORT, run_id, lifetime_s=600, spool_root=host.spool_root, lease=lease)
     try:
         jobs.spawn(["sleep", seconds])
         wait_until(lambda: with_argument(seconds), "the command to run")
@@ -97,7 +97,7 @@ def test_stealing_with_consent_ends_what_runs_there(inventory: str, host: Host) 
         assert with_argument(seconds) == []
         assert not Path(jobs.spool).exists()
     finally:
-        reap(TRANSPORT, run_id, discard=True)
+        reap(TRANSPORT, run_id, discard=True, spool_root=host.spool_root)
 
 
 def test_a_host_that_is_away_is_named(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_held_host_is_not_changed(change: Callable[..., object], inventory: st
     assert (refused.value.where, refused.value.exit_code) == ("here", 6)
 
 
-def leave_behind(run_id: str, seconds: str) -> None:
+def leave_behind(host: Host, run_id: str, seconds: str) -> None:
     """Leave what a run leaves that lost its host: a result, and a background command without its server."""
-    jobs = JobShell.start(TRANSPORT, run_id, lifetime_s=600)
+    jobs = JobShell.start(TRANSPORT, run_id, lifetime_s=600, spool_root=host.spool_root)
     jobs.run_job("job-1", ["true"], 30)
     jobs.spawn(["sleep", seconds])
     os.kill(int((Path(jobs.spool) / "server.pid").read_text()), signal.SIGKILL)
@@ -125,7 +125,9 @@ def leave_behind(run_id: str, seconds: str) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "of-another-database"])
-def test_reap_all_looks_at_every_known_host(tmp_path: Path, inventory: str, is_known: bool) -> None:
+def test_reap_all_looks_at_every_known_host(
+    tmp_path: Path, host: Host, inventory: str, is_known: bool
+) -> None:
     database, run_id, seconds = str(tmp_path / "results.db"), new_id(), unique_seconds()
     machines = [Host("here", "127.0.0.1", "local")]
     plan = make_plan(Suite("s", "", "native", (cases.NATIVE,), (cases.CPU,), 1), machines, seed="1")
@@ -141,7 +143,7 @@ def test_reap_all_looks_at_every_known_host(tmp_path: Path, inventory: str, is_k
         )
         store.end_run(run_id, "complete")
     left = run_id if is_known else new_id()
-    leave_behind(left, seconds)
+    leave_behind(host, left, seconds)
     try:
         reaping = reap_all(database_url=database)
         assert reaping.failures == []
@@ -152,4 +154,4 @@ def test_reap_all_looks_at_every_known_host(tmp_path: Path, inventory: str, is_k
         assert (("here", "result") in removed) is is_known
         assert [item for item in reap_all(database_url=database).removed if item.run_id == left] == []
     finally:
-        reap(TRANSPORT, left, discard=True)
+        reap(TRANSPORT, left, discard=True, spool_root=host.spool_root)

@@ -33,21 +33,14 @@ class World:
 
     @property
     def host(self) -> Host:
-        path = str(self.folder / "lease")
-        return Host("here", "127.0.0.1", "local", python=sys.executable, variables={"perf_lease_path": path})
-
-    @property
-    def spool_root(self) -> str:
-        return str(self.folder / "spool")
-
-    def claim(self, run_id: str | None = None, purpose: str = "run") -> Claim:
-        return Claim.make(purpose, run_id, spool_root=self.spool_root)
+        return Host("here", "127.0.0.1", "local", python=sys.executable, state_dir=str(self.folder))
 
     def take(self, run_id: str | None = None, **settings) -> HostLease:
-        return HostLease.take(TRANSPORT, self.host, self.claim(run_id), **settings)
+        return HostLease.take(TRANSPORT, self.host, Claim.make("run", run_id), **settings)
 
     def jobs(self, lease: HostLease, run_id: str) -> JobShell:
-        return JobShell.start(TRANSPORT, run_id, lifetime_s=600, spool_root=self.spool_root, lease=lease)
+        root = self.host.spool_root
+        return JobShell.start(TRANSPORT, run_id, lifetime_s=600, spool_root=root, lease=lease)
 
     def state(self) -> LeaseState:
         (state,) = read_leases(TRANSPORT, self.host)[0]
@@ -348,26 +341,25 @@ def test_all_hosts_are_leased_or_none(world: World, tmp_path: Path) -> None:
     hosts = []
     for name in ("h1", "h2"):
         (tmp_path / name).mkdir()
-        path = str(tmp_path / name / "lease")
-        hosts.append(Host(name, f"127.0.0.{name[1]}", "local", variables={"perf_lease_path": path}))
-    taken = HostLease.take(TRANSPORT, hosts[1], world.claim("run-1"))
+        hosts.append(Host(name, f"127.0.0.{name[1]}", "local", state_dir=str(tmp_path / name)))
+    taken = HostLease.take(TRANSPORT, hosts[1], Claim.make("run", "run-1"))
     with (
         pytest.raises(HostLeased, match="run-1") as refused,
-        lease_hosts(hosts, world.claim("run-2"), connect, {}),
+        lease_hosts(hosts, Claim.make("run", "run-2"), connect, {}),
     ):
         pass
     assert refused.value.where == "h2"
     assert read_leases(TRANSPORT, hosts[0])[0] == ()
     taken.release()
-    with lease_hosts(hosts, world.claim("run-2"), connect, {}) as leased:
+    with lease_hosts(hosts, Claim.make("run", "run-2"), connect, {}) as leased:
         assert [item.host.name for item in leased] == ["h1", "h2"]
         assert [read_leases(TRANSPORT, host)[0][0].run_id for host in hosts] == ["run-2", "run-2"]
     assert [read_leases(TRANSPORT, host)[0] for host in hosts] == [(), ()]
 
 
 def test_one_run_may_name_a_machine_twice(world: World) -> None:
-    claim = world.claim("run-1")
-    twice = [world.host, Host("alias", "127.0.0.1", "local", variables=world.host.variables)]
+    claim = Claim.make("run", "run-1")
+    twice = [world.host, Host("alias", "127.0.0.1", "local", state_dir=str(world.folder))]
     with lease_hosts(twice, claim, connect, {}) as leased:
         assert len(leased) == 2
     assert read_leases(TRANSPORT, world.host)[0] == ()
@@ -387,9 +379,11 @@ def test_a_killed_run_is_found_by_its_processes_and_results(
     holder = start(MEASURE, f"for={seconds}")
     wait_until(lambda: with_argument(seconds) and world.started("run-1", "job-1"), "the job to run")
     killed(holder)
-    other = World(world.folder / "elsewhere")
-    claim = Claim.make("run", "run-2", spool_root=world.spool_root)
     # Held by another lease than the one that is looked at: it is named, and not taken for dead.
+    other = World(world.folder / "elsewhere")
+    other.folder.mkdir()
+    (other.folder / "spool").symlink_to(world.folder / "spool")
+    claim = Claim.make("run", "run-2")
     assert HostLease.take(TRANSPORT, other.host, claim).runs.live == ("run-1",)
     (job,) = with_argument(seconds)
     os.kill(job, signal.SIGKILL)

@@ -12,7 +12,9 @@ from perfctl.errors import PartialFailure, UsageError
 
 @click.command(cls=Command)
 @click.argument("run", required=False)
-@click.option("--all", "is_all", is_flag=True, help="Every unfinished run, and all that is left on any known host.")
+@click.option(
+    "--all", "is_all", is_flag=True, help="Every unfinished run, and all that is left on any known host."
+)
 @format_option
 @click.pass_obj
 def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:

@@ -308,7 +308,7 @@ def own_path(request: Record) -> str:
             if not status.st_mode & 0o001 and not request.get("folder"):
                 # Others must see the lease; the spool folder within is closed to them by itself.
                 os.chmod(folder, stat.S_IMODE(status.st_mode) | 0o011)
-            return folder + "/lease"
+            return f"{folder}/lease"
     raise Failure("no place for the lease in: " + " ".join(folders))
 
 

@@ -16,7 +16,8 @@ import os, subprocess, sys
 from perfctl.playbook.guard import guarded
 mark, seconds = sys.argv[1].split("=")
 with guarded(mark):
-    subprocess.Popen(["sleep", seconds], env=os.environ | {{"{VARIABLE}": mark}}, start_new_session=True)
+    environ = os.environ | {{"{VARIABLE}": mark}}
+    subprocess.Popen(["sleep", seconds], env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
     print("ready", flush=True)
     sys.stdin.read()
 """

@@ -136,7 +136,7 @@ def judge(path: str) -> Record:
 
 def renewed_until(path: str, token: int) -> float:
     """Return until when the last job that began under a lease holds the host, 0 where none did."""
-    words = content(path + ".until").split()
+    words = content(path + ".until").partition("\n")[0].split()
     try:
         return float(words[1]) if words[0] == str(token) else 0.0
     except (LookupError, ValueError):

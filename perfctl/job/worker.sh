@@ -139,7 +139,8 @@ is_held() {
   word=
   { read -r word <"$lease"; } 2>/dev/null
   [ "$word" = "$token" ] || return 1
-  { echo "$token $until" >"$lease.until"; } 2>/dev/null
+  # In place: some file systems write a file out that was cut and closed. What is left of a longer line follows.
+  { echo "$token $until" 1<>"$lease.until"; } 2>/dev/null
   return 0
 }
 

@@ -50,6 +50,10 @@ class World:
     def token(self) -> int:
         return int((self.folder / "lease").read_text().splitlines()[0])
 
+    def renewal(self) -> list[str]:
+        """Return the token and the time that the last job wrote."""
+        return (self.folder / "lease.until").read_text().splitlines()[0].split()
+
     def rewrite(self, **changes) -> None:
         """Change fields of the holder, as time or another machine would have made them."""
         token, holder = (self.folder / "lease").read_text().splitlines()
@@ -248,14 +252,14 @@ def test_every_job_renews_the_lease_to_its_own_limit_and_two_minutes(world: Worl
         before = time.clock_gettime(time.CLOCK_BOOTTIME)
         jobs.run(["true"], timeout_s=1000)
         after = time.clock_gettime(time.CLOCK_BOOTTIME)
-        token, until = (world.folder / "lease.until").read_text().split()
+        token, until = world.renewal()
         assert int(token) == world.token
         assert before + 1120 <= float(until) <= after + 1120 + slack_s
         assert world.state().state == "held"
         jobs.run(["true"], timeout_s=10)
-        assert float((world.folder / "lease.until").read_text().split()[1]) < float(until)
+        assert float(world.renewal()[1]) < float(until)
         jobs.run(["true"], timeout_s=10, hold_s=5000)
-        assert float((world.folder / "lease.until").read_text().split()[1]) > before + 5120
+        assert float(world.renewal()[1]) > before + 5120
     finally:
         jobs.stop()
     lease.release()

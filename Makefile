@@ -97,7 +97,7 @@ WORKERS := 3
 .PHONY: test-packages
 test-packages:
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo xz-utils
+	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh xz-utils
 
 .PHONY: test
 test: venv test-packages
@@ -110,7 +110,7 @@ test-fast: venv test-packages
 .PHONY: unit
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
-	    bootstrap/packages busybox-static openssh-server sudo xz-utils
+	    bootstrap/packages busybox-static openssh-server sudo tcsh xz-utils
 	@$(STEP) "Run the tests that need no lab" "50 s" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 

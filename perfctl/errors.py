@@ -49,6 +49,11 @@ class PerfctlError(Exception):
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
 
+    @property
+    def with_hint(self) -> str:
+        """The error in one line, with what to do where that is known."""
+        return f"{self} (try: {self.hint})" if self.hint else str(self)
+
 
 class UsageError(PerfctlError):
     """The command line or the project file asks for something that makes no sense."""

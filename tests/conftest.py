@@ -3,10 +3,11 @@
 `make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the host that it keeps busy:
 
-    lab("both")                    comes first, while other workers run what needs no host
+    lab("both")                    the pair of hosts: comes first, while other workers run what follows
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
-    lab("first"), lab("second")    come last: one queue for each host of the lab, side by side
+    lab("third")                   the third host, whose fixture is `third_host`
+    lab("first"), lab("second")    come last: one queue for each host of the pair, side by side
 
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
 those that keep no host busy, because others need no lab at all. `stage="end"` says that the host is not as it
@@ -24,9 +25,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests import lab as shared_lab
-from tests.lab import HOSTS, LabAtHand
+from tests.lab import PAIR, THIRD, LabAtHand
 
-_QUEUES = {"first": HOSTS[:1], "second": HOSTS[1:], "both": HOSTS}
+_QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:]}
 """The hosts that each queue keeps busy."""
 _reserved = ExitStack()
 _queue_reserved: str | None = None
@@ -39,12 +40,12 @@ def _queue(item: pytest.Item) -> str | None:
 
 
 def _order(item: pytest.Item) -> tuple[int, int]:
-    """Return when a test begins: what needs both hosts, then this machine, then a queue for each host."""
+    """Return when a test begins: what needs the pair, then this machine, then a queue for each host."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
     stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
         return 1, stage == "up"
-    return (0 if queue == "both" else 2), {"up": 0, None: 1, "end": 2}[stage]
+    return {"both": 0, "third": 2}.get(queue, 3), {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,11 +107,17 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> LabAtHand:
-    """Return a lab of two hosts that are as `perfctl lab up` leaves them, or provisioned already."""
+    """Return the pair of hosts as `perfctl lab up` leaves them, or provisioned already."""
     return shared_lab.lab_at("up")
 
 
 @pytest.fixture(scope="session")
 def provisioned_lab() -> LabAtHand:
-    """Return the lab after `perfctl provision`."""
+    """Return the pair of hosts after `perfctl provision`."""
     return shared_lab.lab_at("provisioned")
+
+
+@pytest.fixture(scope="session")
+def third_host() -> LabAtHand:
+    """Return the lab's third host after `perfctl provision`."""
+    return shared_lab.lab_at("provisioned", THIRD)

@@ -1,4 +1,4 @@
-"""The lab that all tests share: two systemd hosts on this machine, brought up and provisioned once.
+"""The lab that all tests share: three systemd hosts on this machine, brought up and provisioned once.
 
 The first test that asks starts `python -m tests.lab`, which works in the background while other tests run;
 whoever needs the lab waits for its stage:
@@ -26,12 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from perfctl.lab import LabRequest, down, up
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = REPOSITORY / ".state" / "test-lab"
-REQUEST = LabRequest("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16")
-HOSTS = ("perfctl-test-1", "perfctl-test-2")
+REQUEST = LabRequest("perfctl-test", 3, False, "172.31.241.0/24", "10.242.0.0/16")
+PAIR = ("perfctl-test-1", "perfctl-test-2")
+THIRD = ("perfctl-test-3",)
+HOSTS = (*PAIR, *THIRD)
+INVENTORY = PROJECT / "inventory" / f"{REQUEST.name}.yml"
+"""The one that `perfctl lab up` wrote: all hosts."""
 STAGES = ("up", "provisioned")
 
 IMAGE_PACKAGES = {
@@ -50,7 +56,7 @@ _LOG_TAIL_BYTES = 6000
 
 @dataclass(frozen=True)
 class LabAtHand:
-    """A lab that is up: its inventory and the names of its hosts."""
+    """Hosts of the lab that is up: an inventory of them alone, and their names."""
 
     project_dir: Path
     inventory: Path
@@ -95,8 +101,11 @@ def end_session() -> None:
         down(PROJECT, REQUEST.name)
 
 
-def lab_at(stage: str) -> LabAtHand:
-    """Return the lab as soon as it has reached a stage. Raises AssertionError with the log when it cannot."""
+def lab_at(stage: str, hosts: tuple[str, ...] = PAIR) -> LabAtHand:
+    """Return hosts of the lab as soon as it has reached a stage.
+
+    Raises AssertionError with the log when it cannot.
+    """
     with _locked():
         if _read().get("session") != os.environ[_SESSION_VARIABLE]:
             _start()
@@ -105,7 +114,7 @@ def lab_at(stage: str) -> LabAtHand:
         if "failed" in state:
             raise AssertionError(f"the lab of the tests: {state['failed']}\n{_log_tail()}")
         if stage in state.get("reached", ()):
-            return LabAtHand(PROJECT, PROJECT / "inventory" / f"{REQUEST.name}.yml", HOSTS)
+            return LabAtHand(PROJECT, _inventory_of(hosts), hosts)
         assert _is_alive(int(state["pid"])), f"the bring-up of the tests' lab was killed\n{_log_tail()}"
         time.sleep(0.2)
 
@@ -151,10 +160,10 @@ def _bring_up() -> None:
     state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
     _write(state)
     try:
-        made = up(PROJECT, REQUEST)
+        up(PROJECT, REQUEST)
+        _write_inventories()
         _reach(state, "up")
-        _choose_image(made.inventory)
-        lab = LabAtHand(PROJECT, made.inventory, HOSTS)
+        lab = LabAtHand(PROJECT, INVENTORY, HOSTS)
         done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
         print(done.stdout, done.stderr, sep="", flush=True)
         if done.returncode != 0:
@@ -165,17 +174,27 @@ def _bring_up() -> None:
         raise
 
 
-def _choose_image(inventory: Path) -> None:
-    """Write Dockerfile.perf with fewer packages, and that the hosts' image is made of it."""
+def _write_inventories() -> None:
+    """Have the hosts' image made of few packages, and write an inventory of the pair and one of the third."""
     text = (REPOSITORY / "Dockerfile.perf").read_text()
     for name, packages in IMAGE_PACKAGES.items():
         text, found = re.subn(rf'(?m)^ARG {name}="[^"]*"$', f'ARG {name}="{packages}"', text)
         assert found == 1, name
     dockerfile = PROJECT / "Dockerfile.perf"
     dockerfile.write_text(text)
-    variables = inventory.parent / "group_vars" / "all.yml"
-    variables.parent.mkdir(exist_ok=True)
-    variables.write_text(f"perf_image_dockerfile: {dockerfile}\n")
+    variable = f"    perf_image_dockerfile: {dockerfile}\n"
+    text = INVENTORY.read_text()
+    if variable not in text:
+        INVENTORY.write_text(text.replace("  vars:\n", f"  vars:\n{variable}", 1))
+    inventory = yaml.safe_load(INVENTORY.read_text())
+    all_hosts = inventory["all"]["hosts"]
+    for hosts in (PAIR, THIRD):
+        inventory["all"]["hosts"] = {name: all_hosts[name] for name in hosts}
+        _inventory_of(hosts).write_text(yaml.safe_dump(inventory))
+
+
+def _inventory_of(hosts: tuple[str, ...]) -> Path:
+    return PROJECT / "inventory" / f"{'pair' if hosts == PAIR else 'third'}.yml"
 
 
 def _reach(state: dict[str, Any], stage: str) -> None:

@@ -62,6 +62,18 @@ class Sshd:
         )
         return replace(made, **changes)  # type: ignore[arg-type]
 
+    @contextlib.contextmanager
+    def login_shell(self, command: str) -> Iterator[None]:
+        """Let logins get `command -c LINE` as their shell (LINE is what the client sent), for a while."""
+        keys = self.folder / "authorized_keys"
+        before = keys.read_text()
+        forced = f'SHELL={command.split()[0]} exec {command} -c "$SSH_ORIGINAL_COMMAND"'.replace('"', '\\"')
+        keys.write_text(f'command="{forced}" {before}')
+        try:
+            yield
+        finally:
+            keys.write_text(before)
+
     def connections(self) -> list[int]:
         """Return the process ids of the sshd children that serve connections now."""
         return _sshd_children(self.process.pid)
@@ -87,7 +99,7 @@ def _sshd_children(parent: int) -> list[int]:
 
 
 @contextmanager
-def running_sshd(folder: Path) -> Iterator[Sshd]:
+def running_sshd(folder: Path, *, max_startups: str = "100") -> Iterator[Sshd]:
     """Start sshd with its files in `folder`; it is gone afterwards."""
     program = shutil.which("sshd", path=os.pathsep.join(["/usr/sbin", "/sbin", os.environ["PATH"]]))
     assert program, "sshd is missing: apt-get install openssh-server (make test does it)"
@@ -95,12 +107,13 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     for name in ("host_key", "client_key"):
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / name))
     shutil.copy(folder / "client_key.pub", folder / "authorized_keys")
+    (folder / "trusted_keys").touch()
     port = _free_port()
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nUsePAM no\nPermitRootLogin prohibit-password\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowTcpForwarding yes\n"
-        "MaxStartups 100\n"
+        f"MaxStartups {max_startups}\nTrustedUserCAKeys {folder}/trusted_keys\n"
     )
     (folder / "ssh_config").write_text("GlobalKnownHostsFile /dev/null\n")
     host_key = (folder / "host_key.pub").read_text().strip()

@@ -16,8 +16,8 @@ from perfctl.cli.command import Group
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("perfctl.cli.lab:lab", "A fleet of systemd hosts on this machine, for trying and testing."),
-    "provision": ("perfctl.cli.provision:provision", "Bring the hosts into the state that runs need."),
-    "verify": ("perfctl.cli.verify:verify", "Read the hosts back; drift is exit 7."),
+    "provision": ("perfctl.cli.provision:provision", "Prepare the hosts for runs."),
+    "verify": ("perfctl.cli.verify:verify", "Check that the hosts are as provisioned; drift is exit 7."),
     "suites": ("perfctl.cli.suites:suites", "List the suites, or show one."),
     "benchmarks": ("perfctl.cli.benchmarks:benchmarks", "List the workloads, or show one."),
     "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
@@ -31,9 +31,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
-    "selftest": ("perfctl.cli.selftest:selftest", "Whether the instrument itself is sound: the A/A rate."),
+    "selftest": (
+        "perfctl.cli.selftest:selftest",
+        "Check perfctl itself: how often the baseline differs from itself.",
+    ),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
-    "db": ("perfctl.cli.db:db", "Look after the results database."),
+    "db": ("perfctl.cli.db:db", "Describe, check, copy or upgrade the results database."),
 }
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""
 

@@ -1,4 +1,4 @@
-"""`perfctl db`: looking after the results database."""
+"""`perfctl db`: describe, check, copy or upgrade the results database."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def db() -> None:
-    """Look after the results database; see docs/database.md."""
+    """Describe, check, copy or upgrade the results database; see docs/database.md."""
 
 
 @db.command()
 @format_option
 @click.pass_obj
 def info(settings: Settings, fmt: str) -> None:
-    """Show its path, size and schema, and how many rows each table has."""
+    """Show the database's path, size and schema, and how many rows each table has."""
     from perfctl.render import print_view
     from perfctl.render.db import database_view
     from perfctl.store import database_info
@@ -36,7 +36,7 @@ def info(settings: Settings, fmt: str) -> None:
 @format_option
 @click.pass_obj
 def check(settings: Settings, fmt: str) -> None:
-    """Read everything and say what is wrong: the file, references, raw outputs, derived rows."""
+    """Check the file, references, raw outputs and derived rows (exit 8: something is wrong)."""
     from perfctl.render import print_view
     from perfctl.render.db import checks_view
     from perfctl.store import check as check_store
@@ -60,7 +60,7 @@ def check(settings: Settings, fmt: str) -> None:
 def reparse(settings: Settings, run: str | None) -> None:
     """Read the kept raw outputs again, of RUN or of all runs, and replace the samples.
 
-    For data measured by an older perfctl, after a mistake in a parser was mended. Make a backup first.
+    For data that an older perfctl measured, after a mistake in a parser was fixed. Make a backup first.
     """
     from perfctl.store import open_store
 
@@ -85,7 +85,7 @@ def backup(settings: Settings, file: Path) -> None:
 @db.command()
 @click.pass_obj
 def upgrade(settings: Settings) -> None:
-    """Bring the database to this version's schema, after a backup beside it."""
+    """Upgrade the database to this version's schema, after a backup beside it."""
     from perfctl.store import upgrade as upgrade_database
 
     done = upgrade_database(settings.database_url)

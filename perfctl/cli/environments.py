@@ -11,7 +11,7 @@ from perfctl.cli.settings import Settings
 
 @click.command(cls=Command)
 @click.argument("name", required=False)
-@click.option("--suite", metavar="NAME|FILE", help="Those of a suite, its own among them.")
+@click.option("--suite", metavar="NAME|FILE", help="The environments of a suite, with those that it defines.")
 @format_option
 @click.pass_obj
 def environments(settings: Settings, name: str | None, suite: str | None, fmt: str) -> None:

@@ -45,10 +45,16 @@ class Percent(click.ParamType[float]):
     help="How much worse an environment may be: 2% is 1.02x slower.",
 )
 @click.option("--baseline", "baseline_run", metavar="RUN", help="Compare with the ratios of that run.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME|all", help="[default: headlines]")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME|all",
+    help="Only this; repeatable.  [default: headlines]",
+)
 @click.option("--per-host", is_flag=True, help="One line per host instead of one for all hosts together.")
-@click.option("--unfinished", is_flag=True, help="Gate also a run that is still going or was stopped.")
-@click.option("--strict", is_flag=True, help="Fail also where a line is undecided or missing.")
+@click.option("--unfinished", is_flag=True, help="Gate a run that is still going or was stopped, too.")
+@click.option("--strict", is_flag=True, help="Fail when a line is undecided or missing, too.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML as well.")
 @format_option
 @click.pass_obj
@@ -67,9 +73,9 @@ def gate(
     """Exit 5 when an environment of RUN is worse than its baseline by more than it may be.
 
     A line is crossed when its regression is beyond the limit, passed when such a regression is excluded, else
-    undecided; the chance of any wrong one over all lines is 5 % (Holm). What is missing, emulated or measured
-    on a host in quarantine is never passed. A gate that decides nothing at all is exit 8, and so is a run
-    that is still going or was stopped. docs/gates.md has the rule.
+    undecided. Over all lines, the chance that any is wrongly crossed is at most 5 % (Holm), and so is the
+    chance that any is wrongly passed. Missing or emulated values, and hosts in quarantine, never pass. Exit 8
+    when nothing is decided, or when the run is still going or was stopped. docs/gates.md has the rule.
     """
     from perfctl.render import print_view
     from perfctl.render.gate import gate_view

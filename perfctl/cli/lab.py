@@ -20,7 +20,7 @@ _name_option = click.option(
 def lab() -> None:
     """A fleet of systemd hosts on this machine, for trying and testing.
 
-    Each host is a container that boots systemd, takes ssh and has its own docker engine, a management NIC
+    Each host is a container that boots systemd, accepts ssh and has its own docker engine, a management NIC
     (eth0) and a test NIC (eth1, MTU 9000).
     """
 
@@ -28,7 +28,7 @@ def lab() -> None:
 @lab.command()
 @click.option("--hosts", type=click.IntRange(min=1), help="How many hosts.  [default: 2, or as it is]")
 @click.option(
-    "--light/--no-light", default=None, help="Hosts run sshd alone, without systemd: for many of them."
+    "--light/--no-light", default=None, help="Hosts run only sshd, without systemd: for labs of many hosts."
 )
 @_name_option
 @click.option(
@@ -38,7 +38,7 @@ def lab() -> None:
     "--test-subnet", metavar="CIDR", help="The network that carries tests.  [default: 10.241.0.0/16]"
 )
 @click.option(
-    "--with-image", is_flag=True, help="Meanwhile build the perf-tools image, for provisioning to load."
+    "--with-image", is_flag=True, help="Also build the perf-tools image, which provisioning then loads."
 )
 @click.pass_obj
 def up(
@@ -53,7 +53,7 @@ def up(
     """Bring a lab up and write its inventory.
 
     Prints the path of the inventory, for `perfctl -i`. A docker engine is installed and started when none
-    answers. Again is quick, and brings back what is missing; a larger --hosts adds hosts.
+    answers. Repeating it is quick and restores what is missing; a larger --hosts adds hosts.
     """
     from perfctl.lab import LabRequest
     from perfctl.lab import up as bring_up
@@ -94,7 +94,7 @@ def status(settings: Settings, name: str, fmt: str) -> None:
 
 @lab.command()
 @_name_option
-@click.option("--keep-engine", is_flag=True, help="Leave a docker engine that the lab started running.")
+@click.option("--keep-engine", is_flag=True, help="Do not stop the docker engine that the lab started.")
 @click.option(
     "--purge", is_flag=True, help="Remove the images and archives that are kept for the next lab, too."
 )

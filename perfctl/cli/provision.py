@@ -1,4 +1,4 @@
-"""perfctl provision: bring the hosts into the state that runs need."""
+"""perfctl provision: prepare the hosts for runs."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ from perfctl.errors import UsageError
     metavar="KEY=VALUE|@FILE",
     help="Set a variable, or all variables of a YAML or JSON file. No secrets here: use vault.",
 )
-@click.option("--check", is_flag=True, help="Change nothing; say what would be changed.")
+@click.option("--check", is_flag=True, help="Change nothing; print what would be changed.")
 @click.option("--diff", is_flag=True, help="Show how files are changed.")
-@click.option("--force", is_flag=True, help="Also where the stamp says that nothing has changed.")
-@click.option("--undo", is_flag=True, help="Take back what was made for virtual machines (so far only that).")
-@click.option("--purge-packages", is_flag=True, help="With --undo: remove also the packages it installed.")
+@click.option("--force", is_flag=True, help="Provision hosts whose stamp is current, too.")
+@click.option("--undo", is_flag=True, help="Undo what was made for virtual machines (nothing else so far).")
+@click.option(
+    "--purge-packages",
+    is_flag=True,
+    help="With --undo: also remove the packages that were installed for them.",
+)
 @format_option
 @click.argument("ansible_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -50,14 +54,14 @@ def provision(
     fmt: str,
     ansible_arguments: tuple[str, ...],
 ) -> None:
-    """Bring the hosts into the state that runs need: tools, engine, bridge, docker, the perf-tools image.
+    """Prepare the hosts for runs: tools, engine, bridge, docker, the perf-tools image.
 
-    Hosts that say so (perf_vm_host) also get what virtual machines need, which --undo takes back: guests of
-    perfctl, their images, disks and keys, the use of the bridge, libvirt's services, and the rule that lets
-    their frames pass. The other parts cannot be undone yet.
+    Hosts with `perf_vm_host: true` are also prepared for virtual machines. --undo reverts that part only: it
+    removes guests of perfctl, their images, disks, keys and firewall rule, and restores the bridge's and
+    libvirt's settings.
 
     Safe to repeat. A NIC that carries the ssh session, a foreign bridge or conflicting docker settings are
-    refused (exit code 7) before anything is changed. What comes after -- goes to ansible-playbook.
+    refused (exit code 7) before anything is changed. Arguments after -- go to ansible-playbook.
     """
     from perfctl.model import Event, Note
     from perfctl.output import progress

@@ -41,7 +41,7 @@ def query(
     timeout_s: float,
     fmt: str,
 ) -> None:
-    """Read-only SQL over the views v_run, v_invocation, v_value and v_sample.
+    """Read-only SQL over the views v_run, v_block, v_invocation, v_value, v_sample, v_finding, v_artifact.
 
     One SELECT, as text or by name; docs/database.md lists the columns. For example:
 

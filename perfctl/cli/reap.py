@@ -20,9 +20,9 @@ from perfctl.errors import PartialFailure, UsageError
 def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
     """End and remove what RUN (an id, the start of one, or `latest`) left on its hosts.
 
-    For a run that was killed and is not to be resumed: its jobs, results that were never collected,
-    containers and guests. What is in the database stays. While somebody else measures or changes one of the
-    hosts, this is refused (exit code 6; perfctl hosts shows who it is).
+    For a run that was killed and will not be resumed: its jobs, results that were never collected,
+    containers, guests and the files of its benchmarks. The database is not changed. Refused (exit code 6)
+    while another holder measures or changes one of the hosts; perfctl hosts shows who it is.
     """
     from perfctl.execute import reap_all, reap_run
     from perfctl.render import print_view

@@ -36,8 +36,8 @@ Data goes to standard output, everything else to standard error. Exit codes:
 | 4 | no host reachable, or none matched |
 | 5 | a regression, or a gate was crossed |
 | 6 | another holder measures or changes the host |
-| 7 | preflight, safety or drift says no |
-| 8 | data or schema |
+| 7 | refused: preflight, safety or drift |
+| 8 | wrong data or schema |
 | 124 | timeout |
 | 130, 143 | interrupted, terminated |
 """

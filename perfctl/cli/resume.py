@@ -15,8 +15,8 @@ from perfctl.cli.settings import Settings
 def resume(settings: Settings, run: str, force: bool) -> None:
     """Finish RUN (an id, the start of one, or `latest`).
 
-    Complete blocks are never repeated; a block that was cut is kept, flagged, and run again whole. Jobs that
-    went on after their controller died are collected first.
+    Complete blocks are never repeated. A block that was cut is kept and the whole block is run again. Results
+    of jobs that continued after their controller died are collected first.
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.execute import resume_run

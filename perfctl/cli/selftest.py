@@ -1,4 +1,4 @@
-"""`perfctl selftest`: is the instrument itself sound?"""
+"""`perfctl selftest`: how often the baseline differs from itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def selftest(settings: Settings, fmt: str) -> None:
     """How often the baseline differs from itself, over all runs and on every host (exit 7: too often).
 
-    Every block runs the baseline twice, and by chance 1 such A/A test in 20 has p <= 0.05. A host that fails
-    more for sure is in quarantine: gates leave it out until it has measured well again. docs/gates.md has the
-    rule. No test yet, or too few to judge, is exit 0.
+    Every block runs the baseline twice, and by chance 1 such A/A test in 20 has p <= 0.05. A host with
+    significantly more failures is in quarantine: gates leave it out until enough further tests pass.
+    docs/gates.md has the rule. With no test, or too few, the exit code is 0.
     """
     from perfctl.errors import Refused
     from perfctl.render import print_view

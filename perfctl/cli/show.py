@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("run")
-@click.option("--invocation", metavar="ID", help="Show this invocation of the run, and what is kept of it.")
+@click.option("--invocation", metavar="ID", help="Show this invocation of the run, and its artifacts.")
 @click.option(
     "--artifact",
     metavar="NAME",
-    help="Write something kept of the invocation to stdout, byte for byte: stdout, stderr, console, ...",
+    help="Write this artifact of the invocation to stdout, byte for byte: stdout, stderr, console, ...",
 )
 @format_option
 @click.pass_obj
 def show(settings: Settings, run: str, invocation: str | None, artifact: str | None, fmt: str) -> None:
     """Show one run: its plan, its hosts, how its invocations ended, what failed and why.
 
-    RUN is a run's id, its unique beginning or end, or 'latest'; so is ID that of an invocation. CSV has only
-    the run's own line, JSON all.
+    RUN is a run's id, its unique beginning or end, or 'latest'. ID is an invocation's id, or its unique
+    beginning or end. JSON has everything, CSV only the run's own row.
     """
     from perfctl.errors import UsageError
     from perfctl.render import print_view

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     default=20,
     show_default=True,
     metavar="N",
-    help="Rows to print per series, the newest; JSON and CSV always have all.",
+    help="Print the newest N rows of each series; JSON and CSV always have all.",
 )
 @format_option
 @click.pass_obj
@@ -40,8 +40,8 @@ def trend(
 ) -> None:
     """One BENCHMARK over all runs: where its cost changed, how sure that is, and what changed with it.
 
-    A point is a run: the ratio of an environment to the baseline of the same run; the raw baseline is shown
-    too and never counts as an alarm. A changed fingerprint begins a new segment. docs/trends.md has the
+    A point is a run: the ratio of an environment to the baseline of the same run. The raw baseline is shown,
+    too, and never raises an alarm. A changed fingerprint begins a new segment. docs/trends.md has the
     rules.
     """
     from perfctl.render import print_view

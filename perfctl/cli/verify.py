@@ -1,4 +1,4 @@
-"""perfctl verify: read the hosts back."""
+"""perfctl verify: check that the hosts are as provisioned."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def verify(
     fmt: str,
     ansible_arguments: tuple[str, ...],
 ) -> None:
-    """Read the hosts back and name everything that is not as it was provisioned (exit code 7).
+    """Check the hosts and report everything that differs from what was provisioned (exit code 7).
 
-    Changes nothing. What comes after -- goes to ansible-playbook.
+    Changes nothing. Arguments after -- go to ansible-playbook.
     """
     from perfctl.output import progress
     from perfctl.provision import verify as run_verify

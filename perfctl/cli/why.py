@@ -1,4 +1,4 @@
-"""`perfctl why`: from a value in a table to what it was read from."""
+"""`perfctl why`: from a value in a table to its raw output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("run")
 @click.argument("metric")
 @click.option("--benchmark", metavar="NAME", help="Only this benchmark.")
-@click.option("--environment", metavar="NAME", help="Only this; the baseline's is its A/A test.")
+@click.option("--environment", metavar="NAME", help="Only this; the baseline stands for its A/A test.")
 @click.option("--host", metavar="NAME", help="Only this host and its pairs.")
 @format_option
 @click.pass_obj
@@ -30,10 +30,10 @@ def why(
     host: str | None,
     fmt: str,
 ) -> None:
-    """From a value of METRIC in RUN to its blocks, invocations, and the lines of output it was read from.
+    """Show the blocks, invocations and output lines behind a value of METRIC in RUN.
 
-    For a metric without a value: which invocations gave none, and why. More than eight rows of a comparison
-    are only listed: name one with --benchmark, --environment and --host.
+    For a metric without a value: the invocations that failed, and why. More than eight lines of a comparison
+    are only listed: choose one with --benchmark, --environment and --host.
     """
     from perfctl.render import print_view
     from perfctl.render.why import why_view

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from perfctl.compare.formatting import format_blocks
 from perfctl.compare.pairing import PairedComparison, exp, median
 from perfctl.compare.verdicts import (
+    NOT_SEEN,
     Inference,
     Margin,
     Margins,
@@ -223,7 +224,7 @@ def _judged(claim: FleetClaim, q: float | None, tests: int, margins: Margins) ->
 
 def _judgement(claim: FleetClaim, q: float | None, tests: int, margin: Margin) -> Judgement:
     base = decide(claim.inference, q, tests, margin)
-    if base.verdict is not Verdict.INCONCLUSIVE:
+    if base.verdict is not Verdict.INCONCLUSIVE or base.why.endswith(NOT_SEEN):
         return base
     if claim.found.disagree and claim.is_about_few:
         return replace(base, why="the hosts disagree (I^2 > 50 %): read the range")

@@ -13,6 +13,7 @@ from perfctl.compare.formatting import (
     format_ratio,
     format_share_of_baseline,
 )
+from perfctl.compare.verdicts import NOT_SEEN
 from perfctl.model import (
     Comparison,
     Direction,
@@ -103,6 +104,8 @@ def _command(
         return f"{gap}to decide: the lines of its hosts, each alone"
     if item.ratio is None:
         return f"{gap}to decide: blocks with both values; perfctl show says what failed"
+    if judgement.why.endswith(NOT_SEEN):
+        return f"{gap}to decide: a metric with more digits, perfctl compare --all-metrics lists them"
     if "zero variance" in judgement.why or "ties" in judgement.why:
         return f"{gap}to decide: longer measurements (--param), for more blocks would be as equal"
     more = 2 * max(_most_blocks(item), PILOT_BLOCKS)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from perfctl.compare.fleets import REACH
 from perfctl.compare.pairing import PairedComparison, exp
-from perfctl.compare.verdicts import Inference, Margin, decide
+from perfctl.compare.verdicts import Inference, Margin, decide, margin_of
 from perfctl.model import Direction, Judgement, Reach, SuiteComparison, Target, Verdict
 from perfctl.stats import (
     EquivalenceMargin,
@@ -27,10 +27,9 @@ def means(lines: Sequence[PairedComparison], margin: EquivalenceMargin) -> list[
     """Return the means over two benchmarks or more, per environment, not judged; those of pairs apart.
 
     Refused, with the reason, where a host lacks a benchmark that another has. `margin` is the
-    largest of its benchmarks'.
+    largest of its benchmarks'; the step of a tool may be larger.
     """
     found = []
-    blank = Judgement(Verdict.INCONCLUSIVE, equivalence_margin=margin.share, margin_source=margin.source)
     for (environment, baseline, accelerator, base_accelerator, scope), members in _grouped(lines).items():
         directions = {_name(line): line.comparison.metric.direction is Direction.HIGHER for line in members}
         if len({line.comparison.benchmark for line in members}) < 2:
@@ -53,13 +52,21 @@ def means(lines: Sequence[PairedComparison], margin: EquivalenceMargin) -> list[
                 high=exp(claim.high),
                 confidence=claim.confidence,
                 p=claim.p,
-                judgement=blank,
+                judgement=_blank(members, margin),
                 note=claim.reason,
                 accelerator=accelerator,
                 baseline_accelerator=base_accelerator,
             )
         )
     return found
+
+
+def _blank(members: Sequence[PairedComparison], margin: EquivalenceMargin) -> Judgement:
+    items = [line.comparison for line in members]
+    values = [(item.metric, (item.value, item.baseline_value)) for item in items]
+    margins = [margin_of(*each, margin, is_ratio=True) for each in values]
+    largest = max(margins, key=lambda each: each.scaled)
+    return Judgement(Verdict.INCONCLUSIVE, equivalence_margin=largest.share, margin_source=largest.source)
 
 
 def tested_p(item: SuiteComparison) -> float | None:

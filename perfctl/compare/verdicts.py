@@ -10,6 +10,7 @@ from statistics import NormalDist
 from perfctl.compare.formatting import format_blocks, format_labelled_p
 from perfctl.compare.pairing import FEWEST_BLOCKS, PairedComparison, exp, paired_results
 from perfctl.model import Judgement, Metric, ResultWithoutFlagged, Verdict
+from perfctl.model.quantity import percent
 from perfctl.stats import (
     N_MAX,
     PILOT_BLOCKS,
@@ -39,6 +40,18 @@ NEITHER = "could be no change, could be more than the equivalence margin"
 """Why an interval that includes both decides nothing: more blocks would."""
 
 
+COARSEST_STEP = 0.05
+"""The largest step of a tool, as a share of what it prints, within which values are called equivalent: the
+most that any benchmark's precision allows."""
+
+NOT_SEEN = "less than that is not seen"
+"""The end of the reason where the tool prints too few digits."""
+
+_STEP = "the tool's step"
+_ROUNDED = 1 + 1e-9
+"""Values that are one step apart are not more than a step apart, whatever their logarithms are rounded to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Margin:
     """The equivalence margin of one comparison: as a share, and on the scale of its differences."""
@@ -46,6 +59,13 @@ class Margin:
     share: float | None
     source: str
     scaled: float
+
+    @property
+    def obstacle(self) -> str:
+        """Why an effect inside the margin is not nothing: the tool prints too few digits; '' where it is."""
+        if self.share is None or self.share <= COARSEST_STEP or not self.source.startswith(_STEP):
+            return ""
+        return f"{self.source}, is {percent(self.share)} of the value: {NOT_SEEN}"
 
     def as_share(self, effect: float | None, *, logarithm: bool) -> float | None:
         """Return an effect on the scale of the differences as a share; None where that means nothing."""
@@ -70,12 +90,21 @@ def margin_of(
     smaller = min((abs(value) for value in values if value is not None), default=0.0)
     step = metric.step or 0.0
     if smaller and step / smaller > found.share:
-        found = EquivalenceMargin(step / smaller, f"the tool's step, {step:g} {metric.unit}")
+        found = EquivalenceMargin(step / smaller * _ROUNDED, f"{_STEP}, {step:g} {metric.unit}")
     if is_ratio:
         return Margin(found.share, found.source, log_margin(found.share))
     if smaller:
         return Margin(found.share, found.source, found.share * smaller)
     return Margin(None, _UNKNOWN, step)
+
+
+def hidden_by_step(metric: Metric, values: tuple[float | None, float | None], limit: float) -> str:
+    """Return why an effect of `limit`, a share, cannot be told from none; '' where the tool's step is finer.
+
+    Limits below the least equivalence margin ask for no finer step than that.
+    """
+    found = margin_of(metric, values, EquivalenceMargin(max(limit, _LEAST.share), ""), is_ratio=True)
+    return f"{found.source}, is {percent(found.share)} of the value: {NOT_SEEN}" if found.source else ""
 
 
 def verdict_of(low: float | None, high: float | None, q: float | None, margin: float) -> Verdict:
@@ -163,7 +192,9 @@ def decide(found: Inference, q: float | None, tests: int, margin: Margin) -> Jud
     low, high = found.low, found.high
     verdict = Verdict.INCONCLUSIVE if found.obstacle else verdict_of(low, high, q, margin.scaled)
     why = ""
-    if verdict is Verdict.INCONCLUSIVE:
+    if margin.obstacle and verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT_SMALL):
+        verdict, why = Verdict.INCONCLUSIVE, margin.obstacle
+    elif verdict is Verdict.INCONCLUSIVE:
         why = found.obstacle or reason_undecided(low, high, q, found.p, margin.scaled, tests)
     return Judgement(verdict, why, q, margin.share, margin.source)
 
@@ -195,7 +226,7 @@ def with_power(
     base: Judgement, found: Inference, power: Power, margin: Margin, *, tests: int, is_ratio: bool = True
 ) -> Judgement:
     """Return the judgement; an inconclusive one with what its blocks would detect, and how many it needs."""
-    if base.verdict is not Verdict.INCONCLUSIVE:
+    if base.verdict is not Verdict.INCONCLUSIVE or base.why.endswith(NOT_SEEN):
         return base
     blocks, deviation = power.blocks, power.deviation
     if not deviation or (found.obstacle and blocks >= FEWEST_BLOCKS):

@@ -179,6 +179,9 @@ Their containers run on a kernel of their own, not on the host's."""
 FIELDS: tuple[str, ...] = tuple(dict.fromkeys(name for traits in KINDS.values() for name in traits.fields))
 """Every field that a suite may set in an environment of some kind."""
 
+BASELINE_KINDS: tuple[Kind, ...] = tuple(kind for kind, traits in KINDS.items() if not traits.is_overhead)
+"""The kinds whose figures are the host's own, which those of the others are compared with."""
+
 
 def traits_of(environment: Environment) -> KindTraits:
     """Return what is true of the environment: its kind's traits, and a kernel that its runtime brings."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError
+from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError, Refused
 from perfctl.job import Claim, JobShell
 from perfctl.job.hosts import LeasedHost, as_host_error, each_of, lease_hosts
 from perfctl.model import Host
@@ -46,7 +46,9 @@ class Fleet:
             self.leased = {item.host.name: item for item in leased}
             self.each_of(leased, self._start)
             if not self._connected and self.lost:
-                raise next(iter(self.lost.values()))
+                first = next(iter(self.lost.values()))
+                # What sudo refuses keeps its exit code.
+                raise first.__cause__ if isinstance(first.__cause__, Refused) else first
             self._leases = stack.pop_all()
         return self
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from perfctl.environments import EnvironmentShell
 from perfctl.errors import (
@@ -26,7 +27,7 @@ from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sam
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.validity.invocation import ServerCounters
-from perfctl.workloads import OpeningWorkload, Workload
+from perfctl.workloads import FilesSpec, OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
@@ -106,12 +107,13 @@ def outcome_of(error: PerfctlError) -> InvocationOutcome:
     """Return the outcome of an invocation that ended in this error; raise any error of the run itself."""
     completed = getattr(error, "completed", None)
     if isinstance(error, OutputError):
-        return InvocationOutcome(Status.FAILED, Reason(error.reason), str(error), completed)
+        return InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
     if isinstance(error, EnvironmentFailure):
         is_impossible = isinstance(error, EnvironmentUnavailable)
         status = Status.SKIPPED if is_impossible else Status.FAILED
-        detail = f"{error} (try: {error.hint})" if error.hint else str(error)
-        return InvocationOutcome(status, Reason(error.reason), detail, completed, artifacts=error.artifacts)
+        return InvocationOutcome(
+            status, Reason(error.reason), error.with_hint, completed, artifacts=error.artifacts
+        )
     for kind, status, reason in _ENDINGS:
         if isinstance(error, kind):
             return InvocationOutcome(status, reason, str(error), completed)
@@ -130,15 +132,15 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
     if not completed.stdout.strip():
         return InvocationOutcome(Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed)
     try:
-        samples = tuple(workload.parse(completed.text, benchmark.parameters))
+        reading = workload.read_output(completed.text, benchmark.parameters, stderr=completed.error_text)
     except OutputError as error:
-        return InvocationOutcome(Status.FAILED, Reason(error.reason), str(error), completed)
+        return InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         # A parser's mistake must not cost the raw output, which is stored with this record.
         return InvocationOutcome(
             Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", completed
         )
-    return InvocationOutcome(Status.OK, completed=completed, samples=samples)
+    return InvocationOutcome(Status.OK, detail=reading.remark, completed=completed, samples=reading.samples)
 
 
 def _measure_in_environments(context: InvocationContext, stack: ExitStack) -> InvocationOutcome:
@@ -201,9 +203,10 @@ def _run_inside(
 ) -> InvocationOutcome:
     workload, benchmark = context.workload, context.benchmark
     parameters = benchmark.parameters
-    for argv in workload.setup_argvs(parameters):
-        _prepare(client.shell, argv)
     try:
+        _require_space(client.shell, workload.files(parameters))
+        for argv in workload.setup_argvs(parameters):
+            _prepare(client.shell, argv)
         argv = workload.argv(parameters, server_address=server_address)
         if context.stop.is_set():
             raise Interrupted("stopped before the benchmark began", where=client.shell.name)
@@ -239,6 +242,30 @@ def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: 
         return completed
     took_s = (completed.ended_ns - completed.started_ns) / 1e9
     return replace(completed, stdout=workload.opening_report(shell.opening_s, took_s).encode())
+
+
+def _require_space(shell: EnvironmentShell, files: FilesSpec | None) -> None:
+    """Raise OutputError (disk_full) when the file system cannot hold the files of the benchmark.
+
+    Where the free space cannot be read, nothing is said of it.
+    """
+    if files is None:
+        return
+    for folder in PurePosixPath(files.folder).parents:
+        done = shell.run(["stat", "-f", "-c", "%a %S", str(folder)], timeout_s=_SETUP_TIMEOUT_S)
+        if done.exit_code == 0:
+            break
+    blocks = done.text.split()
+    if done.exit_code != 0 or len(blocks) != 2 or not all(map(str.isdigit, blocks)):
+        return
+    free_bytes = int(blocks[0]) * int(blocks[1])
+    if free_bytes < files.size_bytes:
+        raise OutputError(
+            f"{shell.name}: the files of the benchmark need {files.size_bytes:,} bytes in {folder},"
+            f" and {free_bytes:,} are free",
+            reason=Reason.DISK_FULL.value,
+            hint="smaller files, or another directory; what killed runs left: perfctl reap --all",
+        )
 
 
 def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ def reap_leftovers(session: RunSession) -> None:
             if run == session.run_id:
                 continue
             try:
-                removed = remove_run(leased, run)
+                removed = list(remove_run(leased, run))
             except PerfctlError as error:
                 text = (
                     f"what run {run} has left there is not removed: {error.message}; try: perfctl reap {run}"
@@ -62,22 +62,20 @@ def left_runs(leased: LeasedHost) -> list[str]:
     return sorted(found - set(lease.runs.live) | {state.run_id for state in lease.freed if state.run_id})
 
 
-def remove_run(leased: LeasedHost, run_id: str, *, discard: bool = False) -> list[tuple[str, str]]:
-    """End and remove what is left of a run on a leased host; return it as (kind, name).
+def remove_run(leased: LeasedHost, run_id: str, *, discard: bool = False) -> Iterator[tuple[str, str]]:
+    """End and remove what is left of a run on a leased host; yield it as (kind, name), also before an error.
 
     Results that no controller has collected are removed with `discard` only. Raises CommandFailed,
     HostUnreachable, UsageError.
     """
-    removed = list(_ended_jobs(leased, run_id, discard))
-    made = remove_all(leased.transport, run_id)
-    if removed or made:
-        time.sleep(_PAUSE_S)
-        made += remove_all(leased.transport, run_id)
-    return removed + [("environment", name) for name in made]
-
-
-def _ended_jobs(leased: LeasedHost, run_id: str, discard: bool) -> Iterator[tuple[str, str]]:
     spool_root = leased.host.spool_root
-    for line in reap_jobs(leased.transport, run_id, discard=discard, spool_root=spool_root):
+    jobs = reap_jobs(leased.transport, run_id, discard=discard, spool_root=spool_root)
+    for line in jobs:
         kind, _, name = line.partition(" ")
         yield kind, name
+    made = remove_all(leased.transport, run_id)
+    if jobs or made:
+        time.sleep(_PAUSE_S)
+        made += remove_all(leased.transport, run_id)
+    for name in made:
+        yield "environment", name

@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from perfctl.errors import HostError, HostLeased, PerfctlError
+from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.leftovers import left_runs, remove_run
 from perfctl.inventory import load_hosts
 from perfctl.job import Claim
 from perfctl.job.hosts import LeasedHost, lease_hosts
-from perfctl.model import Host
+from perfctl.model import Host, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.ssh import connect
 from perfctl.store import Store, open_store
@@ -22,7 +23,7 @@ _ENDED = ("complete", "partial")
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Something that was removed from a host: `kind` is job, server, result or environment."""
+    """Something that was removed from a host: `kind` is job, server, result, environment or files."""
 
     run_id: str
     host: str
@@ -47,8 +48,9 @@ def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> R
     """End and remove what a run (an id, its beginning or end, 'latest') left on its hosts.
 
     Its jobs and their server, results that no controller has collected, containers, and guests with their
-    taps and disks. What is in the database stays; the status running becomes interrupted. Raises HostLeased
-    while a live controller measures on one of the hosts, UnknownName, NoHostMatched.
+    taps and disks, and the files of its benchmarks. What is in the database stays; the status running becomes
+    interrupted. Raises HostLeased while a live controller measures on one of the hosts, UnknownName,
+    NoHostMatched.
     """
     reaping = Reaping()
     with open_store(database_url) as store:
@@ -120,21 +122,28 @@ def _look(host: Host, known: Collection[str], reaping: Reaping) -> None:
 
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
     detail = store.run(run_id)
-    hosts = PlannedRun.from_store(store, run_id, inventory=inventory).hosts
+    planned = PlannedRun.from_store(store, run_id, inventory=inventory)
     lost: dict[str, HostError] = {}
     # With the leases no controller measures there meanwhile, neither this run's nor another.
-    with lease_hosts(hosts, Claim.make("reap", run_id), connect, lost, seconds=_LEASE_S) as leased:
-        Fleet.each_of(leased, lambda item: reap_host(item, run_id, reaping, discard=True))
+    with lease_hosts(planned.hosts, Claim.make("reap", run_id), connect, lost, seconds=_LEASE_S) as leased:
+        Fleet.each_of(leased, lambda item: reap_host(item, run_id, reaping, discard=True, plan=planned.plan))
         if leased and detail.summary.status == "running":
             store.end_run(run_id, "interrupted")
     reaping.failures += [(name, error.message) for name, error in lost.items()]
 
 
-def reap_host(leased: LeasedHost, run_id: str, reaping: Reaping, *, discard: bool) -> None:
-    """Remove what is left of a run on a leased host, and add it, or why it could not be, to `reaping`."""
+def reap_host(
+    leased: LeasedHost, run_id: str, reaping: Reaping, *, discard: bool, plan: Plan | None = None
+) -> None:
+    """Remove what is left of a run on a leased host, and add it, or why it could not be, to `reaping`.
+
+    With its `plan` also the files that its benchmarks made there.
+    """
     host = leased.host.name
     try:
         for kind, name in remove_run(leased, run_id, discard=discard):
             reaping.removed.append(Removed(run_id, host, kind, name))
+        for folder in remove_files(leased.transport, plan) if plan else ():
+            reaping.removed.append(Removed(run_id, host, "files", folder))
     except PerfctlError as error:
         reaping.failures.append((host, error.message))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +11,9 @@ from perfctl import __version__
 from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
-from perfctl.errors import HostLeased, Interrupted
+from perfctl.errors import CommandFailed, HostLeased, Interrupted
 from perfctl.execute.block import BlockKey
+from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.leftovers import reap_leftovers
 from perfctl.execute.preflight import preflight
@@ -126,10 +128,12 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
 
 
 def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
-    """Remove the containers and guests of this run that are still on a host."""
+    """Remove the containers, guests and files of this run that are still on a host."""
     used = (each for item in plan.environments for each in (item, item.of_server))
     if any(traits_of(each).is_made for each in used):
         remove_all(connected.jobs, run_id)
+    with suppress(CommandFailed):  # `perfctl reap` says what stays there, and why.
+        remove_files(connected.jobs, plan)
 
 
 def _opening_events(session: RunSession, done: frozenset[BlockKey]) -> Iterator[Event]:

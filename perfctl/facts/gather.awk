@@ -6,8 +6,10 @@
 #   folder    lines "file: text"
 #   spread    lines "text: who", who being the part of the path at the pattern's first wildcard; the part at a
 #             second one goes before the text
-#   cpuinfo   the same, by the key "processor" of /proc/cpuinfo
-#   mounts    real file systems; the layers of an overlay are its engine's business
+#   cpuinfo   the same, out of /proc/cpuinfo: KEY is keys with "|" between, who is of "processor" or "cpu number",
+#             or "all" for lines before and after the CPUs' own. The key "processor N" is a CPU's line on s390
+#   mounts    real file systems; the layers of an overlay are its engine's business. With the KEY "others" lines
+#             "type path" of what else is mounted, but for the kernel's own
 #   process   lines "name: how many" of the processes whose name matches KEY
 function rows_of(path,   key, i, j, n, m, p, q, fits) {
   if (path in literal) return literal[path]
@@ -45,13 +47,28 @@ function ranges(list,   n, p, i, j, t, from, out) {
   }
   return out
 }
-function mount(i, text,   f) {
+function mount(i, text,   f, is_listed) {
   split(text, f, " ")
-  if (f[3] == "overlay") { if (f[2] != "/") return; sub(/,lowerdir=.*/, "", f[4]) }
-  else if (f[3] !~ /^(ext[234]|xfs|btrfs|zfs|nfs.*|cifs|f2fs|9p|virtiofs|bcachefs)$/) return
+  is_listed = f[3] == "overlay" ? f[2] == "/" : f[3] ~ /^(ext[234]|xfs|btrfs|zfs|nfs.*|cifs|f2fs|9p|virtiofs|bcachefs)$/
+  if (key_of[i] == "others") {
+    if (!is_listed && f[3] !~ /^(proc|sysfs|cgroup2?|devpts|mqueue|nsfs|(security|debug|trace|config|hugetlb|efivar)fs|pstore|bpf|binfmt_misc|rpc_pipefs|fusectl)$/)
+      append(i, f[3] " " f[2])
+    return
+  }
+  if (!is_listed) return
+  if (f[3] == "overlay") sub(/,lowerdir=.*/, "", f[4])
   append(i, f[1] " " f[2] " " f[3] " " f[4])
 }
-function take(i, path, text,   at, k) {
+function cpuinfo(i, text,   at, k, who) {
+  if (text == "") cpu = "all"
+  at = index(text, ":"); k = substr(text, 1, at - 1); sub(/[ \t]+$/, "", k)
+  text = substr(text, at + 1); sub(/^[ \t]+/, "", text)
+  if (k ~ /^(processor|cpu number)$/) cpu = "cpu" text
+  who = cpu
+  if (k ~ /^processor [0-9]+$/) { who = "cpu" substr(k, 11); k = "processor N" }
+  if (k != "" && index("|" key_of[i] "|", "|" k "|")) note(i, text, who)
+}
+function take(i, path, text) {
   if (kind[i] == "file") { if (source[i] == "" || source[i] == path) { source[i] = path; append(i, text) } }
   else if (kind[i] == "first") { if (!has[i]) append(i, text) }
   else if (kind[i] == "field") { if (index(text, key_of[i] ":") == 1) { sub(/^[^:]*:[ \t]*/, "", text); append(i, text) } }
@@ -59,12 +76,7 @@ function take(i, path, text,   at, k) {
   else if (kind[i] == "spread") spread(i, path, text)
   else if (kind[i] == "mounts") mount(i, text)
   else if (kind[i] == "process") { if (text ~ key_of[i] && !tally[i, text]++) names[i] = names[i] " " text }
-  else {
-    at = index(text, ":"); k = substr(text, 1, at - 1); sub(/[ \t]+$/, "", k)
-    text = substr(text, at + 1); sub(/^[ \t]+/, "", text)
-    if (k == "processor") cpu = "cpu" text
-    if (k == key_of[i]) note(i, text, cpu)
-  }
+  else cpuinfo(i, text)
 }
 function tallies(i,   n, p, j) {
   n = split(names[i], p, " ")
@@ -79,6 +91,7 @@ function state_of(i,   p, n, j) {
   return "missing"
 }
 BEGIN {
+  cpu = "all"
   for (i = 1; i < ARGC; i++) {
     split(ARGV[i], f, "|"); name[i] = f[1]; kind[i] = f[2]; pattern[i] = f[3]
     key_of[i] = substr(ARGV[i], length(f[1] f[2] f[3]) + 4)  # it may hold a "|" itself

@@ -15,6 +15,8 @@ _CPU_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 _CACHE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 """File systems of which each byte of direct I/O is read from, or written to, a disk."""
+_UNCOUNTED = re.compile(r"/dev/(loop|z?ram|fd|sr|pmem)[0-9]")
+"""Devices whose bytes are not among those of the disks."""
 _PARAVIRTUAL = frozenset({"virtio_net", "vmxnet3", "hv_netvsc", "vif", "netfront", "ena", "gve"})
 """Drivers of a hypervisor: between two guests of one machine no wire limits them."""
 _MAX_STACKED_LINKS = 4
@@ -132,13 +134,28 @@ def _speed_mbit_s(links: Mapping[str, Mapping[str, str]], name: str, depth: int)
 def is_on_local_disk(facts: Fingerprint, directory: str) -> bool:
     """Return whether a directory is on the host's own disks by its path; False where that is not known.
 
-    A network file system is not, nor is one that keeps what it reads in a cache of its own. The upper layer
-    of an overlay has to be on a local file system.
+    A network file system is not, nor is one that keeps what it reads in a cache of its own, one in memory, or
+    one whose device is counted as no disk (loop, ram, DAX). The upper layer of an overlay has to be on a
+    local file system.
     """
-    lines = (present_text(facts, "storage.mounts") or "").split("\n")
-    mounts = {words[1]: words for words in map(str.split, lines) if len(words) > 2}
-    above = [*map(str, [PurePosixPath(directory), *PurePosixPath(directory).parents])]
-    found = next((mounts[path] for path in above if path in mounts), None)
-    if found is None:
+    others = present_text(facts, "storage.other_mounts")
+    if others is None:
         return False
-    return found[2] == "overlay" or (found[2] in _LOCAL and found[0].startswith("/dev/"))
+    lines = (present_text(facts, "storage.mounts") or "").split("\n")
+    mounts = {_unescape(words[1]): words for words in map(str.split, lines) if len(words) > 2}
+    # Of what is mounted twice at one place, which lies on top is not known.
+    unknown = {_unescape(words[1]) for words in map(str.split, others.split("\n")) if len(words) > 1}
+    above = [*map(str, [PurePosixPath(directory), *PurePosixPath(directory).parents])]
+    nearest = next((path for path in above if path in mounts or path in unknown), None)
+    if nearest is None or nearest in unknown:
+        return False
+    source, _, kind, *options = mounts[nearest]
+    if kind == "overlay":
+        return True
+    is_dax = any(option in ("dax", "dax=always") for option in ",".join(options).split(","))
+    return kind in _LOCAL and source.startswith("/dev/") and not (is_dax or _UNCOUNTED.match(source))
+
+
+def _unescape(path: str) -> str:
+    """Return a path of /proc/mounts, in which blanks and backslashes are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)

@@ -129,17 +129,24 @@ _CPUS = (
     *(
         FactSpec(f"cpu.{name}", Gathered("cpuinfo", "/proc/cpuinfo", key), is_static=name != "mhz")
         for name, key in (
-            ("model", "model name"),
-            ("family", "cpu family"),
+            ("vendor", "vendor_id|CPU implementer|mvendorid"),
+            ("model", "model name|Model Name|cpu model|Processor|cpu|uarch"),
+            ("family", "cpu family|CPU Family"),
             ("model_number", "model"),
             ("stepping", "stepping"),
-            ("arm_part", "CPU part"),
+            ("architecture", "CPU architecture|isa"),
+            ("arm_variant", "CPU variant"),
+            ("arm_part", "CPU part|marchid"),
+            ("revision", "CPU revision|CPU Revision|revision|mimpid"),
+            ("identity", "processor N"),
+            ("machine", "machine|platform|system type|Hardware|Model|Revision"),
             ("microcode", "microcode"),
             ("cache_size", "cache size"),
-            ("flags", "flags"),
+            ("flags", "flags|features|facilities"),
             ("arm_features", "Features"),
             ("bugs", "bugs"),
-            ("mhz", "cpu MHz"),
+            ("mhz_static", "cpu MHz static"),
+            ("mhz", "cpu MHz|CPU MHz|cpu MHz dynamic|clock"),
         )
     ),
     *(
@@ -314,6 +321,7 @@ _STORAGE = (
     _spread("storage.size", "/sys/block/[!l]*/size"),
     _spread("storage.model", "/sys/block/[!l]*/device/model"),
     FactSpec("storage.mounts", Gathered("mounts", "/proc/self/mounts"), inside=True),
+    FactSpec("storage.other_mounts", Gathered("mounts", "/proc/self/mounts", "others"), is_static=False),
     FactSpec("storage.free", CommandOutput("df -P"), is_static=False),
     FactSpec("storage.nvme", CommandOutput("nvme smart-log /dev/nvme0"), is_static=False),
 )

@@ -71,8 +71,10 @@ def find_program(name: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables for Ansible's programs: our own folder first on PATH, strict parsing."""
+    """Return the variables for Ansible's programs: our own folder first on PATH, UTF-8, strict parsing."""
     values = dict(os.environ)
+    # Ansible refuses a locale that is not installed (LC_ALL often comes by ssh) or not UTF-8.
+    values["LC_ALL"] = "C.UTF-8"
     values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), values.get("PATH", os.defpath)])
     values["ANSIBLE_NOCOLOR"] = "1"
     # A source that cannot be read would else leave its hosts out with a mere warning.
@@ -98,15 +100,16 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
         done = subprocess.run(
             [program, *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             timeout=_TIMEOUT_S,
             check=False,
             env=environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"ansible-inventory did not end within {_TIMEOUT_S:g} s", where=where) from error
-    except OSError as error:
-        raise UsageError(f"ansible-inventory does not start: {error.strerror}", where=where) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"ansible-inventory does not start: {error}", where=where) from error
     if done.returncode != 0:
         raise _refusal(done.stderr, arguments, sources)
     return cache.Kept(done.stdout, done.stderr)

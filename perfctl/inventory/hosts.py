@@ -103,7 +103,7 @@ def _host(name: str, variables: Mapping[str, Any], groups: Iterable[str], resolv
         connection="local" if is_local else "ssh",
         port=_port(name, get("ansible_port", "ansible_ssh_port")),
         user=None if user is None else str(user),
-        private_key=None if key is None else Path(str(key)).expanduser(),
+        private_key=None if key is None else _path(name, str(key)),
         ssh_options=() if is_local else _ssh_options(name, get),
         become=become,
         become_password=None if password is None else str(password),
@@ -151,12 +151,21 @@ def _key_value(text: str, where: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def _path(name: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"ansible_ssh_private_key_file is {value!r}, and that user has no home folder", where=name
+        ) from error
+
+
 def _port(name: str, value: Any) -> int:
     if value is None:
         return 22
     try:
         port = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         port = 0
     if not 0 < port < 65536:
         raise UsageError(f"ansible_port is {value!r}, which is no port", where=name)

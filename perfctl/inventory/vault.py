@@ -42,11 +42,14 @@ class Vault:
                 argv,
                 input=sealed,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 timeout=_TIMEOUT_S,
                 check=False,
                 env=environment(),
             )
+        except UnicodeError:
+            # The error holds what was decrypted.
+            raise UsageError("the encrypted value is not UTF-8", where=where) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UsageError(f"ansible-vault did not run: {error}", where=where) from error
         if done.returncode != 0:

@@ -98,4 +98,6 @@ def as_host_error(host: Host, error: PerfctlError) -> HostError:
     """Return the error as one that concerns its host alone."""
     if isinstance(error, HostError):
         return error
-    return HostUnreachable(error.message, where=host.name, hint=error.hint)
+    lost = HostUnreachable(error.message, where=host.name, hint=error.hint)
+    lost.__cause__ = error
+    return lost

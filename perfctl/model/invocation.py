@@ -31,6 +31,8 @@ class Reason(StrEnum):
     UNPARSABLE = "unparsable"
     MISSING_METRIC = "missing_metric"
     UNIT_MISMATCH = "unit_mismatch"
+    CONTRADICTION = "contradiction"
+    TOOL_ERROR = "tool_error"
     TOOL_MISSING = "tool_missing"
     ENVIRONMENT_UNAVAILABLE = "environment_unavailable"
     ENVIRONMENT_DIED = "environment_died"

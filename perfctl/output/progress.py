@@ -100,8 +100,8 @@ def _invocation_text(event: InvocationEnded) -> str:
         name += f" (replicate {event.invocation.replicate})"
     where = f"{block.target} {block.benchmark} {name} block {block.index}"
     if event.status is Status.OK:
-        remark = f"; {_flat(event.remark)}" if event.remark else ""
-        return visible(f"{where}: {_flat(event.headline) or 'ok'}{remark}")
+        remarks = "".join(f"; {_flat(text)}" for text in (event.detail, event.remark) if text)
+        return visible(f"{where}: {_flat(event.headline) or 'ok'}{remarks}")
     reason = f" ({event.reason})" if event.reason else ""
     return visible(f"{where}: {event.status.upper()}{reason}: {_flat(event.detail)}".rstrip(": "))
 

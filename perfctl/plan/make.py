@@ -10,6 +10,7 @@ without changing it.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -42,8 +43,8 @@ def make_plan(
     shows to be needed.
 
     At most `max_parallel_pairs` pairs measure at the same time (None: as many as are disjoint).
-    Raises NoHostMatched without hosts, UsageError when a pair benchmark meets a single host or a count is
-    below 1.
+    Raises NoHostMatched without hosts, UsageError when a pair benchmark meets a single host or an IPv6
+    address, or a count is below 1.
     """
     _check(suite, hosts, max_parallel_pairs)
     rounds: list[Round] = []
@@ -107,6 +108,25 @@ def _check(suite: Suite, hosts: Sequence[Host], max_parallel_pairs: int | None) 
             f"benchmark {paired[0]} measures between two hosts, but only {hosts[0].name} is there",
             where=f"suite {suite.name}",
             hint="widen --limit, give an inventory with two hosts (-i), or make two with: perfctl lab up",
+        )
+    if paired:
+        for host in hosts:
+            _refuse_ipv6(host, paired[0])
+
+
+def _refuse_ipv6(host: Host, benchmark: str) -> None:
+    """Raise UsageError for an address that no network workload and no bridge of ours can use."""
+    variable = "perf_test_address" if host.test_address else "ansible_host"
+    try:
+        # A link-local address may have its interface behind a %.
+        address = ipaddress.ip_address(host.network_address.strip("[]").partition("%")[0])
+    except ValueError:
+        return
+    if address.version == 6:
+        raise UsageError(
+            f"{variable} is {host.network_address}, but benchmark {benchmark} measures over IPv4",
+            where=host.name,
+            hint="give the host an IPv4 address on the test network: perf_test_address: 10.241.0.11/16",
         )
 
 

@@ -115,6 +115,8 @@ def _environment(environ: Mapping[str, str], mark: str) -> dict[str, str]:
         "PATH": f"{bin_dir}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "ANSIBLE_ROLES_PATH": str(assets.roles_dir()),
         "ANSIBLE_NOCOLOR": "True",
+        # Ansible refuses a locale that is not installed (LC_ALL often comes by ssh) or not UTF-8.
+        "LC_ALL": "C.UTF-8",
         VARIABLE: mark,
     }
     configured = _configured(environ)

@@ -32,5 +32,10 @@ def checks_view(checks: Iterable[Check]) -> View:
         (item.name, "wrong" if item.problems else "ok", len(item.problems), "; ".join(item.problems[:3]))
         for item in checks
     ]
-    fields = [*columns("look", "result"), Column("problems", align="right"), Column("first")]
+    fields = [
+        Column("look", "check"),
+        Column("result"),
+        Column("problems", align="right"),
+        Column("first"),
+    ]
     return View("check", fields, records)

@@ -11,7 +11,7 @@ from perfctl.render.view import Column, View, columns
 def reap_view(reaping: Reaping) -> View:
     """Return the view of everything that was ended or removed."""
     records = [asdict(item) for item in reaping.removed]
-    footer = reaping.left_alone or ([] if records else ["nothing was left"])
+    footer = reaping.left_alone or ([] if records or reaping.failures else ["nothing was left"])
     return View(
         "removed",
         [Column("run_id", "run"), *columns("host", "kind", "name")],

@@ -11,7 +11,11 @@ from perfctl.store import RunDetail, Store
 DIMENSIONS = ("host", "kernel", "tool", "image", "accelerator", "settings")
 """What `--by` may name. `settings` are all other static facts of a host: they mark, and never refuse."""
 
-_HARDWARE = ("cpu.model", "cpu.stepping", "cpu.online", "memory.total")
+_HARDWARE = (
+    *("cpu.model", "cpu.stepping", "cpu.online", "memory.total"),
+    # What names a processor, or the machine, where there is no model name: ARM, POWER, s390.
+    *("cpu.arm_part", "cpu.arm_variant", "cpu.revision", "cpu.identity", "cpu.machine"),
+)
 _KERNEL = ("kernel.release", "kernel.version")
 _IMAGE = "environment.image.id"
 _SHOWN = 5

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from perfctl.compare import format_blocks, format_effect, format_interval, format_ratio
 from perfctl.compare.fleets import claim_key, fleets
 from perfctl.compare.pairing import PairedComparison
+from perfctl.compare.verdicts import hidden_by_step
 from perfctl.model import Comparison, Direction, FleetComparison, Metric
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
 from perfctl.report.conditions import conditions, differences, redefined
@@ -166,7 +167,9 @@ def _of_host(line: PairedComparison, report: ComparisonReport, margin: float) ->
     missing = _missing(item)
     if missing:
         return replace(base, reason=missing, is_missing=True)
-    obstacle = _untestable(line)
+    obstacle = _untestable(line) or hidden_by_step(
+        item.metric, (item.value, item.baseline_value), math.expm1(margin)
+    )
     if obstacle:
         return replace(base, reason=obstacle)
     result = paired(_shifted(line, margin))
@@ -253,6 +256,9 @@ def _of_fleet(item: FleetComparison, shifted: FleetComparison, margin: float) ->
         return replace(base, reason=item.note or "no interval")
     if item.low == item.high:
         return replace(base, reason="zero variance: every block gave the same difference")
+    hidden = hidden_by_step(item.metric, (item.value, item.baseline_value), math.expm1(margin))
+    if hidden:
+        return replace(base, reason=hidden)
     estimate = math.log(shifted.ratio) if shifted.ratio is not None else None
     return with_p(base, estimate, shifted.p, sign, smallest=None)
 

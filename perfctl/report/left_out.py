@@ -40,7 +40,7 @@ def left_out(
     `comparisons` tell of values that are there and not used; `planned` are the plan's (benchmark, host),
     `seen` are all values of the run.
     """
-    known = list(omissions)
+    known = [item for item in omissions if not item.is_partial]
     invocations = Counter(
         (item.benchmark, item.target, _leg(item.environment, item.replicate), item.reason) for item in known
     )

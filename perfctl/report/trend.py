@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
+from statistics import median
 
 from perfctl.errors import PerfctlError, UnknownName
 from perfctl.model import Metric, Target
@@ -227,7 +228,7 @@ class _History:
         """Return one series with its segments and changes."""
         aa_points, _ = ratio_points(leg.aa_cells, leg.base_cells, self.runs)
         margin = equivalence_margin(
-            [point.value for point in aa_points], resolution=_resolution(self.benchmark, leg.metric)
+            [point.value for point in aa_points], resolution=_resolution(self.benchmark, leg)
         )
         if leg.environment is None:
             points, without = baseline_points(leg.base_cells, self.runs)
@@ -287,15 +288,20 @@ class _History:
         ]
 
 
-def _resolution(benchmark: StoredBenchmark, metric: Metric) -> float:
-    """Return the tool's resolution as a share; 0 where nothing is known of it."""
+def _resolution(benchmark: StoredBenchmark, leg: _SeriesCells) -> float:
+    """Return the tool's resolution as a share of the smallest values; 0 where nothing is known of it."""
     if benchmark.workload not in WORKLOADS:
         return 0.0
     try:
         declared = WORKLOADS[benchmark.workload].metrics(benchmark.parameters)
     except (PerfctlError, KeyError):  # Parameters of another version: nothing is known of its metrics.
         return 0.0
-    return next((item.resolution or 0.0 for item in declared if item.name == metric.name), 0.0)
+    metric = next((item for item in declared if item.name == leg.metric.name), leg.metric)
+    cells = (*leg.cells.values(), *leg.base_cells.values())
+    medians = [abs(median(list(cell.values.values()))) for cell in cells if cell.values]
+    smallest = min(filter(None, medians), default=math.inf)
+    # A ratio is compared with a ratio: a step may be lost, or won, in either.
+    return max(metric.resolution or 0.0, 2 * (metric.step or 0.0) / smallest)
 
 
 def _metric_of(cells: Sequence[HistoryCell], wanted: str | None) -> tuple[Metric | None, tuple[str, ...]]:

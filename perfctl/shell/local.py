@@ -57,9 +57,19 @@ class LocalShell:
         return _LocalProcess(self._start(argv, b""))
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and return its stdin and stdout. Raises HostUnreachable when it ends at once."""
-        stream = _LocalStream(self._start(argv, None), self._name)
-        stream.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
+        """Start `argv` and return its stdin and stdout.
+
+        Raises HostUnreachable when it ends at once, Refused when sudo does not run it.
+        """
+        running = self._start(argv, None)
+        stream = _LocalStream(running, self._name)
+        try:
+            stream.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
+        except HostUnreachable:
+            running.poll()
+            stream.close()
+            refuse_if_sudo_failed(self._elevation, self._name, bytes(running.stderr))
+            raise
         return stream
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -84,9 +94,7 @@ class LocalShell:
                 start_new_session=True,
             )
         except OSError as error:
-            hint = "install sudo, or run perfctl as root" if self._elevation.become else None
-            message = f"cannot start {wrapped[0]}: {error.strerror}"
-            raise Refused(message, where=self._name, hint=hint) from error
+            raise Refused(f"cannot start {wrapped[0]}: {error.strerror}", where=self._name) from error
         return _Running(process, data, self._elevation, keep_input=stdin is None)
 
 

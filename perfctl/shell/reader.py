@@ -20,6 +20,11 @@ class PieceReader:
         self._error_output = error_output
         self._buffer = bytearray()
 
+    @property
+    def unread(self) -> bytes:
+        """What has arrived and was not returned yet."""
+        return bytes(self._buffer)
+
     def line(self, timeout_s: float) -> bytes:
         """Return one line with its newline."""
         return self.until(b"\n", timeout_s) + b"\n"

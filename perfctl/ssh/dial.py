@@ -5,24 +5,34 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
+import random
 import shlex
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import paramiko
-from paramiko.pkey import UnknownKeyType
+from paramiko.agent import AgentSSH
+from paramiko.pkey import PublicBlob, UnknownKeyType
 
 from perfctl.errors import HostError, HostUnreachable
-from perfctl.ssh.config import SshSettings
+from perfctl.ssh.config import SshSettings, is_there
 from perfctl.ssh.known_hosts import check_host_key, known_key_types
 
 _KEEPALIVE_S = 15
 # sshd hangs up after MaxAuthTries (6) refused keys; an agent may hold more.
 _MAX_KEYS = 6
+# sshd turns away logins at random while 10 others have not ended (MaxStartups 10:30:100): fewer at a time go
+# to one server, and who is turned away tries again.
+_MAX_LOGINS = 6
+_AGENT_TIMEOUT_S = 30.0
+_PAUSES_S = (0.3, 0.9, 2.7)
+_logins: dict[str, threading.BoundedSemaphore] = {}
+"""By what is logged in to or through: HOST:PORT of a server, the text of a ProxyCommand."""
 
 # Failures reach the user as our own errors; paramiko's log would print them once more, as tracebacks.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -51,33 +61,65 @@ class Connection:
 _CHECK_ADDRESS = "check ansible_host in the inventory"
 
 
+class _HungUpError(Exception):
+    """The server ended the connection before the login, as one that has too many logins at a time does."""
+
+    def __init__(self, error: HostUnreachable) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def dial(settings: SshSettings, timeout_s: float) -> Connection:
-    """Connect and log in. Raises HostUnreachable or HostKeyMismatch."""
+    """Connect and log in, with further tries where the server hangs up before the login.
+
+    Raises HostUnreachable or HostKeyMismatch.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            return _dial_once(settings, timeout_s)
+        except _HungUpError:
+            # Not all at the same moment again.
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+    try:
+        return _dial_once(settings, timeout_s)
+    except _HungUpError as last:
+        raise last.error from last.error.__cause__
+
+
+def _dial_once(settings: SshSettings, timeout_s: float) -> Connection:
+    """Connect and log in. Raises HostUnreachable, HostKeyMismatch, _HungUpError."""
     below: list[Connection] = []
     proxy = None
+    way = settings.proxy_command if settings.proxy_command and not settings.jumps else None
     try:
-        carrier: Any
         if settings.jumps:
             below.append(_dial_jump(_last_jump(settings), timeout_s))
-            carrier = _tunnel(below[-1], settings, timeout_s)
-        elif settings.proxy_command:
-            carrier, proxy = _through_command(settings)
-        else:
-            carrier = _tcp(settings, timeout_s)
-        transport = _handshake(carrier, settings, timeout_s)
-        is_direct = not below and proxy is None
-        connection = Connection(transport, carrier if is_direct else None, below, proxy)
+        # A jump host is logged in to before: who waits here for one server holds no other's place.
+        server = way or f"{settings.hostname}:{settings.port}"
+        with _logins.setdefault(server, threading.BoundedSemaphore(_MAX_LOGINS)):
+            carrier: Any
+            if below:
+                carrier = _tunnel(below[-1], settings, timeout_s)
+            elif way:
+                carrier, proxy = _through_command(settings)
+                if settings.passes_socket:
+                    carrier = _passed_socket(carrier, settings, timeout_s)
+            else:
+                carrier = _tcp(settings, timeout_s)
+            transport = _handshake(carrier, settings, timeout_s)
+            is_direct = not below and proxy is None
+            connection = Connection(transport, carrier if is_direct else None, below, proxy)
+            try:
+                _log_in(transport, settings, timeout_s)
+            except BaseException:
+                transport.close()
+                raise
     except BaseException:
         for opened in below:
             opened.close()
         if proxy is not None:
             proxy.terminate()
             proxy.wait(timeout=10)
-        raise
-    try:
-        _log_in(transport, settings, timeout_s)
-    except BaseException:
-        connection.close()
         raise
     if connection.socket is None:
         # Through a proxy the kernel's keep-alive ends at the proxy; ssh's own goes all the way.
@@ -119,6 +161,11 @@ def _tcp(settings: SshSettings, timeout_s: float) -> socket.socket:
             where=settings.name,
             hint="is sshd running there, and on this port?",
         ) from error
+    except UnicodeError as error:
+        # A label of the name that is empty or longer than 63 bytes.
+        raise HostUnreachable(
+            f"{settings.hostname!r} is no name of a host", where=settings.name, hint=_CHECK_ADDRESS
+        ) from error
     except OSError as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise HostUnreachable(
@@ -148,8 +195,7 @@ def _tunnel(jump: Connection, settings: SshSettings, timeout_s: float) -> parami
 def _through_command(settings: SshSettings) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start the ProxyCommand with one end of a socket pair as its input and output."""
     assert settings.proxy_command is not None
-    tokens = {"%%": "%", "%h": settings.hostname, "%p": str(settings.port), "%r": settings.user}
-    command = re.sub("%[%hpr]", lambda found: tokens[found[0]], settings.proxy_command)
+    command = settings.expand(settings.proxy_command, "ProxyCommand")
     ours, theirs = socket.socketpair()
     try:
         # ssh_config(5): the command string is executed by the user's shell; it is the user's own text.
@@ -168,8 +214,29 @@ def _through_command(settings: SshSettings) -> tuple[socket.socket, subprocess.P
     return ours, proxy
 
 
+def _passed_socket(channel: socket.socket, settings: SshSettings, timeout_s: float) -> socket.socket:
+    """Return the connected socket that the ProxyCommand sends, as ProxyUseFdpass has it."""
+    with channel:
+        channel.settimeout(timeout_s)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+        except OSError as error:
+            descriptors = []
+            reason = str(error)
+        else:
+            reason = "it ended without one"
+    if not descriptors:
+        raise HostUnreachable(
+            f"{settings.way} passed no socket (ProxyUseFdpass): {reason}",
+            where=settings.name,
+            hint=f"compare: {_by_hand(settings)}",
+        )
+    return socket.socket(fileno=descriptors[0])
+
+
 def _handshake(carrier: Any, settings: SshSettings, timeout_s: float) -> paramiko.Transport:
     transport = paramiko.Transport(carrier)
+    deadline = time.monotonic() + timeout_s
     try:
         transport.banner_timeout = timeout_s
         transport.handshake_timeout = timeout_s
@@ -181,12 +248,16 @@ def _handshake(carrier: Any, settings: SshSettings, timeout_s: float) -> paramik
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         through = f" through {settings.way}" if settings.way else ""
-        raise HostUnreachable(
+        refused = HostUnreachable(
             f"no ssh handshake with {settings.hostname} port {settings.port}{through}:"
             f" {error or 'it hung up'}",
             where=settings.name,
             hint=f"compare: {_by_hand(settings)}",
-        ) from error
+        )
+        refused.__cause__ = error
+        # Nothing of the server's own came before the end: it was turned away, perhaps for the moment only.
+        is_turned_away = not transport.remote_version and time.monotonic() < deadline
+        raise (_HungUpError(refused) if is_turned_away else refused) from error
     except HostError:
         transport.close()
         raise
@@ -245,21 +316,73 @@ def _log_in(transport: paramiko.Transport, settings: SshSettings, timeout_s: flo
 
 
 def _keys(settings: SshSettings, notes: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Yield (label, key): the named files first, then the agent's unless only files may be used."""
+    """Yield (label, key): the named files first, then the agent's unless only files may be used.
+
+    A key that has a certificate comes twice, with the certificate first, as ssh does it.
+    """
     count = 0
     for path in settings.identity_files:
-        loaded = _load_key(path, notes) if path.exists() else None
+        loaded = _load_key(path, notes) if is_there(path) else None
+        for certificate in _certificates(settings, path, loaded, notes):
+            with_certificate = _load_key(path, notes)
+            if with_certificate is not None and count < _MAX_KEYS:
+                with_certificate.load_certificate(str(certificate))
+                count += 1
+                yield f"{path} with {certificate}", with_certificate
         if loaded is not None and count < _MAX_KEYS:
             count += 1
             yield str(path), loaded
-    if not settings.use_agent:
-        return
     names = {path.name for path in settings.identity_files}
-    for key in paramiko.Agent().get_keys():
+    for key in _agent_keys(settings.agent, notes):
         is_named = Path(key.comment).name in names
         if count < _MAX_KEYS and (is_named or not settings.identities_only):
             count += 1
             yield f"agent key {key.comment or key.fingerprint}", key
+
+
+def _certificates(
+    settings: SshSettings, path: Path, key: paramiko.PKey | None, notes: list[str]
+) -> Iterator[Path]:
+    """Yield the certificate files that are for a key."""
+    if key is None:
+        return
+    beside = path.with_name(f"{path.name}-cert.pub")
+    for file in (*settings.certificate_files, beside):
+        if not is_there(file):
+            continue
+        try:
+            blob = PublicBlob.from_file(str(file))
+        except (ValueError, OSError, paramiko.SSHException) as error:
+            notes.append(f"{file} (cannot be read: {error})")
+            continue
+        # A certificate holds the public key's own fields after its type and a nonce.
+        if key.asbytes()[4 + len(key.get_name()) :] in blob.key_blob:
+            yield file
+
+
+class _Agent(AgentSSH):
+    """The agent at a socket; paramiko's own knows only the one of SSH_AUTH_SOCK."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(_AGENT_TIMEOUT_S)
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _agent_keys(path: str | None, notes: list[str]) -> tuple[paramiko.AgentKey, ...]:
+    if path is None:
+        return ()
+    try:
+        return _Agent(path).get_keys()
+    except (OSError, ValueError, paramiko.SSHException) as error:
+        notes.append(f"the agent at {path} (does not answer: {error})")
+        return ()
 
 
 def _load_key(path: Path, notes: list[str]) -> paramiko.PKey | None:

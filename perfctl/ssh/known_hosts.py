@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
+import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -95,18 +96,17 @@ def check_host_key(settings: SshSettings, key_type: str, key: bytes) -> None:
     """
     entries = read_entries((*settings.user_known_hosts, *settings.global_known_hosts))
     state, entry = find_key(entries, settings.known_as, key_type, key)
-    fingerprint = f"{key_type} {sha256_fingerprint(key)}"
     if state is KeyState.KNOWN:
         return
     if state is KeyState.UNKNOWN:
         if settings.strict == "yes":
-            raise _unknown(settings, fingerprint)
+            raise _unknown(settings, key_type, key)
         _remember(settings, key_type, key)
         return
     if state is KeyState.CHANGED and settings.strict == "no":
         return
     assert entry is not None  # only UNKNOWN comes without a line
-    raise _mismatch(settings, state, entry, fingerprint)
+    raise _mismatch(settings, state, entry, key_type, key)
 
 
 def sha256_fingerprint(key: bytes) -> str:
@@ -114,26 +114,51 @@ def sha256_fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def _unknown(settings: SshSettings, fingerprint: str) -> HostKeyMismatch:
-    file = settings.user_known_hosts[0] if settings.user_known_hosts else Path("~/.ssh/known_hosts")
+def _unknown(settings: SshSettings, key_type: str, key: bytes) -> HostKeyMismatch:
+    file = _own_file(settings)
+    if file is None:
+        hint = "no file could list it: set UserKnownHostsFile in ssh_config or ansible_ssh_common_args"
+    else:
+        hint = f"compare the fingerprint, then: {_listing_command(settings, key_type, key, file)}"
     return HostKeyMismatch(
-        f"its host key is not known ({fingerprint})",
-        where=settings.name,
-        hint=f"compare the fingerprint, then: ssh-keyscan -p {settings.port} {settings.hostname} >> {file}",
+        f"its host key is not known ({key_type} {sha256_fingerprint(key)})", where=settings.name, hint=hint
     )
 
 
-def _mismatch(settings: SshSettings, state: KeyState, entry: Entry, fingerprint: str) -> HostKeyMismatch:
+def _own_file(settings: SshSettings) -> Path | None:
+    return next((path for path in settings.user_known_hosts if path != Path(os.devnull)), None)
+
+
+def _listing_command(settings: SshSettings, key_type: str, key: bytes, file: Path) -> str:
+    """Return the command that lists the host in a file, under the name by which it is looked for.
+
+    ssh-keyscan goes through no jump host and knows no HostKeyAlias: there, the line itself is written.
+    """
+    into = shlex.quote(str(file))
+    if settings.way or settings.host_key_alias:
+        return f"echo {shlex.quote(_line(settings, key_type, key))} >> {into}"
+    return f"ssh-keyscan -p {settings.port} {settings.hostname} >> {into}"
+
+
+def _line(settings: SshSettings, key_type: str, key: bytes) -> str:
+    return f"{settings.known_as} {key_type} {base64.b64encode(key).decode()}"
+
+
+def _mismatch(
+    settings: SshSettings, state: KeyState, entry: Entry, key_type: str, key: bytes
+) -> HostKeyMismatch:
+    fingerprint = f"{key_type} {sha256_fingerprint(key)}"
     if state is KeyState.REVOKED:
         return HostKeyMismatch(
             f"its host key is revoked by {entry.source}:{entry.line} ({fingerprint})", where=settings.name
         )
+    source = shlex.quote(str(entry.source))
     return HostKeyMismatch(
         f"it shows another host key than {entry.source}:{entry.line} has ({fingerprint}): "
         "it was installed anew, or someone is in between",
         where=settings.name,
-        hint=f"if it is the right machine: ssh-keygen -R '{settings.known_as}' -f {entry.source} && "
-        f"ssh-keyscan -p {settings.port} {settings.hostname} >> {entry.source}",
+        hint=f"if it is the right machine: ssh-keygen -R '{settings.known_as}' -f {source} && "
+        + _listing_command(settings, key_type, key, entry.source),
     )
 
 
@@ -141,11 +166,10 @@ def _remember(settings: SshSettings, key_type: str, key: bytes) -> None:
     if not settings.user_known_hosts:
         return
     file = settings.user_known_hosts[0]
-    line = f"{settings.known_as} {key_type} {base64.b64encode(key).decode()}\n"
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as stream:
-            stream.write(line)
+            stream.write(f"{_line(settings, key_type, key)}\n")
     except OSError as error:
         raise HostKeyMismatch(
             f"its new host key cannot be noted in {file}: {error.strerror}", where=settings.name
@@ -161,7 +185,7 @@ def _parse_line(path: Path, number: int, line: str) -> Entry | None:
         return None
     try:
         key = base64.b64decode(fields[2], validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return Entry(path, number, marker, tuple(fields[0].split(",")), fields[1], key)
 
@@ -172,10 +196,11 @@ def _matches(pattern: str, host: str) -> bool:
 
 
 def _hash_matches(pattern: str, host: str) -> bool:
-    _, _, salt, digest = pattern.split("|", 3)
     try:
+        _, _, salt, digest = pattern.split("|", 3)
         wanted = base64.b64decode(digest)
         found = hmac.new(base64.b64decode(salt), host.encode(), hashlib.sha1).digest()
-    except binascii.Error:
+    except ValueError:
+        # Not of three parts, no base64.
         return False
     return hmac.compare_digest(wanted, found)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import paramiko
 
-from perfctl.errors import CommandTimeout, HostUnreachable, PerfctlError
+from perfctl.errors import CommandTimeout, HostUnreachable, PerfctlError, Refused
 from perfctl.shell import Completed, Process, Stream
 from perfctl.shell.command import (
     MARK,
     Elevation,
-    command_line,
+    login_line,
     refuse_if_sudo_failed,
     unwrap,
 )
@@ -60,7 +60,7 @@ class SshShell:
         wrapped, data = self._elevation.wrap(argv, stdin)
         with self._channel(timeout_s) as channel:
             running = _Running(self, channel, data)
-            running.start(wrapped)
+            running.start(login_line(wrapped))
             try:
                 in_time = running.until_end(deadline)
             except KeyboardInterrupt:
@@ -70,7 +70,8 @@ class SshShell:
             self.end(running.pid)
             raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", where=self.name)
         own = unwrap(bytes(running.stdout), bytes(running.stderr))
-        refuse_if_sudo_failed(self._elevation, self.name, bytes(running.stderr))
+        if own.pid is None:
+            raise self.not_begun(own.stdout, own.stderr)
         return Completed(tuple(argv), running.exit_code, own.stdout, own.stderr)
 
     def spawn(self, argv: Sequence[str]) -> Process:
@@ -79,18 +80,21 @@ class SshShell:
         channel = self._open(_START_TIMEOUT_S)
         running = _Running(self, channel, data)
         try:
-            running.start(wrapped)
+            running.start(login_line(wrapped))
         except BaseException:
             self.release(channel)
             raise
         return _SshProcess(self, running)
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start `argv` and return its stdin and stdout. Raises HostUnreachable when it does not start."""
+        """Start `argv` and return its stdin and stdout.
+
+        Raises HostUnreachable when it does not start, Refused when sudo does not run it.
+        """
         wrapped, data = self._elevation.wrap(argv)
         stream = _SshStream(self, self._open(_START_TIMEOUT_S))
         try:
-            stream.start(wrapped, data)
+            stream.start(login_line(wrapped), data)
         except BaseException:
             stream.close()
             raise
@@ -165,6 +169,34 @@ class SshShell:
                 self._connection = dial(self._settings, self._timeout_s)
             return self._connection
 
+    def not_begun(self, stdout: bytes, stderr: bytes) -> PerfctlError:
+        """Return the error for a command that ended before it began: by sudo, or by the login shell.
+
+        `stdout` and `stderr` are what was printed instead.
+        """
+        if self._elevation.become and MARK in self._print(login_line(["echo", MARK])):
+            try:
+                refuse_if_sudo_failed(self._elevation, self.name, stderr)
+            except Refused as error:
+                return error
+        # Every shell reads this alike; what is no shell (nologin, a menu) has printed why.
+        name = self._print(b"echo $SHELL").strip()
+        lines = (stdout + stderr).decode("utf-8", "backslashreplace").strip().splitlines()
+        return HostUnreachable(
+            f"the login shell of {self._settings.user}{f', {name},' if name.startswith('/') else ''}"
+            f" did not run the command: {lines[-1] if lines else 'no output'}",
+            where=self.name,
+            hint="log in as a user whose shell runs `sh -c COMMAND`, or change it: chsh -s /bin/sh USER",
+        )
+
+    def _print(self, line: bytes) -> str:
+        """Return what the login shell prints for a line; '' when it does not end."""
+        with self._channel(_START_TIMEOUT_S) as channel:
+            running = _Running(self, channel, b"")
+            running.start(line)
+            running.until_end(time.monotonic() + _START_TIMEOUT_S)
+        return running.stdout.decode("utf-8", "backslashreplace")
+
     def lost(self, cause: BaseException | None = None) -> HostUnreachable:
         """Return the error for a connection that broke."""
         reason = f": {cause}" if cause is not None and str(cause) else ""
@@ -195,11 +227,11 @@ class _Running:
         self._shell = shell
         self._pending = memoryview(stdin)
 
-    def start(self, wrapped: Sequence[str]) -> None:
+    def start(self, line: bytes) -> None:
         """Send the command. Raises HostUnreachable."""
         try:
             self.channel.settimeout(_START_TIMEOUT_S)
-            self.channel.exec_command(command_line(wrapped))
+            self.channel.exec_command(line)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._shell.lost(error) from error
 
@@ -318,16 +350,23 @@ class _SshStream:
         self._is_closed = False
         self._reader = PieceReader(self._receive, shell.name, self._error_output)
 
-    def start(self, wrapped: Sequence[str], stdin: bytes) -> None:
+    def start(self, line: bytes, stdin: bytes) -> None:
         """Send the command and wait until it runs."""
         try:
             self._channel.settimeout(_START_TIMEOUT_S)
-            self._channel.exec_command(command_line(wrapped))
+            self._channel.exec_command(line)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._shell.lost(error) from error
         if stdin:
             self.write(stdin)
-        self.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
+        try:
+            self.read_until(f"{MARK}\n".encode(), timeout_s=_START_TIMEOUT_S)
+        except HostUnreachable as error:
+            # The exit status comes after the end of the output. Without one the connection broke.
+            has_ended = self._channel.status_event.wait(_START_TIMEOUT_S) and self._channel.exit_status >= 0
+            if has_ended and MARK.encode() not in self._stderr:
+                raise self._shell.not_begun(self._reader.unread, bytes(self._stderr)) from error
+            raise
 
     def write(self, data: bytes) -> None:
         """Send all of `data`. Raises HostUnreachable when the other end is gone."""

@@ -4,18 +4,18 @@
         store.begin_run(...); store.begin_block(...); store.record_invocation(...)
         store.observations("latest")
 
-    store.py         the door: Store, open_store
-    recording.py     what is written      reading.py   what is read
-    omissions.py     what gave no value, and why
-    validity.py      whether invocations count
-    history.py       over many runs      evidence.py     what a value was read from
-    series.py        samples: checked, packed, summed up                 artifact.py   raw bytes
-    connection.py    opening a file and naming what is wrong with it     writer.py  the one writing thread
-    schema.py        the revision; schema.sql and views.sql              tables.py  the schema as typed tables
-    derived.py       rows made from samples                              query.py    users' SQL; queries/*.sql
-    reparsing.py     samples made from raw outputs
-    upkeep.py        info, check, backup, upgrade                        migration.py  and
-    migrations/      from one revision to the next (Alembic)
+    store.py         Store, open_store: what other packages use
+    recording.py     writes
+    reading.py       reads of one run; omissions.py, validity.py and evidence.py too
+    history.py       reads over many runs
+    series.py        samples: checked, packed, summarised
+    artifact.py      raw bytes
+    connection.py    opening a file, errors     writer.py    the one writing thread
+    schema.py        revision, schema.sql, views.sql     tables.py    the schema as typed tables
+    derived.py       rows computed from samples     reparsing.py    samples read from raw outputs
+    query.py         users' SQL; queries/*.sql
+    upkeep.py        info, check, backup, upgrade
+    migration.py     and migrations/ (Alembic)
 
 docs/database.md describes the tables, the views and the rules.
 """

@@ -1,4 +1,4 @@
-"""Raw bytes, kept once per content: zstd-compressed under the sha256 of what they were."""
+"""Raw bytes, kept once per content: zstd-compressed, by the sha256 of the uncompressed bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perfctl.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Bytes on their way into the database."""
+    """Compressed bytes, ready to be stored."""
 
     sha256: str
     size_bytes: int
@@ -28,7 +28,7 @@ def pack(data: bytes) -> Artifact | None:
 
 
 def unpack(sha256: str, size_bytes: int, content: bytes) -> bytes:
-    """Return the bytes as they were. Raises DataError when they are not what their hash says."""
+    """Return the bytes as they were. Raises DataError when they do not match their hash."""
     try:
         data = zstandard.decompress(content, max_output_size=size_bytes)
     except zstandard.ZstdError as error:

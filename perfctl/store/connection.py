@@ -1,4 +1,4 @@
-"""Opening an SQLite file so that nothing is lost, and saying in words what is wrong with one.
+"""Open SQLite files so that no commit is lost, and turn the driver's errors into messages.
 
 Write-ahead log with `synchronous=NORMAL`: a commit survives the death of this process at once, and of the
 machine after the next checkpoint; the file is never torn. FULL would wait for the disk at every commit, on a
@@ -34,9 +34,9 @@ FILE_ERRORS = {
     sqlite3.SQLITE_PERM: ("the database cannot be opened: permission denied", "check its permissions"),
     sqlite3.SQLITE_CANTOPEN: ("the database cannot be opened", "check the permissions of file and directory"),
     sqlite3.SQLITE_FULL: ("the disk that holds the database is full", "free some space, then try again"),
-    sqlite3.SQLITE_IOERR: ("the disk failed to read or write the database", "look at the system's log"),
-    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "bring back a backup (see `perfctl db backup`)"),
-    sqlite3.SQLITE_NOTADB: ("this is no SQLite database", "name another file with --db"),
+    sqlite3.SQLITE_IOERR: ("the disk failed to read or write the database", "check the system log"),
+    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "restore a backup (see `perfctl db backup`)"),
+    sqlite3.SQLITE_NOTADB: ("this is not an SQLite database", "name another file with --db"),
 }
 
 
@@ -154,13 +154,13 @@ def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout_s: float) 
 
 
 _NO_FILE = (
-    "`perfctl run` makes one; --db names another, such as the one that a run named in its first line"
-    " (a folder has its own from when perfctl.toml is in it)"
+    "`perfctl run` makes one; --db names another, such as the one in the first line that a run printed"
+    " (a folder has its own database once perfctl.toml is in it)"
 )
 
 
 def require_file(path: Path) -> None:
-    """Raise DatabaseUnavailable when there is no readable file, in plainer words than SQLite's."""
+    """Raise DatabaseUnavailable when there is no readable file, with a plainer message than SQLite's."""
     if path.is_dir():
         raise DatabaseUnavailable("this is a directory, not a database", where=str(path))
     if not _exists(path):

@@ -40,14 +40,14 @@ def stored(connection: sqlite3.Connection) -> dict[Key, Summary]:
 
 
 def differences(connection: sqlite3.Connection) -> list[str]:
-    """Return in words where the derived rows are not what the samples say."""
+    """Describe each derived row that is missing, differs from its samples or has none."""
     kept = stored(connection)
     found = []
     for key, summary in recompute(connection):
         if key not in kept:
             found.append(f"invocation {key[0]}, metric {key[1]}: no derived row")
         elif kept.pop(key) != summary:
-            found.append(f"invocation {key[0]}, metric {key[1]}: the derived row is not what the samples say")
+            found.append(f"invocation {key[0]}, metric {key[1]}: the derived row differs from its samples")
     found += [f"invocation {key[0]}, metric {key[1]}: a derived row without samples" for key in kept]
     return found
 

@@ -1,4 +1,4 @@
-"""What stands behind one value: the executions of a run, their order, what became of them, their samples."""
+"""The invocations behind a metric of a run: their order, status, validity and samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from perfctl.store.series import unpack
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One execution and its value of one metric. `started_at` is in Unix seconds, `position` its place in the
-    block's order, from 0."""
+    """One invocation and its value of one metric.
+
+    `started_at` is in Unix seconds, `position` the place in the block's order, from 0.
+    """
 
     invocation_id: str
     benchmark: str
@@ -20,7 +22,7 @@ class Evidence:
     block: int
     attempt: int
     counts: bool
-    """Whether it belongs to the attempt that comparisons rest on."""
+    """Whether it belongs to the attempt that comparisons use."""
     environment: str
     replicate: int
     position: int
@@ -28,7 +30,7 @@ class Evidence:
     status: Status
     reason: Reason | None
     validity: str | None
-    """'valid', 'flagged' or 'invalid'; None where nobody judged."""
+    """'valid', 'flagged' or 'invalid'; None where it was not judged."""
     detail: str
     started_at: float
     duration_s: float | None
@@ -41,35 +43,30 @@ class Evidence:
 
 
 _EVIDENCE = """
-WITH attempts AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY benchmark, target, block_index
-        ORDER BY status = 'running', status = 'complete' DESC, attempt DESC
-    ) AS place
-    FROM block WHERE run_id = ?1
-)
 SELECT
-    invocation_id, attempts.benchmark, host.name, peer.name, block_index, attempt,
-    place = 1 AND attempts.status <> 'running', environment.name, replicate, invocation.position, accelerator,
+    invocation_id, block.benchmark, host.name, peer.name, block_index, block.attempt, attempt_counts,
+    environment.name, replicate, invocation.position, accelerator,
     invocation.status, reason, validity, detail,
     invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
     value, unit, coalesce(sample_count, 0), stdout_sha256
-FROM attempts
+FROM block
+JOIN v_block USING (block_id)
 JOIN invocation USING (block_id)
 JOIN environment USING (environment_id)
-JOIN host ON host.host_id = attempts.host_id
-LEFT JOIN host AS peer ON peer.host_id = attempts.peer_id
-JOIN run_benchmark ON run_benchmark.run_id = ?1 AND run_benchmark.name = attempts.benchmark
+JOIN host ON host.host_id = block.host_id
+LEFT JOIN host AS peer ON peer.host_id = block.peer_id
+JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 LEFT JOIN invocation_metric AS found
     ON found.invocation_pk = invocation.invocation_pk
     AND found.metric_pk IN (SELECT metric_pk FROM metric WHERE metric.name = ?2)
 LEFT JOIN metric USING (metric_pk)
-ORDER BY run_benchmark.position, target, block_index, attempt, invocation.position, replicate
+WHERE block.run_id = ?1
+ORDER BY run_benchmark.position, block.target, block_index, block.attempt, invocation.position, replicate
 """
 
 
 def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[Evidence]:
-    """Return every execution of a run in the order of its plan, with its value of `metric` if it has one."""
+    """Return every invocation of a run in the order of its plan, with its value of `metric` if it has one."""
     found = []
     for row in connection.execute(_EVIDENCE, (run_id, metric)):
         key, benchmark, host, peer, block, attempt, counts, *leg = row
@@ -85,7 +82,7 @@ def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[E
 
 
 def values_of(connection: sqlite3.Connection, invocation_id: str, metric: str) -> tuple[float, ...]:
-    """Return the samples of one metric of one execution, in order, whether kept as rows or packed."""
+    """Return the samples of one metric of one invocation, in order, whether kept as rows or packed."""
     key = (invocation_id, metric)
     rows = connection.execute(
         "SELECT sample.value FROM sample JOIN invocation USING (invocation_pk) JOIN metric USING (metric_pk)"

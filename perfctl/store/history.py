@@ -1,6 +1,6 @@
-"""What is read over many runs: the values behind trends and the rolling A/A rate, and the facts behind them.
+"""Queries over many runs: the values behind trends and the rolling A/A rate, and the facts behind them.
 
-Each comes in one statement over all blocks: a few hundred runs are a matter of a second.
+Each is one statement over all blocks; a few hundred runs take about a second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NamedBenchmark:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCell:
-    """What one leg measured in one run: one value for every block that has one.
+    """The values of one leg in one run, by block; blocks without a value are left out.
 
     `benchmark_key` and `environment_key` are the content hashes of what the names stood for in that run.
     """
@@ -69,7 +69,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class NativeValue:
-    """A value that a benchmark had on a host natively; `limits` are its environment's."""
+    """A value of a benchmark, measured natively on a host; `limits` are its environment's."""
 
     run_id: str
     limits: Limits
@@ -80,24 +80,18 @@ class NativeValue:
 
 _CELLS = """
 SELECT
-    run_id, benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate, accelerator,
-    block_index, value
+    block.run_id, block.benchmark, benchmark_id, metric_pk, host_id, peer_id, environment_id, replicate,
+    accelerator, block_index, value
 FROM block
+JOIN v_block USING (block_id)
 JOIN invocation USING (block_id)
 JOIN invocation_metric USING (invocation_pk)
-WHERE {which} AND block.status <> 'running' AND invocation.status = 'ok' AND value IS NOT NULL
+WHERE {which} AND attempt_counts AND invocation.status = 'ok' AND value IS NOT NULL
     AND validity IS NOT 'invalid'
-    AND NOT EXISTS (
-        SELECT 1 FROM block AS other
-        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
-            AND other.target = block.target AND other.block_index = block.block_index
-            AND other.status <> 'running'
-            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
-    )
 """
 
 _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
-    AND (run_id, environment_id) IN (
+    AND (block.run_id, environment_id) IN (
         SELECT run.run_id, environment_id FROM run
         JOIN run_environment ON run_environment.run_id = run.run_id AND name = baseline
     )"""
@@ -116,15 +110,15 @@ JOIN environment USING (environment_id)
 JOIN invocation_metric USING (invocation_pk)
 JOIN metric USING (metric_pk)
 WHERE run_host.run_id = ? AND run_host.name = ? AND benchmark_id IN ({keys}) AND peer_id IS NULL
-    AND kind = 'native' AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
+    AND kind IN ({kinds}) AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
     AND value IS NOT NULL
 ORDER BY invocation.started_at
 """
 
 
 def benchmark_cells(connection: sqlite3.Connection, name: str) -> list[HistoryCell]:
-    """Return the cells of one benchmark, by its name, in all runs; what counts is as in a comparison."""
-    return _cells(connection, _CELLS.format(which="benchmark = ?"), (name,))
+    """Return the cells of one benchmark, by its name, in all runs; those that a comparison uses."""
+    return _cells(connection, _CELLS.format(which="block.benchmark = ?"), (name,))
 
 
 def cells_of_key(connection: sqlite3.Connection, key: str) -> list[HistoryCell]:
@@ -169,11 +163,19 @@ def native_values(
 
     Of native invocations that are ok and not invalid, whatever became of their blocks; the oldest first.
     """
-    rows = connection.execute(_NATIVE_VALUES.format(keys=", ".join("?" * len(keys))), (run_id, host, *keys))
+    # Imported here so that opening a database does not wait for it.
+    from perfctl.environments.kinds import BASELINE_KINDS
+
+    sql = _NATIVE_VALUES.format(keys=_marks(keys), kinds=_marks(BASELINE_KINDS))
+    rows = connection.execute(sql, (run_id, host, *keys, *BASELINE_KINDS))
     return [
         NativeValue(run, (cpus, nodes, quota, memory), metric, unit, value)
         for run, cpus, nodes, quota, memory, metric, unit, value in rows
     ]
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:

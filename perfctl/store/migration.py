@@ -70,6 +70,6 @@ def _check_references(connection: sqlite3.Connection) -> None:
     if broken:
         tables = sorted({str(row[0]) for row in broken})
         raise DataError(
-            f"the upgrade would leave {len(broken)} rows without what they refer to, in: {', '.join(tables)}",
+            f"the upgrade would leave {len(broken)} rows that refer to missing rows, in: {', '.join(tables)}",
             hint="nothing was changed; please report this",
         )

@@ -37,7 +37,7 @@ class NamedQuery:
 
     @property
     def takes_all_metrics(self) -> bool:
-        """Whether it shows headline metrics alone unless `all_metrics` is asked for."""
+        """Whether it shows only headline metrics unless `all_metrics` is given."""
         return _ALL_METRICS in self.sql
 
 
@@ -54,9 +54,9 @@ class _Median:
 
 
 def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool = False) -> Rows:
-    """Return the answer to one SELECT, in which ':all_metrics' stands for that argument.
+    """Return the rows of one SELECT, in which ':all_metrics' stands for that argument.
 
-    Raises QueryError when it would change something, is no SQL, is more than one statement, or takes longer
+    Raises QueryError when it would change something, is not SQL, has more than one statement, or takes longer
     than `timeout_s`; DatabaseUnavailable.
     """
     with translated(store.path), _connection(store) as connection:
@@ -66,7 +66,7 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool 
         try:
             cursor = connection.execute(sql, {"all_metrics": all_metrics} if _ALL_METRICS in sql else ())
             if cursor.description is None:
-                raise QueryError("there is no statement in it", hint=_HINT)
+                raise QueryError("the query has no statement", hint=_HINT)
             rows = tuple(cursor.fetchall())
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise _query_error(error, timeout_s, store.path) from error
@@ -74,7 +74,8 @@ def query(store: Store, sql: str, *, timeout_s: float = 60.0, all_metrics: bool 
 
 
 _HINT = (
-    "one SELECT on v_run, v_invocation, v_value, v_sample or v_artifact; docs/database.md has their columns"
+    "one SELECT on v_run, v_block, v_invocation, v_finding, v_value, v_sample or v_artifact;"
+    " docs/database.md has their columns"
 )
 
 

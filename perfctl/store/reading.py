@@ -26,7 +26,7 @@ from perfctl.store.records import (
 
 
 def find_run(connection: sqlite3.Connection, wanted: str) -> str:
-    """Return the id of the run called `wanted`: an id, its unique beginning or end, or 'latest'.
+    """Return the id of the run that `wanted` names: an id, its unique beginning or end, or 'latest'.
 
     Raises UnknownName when there is none, or more than one.
     """
@@ -45,7 +45,9 @@ def _only(kind: str, wanted: str, ids: Iterable[str], *, hint: str) -> str:
     if not found:
         raise UnknownName(f"there is no {kind} {wanted!r}", hint=hint)
     if len(found) > 1:
-        raise UnknownName(f"{len(found)} {kind}s are called {wanted!r}: {', '.join(found[:5])}")
+        raise UnknownName(
+            f"{wanted!r} matches {len(found)} {kind}s: {', '.join(found[:5])}", hint="give more of the id"
+        )
     return found[0]
 
 
@@ -68,7 +70,7 @@ def list_runs(connection: sqlite3.Connection, run_id: str | None = None) -> list
 
 
 def run_detail(connection: sqlite3.Connection, run_id: str) -> RunDetail:
-    """Return all that is said of one run."""
+    """Return everything stored about one run."""
     summary = list_runs(connection, run_id)[0]
     seed, baseline, command, inventory, version = connection.execute(
         "SELECT seed, baseline, command_json, inventory_json, perfctl_version FROM run WHERE run_id = ?",
@@ -161,11 +163,11 @@ def _failure(row: tuple[Any, ...], kept: tuple[str, ...]) -> Failure:
 
 
 _ARTIFACT_ORDER = "ORDER BY name LIKE 'counters_%', name LIKE 'std%', name"
-"""What was kept for the sake of a guest first: who looks for something looks for that."""
+"""A guest's artifacts first: they are what people need most."""
 
 
 def find_invocation(connection: sqlite3.Connection, run_id: str, wanted: str) -> str:
-    """Return the id of the run's invocation called `wanted`: an id, its unique beginning or end.
+    """Return the id of the run's invocation that `wanted` names: an id, its unique beginning or end.
 
     Raises UnknownName when there is none, or more than one.
     """
@@ -197,7 +199,7 @@ _DETAIL = (
 
 
 def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> InvocationDetail:
-    """Return all that is said of one invocation."""
+    """Return everything stored about one invocation."""
     *row, argv = connection.execute(
         f"SELECT {', '.join(_DETAIL)}, argv_json FROM v_invocation WHERE invocation_id = ?", (invocation_id,)
     ).fetchone()
@@ -250,19 +252,11 @@ def block_states(connection: sqlite3.Connection, run_id: str) -> list[BlockState
 _BLOCKS_TO_COMPARE = """
 SELECT block_id, block.benchmark, host.name, peer.name, block_index
 FROM block
+JOIN v_block USING (block_id)
 JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
-WHERE block.run_id = ?
-    AND block.status <> 'running'
-    AND block.block_id = (
-        SELECT later.block_id FROM block AS later
-        WHERE later.run_id = block.run_id AND later.benchmark = block.benchmark
-            AND later.target = block.target AND later.block_index = block.block_index
-            AND later.status <> 'running'
-        ORDER BY later.status = 'complete' DESC, later.attempt DESC
-        LIMIT 1
-    )
+WHERE block.run_id = ? AND attempt_counts
 ORDER BY run_benchmark.position, block.target, block_index
 """
 

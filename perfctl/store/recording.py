@@ -69,7 +69,7 @@ def _insert(
 
 
 def insert_run(connection: sqlite3.Connection, header: RunHeader, plan: Plan, hosts: Sequence[Host]) -> None:
-    """Store a run and the hosts, environments and benchmarks that its plan speaks of."""
+    """Store a run and the hosts, environments and benchmarks of its plan."""
     run_id = header.run_id
     run = {
         "run_id": run_id,
@@ -231,7 +231,7 @@ def insert_environment_snapshot(
 
 
 def _planned(connection: sqlite3.Connection, run_id: str, kind: str, name: str) -> str:
-    """Return the key of a host, environment or benchmark that a run's plan speaks of."""
+    """Return the key of a host, environment or benchmark of a run's plan."""
     row = connection.execute(
         f"SELECT {kind}_id FROM run_{kind} WHERE run_id = ? AND name = ?", (run_id, name)
     ).fetchone()
@@ -403,7 +403,7 @@ def insert_summaries(connection: sqlite3.Connection, rows: Iterable[tuple[Key, S
 
 
 def insert_event(connection: sqlite3.Connection, run_id: str, level: str, place: str, text: str) -> None:
-    """Store something worth saying."""
+    """Store an event of a run."""
     row = {
         "event_id": new_id(),
         "run_id": run_id,

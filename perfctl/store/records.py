@@ -1,4 +1,4 @@
-"""What the store gives back, where perfctl.model has no word for it."""
+"""What the store returns, where perfctl.model has no type for it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StoredArtifact:
-    """Something that is kept of an invocation. `sha256` is None when it has no bytes."""
+    """An artifact that was kept of an invocation. `sha256` is None when it has no bytes."""
 
     name: str
     size_bytes: int
@@ -82,7 +82,7 @@ class StoredArtifact:
 
 @dataclass(frozen=True, slots=True)
 class InvocationDetail:
-    """All that is said of one invocation. `duration_s` is by its host's clock, `started` UTC text."""
+    """Everything stored about one invocation. `duration_s` is by its host's clock, `started` UTC text."""
 
     invocation_id: str
     run_id: str
@@ -109,7 +109,7 @@ class InvocationDetail:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """Something worth saying that happened in a run."""
+    """An event of a run, such as a warning. `happened_at` is in Unix seconds."""
 
     happened_at: float
     level: str
@@ -119,7 +119,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """All that `perfctl show` says of a run."""
+    """Everything that `perfctl show` prints of a run."""
 
     summary: RunSummary
     seed: str
@@ -158,11 +158,11 @@ class BlockState:
 
 @dataclass(frozen=True, slots=True)
 class Reparsed:
-    """What reading raw outputs again came to, in numbers of invocations."""
+    """The result of reading raw outputs again, in numbers of invocations."""
 
     read: int
     changed: int
-    """Whose samples, status or reason are others now."""
+    """Whose samples, status or reason have changed."""
     unknown: int
     """Not read: this version has no such workload."""
 

@@ -1,4 +1,4 @@
-"""Raw outputs read again: samples, status and reason as today's parsers see them, and validity."""
+"""Read raw outputs again: replace samples, status and reason, and judge again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from perfctl.validity import Assessment, InvocationCounters, Thresholds, assess
 from perfctl.validity.thresholds import RuleSet
 from perfctl.workloads import WORKLOADS
 
-_FROM_PARSING = (Reason.UNPARSABLE, Reason.MISSING_METRIC, Reason.UNIT_MISMATCH)
-"""Reasons that a parser gave. Other failures are no matter of reading."""
+_FROM_PARSING = (
+    Reason.UNPARSABLE,
+    Reason.MISSING_METRIC,
+    Reason.UNIT_MISMATCH,
+    Reason.CONTRADICTION,
+    Reason.TOOL_ERROR,
+)
+"""Reasons that come from a parser; reading the output again changes no other failure."""
 
 _INVOCATIONS = f"""
-SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256
+SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256, stderr_sha256
 FROM invocation JOIN block USING (block_id) JOIN benchmark USING (benchmark_id)
 WHERE stdout_sha256 IS NOT NULL
     AND (invocation.status = 'ok' OR reason IN ({", ".join(repr(reason.value) for reason in _FROM_PARSING)}))
@@ -42,11 +48,12 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
     blocks = set()
     rows = connection.execute(_INVOCATIONS, (run_id,)).fetchall()
     thresholds: dict[str, Thresholds] = {}
-    for invocation_pk, block_id, of_run, workload, parameters, sha256 in rows:
+    for invocation_pk, block_id, of_run, workload, parameters, *hashes in rows:
         if workload not in WORKLOADS:
             unknown += 1
             continue
-        parsed = _parse(workload, json.loads(parameters), artifact.read(connection, sha256))
+        outputs = [b"" if sha256 is None else artifact.read(connection, sha256) for sha256 in hashes]
+        parsed = _parse(workload, json.loads(parameters), *outputs)
         before = _state(connection, invocation_pk)
         _replace(connection, invocation_pk, workload, parsed)
         if of_run not in thresholds:
@@ -60,16 +67,19 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
     return Reparsed(len(rows) - unknown, changed, unknown)
 
 
-def _parse(name: str, parameters: dict[str, str | int | float | bool], stdout: bytes) -> _Parsed:
+def _parse(
+    name: str, parameters: dict[str, str | int | float | bool], stdout: bytes, stderr: bytes
+) -> _Parsed:
     workload = WORKLOADS[name]
-    text = stdout.decode("utf-8", "backslashreplace")
+    text, errors = (output.decode("utf-8", "backslashreplace") for output in (stdout, stderr))
     try:
-        series = group(workload.metrics(parameters), workload.parse(text, parameters))
+        reading = workload.read_output(text, parameters, stderr=errors)
+        series = group(workload.metrics(parameters), reading.samples)
     except OutputError as error:
-        return _Parsed(Status.FAILED, Reason(error.reason), str(error), [])
+        return _Parsed(Status.FAILED, Reason(error.reason), error.with_hint, [])
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         return _Parsed(Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", [])
-    return _Parsed(Status.OK, None, "", series)
+    return _Parsed(Status.OK, None, reading.remark, series)
 
 
 def _replace(connection: sqlite3.Connection, invocation_pk: int, workload: str, parsed: _Parsed) -> None:

@@ -1,4 +1,4 @@
-"""The schema's revision: make a new database, and recognise one that is older, newer or not ours."""
+"""The schema's revision: create a database, and recognise one that is older, newer or of other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perfctl.errors import DatabaseUnavailable, SchemaMismatch
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
 RUN_STATUSES = ("running", "complete", "partial", "interrupted")

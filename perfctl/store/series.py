@@ -75,7 +75,7 @@ def summarise(values: Sequence[float], warmups: Sequence[bool]) -> Summary:
 def group(metrics: Sequence[Metric], samples: Sequence[Sample]) -> list[Series]:
     """Return the samples by metric, ordered by index.
 
-    Raises DataError for a metric that is not declared, another unit than the metric's, a value that is no
+    Raises DataError for a metric that is not declared, another unit than the metric's, a value that is not a
     finite number, or two samples with one index.
     """
     # Whole lists at a time, not sample by sample: this is the hot path when a series is long.
@@ -96,7 +96,7 @@ def _series(metric: Metric, samples: Sequence[Sample]) -> Series:
     values = [float(sample.value) for sample in samples]
     if not all(map(math.isfinite, values)):
         wrong = next(value for value in values if not math.isfinite(value))
-        raise DataError(f"a sample of {metric.name!r} is no finite number: {wrong}")
+        raise DataError(f"a sample of {metric.name!r} is not a finite number: {wrong}")
     indexes = [sample.index for sample in samples]
     return _ordered(Series(metric, indexes, [sample.is_warmup for sample in samples], values))
 
@@ -113,7 +113,7 @@ def _ordered(series: Series) -> Series:
         [series.values[place] for place in order],
     )
     if ordered.indexes[0] < 0 or len(set(indexes)) < len(indexes):
-        raise DataError(f"samples of {series.metric.name!r} have a negative index, or one index twice")
+        raise DataError(f"samples of {series.metric.name!r} have a negative or repeated index")
     return ordered
 
 

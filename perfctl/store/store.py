@@ -1,4 +1,4 @@
-"""The door to the results database. Writes are committed when a method returns."""
+"""The results database, for all other packages. Writes are committed when a method returns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from perfctl.store.records import (
     RunDetail,
     RunSummary,
 )
-from perfctl.store.validity import FoundAt, SuspectValues, ValidityCount
+from perfctl.store.validity import JudgedValue, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
 from perfctl.validity import Assessment
 
@@ -127,7 +127,7 @@ class Store:
     ) -> None:
         """Store a new run with status 'running', and its plan, hosts, environments and benchmarks.
 
-        `thresholds_json` is what `validity.Thresholds` writes: the limits that it will be held to.
+        `thresholds_json` is what `validity.Thresholds` writes: the limits of the rules that judge it.
         """
         header = recording.RunHeader(
             run_id, plan_json, tuple(command), perfctl_version, tuple(inventory), thresholds_json
@@ -144,7 +144,7 @@ class Store:
         self._write(lambda connection: recording.update_run(connection, run_id, status))
 
     def grow_plan(self, run_id: str, plan: Plan, plan_json: str) -> None:
-        """Store the plan of a run that has got more blocks of the benchmarks that it has."""
+        """Replace a run's plan by one with more blocks of the same benchmarks."""
         self._write(lambda connection: recording.update_plan(connection, run_id, plan, plan_json))
 
     def record_host_snapshot(
@@ -177,7 +177,7 @@ class Store:
         )
 
     def record_event(self, run_id: str, level: str, where: str, text: str) -> None:
-        """Store something worth saying; `level` is info, warning or error."""
+        """Store an event of a run; `level` is info, warning or error."""
         self._write(lambda connection: recording.insert_event(connection, run_id, level, where, text))
 
     # Writing: blocks and invocations
@@ -194,10 +194,10 @@ class Store:
     def record_invocation(
         self, record: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
     ) -> None:
-        """Store an execution, its raw output, what else is kept of it, and its samples, all or nothing.
+        """Store an invocation with its raw output, other artifacts and samples, all or nothing.
 
         Raises DataError for a sample of an undeclared metric, in another unit than its metric's, or that is
-        no finite number; for one index twice; for a status that is not ok and has no reason; for an
+        not a finite number; for a repeated index; for a status that is not ok and has no reason; for an
         artifact that is called as an output is; and for an invocation that is already there. Nothing is
         stored then.
         """
@@ -231,7 +231,7 @@ class Store:
             return reading.find_run(connection, run)
 
     def run(self, run: str) -> RunDetail:
-        """Return all that is said of a run."""
+        """Return everything stored about a run."""
         with self._reading() as connection:
             return reading.run_detail(connection, reading.find_run(connection, run))
 
@@ -256,7 +256,7 @@ class Store:
             return reading.counts(connection, reading.find_run(connection, run))
 
     def omissions(self, run: str) -> list[Omission]:
-        """Return the executions without a value, of the attempts that count, and why."""
+        """Return the invocations without a value, of the attempts that count, and why."""
         with self._reading() as connection:
             return omissions(connection, reading.find_run(connection, run))
 
@@ -266,19 +266,19 @@ class Store:
             return validity.validity_counts(connection, reading.find_run(connection, run))
 
     def findings(self, run: str) -> dict[str, tuple[str, ...]]:
-        """Return {invocation's id: sentences} of what the rules of validity, and the bounds, found."""
+        """Return {invocation id: sentences} of the findings of rules and bounds."""
         with self._reading() as connection:
             return validity.findings(connection, reading.find_run(connection, run))
 
     def findings_at(
         self, run_id: str, benchmark: str, target: Target, block: int, leg: tuple[str, int], metric: str
-    ) -> list[FoundAt]:
-        """Return what was found of (environment, replicate) in a block, and its value of `metric`, if any."""
+    ) -> list[JudgedValue]:
+        """Return the findings and the value of `metric` of (environment, replicate) in a block, if any."""
         with self._reading() as connection:
             return validity.findings_at(connection, run_id, benchmark, target, block, leg, metric)
 
     def suspect_values(self, run: str) -> SuspectValues:
-        """Return why values are above what the hardware can do; of invocations that count."""
+        """Return why values are above what the hardware can do, of invocations that comparisons use."""
         with self._reading() as connection:
             return validity.suspect_values(connection, reading.find_run(connection, run))
 
@@ -298,24 +298,24 @@ class Store:
             return reading.digests(connection, reading.find_run(connection, run))
 
     def invocation(self, run: str, invocation: str) -> InvocationDetail:
-        """Return all that is said of an invocation: an id, its unique beginning or end, within the run."""
+        """Return everything stored about a run's invocation: by its id, or its unique beginning or end."""
         with self._reading() as connection:
             run_id = reading.find_run(connection, run)
             found = reading.find_invocation(connection, run_id, invocation)
             return reading.invocation_detail(connection, found)
 
     def evidence(self, run: str, metric: str) -> list[Evidence]:
-        """Return every execution of a run, whatever became of it, and its value of `metric` if it has one."""
+        """Return every invocation of a run, of any status, and its value of `metric` if it has one."""
         with self._reading() as connection:
             return evidence.evidence(connection, reading.find_run(connection, run), metric)
 
     def values_of(self, invocation_id: str, metric: str) -> tuple[float, ...]:
-        """Return all samples of `metric` of one execution, in order, warm-up included."""
+        """Return all samples of `metric` of one invocation, in order, warm-up included."""
         with self._reading() as connection:
             return evidence.values_of(connection, invocation_id, metric)
 
     def assessment(self, invocation_id: str) -> Assessment | None:
-        """Return what was found of an invocation (its full id); None where it was not judged."""
+        """Return how an invocation (its full id) was judged; None where it was not."""
         with self._reading() as connection:
             return validity.assessment(connection, invocation_id)
 

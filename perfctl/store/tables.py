@@ -1,6 +1,6 @@
 """The schema, as SQLAlchemy's typed tables: `schema.sql` is made from it, migrations are checked against it.
 
-    run ──< run_host, run_environment, run_benchmark      what the plan speaks of
+    run ──< run_host, run_environment, run_benchmark      what the plan has
      │──< host_snapshot, environment_snapshot >── fingerprint ──< workload_version
      │──< event, lease
      └──< block ──< invocation ──< sample, series         what was measured
@@ -52,7 +52,7 @@ class Table(DeclarativeBase):
 
 
 class Run(Table):
-    """One execution of a suite. `thresholds_json` are the limits of the rules that it is held to."""
+    """One run of a suite. `thresholds_json` has the limits of the rules that judge it."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -111,7 +111,7 @@ class Benchmark(Table):
 
 
 class RunHost(Table):
-    """A host that a run's plan speaks of."""
+    """A host of a run's plan."""
 
     __tablename__ = "run_host"
     __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -121,7 +121,7 @@ class RunHost(Table):
 
 
 class RunEnvironment(Table):
-    """An environment that a run's plan speaks of, by its name there."""
+    """An environment of a run's plan, by its name there."""
 
     __tablename__ = "run_environment"
     __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -132,7 +132,7 @@ class RunEnvironment(Table):
 
 
 class RunBenchmark(Table):
-    """A benchmark that a run's plan speaks of, by its name there."""
+    """A benchmark of a run's plan, by its name there."""
 
     __tablename__ = "run_benchmark"
     __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -195,7 +195,7 @@ class EnvironmentSnapshot(Table):
 
 class Metric(Table):
     """One quantity of a workload; `metric_id` is the hash of workload, name, unit, direction and headline.
-    How it is told (`description`, `show_difference`) is no part of what it is."""
+    How it is shown (`description`, `show_difference`) is not part of its identity."""
 
     __tablename__ = "metric"
     __table_args__ = (UniqueConstraint("metric_id"), {"sqlite_strict": True})
@@ -244,9 +244,9 @@ class Artifact(Table):
 
 
 class Invocation(Table):
-    """One execution. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL).
+    """One invocation. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL).
 
-    `validity` is the verdict by the counters around it (NULL: nobody judged), `validity_json` what was found,
+    `validity` is the verdict by the counters around it (NULL: not judged), `validity_json` what was found,
     which rules could not be judged, and what else the verdict rests on. `accelerator`, `vcpus` and
     `boot_attempts` are of its guest (NULL: there was none, or it did not come up).
     """
@@ -339,7 +339,7 @@ class Series(Table):
 
 
 class InvocationMetric(Table):
-    """Derived from sample and series: what an invocation says of a metric. `value` is the median of the
+    """Derived from sample and series: an invocation's values of a metric. `value` is the median of the
     samples that are no warm-up (NULL when all are); count and sum are over all samples."""
 
     __tablename__ = "invocation_metric"
@@ -359,7 +359,7 @@ class InvocationMetric(Table):
 
 
 class Event(Table):
-    """Something worth saying that happened in a run."""
+    """An event of a run, such as a warning."""
 
     __tablename__ = "event"
     __table_args__ = (Index(None, "run_id"), {"sqlite_strict": True})

@@ -1,4 +1,4 @@
-"""Looking after a database: what is in it, whether it is sound, a copy of it, the newest schema."""
+"""Maintain a database: describe it, check it, copy it, upgrade its schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perfctl.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatabaseInfo:
-    """What `perfctl db info` says. `integrity` is 'ok' or SQLite's first complaint."""
+    """A database file, as `perfctl db info` prints it. `integrity` is 'ok' or SQLite's first problem."""
 
     path: Path
     size_bytes: int
@@ -31,7 +31,7 @@ class DatabaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, and what is wrong with it (nothing when all is well)."""
+    """One check, and the problems that it found (none when all is well)."""
 
     name: str
     problems: tuple[str, ...]
@@ -74,8 +74,8 @@ def _revision(connection: sqlite3.Connection) -> str:
 
 
 def check(store: Store) -> tuple[Check, ...]:
-    """Read everything and return what is wrong: the file, references, raw outputs, derived rows."""
-    looks: tuple[tuple[str, Callable[[sqlite3.Connection], list[str]]], ...] = (
+    """Read everything and return one check each of the file, references, raw outputs and derived rows."""
+    checks: tuple[tuple[str, Callable[[sqlite3.Connection], list[str]]], ...] = (
         ("file structure", _structure),
         ("references", _references),
         ("raw outputs", _artifacts),
@@ -84,7 +84,7 @@ def check(store: Store) -> tuple[Check, ...]:
     with translated(store.path), closing(connect(store.path, "ro")) as connection:
         # One transaction, so that a run that writes meanwhile is seen whole or not at all.
         connection.execute("BEGIN")
-        return tuple(Check(name, tuple(look(connection))) for name, look in looks)
+        return tuple(Check(name, tuple(problems(connection))) for name, problems in checks)
 
 
 def _structure(connection: sqlite3.Connection) -> list[str]:
@@ -94,7 +94,7 @@ def _structure(connection: sqlite3.Connection) -> list[str]:
 
 def _references(connection: sqlite3.Connection) -> list[str]:
     return [
-        f"row {rowid} of {table} refers to a row of {parent} that is not there"
+        f"row {rowid} of {table} refers to a row of {parent} that does not exist"
         for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check")
     ]
 

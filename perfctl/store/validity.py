@@ -1,4 +1,4 @@
-"""Read whether invocations count: verdicts, findings, and the limits that they were judged by."""
+"""Read how invocations were judged: verdicts, findings, and the limits of the rules."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ValidityCount:
-    """How many invocations of an environment that ended well count, by verdict.
+    """How many `ok` invocations of an environment count, by verdict.
 
-    `rules` are the rules that were crossed, with the number of invocations, the most frequent first.
+    `rules` has the rules that were crossed, each with its number of invocations, the most frequent first.
     """
 
     environment: str
@@ -66,14 +66,14 @@ def validity_counts(connection: sqlite3.Connection, run_id: str) -> tuple[Validi
 def suspect_values(connection: sqlite3.Connection, run_id: str) -> SuspectValues:
     """Return, for each bound that values of a run exceed, the sentence about the one that exceeds it most.
 
-    Invocations that are invalid are in no comparison, and not here.
+    Invocations that no comparison uses are left out: invalid ones, and those of attempts that do not count.
     """
     rows = connection.execute(
         "SELECT v_finding.benchmark, metric, host.name, peer.name, environment, rule, sentence FROM v_finding"
         " JOIN invocation USING (invocation_id) JOIN block USING (block_id)"
         " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
         " WHERE v_finding.run_id = ? AND severity = 'likely artefact' AND invocation.status = 'ok'"
-        " AND invocation.validity <> 'invalid'"
+        " AND invocation.validity <> 'invalid' AND v_finding.attempt_counts"
         " ORDER BY rule DESC, seen / max(threshold, 1.0) DESC, invocation_id",
         (run_id,),
     )
@@ -90,7 +90,7 @@ def _farthest(sentences: list[str]) -> str:
 
 
 def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str, ...]]:
-    """Return what was found of each invocation of a run, in sentences; one without findings is left out."""
+    """Return the findings of each invocation of a run, in sentences; one without findings is left out."""
     found: dict[str, tuple[str, ...]] = {}
     for invocation_id, sentence in connection.execute(
         "SELECT invocation_id, sentence FROM v_finding WHERE run_id = ?", (run_id,)
@@ -100,8 +100,8 @@ def findings(connection: sqlite3.Connection, run_id: str) -> dict[str, tuple[str
 
 
 @dataclass(frozen=True, slots=True)
-class FoundAt:
-    """The value of an invocation, and what was found of it, in sentences."""
+class JudgedValue:
+    """The value of an invocation, its verdict, and its findings in sentences."""
 
     invocation_id: str
     validity: str | None
@@ -117,20 +117,18 @@ def findings_at(
     block: int,
     leg: tuple[str, int],
     metric: str,
-) -> list[FoundAt]:
+) -> list[JudgedValue]:
     """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
     rows = connection.execute(
-        "SELECT invocation_id, validity, value, validity_json FROM block JOIN invocation USING (block_id)"
+        "SELECT invocation_id, validity, value, validity_json FROM v_block JOIN invocation USING (block_id)"
         " JOIN environment USING (environment_id) JOIN invocation_metric USING (invocation_pk)"
         " JOIN metric USING (metric_pk)"
-        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block_index = ?"
-        " AND environment.name = ? AND replicate = ? AND metric.name = ?"
-        " AND block.status <> 'running' AND value IS NOT NULL"
-        " ORDER BY block.status = 'complete' DESC, attempt DESC LIMIT 1",
+        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block = ? AND attempt_counts"
+        " AND environment.name = ? AND replicate = ? AND metric.name = ? AND value IS NOT NULL",
         (run_id, benchmark, str(target), block, *leg, metric),
     )
     return [
-        FoundAt(invocation_id, validity, value, _sentences(text))
+        JudgedValue(invocation_id, validity, value, _sentences(text))
         for invocation_id, validity, value, text in rows
     ]
 
@@ -142,7 +140,7 @@ def _sentences(text: str | None) -> tuple[str, ...]:
 
 
 def assessment(connection: sqlite3.Connection, invocation_id: str) -> Assessment | None:
-    """Return what was found of an invocation, None where it was not judged."""
+    """Return how an invocation was judged, None where it was not."""
     (text,) = connection.execute(
         "SELECT validity_json FROM invocation WHERE invocation_id = ?", (invocation_id,)
     ).fetchone()

@@ -32,6 +32,27 @@ LEFT JOIN (
     GROUP BY block.run_id
 ) AS tally ON tally.run_id = run.run_id;
 
+-- The one place that says which attempt at a block counts.
+CREATE VIEW v_block AS
+SELECT
+    block.block_id,
+    block.run_id,
+    block.benchmark,
+    block.target,
+    block.block_index AS block,
+    block.attempt,
+    block.status,
+    block.status <> 'running' AND NOT EXISTS (
+        SELECT 1 FROM block AS other
+        WHERE other.run_id = block.run_id AND other.benchmark = block.benchmark
+            AND other.target = block.target AND other.block_index = block.block_index
+            AND other.status <> 'running'
+            AND (other.status = 'complete', other.attempt) > (block.status = 'complete', block.attempt)
+    ) AS attempt_counts,
+    strftime('%Y-%m-%dT%H:%M:%SZ', block.started_at, 'unixepoch') AS started,
+    strftime('%Y-%m-%dT%H:%M:%SZ', block.ended_at, 'unixepoch') AS ended
+FROM block;
+
 CREATE VIEW v_invocation AS
 SELECT
     invocation.invocation_id,
@@ -49,6 +70,7 @@ SELECT
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
+    (SELECT attempt_counts FROM v_block WHERE v_block.block_id = block.block_id) AS attempt_counts,
     invocation.replicate,
     invocation.position,
     invocation.status,
@@ -80,6 +102,7 @@ SELECT
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
+    (SELECT attempt_counts FROM v_block WHERE v_block.block_id = block.block_id) AS attempt_counts,
     invocation.replicate,
     invocation.validity,
     json_extract(finding.value, '$.rule') AS rule,
@@ -108,6 +131,7 @@ SELECT
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
+    (SELECT attempt_counts FROM v_block WHERE v_block.block_id = block.block_id) AS attempt_counts,
     invocation.replicate,
     invocation.status,
     invocation.validity,
@@ -148,6 +172,7 @@ SELECT
     block.block_index AS block,
     block.attempt,
     block.status AS block_status,
+    (SELECT attempt_counts FROM v_block WHERE v_block.block_id = block.block_id) AS attempt_counts,
     invocation.replicate,
     invocation.status,
     invocation.validity,

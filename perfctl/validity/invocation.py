@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -219,9 +220,13 @@ def _rate_claims(
 
 def _is_on_disks(invocation: MeasuredInvocation, directory: str) -> bool:
     facts = invocation.client_facts
-    # Layers of containers and images of guests are files on the host's own disks.
-    is_made = traits_of(invocation.environment).is_made
-    return facts is not None and (is_made or is_on_local_disk(facts, directory))
+    if facts is None:
+        return False
+    if not traits_of(invocation.environment).is_made:
+        return is_on_local_disk(facts, directory)
+    # Layers of containers and images of guests are files on the host's own disks; these folders are in memory
+    # everywhere.
+    return not re.match(r"/+(dev|run|proc|sys|var/run)(/|$)", directory)
 
 
 def _line_rate(invocation: MeasuredInvocation, interface: str) -> Bound | None:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from perfctl.errors import UnknownName
 from perfctl.workloads.base import (
     Crossing,
+    FilesSpec,
     Load,
     MemoryTraffic,
     OpeningWorkload,
@@ -44,6 +45,7 @@ def workload(name: str) -> Workload:
 __all__ = [
     "WORKLOADS",
     "Crossing",
+    "FilesSpec",
     "Load",
     "MemoryTraffic",
     "OpeningWorkload",

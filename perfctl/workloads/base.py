@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from perfctl.model import Metric, Parameter, Resource, Sample, Scope
+from perfctl.errors import OutputError
+from perfctl.model import Metric, Parameter, Reason, Resource, Sample, Scope
+from perfctl.workloads.reading import require_output
+from perfctl.workloads.relations import ERROR_LINE, Cap, Reading, Relation, check_report, error_line
 
 Parameters = Mapping[str, Parameter]
 
@@ -78,6 +82,14 @@ class Load:
     memory: MemoryTraffic | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FilesSpec:
+    """The files that a workload makes in its environment: a folder that is nobody else's."""
+
+    folder: str
+    size_bytes: int
+
+
 _START_S = 0.1
 """What a command takes beyond the time that it measures: to start and to connect."""
 
@@ -85,8 +97,8 @@ _START_S = 0.1
 class Workload(ABC):
     """One benchmark program. Pure: no method does I/O or reads a clock.
 
-    A subclass has `name`, `programs`, `metrics`, `argv` and `parse`; the rest has defaults for a program that
-    runs on one host, needs nothing prepared and keeps CPUs busy.
+    A subclass has `name`, `programs`, `metrics`, `argv` and `read_samples`; the rest has defaults for a
+    program that runs on one host, needs nothing prepared and keeps CPUs busy.
     """
 
     name: str
@@ -99,6 +111,8 @@ class Workload(ABC):
     """'host', or 'pair' when it needs a client and a server."""
     parameter_specs: tuple[ParameterSpec, ...] = ()
     """All parameters, in the order of the documentation."""
+    error_lines: re.Pattern[str] = ERROR_LINE
+    """Lines by which the program reports that it failed: such a report is refused, whatever its exit code."""
 
     @property
     def version_argv(self) -> tuple[str, ...]:
@@ -125,8 +139,12 @@ class Workload(ABC):
         return ()
 
     def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
-        """Return the commands to run after, whatever happened."""
+        """Return the commands to run after, whatever happened, also when one of `setup_argvs` failed."""
         return ()
+
+    def files(self, parameters: Parameters) -> FilesSpec | None:
+        """Return the files that setup and benchmark make; None: none that outlast the command."""
+        return None
 
     def server(self, parameters: Parameters) -> ServerSpec | None:
         """Return the server of a pair; None for one host."""
@@ -140,16 +158,47 @@ class Workload(ABC):
         """Return what it does to its host on purpose: it keeps `threads` CPUs busy."""
         return Load(int(parameters.get("threads", 1)), frozenset({"cpu"}))
 
-    @abstractmethod
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read the output.
+    def relations(self, parameters: Parameters) -> Sequence[Relation]:
+        """Return what the figures of a report must satisfy: a report that breaks one is refused."""
+        return ()
 
-        Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch.
+    def caps(self, parameters: Parameters) -> Sequence[Cap]:
+        """Return the largest values that the tool can report: a metric that reaches its cap is missing."""
+        return ()
+
+    @abstractmethod
+    def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read the figures of an output that is not empty; `parse` checks them.
+
+        Raises OutputError: unparsable, missing_metric, unit_mismatch.
         """
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Return the samples of an output. Raises OutputError as `read_output` does."""
+        return list(self.read_output(stdout, parameters).samples)
+
+    def read_output(self, stdout: str, parameters: Parameters, *, stderr: str = "") -> Reading:
+        """Read an output and check it against what is declared.
+
+        Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch, contradiction, tool_error.
+        """
+        require_output(stdout)
+        reported = error_line(self.error_lines, stdout, stderr)
+        try:
+            samples = self.read_samples(stdout, parameters)
+        except OutputError as error:
+            if reported:
+                error.message = f"{error.message}; the tool reported: {reported}"
+            raise
+        if reported:
+            raise OutputError(reported, reason=Reason.TOOL_ERROR, hint="the raw output is kept")
+        return check_report(
+            samples, self.metrics(parameters), self.relations(parameters), self.caps(parameters)
+        )
 
 
 class OpeningWorkload(Workload):
-    """A workload that measures how its environment was opened; perfctl writes what its `parse` reads."""
+    """A workload that measures how its environment was opened; perfctl writes the output that it reads."""
 
     @abstractmethod
     def opening_report(self, opening_s: Mapping[str, float], command_s: float) -> str:

@@ -8,13 +8,15 @@ every invocation record anyway.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
 from perfctl.workloads.base import Crossing, Load, Parameters, ParameterSpec, ServerSpec, Workload
-from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.relations import ERROR_LINE, Ascending, Product, Relation, percentile_bound
 
 _TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
 _REQUESTS = ("TCP_RR", "TCP_CRR", "UDP_RR")
@@ -46,15 +48,20 @@ _PAD_S = 4.0
 
 _BINS = "in whole us, inside a histogram bin (1 us wide below 100 us, 10 us below 1 ms, and so on)"
 
-_THROUGHPUT = Metric("throughput", "Mbit/s", Direction.HIGHER, "data received per second", headline=True)
-_ELAPSED = Metric("elapsed_time", "s", Direction.NEUTRAL, "how long was measured")
-_RETRANSMITS = Metric("retransmits", "segments", Direction.LOWER, "TCP segments that the sender sent again")
+_THROUGHPUT = Metric(
+    "throughput", "Mbit/s", Direction.HIGHER, "data received per second", headline=True, step=0.01
+)
+_ELAPSED = Metric("elapsed_time", "s", Direction.NEUTRAL, "how long was measured", step=0.01)
+_RETRANSMITS = Metric(
+    "retransmits", "segments", Direction.LOWER, "TCP segments that the sender sent again", step=1
+)
 _RATE = Metric(
     "transactions_per_second",
     "transactions/s",
     Direction.HIGHER,
     "requests answered per second, one at a time",
     headline=True,
+    step=0.01,
 )
 
 _LATENCIES = tuple(
@@ -71,15 +78,32 @@ _LATENCIES = tuple(
 )
 """A bin is at most a tenth of what is in it (10 us at 100 us)."""
 
+
+def _neutral(name: str, unit: str, description: str, step: float) -> Metric:
+    return Metric(name, unit, Direction.NEUTRAL, description, step=step)
+
+
 _UDP = (
     (_THROUGHPUT, "REMOTE_RECV_THROUGHPUT"),
-    (Metric("sent_throughput", "Mbit/s", Direction.NEUTRAL, "data sent per second"), "LOCAL_SEND_THROUGHPUT"),
-    (Metric("bytes_sent", "bytes", Direction.NEUTRAL, "data sent in all"), "LOCAL_BYTES_SENT"),
-    (Metric("bytes_received", "bytes", Direction.NEUTRAL, "data received in all"), "REMOTE_BYTES_RECVD"),
-    (Metric("datagrams_sent", "datagrams", Direction.NEUTRAL, "send calls"), "LOCAL_SEND_CALLS"),
-    (Metric("datagrams_received", "datagrams", Direction.NEUTRAL, "recv calls"), "REMOTE_RECV_CALLS"),
+    (_neutral("sent_throughput", "Mbit/s", "data sent per second", 0.01), "LOCAL_SEND_THROUGHPUT"),
+    (_neutral("bytes_sent", "bytes", "data sent in all", 1), "LOCAL_BYTES_SENT"),
+    (_neutral("bytes_received", "bytes", "data received in all", 1), "REMOTE_BYTES_RECVD"),
+    (_neutral("datagrams_sent", "datagrams", "send calls", 1), "LOCAL_SEND_CALLS"),
+    (_neutral("datagrams_received", "datagrams", "recv calls", 1), "REMOTE_RECV_CALLS"),
 )
-_LOSS = Metric("loss", "%", Direction.LOWER, "share of the sent data that never arrived")
+_LOSS = Metric("loss", "%", Direction.LOWER, "share of the sent data that never arrived", step=0.001)
+
+_TOLERANCE = 0.02
+_SLACK_S = 0.1
+"""How far apart the two hosts may begin and end to measure."""
+
+_MEAN_TOLERANCE = 0.1
+"""What a transaction takes outside its own time: the clock is read, and the last one has no answer."""
+
+_ERROR_LINES = re.compile(
+    rf"^catcher:[^\n]*|^[^=\n]{{0,200}}\berror\b[^\n]*|{ERROR_LINE.pattern}", ERROR_LINE.flags
+)
+"""Among them its timer that went off again: the test hung beyond its time."""
 
 
 class Netperf(Workload):
@@ -91,6 +115,7 @@ class Netperf(Workload):
     scope: Scope = "pair"
     version_argv = ("netperf", "-V")
     parameter_specs = _PARAMETERS
+    error_lines = _ERROR_LINES
 
     def check(self, parameters: Parameters) -> None:
         """Raise UsageError when both connections have the same port."""
@@ -143,12 +168,31 @@ class Netperf(Workload):
         crossings = (Crossing(_THROUGHPUT.name, _ELAPSED.name, direction),) if bulk else ()
         return Load(1, frozenset({"cpu", "network"}), crossings)
 
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read NAME=VALUE lines.
+    def relations(self, parameters: Parameters) -> Sequence[Relation]:
+        """Return what holds between rate and times of transactions, and between data, datagrams and rates."""
+        if parameters["test"] in _REQUESTS:
+            return (
+                Product(("latency_mean", _RATE.name), (), 1e6, _MEAN_TOLERANCE),
+                Ascending(("latency_min", "latency_p50", "latency_p90", "latency_p99", "latency_max")),
+                Ascending(("latency_min", "latency_mean", "latency_max")),
+                *(percentile_bound(f"latency_p{each}", "latency_mean", each) for each in (50, 90, 99)),
+                Ascending(("latency_stddev", "latency_max")),
+                Product(
+                    ("latency_max",), (_ELAPSED.name,), 1e6, slack={_ELAPSED.name: _PAD_S}, is_bound=True
+                ),
+            )
+        if parameters["test"] != "UDP_STREAM":
+            return ()
+        size, slack = int(parameters["datagram_bytes"]), {_ELAPSED.name: _SLACK_S}
+        return (
+            Product(("bytes_sent",), ("datagrams_sent",), size, _TOLERANCE),
+            Product(("bytes_received",), ("datagrams_received",), size, _TOLERANCE),
+            Product(("sent_throughput", _ELAPSED.name), ("bytes_sent",), 8e-6, _TOLERANCE, slack),
+            Product((_THROUGHPUT.name, _ELAPSED.name), ("bytes_received",), 8e-6, _TOLERANCE, slack),
+        )
 
-        Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch.
-        """
-        require_output(stdout)
+    def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read NAME=VALUE lines. Raises OutputError: unparsable, missing_metric, unit_mismatch."""
         values = _read_lines(stdout)
         test = str(parameters["test"])
         units = _value(values, "THROUGHPUT_UNITS", "throughput")
@@ -156,15 +200,30 @@ class Netperf(Workload):
         for key, expected in _echoes(parameters):
             if _value(values, key, key) != str(expected):
                 raise OutputError(
-                    f"netperf ran with {key} = {values[key]}, not {expected}", reason=Reason.UNPARSABLE
+                    f"netperf ran with {key} = {values[key]:.80}, not {expected}", reason=Reason.UNPARSABLE
                 )
-        if test in _REQUESTS and not _number(values, "THROUGHPUT"):
+        arrived = "REMOTE_BYTES_RECVD" if test == "UDP_STREAM" else "THROUGHPUT"
+        if not _number(values, arrived):
             # Without a transaction the times that follow were not measured either.
-            raise missing("transaction", "none was answered within time_s")
+            raise missing(*_NOTHING[test in _REQUESTS], hint=_firewall_hint(parameters))
         samples = [to_sample(metric, _value(values, key, metric.name)) for metric, key in _outputs(test)]
         if test == "UDP_STREAM":
             samples.append(_loss(values))
         return samples
+
+
+_NOTHING = {
+    True: ("transaction", "none was answered within time_s"),
+    False: (_THROUGHPUT.name, "nothing was received within time_s"),
+}
+
+
+def _firewall_hint(parameters: Parameters) -> str:
+    protocol = str(parameters["test"]).partition("_")[0]
+    return (
+        f"does a firewall on the server or between the hosts drop {protocol} port {parameters['data_port']}"
+        f" (data_port)? TCP port {parameters['control_port']} (control_port) is open"
+    )
 
 
 def _outputs(test: str) -> tuple[tuple[Metric, str], ...]:
@@ -215,7 +274,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
         if not equals or not line.endswith("\n"):
             continue
         if key in values:
-            raise OutputError(f"{key} is printed twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{key:.80} is printed twice", reason=Reason.UNPARSABLE)
         values[key] = value.strip()
     if not any(key.isupper() for key in values):
         raise unparsable("netperf's NAME=VALUE output", stdout)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 from perfctl.errors import OutputError
 from perfctl.model import Metric, Reason, Sample
+
+_NUMBER = re.compile(r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
+"""What tools print; `float` also takes '1_000' and the digits of every script."""
 
 
 def require_output(stdout: str) -> None:
@@ -24,16 +28,16 @@ def unparsable(what: str, stdout: str) -> OutputError:
     return OutputError(f"this is not {what}; it begins with {first!r}", reason=Reason.UNPARSABLE)
 
 
-def missing(metric: str, detail: str) -> OutputError:
+def missing(metric: str, detail: str, *, hint: str | None = None) -> OutputError:
     """Return the error for a metric that the output lacks."""
-    return OutputError(f"the output has no {metric}: {detail}", reason=Reason.MISSING_METRIC)
+    return OutputError(f"the output has no {metric}: {detail}", reason=Reason.MISSING_METRIC, hint=hint)
 
 
 def require_unit(metric: str, unit: str, expected: str) -> None:
     """Raise OutputError (unit_mismatch) unless the tool printed the unit that is expected of it."""
     if unit != expected:
         raise OutputError(
-            f"{metric} is in {unit!r}, not in {expected!r}",
+            f"{metric} is in {unit!r:.80}, not in {expected!r}",
             reason=Reason.UNIT_MISMATCH,
             hint="another version of the tool? its version is in the fingerprint",
         )
@@ -41,10 +45,8 @@ def require_unit(metric: str, unit: str, expected: str) -> None:
 
 def to_sample(metric: Metric, text: str | float) -> Sample:
     """Return one sample. Raises OutputError (unparsable) when `text` is no finite number from 0 up."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    is_number = not isinstance(text, str) or _NUMBER.fullmatch(text)
+    value = float(text) if is_number else math.nan
     if not math.isfinite(value) or value < 0:
-        raise OutputError(f"{metric.name} is {text!r}, no number from 0 up", reason=Reason.UNPARSABLE)
+        raise OutputError(f"{metric.name} is {text!r:.80}, no number from 0 up", reason=Reason.UNPARSABLE)
     return Sample(metric.name, value, metric.unit)

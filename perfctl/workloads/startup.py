@@ -17,19 +17,27 @@ from collections.abc import Mapping, Sequence
 from perfctl.errors import OutputError
 from perfctl.model import Direction, Metric, Reason, Sample
 from perfctl.workloads.base import Load, OpeningWorkload, Parameters
-from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.relations import Ascending, Relation
 
 
-def _seconds(name: str, description: str, *, headline: bool = False) -> Metric:
-    return Metric(name, "s", Direction.LOWER, description, headline=headline, show_difference=True)
+def _seconds(name: str, description: str, step: float, *, headline: bool = False) -> Metric:
+    return Metric(name, "s", Direction.LOWER, description, headline, show_difference=True, step=step)
 
 
-_READY = _seconds("ready", "from the start of opening until the first command has ended", headline=True)
+_STEP_S = 1e-9
+_GUEST_STEP_S = 0.01
+"""What the host reads on its own clock, and what it reads of a guest."""
+
+
+_READY = _seconds(
+    "ready", "from the start of opening until the first command has ended", _STEP_S, headline=True
+)
 _STEPS = (
-    _seconds("console", "until the guest has printed something (vm)"),
-    _seconds("kernel", "until the guest's kernel has started its first program (vm)"),
-    _seconds("ssh", "until the guest has answered by ssh (vm)"),
-    _seconds("made", "until the engine has started the container (container)"),
+    _seconds("console", "until the guest has printed something (vm)", _GUEST_STEP_S),
+    _seconds("kernel", "until the guest's kernel has started its first program (vm)", _GUEST_STEP_S),
+    _seconds("ssh", "until the guest has answered by ssh (vm)", _GUEST_STEP_S),
+    _seconds("made", "until the engine has started the container (container)", _STEP_S),
 )
 _HEAD, _COMMAND = "steps", "first command"
 
@@ -58,9 +66,12 @@ class Startup(OpeningWorkload):
         lines += [f"{step}: {seconds:.9f} s" for step, seconds in opening_s.items()]
         return "\n".join([*lines, f"{_COMMAND}: {command_s:.9f} s", ""])
 
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read the report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
-        require_output(stdout)
+    def relations(self, parameters: Parameters) -> Sequence[Relation]:
+        """Return the order of the steps."""
+        return (Ascending((*(metric.name for metric in _STEPS), _READY.name)),)
+
+    def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read the report. Raises OutputError: unparsable, missing_metric, unit_mismatch."""
         lines = _read_lines(stdout)
         steps = lines.pop(_HEAD).split()
         times_s = {step: _time_s(lines, step) for step in [*steps, _COMMAND]}
@@ -78,7 +89,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
         if not colon or not line.endswith("\n"):
             continue
         if name in lines:
-            raise OutputError(f"{name} is printed twice", reason=Reason.UNPARSABLE)
+            raise OutputError(f"{name:.80} is printed twice", reason=Reason.UNPARSABLE)
         lines[name] = value.strip()
     if _HEAD not in lines:
         raise unparsable("a report of an opening", stdout)
@@ -87,7 +98,7 @@ def _read_lines(stdout: str) -> dict[str, str]:
 
 def _time_s(lines: Mapping[str, str], name: str) -> float:
     if name not in lines:
-        raise missing(name, f"no line {name}:")
+        raise missing(f"{name:.80}", "no line of it")
     number, _, unit = lines[name].partition(" ")
     require_unit(name, unit, "s")
     return to_sample(_READY, number).value

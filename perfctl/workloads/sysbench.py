@@ -13,8 +13,17 @@ from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Parameter, Reason, Resource, Sample
-from perfctl.workloads.base import Crossing, Load, MemoryTraffic, Parameters, ParameterSpec, Workload
-from perfctl.workloads.reading import missing, require_output, require_unit, to_sample, unparsable
+from perfctl.workloads.base import (
+    Crossing,
+    FilesSpec,
+    Load,
+    MemoryTraffic,
+    Parameters,
+    ParameterSpec,
+    Workload,
+)
+from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.relations import Ascending, Cap, Product, Relation, Total, percentile_bound
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
 _TIMED = ("cpu", "memory", "threads", "fileio")
@@ -130,7 +139,7 @@ class Sysbench(Workload):
     def metrics(self, parameters: Parameters) -> tuple[Metric, ...]:
         """Return the metrics of this test's report; the tool rounds times of events to 0.01 ms."""
         rows = tuple(row.metric for row in _report(parameters))
-        return (_DERIVED_RATE, *rows) if parameters["test"] == "threads" else rows
+        return (_derived_rate(parameters), *rows) if parameters["test"] == "threads" else rows
 
     def argv(self, parameters: Parameters, *, server_address: str | None = None) -> Sequence[str]:
         """Return the measured command, always with both limits: time and number of events."""
@@ -149,6 +158,12 @@ class Sysbench(Workload):
             return ()
         return (_command(parameters, "cleanup"), ["rmdir", _folder(parameters)])
 
+    def files(self, parameters: Parameters) -> FilesSpec | None:
+        """Return the test files of fileio."""
+        if parameters["test"] != "fileio":
+            return None
+        return FilesSpec(_folder(parameters), int(parameters["file_total_bytes"]))
+
     def expected_s(self, parameters: Parameters) -> float:
         """Return `time_s` and a moment to start; for mutex about 0.5 ns for each empty loop."""
         if parameters["test"] == "mutex":
@@ -162,9 +177,16 @@ class Sysbench(Workload):
         uses = frozenset[Resource]({"cpu", used.get(str(parameters["test"]), "cpu")})
         return Load(int(parameters["threads"]), uses, _direct_io(parameters), _memory_traffic(parameters))
 
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Read a report. Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch."""
-        require_output(stdout)
+    def relations(self, parameters: Parameters) -> Sequence[Relation]:
+        """Return how the rates, totals, times and latencies of a report hang together."""
+        return (*_relations_of_rates(parameters), *_relations_of_latencies(int(parameters["percentile"])))
+
+    def caps(self, parameters: Parameters) -> Sequence[Cap]:
+        """Return the end of the histogram that the percentile is taken from."""
+        return (Cap(f"latency_p{parameters['percentile']}", 100_000.0, "100 s or more"),)
+
+    def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Read a report. Raises OutputError: unparsable, missing_metric, unit_mismatch."""
         if not re.search(r"^sysbench 1\.", stdout, re.MULTILINE):
             raise unparsable("a report of sysbench 1.x", stdout)
         samples = [_read_row(row, stdout) for row in _report(parameters)]
@@ -176,7 +198,7 @@ class Sysbench(Workload):
             raise missing("event", "none ended within the time limit; raise time_s")
         if parameters["test"] == "threads":
             rate = by_name["total_events"] / by_name["total_time"]
-            samples.insert(0, to_sample(_DERIVED_RATE, rate))
+            samples.insert(0, to_sample(_derived_rate(parameters), rate))
         return samples
 
 
@@ -247,17 +269,27 @@ def _read_row(row: _Row, stdout: str) -> Sample:
     return to_sample(row.metric, lines[0]["value"])
 
 
-_DERIVED_RATE = Metric(
-    "events_per_second", "events/s", Direction.HIGHER, "total_events / total_time", headline=True
-)
+_TIME_STEP_S = 0.0001
+_RATE_STEP = 0.01
+"""The last decimals that a report has of times in seconds, and of rates and averages."""
+
+_MIB = 1 << 20
+
+
+def _derived_rate(parameters: Parameters) -> Metric:
+    description = "total_events / total_time"
+    resolution = _TIME_STEP_S / float(parameters["time_s"])
+    return Metric(
+        "events_per_second", "events/s", Direction.HIGHER, description, headline=True, resolution=resolution
+    )
 
 
 def _rate(name: str, unit: str, description: str, *, headline: bool = False) -> Metric:
-    return Metric(name, unit, Direction.HIGHER, description, headline=headline)
+    return Metric(name, unit, Direction.HIGHER, description, headline=headline, step=_RATE_STEP)
 
 
-def _neutral(name: str, unit: str, description: str) -> Metric:
-    return Metric(name, unit, Direction.NEUTRAL, description)
+def _neutral(name: str, unit: str, description: str, step: float) -> Metric:
+    return Metric(name, unit, Direction.NEUTRAL, description, step=step)
 
 
 _BIN = 0.0182
@@ -297,7 +329,7 @@ _MEMORY_ROWS = (
         "per second",
     ),
     _Row(
-        _neutral("transferred", "MiB", "data moved in all"),
+        _neutral("transferred", "MiB", "data moved in all", _RATE_STEP),
         r"(?=\S+ \S+ transferred)",
         rf"{_NUMBER} (?P<unit>\S+) transferred.*",
         "MiB",
@@ -328,36 +360,99 @@ def _fileio_rows(mode: str) -> tuple[_Row, ...]:
 
 def _common_rows(percentile: int, *, by_work: bool) -> tuple[_Row, ...]:
     """Return the rows that every report has; `by_work`: the total time is the result."""
-    total_time = _neutral("total_time", "s", "from the first event to the last")
+    total_time = _neutral("total_time", "s", "from the first event to the last", _TIME_STEP_S)
     if by_work:
-        total_time = Metric("total_time", "s", Direction.LOWER, "time that the work took", headline=True)
+        description = "time that the work took"
+        total_time = Metric("total_time", "s", Direction.LOWER, description, headline=True, step=_TIME_STEP_S)
     bins = f"{percentile}th percentile of an event's time, a bin of a histogram with steps of 1.8 %"
     return (
         _Row(total_time, "total time:", _NUMBER + _UNIT, "s"),
-        _Row(_neutral("total_events", "events", "events that ended"), "total number of events:"),
+        _Row(_neutral("total_events", "events", "events that ended", 1), "total number of events:"),
         _Row(_latency("min", "the fastest event"), "min:"),
         _Row(_latency("avg", "mean time of an event"), "avg:"),
         _Row(_latency("max", "the slowest event"), "max:"),
         _Row(_latency(f"p{percentile}", bins, resolution=_BIN), f"{percentile}th percentile:"),
-        _Row(_neutral("latency_sum", "ms", "time of all events of all threads"), "sum:"),
+        _Row(_neutral("latency_sum", "ms", "time of all events of all threads", 0.01), "sum:"),
         _Row(
-            _neutral("thread_events_avg", "events", "events per thread"),
+            _neutral("thread_events_avg", "events", "events per thread", 0.0001),
             r"events \(avg/stddev\):",
             rf"{_NUMBER}/\S+",
         ),
         _Row(
-            _neutral("thread_events_stddev", "events", "how unequal the threads' shares are"),
+            _neutral("thread_events_stddev", "events", "how unequal the threads' shares are", 0.01),
             r"events \(avg/stddev\):",
             rf"[^\s/]+/{_NUMBER}",
         ),
         _Row(
-            _neutral("thread_time_avg", "s", "time of a thread inside events"),
+            _neutral("thread_time_avg", "s", "time of a thread inside events", _TIME_STEP_S),
             r"execution time \(avg/stddev\):",
             rf"{_NUMBER}/\S+",
         ),
         _Row(
-            _neutral("thread_time_stddev", "s", "how unequal the threads' times are"),
+            _neutral("thread_time_stddev", "s", "how unequal the threads' times are", 0.01),
             r"execution time \(avg/stddev\):",
             rf"[^\s/]+/{_NUMBER}",
         ),
+    )
+
+
+_SLACK_S = 0.1
+"""Rates are taken over a time that ends a little after the total time, on a busy host later."""
+
+_TOLERANCE = 0.02
+
+
+def _relations_of_rates(parameters: Parameters) -> tuple[Relation, ...]:
+    """Return how the rates of a test follow from its totals."""
+    test = parameters["test"]
+    slack = {"total_time": _SLACK_S}
+    if test == "cpu":
+        return (Product(("events_per_second", "total_time"), ("total_events",), 1, _TOLERANCE, slack),)
+    if test == "memory":
+        block_mib = int(parameters["memory_block_bytes"]) / _MIB
+        return (
+            Product(("operations_per_second", "total_time"), ("total_events",), 1, _TOLERANCE, slack),
+            Product(("bandwidth",), ("operations_per_second",), block_mib),
+            Product(("transferred",), ("total_events",), block_mib),
+        )
+    return _relations_of_files(parameters) if test == "fileio" else ()
+
+
+def _relations_of_files(parameters: Parameters) -> tuple[Relation, ...]:
+    """Return how requests make up events and data; queued requests (async) end after their events."""
+    reported = {row.metric.name for row in _report(parameters)}
+    both = (("read_bandwidth", "reads_per_second"), ("write_bandwidth", "writes_per_second"))
+    pairs = [pair for pair in both if pair[0] in reported]
+    found: list[Relation] = []
+    block_bytes = int(parameters["file_block_bytes"])
+    file_bytes = int(parameters["file_total_bytes"]) // int(parameters["file_num"])
+    if file_bytes % block_bytes == 0 and not parameters["file_merged_requests"]:
+        found += [Product((data,), (requests,), block_bytes / _MIB) for data, requests in pairs]
+    if parameters["file_io_mode"] != "async":
+        # A periodic fsync is an event; those after each write and at the end are not.
+        fsyncs = ("fsyncs_per_second",) if "fsyncs_per_second" in reported else ()
+        requests = tuple(name for _, name in pairs)
+        found.append(Total("total_events", "total_time", requests, fsyncs, _TOLERANCE, _SLACK_S))
+    if "fsyncs_per_second" in reported:
+        at_the_end = int(parameters["file_num"]) * (int(parameters["threads"]) + 1)
+        slack = {"total_time": _SLACK_S, "total_events": at_the_end}
+        left, right = ("fsyncs_per_second", "total_time"), ("total_events",)
+        found.append(Product(left, right, 1, _TOLERANCE, slack, is_bound=True))
+    return tuple(found)
+
+
+def _relations_of_latencies(percentile: int) -> tuple[Relation, ...]:
+    """Return how the latencies of any test hang together, and with its events."""
+    name = f"latency_p{percentile}"
+    return (
+        Ascending(("latency_min", "latency_avg", "latency_max", "latency_sum")),
+        Ascending(("latency_min", name, "latency_max")),
+        *([percentile_bound(name, "latency_avg", percentile)] if percentile < 100 else []),
+        Ascending(("thread_time_avg", "total_time")),
+        Ascending(("thread_time_stddev", "total_time")),
+        Ascending(("thread_events_stddev", "total_events")),
+        Product(("latency_max",), ("total_time",), 1e3, _TOLERANCE, {"total_time": _SLACK_S}, is_bound=True),
+        Product(("latency_avg", "total_events"), ("latency_sum",)),
+        # Both are the number of threads: a total by its mean over the threads.
+        Product(("total_events", "thread_time_avg"), ("thread_events_avg", "latency_sum"), 1e-3),
     )

@@ -94,13 +94,13 @@ def ssh_shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transpor
     transport.close()
 
 
-def lab_host(number: int) -> TransportMaker:
-    """Return the maker of a connection to a host of the lab, which has what guests need."""
+def lab_host(fixture: str) -> TransportMaker:
+    """Return the maker of a connection to the first of a fixture's hosts, which has what guests need."""
 
     @contextmanager
     def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Transport]:
-        lab: LabAtHand = request.getfixturevalue("provisioned_lab")
-        (host,) = load_hosts([str(lab.inventory)], limit=lab.hosts[number])
+        lab: LabAtHand = request.getfixturevalue(fixture)
+        (host,) = load_hosts([str(lab.inventory)], limit=lab.hosts[0])
         transport = connect(host)
         yield transport
         transport.close()
@@ -173,7 +173,8 @@ def opened(host: Shell, what: str | Environment, image: str | None = None) -> It
         yield inside
 
 
-FIRST, SECOND = (jobs_over(lab_host(number), on_this_machine=False) for number in (0, 1))
+FIRST = jobs_over(lab_host("provisioned_lab"), on_this_machine=False)
+THIRD = jobs_over(lab_host("third_host"), on_this_machine=False)
 SHELLS: dict[str, Maker] = {
     "local": local_shell,
     "ssh": ssh_shell,
@@ -182,15 +183,15 @@ SHELLS: dict[str, Maker] = {
     "container over local": container_over(local_shell),
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
     "native with limits": limited_over(FIRST),
-    "vm over jobs over ssh": guest_over(SECOND, "vm"),
-    "container in vm": guest_over(SECOND, "container-in-vm"),
+    "vm over jobs over ssh": guest_over(THIRD, "vm"),
+    "container in vm": guest_over(THIRD, "container-in-vm"),
 }
 _OF_THE_LAB = {
     "container over local": "engine",
     "container over jobs over ssh": "engine",
     "native with limits": "first",
-    "vm over jobs over ssh": "second",
-    "container in vm": "second",
+    "vm over jobs over ssh": "third",
+    "container in vm": "third",
 }
 _PARAMETERS = [
     pytest.param(name, marks=[pytest.mark.lab(_OF_THE_LAB[name])] if name in _OF_THE_LAB else [])

@@ -33,6 +33,21 @@ def write(path: Path, text: str, mode: int = 0o644) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("variable", "locale"),
+    [("LC_ALL", "xx_YY.UTF-8"), ("LC_ALL", "POSIX"), ("LC_CTYPE", "de_DE.ISO-8859-1"), ("LANG", "xx_YY")],
+)
+def test_any_locale_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, locale: str
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, locale)
+    source = write(tmp_path / "hosts.yml", "all: {hosts: {h1: {perf_resource: Gerät}}}")
+    (host,) = load_hosts([source])
+    assert host.resource == "Gerät"
+
+
 # ---- sources -----------------------------------------------------------------------------------------------
 
 

@@ -220,10 +220,10 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "shell", [pytest.param("container in vm", marks=pytest.mark.lab("second"))], indirect=True
+    "shell", [pytest.param("container in vm", marks=pytest.mark.lab("third"))], indirect=True
 )
 def test_a_container_in_a_guest_is_reached_like_any_other(
-    shell: EnvironmentShell, provisioned_lab: LabAtHand
+    shell: EnvironmentShell, third_host: LabAtHand
 ) -> None:
     assert shell.name.endswith("/vm/container-in-vm")
     assert shell.boot is not None and shell.boot.accelerator in ("kvm", "tcg")
@@ -233,9 +233,9 @@ def test_a_container_in_a_guest_is_reached_like_any_other(
     assert shell.is_alive()
     assert b"perfctl: engine" in shell.artifacts()["console"]
     assert shell.run(["hostname"], timeout_s=60).text != "guest\n"
-    (peer,) = load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[0])
-    transport = connect(peer)
-    far = JobShell.start(transport, f"contract-{new_id()}", lifetime_s=600)
-    assert probe_paths(far, {"inside": shell.address})["inside"].state == "ok"
-    far.stop()
+    (host,) = load_hosts([str(third_host.inventory)])
+    transport = connect(host)
+    outside = JobShell.start(transport, f"contract-{new_id()}", lifetime_s=600)
+    assert probe_paths(outside, {"inside": shell.address})["inside"].state == "ok"
+    outside.stop()
     transport.close()

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from perfctl.errors import HostKeyMismatch, HostUnreachable, UsageError
+from perfctl import facts
+from perfctl.errors import CommandTimeout, HostKeyMismatch, HostUnreachable, Refused, UsageError
+from perfctl.execute.fleet import Fleet
 from perfctl.model import Host
+from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
+from perfctl.ssh.config import settings_for
+from perfctl.ssh.shell import SshShell
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd, running_sshd
 
@@ -230,6 +241,25 @@ def test_a_proxy_command_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
     wait_until(lambda: not with_argument(str(relay)), "the relay to end")
 
 
+def test_a_proxy_command_that_passes_a_socket_is_gone_through(sshd: Sshd, tmp_path: Path) -> None:
+    script = tmp_path / "pass.py"
+    script.write_text(
+        "import socket, sys\n"
+        "there = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "with socket.socket(fileno=1) as out: socket.send_fds(out, [b'x'], [there.fileno()])\n"
+    )
+    for command, is_passed in ((f"{sys.executable} {script} %h %p", True), ("true", False)):
+        more = (("ProxyCommand", command), ("ProxyUseFdpass", "yes"))
+        host = sshd.host(ssh_options=_options(sshd, sshd.known_hosts, *more))
+        if is_passed:
+            shell = connect(host)
+            assert shell.run(["echo", "through"], timeout_s=30).text == "through\n"
+            shell.close()
+        else:
+            with pytest.raises(HostUnreachable, match="passed no socket"):
+                connect(host)
+
+
 def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) -> None:
     shell = connect(sshd.host())
     seconds = unique_seconds()
@@ -279,9 +309,242 @@ def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, tmp_path: Pa
         keys.write_text(before)
 
 
-def test_an_idle_connection_carries_no_bytes(sshd: Sshd) -> None:
-    from perfctl.ssh.shell import SshShell
+# ---- login shells ------------------------------------------------------------------------------------------
 
+# dash and bash are there, tcsh and busybox are installed for the tests, others are tried where they are.
+_LOGIN_SHELLS = [
+    *("/bin/sh", "/bin/bash", "/bin/bash -r", "/usr/bin/tcsh", "busybox ash"),
+    *(path for name in ("bsd-csh", "fish", "zsh", "ksh", "mksh") if (path := shutil.which(name))),
+]
+_ODD = [
+    "a\nb",
+    "it's",
+    'a"b',
+    "\\",
+    "a\\",
+    "!!",
+    "`x`",
+    "$HOME",
+    "*",
+    "~",
+    "",
+    "é\udcff",
+    "\t",
+    "%s%n",
+    "{a,b}",
+]
+
+
+@pytest.mark.parametrize("login_shell", _LOGIN_SHELLS)
+def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str) -> None:
+    with sshd.login_shell(login_shell):
+        shell = connect(sshd.host())
+        done = shell.run(["printf", "%s\\0", *_ODD], timeout_s=30)
+        assert done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1] == _ODD
+        done = shell.run(["sh", "-c", "cat; echo err >&2; exit 7"], timeout_s=30, stdin=b"in")
+        assert (done.stdout, done.stderr, done.exit_code) == (b"in", b"err\n", 7)
+        assert shell.run(["sh", "-c", "kill -9 $$"], timeout_s=30).exit_code == 137
+        fingerprint = facts.parse(shell.run(facts.host_argv(), timeout_s=60).text)
+        assert {fact.name for fact in fingerprint.facts} == {spec.name for spec in facts.REGISTRY}
+        stream = shell.stream(["cat"])
+        stream.write(b"a line\n")
+        assert stream.read_line(timeout_s=30) == b"a line\n"
+        stream.close()
+        seconds = unique_seconds()
+        with pytest.raises(CommandTimeout):
+            shell.run(["sleep", seconds], timeout_s=0.5)
+        wait_until(lambda: not with_argument(seconds), "the command to end")
+        shell.close()
+
+
+@pytest.mark.parametrize(
+    ("login_shell", "words"),
+    [
+        ("/usr/sbin/nologin", "This account is currently not available"),
+        ("/bin/false", "no output"),
+        ("/usr/bin/env PATH=/nowhere /bin/bash -r", ", /usr/bin/env, .* sh: command not found"),
+    ],
+)
+def test_a_login_shell_that_runs_nothing_is_named(sshd: Sshd, login_shell: str, words: str) -> None:
+    with sshd.login_shell(login_shell):
+        for start in ("run", "stream"):
+            shell = connect(sshd.host())
+            with pytest.raises(HostUnreachable, match="login shell of") as caught:
+                shell.run(["true"], timeout_s=30) if start == "run" else shell.stream(["cat"])
+            assert re.search(words, caught.value.message) and caught.value.where == "box"
+            assert "chsh" in str(caught.value.hint)
+            shell.close()
+
+
+def test_a_sudo_that_wants_a_terminal_is_refused_with_its_own_hint(sshd: Sshd, tmp_path: Path) -> None:
+    program = tmp_path / "sudo"
+    program.write_text("#!/bin/sh\necho 'sudo: sorry, you must have a tty to run sudo' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with sshd.login_shell(f"/usr/bin/env PATH={tmp_path}:{os.environ['PATH']} sh"):
+        shell = SshShell(settings_for(sshd.host()), Elevation(become=True), timeout_s=10)
+        for start in (lambda: shell.run(["true"], timeout_s=30), lambda: shell.stream(["cat"])):
+            with pytest.raises(Refused, match="must have a tty") as caught:
+                start()
+            assert "!requiretty" in str(caught.value.hint) and caught.value.exit_code == 7
+        shell.close()
+
+
+def test_a_run_on_one_host_whose_sudo_refuses_has_the_exit_code_of_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sudo"
+    program.write_text("#!/bin/sh\necho 'sudo: sorry, you must have a tty to run sudo' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    host = Host("here", "localhost", connection="local", become=True)
+    with pytest.raises(Refused, match="must have a tty") as caught, Fleet([host], "run-1", lifetime_s=60):
+        pass
+    assert caught.value.exit_code == 7 and "!requiretty" in str(caught.value.hint)
+
+
+# ---- names and keys as ssh has them ------------------------------------------------------------------------
+
+
+def test_a_key_named_by_tokens_and_variables_logs_in(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("PERFCTL_TEST_KEYS", str(tmp_path))
+    shutil.copy(sshd.key, tmp_path / f"127.0.0.1-{sshd.port}-{sshd.host().user}")
+    shutil.copy(sshd.known_hosts, tmp_path / "known-nick")
+    config = _write_config(
+        sshd,
+        tmp_path,
+        f"Host nick\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User {sshd.host().user}\n"
+        "  IdentityFile ${PERFCTL_TEST_KEYS}/%h-%p-%r\n  UserKnownHostsFile ${PERFCTL_TEST_KEYS}/known-%n\n",
+    )
+    shell = connect(Host("box", "nick", ssh_options=(("ConfigFile", str(config)),)))
+    assert shell.run(["echo", "in"], timeout_s=30).text == "in\n"
+    shell.close()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("key_type", ["ed25519", "rsa", "ecdsa"])
+def test_a_certificate_logs_in(sshd: Sshd, tmp_path: Path, key_type: str, is_named: bool) -> None:
+    for name, of_type in (("ca", "ed25519"), ("own", key_type)):
+        path = str(tmp_path / name)
+        subprocess.run(["ssh-keygen", "-q", "-t", of_type, "-N", "", "-f", path], timeout=60, check=True)
+    user = str(sshd.host().user)
+    sign = ["ssh-keygen", "-q", "-s", str(tmp_path / "ca"), "-I", "us", "-n", user, str(tmp_path / "own.pub")]
+    subprocess.run(sign, timeout=30, check=True)
+    options = _options(sshd, sshd.known_hosts)
+    if is_named:
+        (tmp_path / "own-cert.pub").rename(tmp_path / f"of-{user}")
+        options = (*options, ("CertificateFile", f"{tmp_path}/of-%r"))
+    trusted = sshd.folder / "trusted_keys"
+    trusted.write_text((tmp_path / "ca.pub").read_text())
+    try:
+        connect(sshd.host(private_key=tmp_path / "own", ssh_options=options)).close()
+    finally:
+        trusted.write_text("")
+
+
+def test_the_agent_of_identity_agent_is_used(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "agent of ours"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, "the agent")
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        subprocess.run(["ssh-add", "-q", str(sshd.key)], timeout=30, check=True, capture_output=True)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "nobody"))
+        options = _options(sshd, sshd.known_hosts, ("IdentityAgent", f'"{tmp_path}/agent of ours"'))
+        connect(sshd.host(private_key=None, ssh_options=options)).close()
+    finally:
+        agent.kill()
+        agent.wait(timeout=10)
+
+
+def test_following_the_hint_makes_a_host_with_an_alias_known(sshd: Sshd, tmp_path: Path) -> None:
+    file = tmp_path / "known hosts"
+    options = (
+        ("ConfigFile", str(sshd.config_file)),
+        ("UserKnownHostsFile", f'"{file}"'),
+        ("HostKeyAlias", "the-boxes"),
+    )
+    file.touch()
+    with pytest.raises(HostKeyMismatch) as caught:
+        connect(sshd.host(ssh_options=options))
+    command = str(caught.value.hint).partition("then: ")[2]
+    subprocess.run(["sh", "-c", command], timeout=30, check=True, capture_output=True)
+    connect(sshd.host(ssh_options=options)).close()
+
+
+# ---- many hosts behind one server --------------------------------------------------------------------------
+
+
+def test_many_hosts_behind_one_jump_host_are_all_reached(sshd: Sshd, tmp_path: Path) -> None:
+    # Beyond ten logins at a time this one turns everybody away.
+    with running_sshd(tmp_path / "jump", max_startups="10:100:11") as jump:
+        known = tmp_path / "known_hosts"
+        known.write_text(jump.known_hosts.read_text() + sshd.known_hosts.read_text())
+        config = _write_config(
+            sshd,
+            tmp_path,
+            f"UserKnownHostsFile {known}\nIdentityFile {sshd.key}\nIdentityFile {jump.key}\n"
+            f"Host jump\n  HostName 127.0.0.1\n  Port {jump.port}\n",
+        )
+        options = (("ConfigFile", str(config)), ("ProxyJump", "jump"))
+        with ThreadPoolExecutor(39) as pool:
+            hosts = [sshd.host(f"box{number}", ssh_options=options) for number in range(39)]
+            shells = list(pool.map(connect, hosts))
+        assert shells[38].run(["echo", "behind"], timeout_s=30).text == "behind\n"
+        for shell in shells:
+            shell.close()
+
+
+@pytest.mark.parametrize("turned_away", [1, 3])
+def test_who_is_turned_away_tries_again(
+    sshd: Sshd, turned_away: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfctl.ssh.dial._PAUSES_S", (0.01, 0.02, 0.03))
+    with turning_away(sshd.port, turned_away) as port:
+        sshd_there = (("StrictHostKeyChecking", "no"), ("UserKnownHostsFile", "/dev/null"))
+        host = sshd.host(port=port, ssh_options=(("ConfigFile", str(sshd.config_file)), *sshd_there))
+        connect(host).close()
+
+
+def test_who_is_turned_away_too_often_gives_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfctl.ssh.dial._PAUSES_S", (0.01, 0.01))
+    with (
+        turning_away(sshd.port, 3) as port,
+        pytest.raises(HostUnreachable, match="no ssh handshake"),
+    ):
+        connect(sshd.host(port=port))
+
+
+@contextmanager
+def turning_away(port: int, times: int) -> Iterator[int]:
+    """Listen as an sshd that turns the first logins away and hands on the next one; return its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(times):
+                server.accept()[0].close()
+            with server.accept()[0] as client, socket.create_connection(("127.0.0.1", port)) as there:
+                threading.Thread(target=_pump, args=(client, there), daemon=True).start()
+                _pump(there, client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+
+
+def test_an_idle_connection_carries_no_bytes(sshd: Sshd) -> None:
     shell = connect(sshd.host())
     assert isinstance(shell, SshShell)
     shell.run(["true"], timeout_s=30)

@@ -46,7 +46,7 @@ Latency (ms):
          avg:                                  508.86
          max:                                  530.66
          95th percentile:                      530.08
-         sum:                                 1017.71
+         sum:                                  508.86
 
 Threads fairness:
     events (avg/stddev):           1.0000/0.00

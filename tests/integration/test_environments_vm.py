@@ -28,7 +28,7 @@ from perfctl.ssh import connect
 from tests.lab import LabAtHand
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.lab("second")
+pytestmark = pytest.mark.lab("third")
 
 VM = environment("vm")
 TEST_RUN = new_id()
@@ -45,9 +45,9 @@ def jobs_on(host: Host, run_id: str) -> Iterator[JobShell]:
 
 
 @pytest.fixture(scope="module")
-def machine(provisioned_lab: LabAtHand) -> Host:
-    """Return the lab's second host."""
-    return load_hosts([str(provisioned_lab.inventory)], limit=provisioned_lab.hosts[1])[0]
+def machine(third_host: LabAtHand) -> Host:
+    """Return the lab's third host."""
+    return load_hosts([str(third_host.inventory)])[0]
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_a_domain_of_that_name_that_is_not_ours_is_left_alone(host):
     made = host.run(["virsh", "create", "/dev/stdin"], timeout_s=60, stdin=definition.encode())
     assert made.exit_code == 0, made.error_text
     try:
-        with pytest.raises(EnvironmentUnavailable, match="not ours") as caught, odd.open(host):
+        with pytest.raises(EnvironmentUnavailable, match="is not perfctl's") as caught, odd.open(host):
             pytest.fail("the body ran")
         assert caught.value.reason == "name_taken"
         assert odd.name not in remove_all(host, new_id())
@@ -348,9 +348,9 @@ with driver.open(jobs) as shell:
 
 
 @pytest.mark.parametrize("moment", ["folder", "domain", "open"])
-def test_what_a_killed_controller_leaves_is_found_and_removed(machine, host, provisioned_lab, moment):
+def test_what_a_killed_controller_leaves_is_found_and_removed(machine, host, third_host, moment):
     run_id = new_id()
-    argv = [sys.executable, "-c", _OPEN_AND_STAY, str(provisioned_lab.inventory), machine.name, run_id]
+    argv = [sys.executable, "-c", _OPEN_AND_STAY, str(third_host.inventory), machine.name, run_id]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as opener:
         if moment == "open":
             assert opener.stdout is not None and opener.stdout.readline() == b"open\n"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab import LabAtHand
 
-pytestmark = pytest.mark.lab("first")
+pytestmark = pytest.mark.lab("third")
 
 IMAGE = "perfctl/perf-tools:latest"
 VM = "/var/lib/perfctl/vm"
@@ -63,9 +63,9 @@ class OnHost:
 
 
 @pytest.fixture(scope="module")
-def host(provisioned_lab: LabAtHand) -> OnHost:
-    """Return the lab's first host, provisioned."""
-    return OnHost(provisioned_lab, provisioned_lab.hosts[0])
+def host(third_host: LabAtHand) -> OnHost:
+    """Return the lab's third host, provisioned."""
+    return OnHost(third_host, third_host.hosts[0])
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,43 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perfctl.model import Benchmark, Fact, FactState, Fingerprint, Plan, Round, Status, Target, Track, new_id
+import pytest
+
+from perfctl.model import (
+    Benchmark,
+    Direction,
+    Fact,
+    FactState,
+    Fingerprint,
+    Metric,
+    Plan,
+    Round,
+    Sample,
+    Status,
+    Target,
+    Track,
+    new_id,
+)
 from perfctl.store import Store
+from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 
 H1, H2 = Target("h1"), Target("h2")
+
+SLOW = Benchmark(
+    "slow",
+    "sysbench",
+    resolve_parameters(WORKLOADS["sysbench"], {"test": "fileio", "file_test_mode": "rndwr"}),
+    expected_s=10,
+)
+"""A benchmark whose headline the tool prints with two decimals, as `use_slow_disk` has it."""
+
+
+def use_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `add_run` store values of the headline of SLOW."""
+    metric = Metric("write_bandwidth", "MiB/s", Direction.HIGHER, headline=True)
+    monkeypatch.setattr(cases, "METRICS", (metric,))
+    monkeypatch.setattr(cases, "samples", lambda value: [Sample(metric.name, round(value, 2), metric.unit)])
 
 
 def facts(**values: str) -> Fingerprint:

@@ -370,3 +370,60 @@ def test_trap_sysbench_neighbouring_histogram_bins_are_no_difference() -> None:
     (found,) = judged(legs(bins), margins={("b", "latency"): coarse})
     assert found.judgement is not None
     assert found.judgement.verdict is not Verdict.DIFFERENT
+
+
+BANDWIDTH = Metric("write_bandwidth", "MiB/s", Direction.HIGHER, headline=True)
+
+
+def printed(true_mib_s: float, effect: float, blocks: int = 12) -> list[Observation]:
+    """Blocks of a slow disk as a tool prints them, with two decimals; every block has another true value."""
+    found = []
+    for block in range(blocks):
+        drift = 1 + 0.006 * (block / (blocks - 1) - 0.5)
+        for environment, true in (("native", true_mib_s), ("container", true_mib_s * effect)):
+            value = round(true * drift, 2)
+            found.append(Observation("b", BANDWIDTH, H1, block, environment, 1, value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("true_mib_s", "effect", "without_step"),
+    [
+        (0.05485, 1.01, "different"),  # 0.05 and 0.06: "+20 %".
+        (0.05485, 0.855, "equivalent"),  # 0.05 and 0.05, but for a block of 0.06: "no change".
+        (0.12485, 1.01, "different"),
+        (0.1251, 0.95, "different, small"),
+    ],
+)
+def test_two_decimals_of_a_small_number_decide_nothing(
+    true_mib_s: float, effect: float, without_step: str
+) -> None:
+    seen = printed(true_mib_s, effect)
+    (plain,) = judged(seen)
+    declared = {("b", BANDWIDTH.name): dataclasses.replace(BANDWIDTH, step=0.01)}
+    (stepped,) = judged(seen, declared=declared)
+    assert plain.judgement is not None and plain.judgement.verdict == without_step
+    assert stepped.judgement is not None and stepped.judgement.verdict is Verdict.INCONCLUSIVE
+    assert stepped.judgement.why.startswith("the tool's step, 0.01 MiB/s, is ")
+    assert "a metric with more digits" in format_needs(stepped, "slow")
+
+
+def test_fleets_and_suites_do_not_decide_by_a_step_either() -> None:
+    hosts = [Target(f"h{number}") for number in range(6)]
+    seen = [
+        dataclasses.replace(item, target=host, benchmark=name)
+        for host in hosts
+        for name in ("a", "b")
+        for item in printed(0.05485, 1.01)
+    ]
+    stepped = dataclasses.replace(BANDWIDTH, step=0.01)
+    declared = {(name, BANDWIDTH.name): stepped for name in ("a", "b")}
+    found = analyse(seen, AnalysisContext("native", kinds=KINDS, declared=declared))
+    judgements = [item.judgement for item in found.fleets] + [item.judgement for item in found.suites]
+    assert [item.verdict for item in judgements] == [Verdict.INCONCLUSIVE] * 3
+
+
+def test_more_than_a_step_is_different() -> None:
+    declared = {("b", BANDWIDTH.name): dataclasses.replace(BANDWIDTH, step=0.01)}
+    (found,) = judged(printed(0.05485, 1.5), declared=declared)
+    assert found.judgement is not None and found.judgement.verdict is Verdict.DIFFERENT

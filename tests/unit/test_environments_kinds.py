@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -113,6 +114,13 @@ def test_nothing_outside_the_package_compares_kinds() -> None:
         if isinstance(node, ast.Compare) and _asks_for_a_kind(node)
     ]
     assert asking == [], "ask for a trait instead: perfctl.environments.traits_of"
+
+
+def test_no_sql_outside_the_package_names_a_kind() -> None:
+    in_sql = re.compile(rf"\bkind\b[^\w']*(IN \()?'({'|'.join(KINDS)})'", re.IGNORECASE)
+    assert in_sql.search("WHERE kind = 'native'") and in_sql.search("kind IN ('vm', 'container')")
+    texts = (*_modules(), *(PACKAGE / "store").rglob("*.sql"))
+    assert [path.name for path in texts if in_sql.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(

@@ -91,5 +91,40 @@ MOUNTS = (
     ],
 )
 def test_a_directory_is_on_disks_by_the_mount_that_is_nearest(mounts, directory, is_on):
-    assert is_on_local_disk(facts("storage.mounts", mounts), directory) is is_on
+    listed = facts("storage.mounts", mounts)
+    others = facts("storage.other_mounts", "devtmpfs /dev")
+    assert is_on_local_disk(Fingerprint((*listed.facts, *others.facts)), directory) is is_on
+    assert not is_on_local_disk(listed, directory), "what else is mounted there was not read"
     assert not is_on_local_disk(Fingerprint(()), directory)
+
+
+@pytest.mark.parametrize(
+    ("other", "directory", "is_on"),
+    [
+        ("tmpfs /var/tmp", "/var/tmp/perfctl-fileio", False),
+        ("tmpfs /var/tmp/perfctl-fileio", "/var/tmp/perfctl-fileio", False),
+        ("fuse.sshfs /srv", "/srv/data/x", True),
+        ("fuse.sshfs /srv/data/x", "/srv/data/x/y", False),
+        ("lustre /scratch", "/scratch/me", False),
+        ("ceph /mnt/my\\040ceph", "/mnt/my ceph/x", False),
+        ("overlay /srv/live", "/srv/live", False),
+        ("tmpfs /srv/data", "/srv/data/x", False),
+        ("tmpfs /run", "/var/tmp", True),
+        ("", "/var/tmp", True),
+    ],
+)
+def test_a_file_system_that_is_not_listed_is_no_disk(other, directory, is_on):
+    rows = (*facts("storage.mounts", MOUNTS).facts, *facts("storage.other_mounts", other).facts)
+    assert is_on_local_disk(Fingerprint(rows), directory) is is_on
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        *("/dev/loop0 / ext4 rw", "/dev/ram0 / ext4 rw", "/dev/zram1 / ext4 rw"),
+        *("/dev/pmem0 / xfs rw,dax", "/dev/vda / xfs rw,noatime,dax=always"),
+    ],
+)
+def test_a_device_whose_bytes_no_disk_counts_is_no_disk(mount):
+    rows = (*facts("storage.mounts", mount).facts, *facts("storage.other_mounts", "").facts)
+    assert not is_on_local_disk(Fingerprint(rows), "/var/tmp")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.facts import REGISTRY, host_argv, inside_argv, parse
+from perfctl.facts.registry import Gathered
 from perfctl.model import FactState, Fingerprint
 
 FACTS = Path(__file__).parents[2] / "perfctl" / "facts"
@@ -302,6 +303,106 @@ def test_cpuinfo_is_gathered_by_key():
     assert rows == "=cpu.model present\n X: 3 GHz: 0-1\n=cpu.flags present\n a b: 0-1\n#gathered\n"
 
 
+CPUINFO = Path(__file__).parents[1] / "data" / "cpuinfo"
+CPU_ROWS = {
+    spec: spec.source.key
+    for spec in REGISTRY
+    if isinstance(spec.source, Gathered) and spec.source.kind == "cpuinfo"
+}
+
+
+def cpu_rows(text: str) -> dict[str, list[str]]:
+    """Return the rows of a /proc/cpuinfo that are there, by name."""
+    said = "".join(f"/proc/cpuinfo:{line}\n" for line in text.split("\n"))
+    arguments = [f"{spec.name}|cpuinfo|/proc/cpuinfo|{key}" for spec, key in CPU_ROWS.items()]
+    rows: dict[str, list[str]] = {}
+    for line in gather(*arguments, said=said).splitlines()[:-1]:
+        if line.startswith("="):
+            name, _, state = line[1:].partition(" ")
+            lines = rows[name] = []
+        elif state == "present":
+            lines.append(line[1:])
+    return {name: lines for name, lines in rows.items() if lines}
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        (
+            "s390x",
+            {
+                "cpu.vendor": ["IBM/S390: all"],
+                "cpu.identity": ["version = FF,  identification = 1A2B38,  machine = 3931: 0-3"],
+                "cpu.machine": ["3931: 0"],
+                "cpu.mhz_static": ["5200: 0-1"],
+            },
+        ),
+        (
+            "power8",
+            {
+                "cpu.model": ["POWER8E (raw), altivec supported: 0-1,8"],
+                "cpu.revision": ["2.1 (pvr 004b 0201): 0-1,8"],
+                "cpu.machine": ["PowerNV: all", "PowerNV 8247-22L: all"],
+                "cpu.mhz": ["2061.000000MHz: 0-1,8"],
+            },
+        ),
+        (
+            "armv7-old",
+            {
+                "cpu.vendor": ["0x41: all"],
+                "cpu.model": ["ARMv7 Processor rev 0 (v7l): all"],
+                "cpu.architecture": ["7: all"],
+                "cpu.arm_part": ["0xc09: all"],
+                "cpu.revision": ["0: all"],
+                "cpu.machine": ["Freescale i.MX6: all"],
+                "cpu.arm_features": ["swp half thumb fastmult vfp edsp neon vfpv3 : all"],
+            },
+        ),
+        (
+            "riscv",
+            {
+                "cpu.vendor": ["0x489: 0-1"],
+                "cpu.model": ["sifive,u74-mc: 0-1"],
+                "cpu.architecture": ["rv64imafdc: 0-1"],
+                "cpu.arm_part": ["0x8000000000000007: 0-1"],
+                "cpu.revision": ["0x20181004: 0-1"],
+            },
+        ),
+    ],
+)
+def test_a_processor_without_a_model_name_is_named(machine, expected):
+    rows = cpu_rows((CPUINFO / machine).read_text())
+    assert {name: rows.get(name) for name in expected} == expected
+
+
+DIFFERENT = [
+    ("s390x", "machine = 3931", "machine = 8561"),
+    ("s390x", "identification = 1A2B38", "identification = 1A2B39"),
+    ("s390x", "cpu MHz static  : 5200", "cpu MHz static  : 4500"),
+    ("power8", "POWER8E", "POWER9"),
+    ("power8", "pvr 004b 0201", "pvr 004b 0202"),
+    ("power8", "8247-22L", "8286-41A"),
+    ("armv7-old", "0x41", "0x51"),
+    ("armv7-old", "0xc09", "0xc0f"),
+    ("armv7-old", "CPU revision\t: 0", "CPU revision\t: 4"),
+    ("armv7-old", "Freescale i.MX6", "BCM2709"),
+    ("arm64", "CPU implementer\t: 0x41", "CPU implementer\t: 0x48"),
+    ("arm64", "CPU variant\t: 0x3", "CPU variant\t: 0x1"),
+    ("arm64", "CPU part\t: 0xd0c", "CPU part\t: 0xd40"),
+    ("arm64", "CPU revision\t: 1", "CPU revision\t: 2"),
+    ("riscv", "0x489", "0x5b7"),
+]
+
+
+@pytest.mark.parametrize(("machine", "here", "there"), DIFFERENT)
+def test_two_different_machines_never_look_alike(machine, here, there):
+    text = (CPUINFO / machine).read_text()
+    assert here in text
+    static = {spec.name for spec in CPU_ROWS if spec.is_static}
+    one, two = cpu_rows(text), cpu_rows(text.replace(here, there))
+    assert any(one.get(name) != two.get(name) for name in static)
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -349,6 +450,26 @@ def test_mounts_leave_out_what_is_no_storage_and_an_overlays_layers():
         " overlay / overlay rw,relatime",
         " /dev/vda1 /data xfs rw,noatime",
         " srv:/x /mnt nfs4 rw",
+    ]
+
+
+def test_what_else_is_mounted_is_listed_but_for_the_kernels_own():
+    said = "".join(
+        f"/proc/self/mounts:{line}\n"
+        for line in (
+            "/dev/vda1 / ext4 rw 0 0",
+            "proc /proc proc rw 0 0",
+            "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0",
+            "tmpfs /var/tmp tmpfs rw 0 0",
+            "sshfs#far: /mnt/far\\040away fuse.sshfs rw 0 0",
+            "overlay /var/lib/docker/overlay2/1/merged overlay rw,lowerdir=/x 0 0",
+        )
+    )
+    row = "storage.other_mounts|mounts|/proc/self/mounts|others"
+    assert gather(row, said=said).splitlines()[1:-1] == [
+        " tmpfs /var/tmp",
+        " fuse.sshfs /mnt/far\\040away",
+        " overlay /var/lib/docker/overlay2/1/merged",
     ]
 
 

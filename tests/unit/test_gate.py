@@ -25,7 +25,7 @@ from perfctl.report.gate_tests import GateTest, with_p
 from perfctl.stats import paired_rows
 from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
-from tests.unit.history_cases import H1, H2, add_run, facts
+from tests.unit.history_cases import H1, H2, SLOW, add_run, facts, use_slow_disk
 
 FIVE = tuple(Target(f"h{number}") for number in range(1, 6))
 
@@ -91,6 +91,19 @@ def test_a_neutral_metric_is_never_gated(path: Path, monkeypatch: pytest.MonkeyP
 def test_the_limit_is_the_same_factor_up_and_down() -> None:
     assert worse_by(1.02, replace(cases.SPEED, direction=Direction.LOWER)) == pytest.approx(0.02)
     assert worse_by(1 / 1.02, cases.SPEED) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("level", "state"), [(0.055, "undecided"), (55.0, "crossed")])
+@pytest.mark.parametrize("targets", [(H1,), FIVE], ids=["host", "fleet"])
+def test_less_than_the_tools_step_is_not_gated(
+    path: Path, monkeypatch: pytest.MonkeyPatch, targets: tuple[Target, ...], level: float, state: str
+) -> None:
+    """0.05 and 0.06 MiB/s may be 1 % apart, though they read as 17 %."""
+    use_slow_disk(monkeypatch)
+    run_of(path, benchmarks=(SLOW,), baseline=level, noise=0.03, ratio=0.85, blocks=12, targets=targets)
+    (line,) = gated(path, limit=0.05).lines
+    assert line.state.value == state
+    assert ("the tool's step, 0.01 MiB/s, is 20 % of the value" in line.why) is (state == "undecided")
 
 
 def test_exit_codes(path: Path) -> None:

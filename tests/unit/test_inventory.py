@@ -162,7 +162,9 @@ def test_hosts_keep_the_inventorys_order_and_their_groups() -> None:
     [
         ({"ansible_connection": "docker"}, "ansible_connection is docker"),
         ({"ansible_port": "ssh"}, "ansible_port is 'ssh'"),
+        ({"ansible_ssh_private_key_file": "~no-such-user/key"}, "ansible_ssh_private_key_file is .*no home"),
         ({"ansible_port": 70000}, "no port"),
+        ({"ansible_port": float("inf")}, "no port"),
         ({"perf_test_address": "ten"}, "perf_test_address is 'ten'"),
         ({"perf_state_dir": "state"}, "perf_state_dir is 'state'"),
         ({"ansible_become": True, "ansible_become_method": "su"}, "by sudo only"),

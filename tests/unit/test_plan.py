@@ -223,6 +223,31 @@ def test_a_pair_benchmark_on_one_host_says_what_to_do() -> None:
     assert "perfctl lab up" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"test_address": "2001:db8:1::11"}, "perf_test_address"),
+        ({"address": "2001:db8::7"}, "ansible_host"),
+        ({"address": "[2001:db8::7]"}, "ansible_host"),
+        ({"address": "fe80::1%eth0"}, "ansible_host"),
+    ],
+)
+def test_an_ipv6_address_for_a_network_benchmark_is_refused_with_host_and_variable(
+    changes: dict[str, Any], variable: str
+) -> None:
+    first, second = hosts(2)
+    six = [first, replace(second, **changes)]
+    with pytest.raises(UsageError, match=f"{variable} is .*, but benchmark .* measures over IPv4") as caught:
+        make_plan(suite(CPU, STREAM), six, seed="1")
+    assert caught.value.where == second.name
+    make_plan(suite(CPU), six, seed="1")
+
+
+def test_an_ipv6_address_to_log_in_by_is_no_matter() -> None:
+    six = [replace(host, address="2001:db8::7", test_address="10.0.0.7") for host in hosts(2)]
+    make_plan(suite(STREAM), six, seed="1")
+
+
 def test_no_host_at_all() -> None:
     with pytest.raises(NoHostMatched):
         make_plan(suite(CPU), [], seed="1")

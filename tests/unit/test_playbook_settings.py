@@ -27,6 +27,7 @@ def test_our_settings_where_nobody_says_otherwise(nobody: dict[str, str]) -> Non
     assert settings["ANSIBLE_PIPELINING"] == "True"
     assert settings["ANSIBLE_HOST_KEY_CHECKING"] == "True"
     assert settings["PERFCTL_PLAYBOOK_ID"] == "mark"
+    assert settings["LC_ALL"] == "C.UTF-8"
     assert settings["ANSIBLE_SSH_ARGS"] == "-o ControlMaster=auto -o ControlPersist=60s"  # no -C
 
 

@@ -244,6 +244,31 @@ def test_what_the_tool_can_resolve_comes_from_the_workload(path: Path) -> None:
     assert found.verdict != "different"
 
 
+def test_a_value_that_the_tool_could_not_report_is_missing_with_the_reason(path: Path) -> None:
+    plan, reason = plan_of(hosts=("h1",), blocks=8), "latency_p95 is missing (100 s or more)"
+    p95 = Metric("latency_p95", "ms", Direction.LOWER)
+    with open_store(path, create=True) as store:
+        run_id = cases.begin_run(store, plan)
+        for block in plan.blocks():
+            block_id = store.begin_block(run_id, block, attempt=1)
+            for item in block.invocations:
+                is_capped = block.index == 3 and item.environment == "container"
+                values = cases.samples(1000.0 + block.index)
+                values += [] if is_capped else cases.samples(5.0 + block.index, metric=p95)
+                detail = reason if is_capped else ""
+                done = cases.record(block_id, item.environment, item.replicate, detail=detail)
+                store.record_invocation(done, (cases.SPEED, p95), values)
+            store.end_block(block_id, "complete")
+        store.end_run(run_id, "complete")
+        headlines = comparison_report(store, run_id)
+        found = comparison_report(store, run_id, metrics=["latency_p95"])
+    (line,) = (item for item in found.comparisons if not item.is_aa)
+    assert (line.blocks, line.reasons) == (7, ((f"container: {reason}", 1),))
+    left_out = [(item.metric, item.environment, item.reason) for item in found.left_out if item.benchmark]
+    assert left_out == [("latency_p95", "container", reason)]
+    assert not any(item.benchmark for item in headlines.left_out), "its other values are there"
+
+
 def test_flags_and_sensitivity_are_told(path: Path) -> None:
     plan = plan_of(hosts=("h1",), blocks=10)
     generator = random.Random(2)

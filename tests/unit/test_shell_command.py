@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
-from perfctl.shell.command import MARK, Elevation, command_line, refuse_if_sudo_failed, unwrap
+from perfctl.shell.command import MARK, Elevation, command_line, login_line, refuse_if_sudo_failed, unwrap
 from perfctl.shell.local import LocalShell, _Running
 from perfctl.shell.reader import PieceReader
 
@@ -23,6 +26,25 @@ def test_a_command_line_is_quoted_once() -> None:
 
 def test_bytes_that_are_no_utf8_survive_the_command_line() -> None:
     assert command_line(["echo", b"\xff\x80".decode("utf-8", "surrogateescape")]) == b"exec echo '\xff\x80'"
+
+
+SHELLS = ["sh", "bash", "tcsh", "csh", "fish", "zsh", "ksh"]
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if shutil.which(name)])
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60), max_size=4))
+def test_every_login_shell_reads_the_line_alike(shell: str, arguments: list[str]) -> None:
+    line = login_line(["printf", "%s\\n", *arguments]).decode("ascii")
+    done = subprocess.run(
+        [shell, "-c", line], capture_output=True, env={"PATH": os.environ["PATH"]}, timeout=60, check=False
+    )
+    assert done.stdout.decode() == "".join(f"{each}\n" for each in arguments or [""]), done.stderr
+
+
+def test_no_word_of_the_line_is_longer_than_the_oldest_shell_takes() -> None:
+    words = login_line(["echo", "\n'!\\" * 20_000]).split()
+    assert max(map(len, words)) <= 1024
 
 
 def test_what_a_command_writes_just_before_it_ends_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +69,7 @@ def test_without_becoming_root_there_is_no_sudo() -> None:
 
 def test_becoming_root_never_asks() -> None:
     argv, stdin = Elevation(become=True).wrap(["true"], b"data")
-    assert argv[:3] == ["sudo", "-n", "--"] and stdin == b"data"
+    assert argv[2:5] == ["sudo", "-n", "--"] and stdin == b"data"
 
 
 def test_a_password_goes_in_by_standard_input_and_is_never_shown() -> None:
@@ -78,8 +100,50 @@ def test_a_sudo_that_refuses_is_told_apart_from_the_command() -> None:
 
 def test_a_sudo_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(Refused, match="cannot start sudo"):
+    shell = LocalShell("here", Elevation(become=True))
+    for start in (lambda: shell.run(["true"], timeout_s=10), lambda: shell.stream(["true"])):
+        with pytest.raises(Refused, match="sudo did not run the command") as caught:
+            start()
+        assert "install sudo" in str(caught.value.hint) and caught.value.exit_code == 7
+
+
+@pytest.mark.parametrize(
+    ("printed", "hint"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", "!requiretty"),
+        ("sudo: a terminal is required to read the password\nsudo: a password is required", "NOPASSWD"),
+        ("sh: 1: sudo: not found", "install sudo"),
+        ("bash: line 1: sudo: command not found", "install sudo"),
+        ("/usr/bin/env: 'sudo': No such file or directory", "install sudo"),
+        ("env: can't execute 'sudo': No such file or directory", "install sudo"),
+        ("Sorry, try again.\nsudo: 1 incorrect password attempt", "correct ansible_become_password"),
+        ("sudo: no password was provided", "correct ansible_become_password"),
+        ("ann is not in the sudoers file.", "allow the user all commands"),
+        ("Sorry, user ann is not allowed to execute '/bin/sh' as root on h1.", "allow the user all commands"),
+        ("Sorry, user ann may not run sudo on h1.", "allow the user all commands"),
+        ("sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", "cannot become root"),
+        ('sudo: The "no new privileges" flag is set, which prevents sudo', "cannot become root"),
+        ("/etc/sudoers:3:9: syntax error\nsudo: no valid sudoers sources found, quitting", "visudo"),
+        ("sudo: /etc/sudoers is world writable", "visudo"),
+        ("sudo: Account expired or PAM config lacks an account section", "chage"),
+        ("", "NOPASSWD"),
+    ],
+)
+def test_the_hint_is_for_what_sudo_said(printed: str, hint: str) -> None:
+    with pytest.raises(Refused) as caught:
+        refuse_if_sudo_failed(Elevation(become=True), "h1", printed.encode())
+    assert hint in str(caught.value.hint)
+
+
+def test_sudo_speaks_english_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sudo"
+    program.write_text('#!/bin/sh\n[ "$LC_ALL" = C ] && echo "you must have a tty" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    with pytest.raises(Refused) as caught:
         LocalShell("here", Elevation(become=True)).run(["true"], timeout_s=10)
+    assert "requiretty" in str(caught.value.hint)
 
 
 def test_what_came_before_the_mark_is_dropped_on_both_streams() -> None:
@@ -126,7 +190,7 @@ def test_a_reader_gives_up_in_time() -> None:
         PieceReader(lambda timeout_s: None, "h1", str).line(0.5)
 
 
-@pytest.mark.parametrize("argv", [[], ["a\0b"]])
+@pytest.mark.parametrize("argv", [[], ["a\0b"], ["a", "\ud800"]])
 def test_an_impossible_command_is_refused(argv: list[str]) -> None:
     with pytest.raises(UsageError):
         command_line(argv)

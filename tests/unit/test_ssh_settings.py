@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import getpass
+import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,8 +141,130 @@ def test_the_password_of_the_inventory_is_not_shown(tmp_path: Path) -> None:
     assert found.password == "s3cret" and "s3cret" not in repr(found)
 
 
-def test_the_agent_can_be_switched_off() -> None:
-    assert parse_settings("h", "hostname h\nuser u\nport 22\nidentityagent none\n").use_agent is False
+@pytest.mark.parametrize(
+    ("value", "socket"),
+    [
+        ("", "/from/environment"),
+        ("SSH_AUTH_SOCK", "/from/environment"),
+        ("none", None),
+        ("/its/own", "/its/own"),
+        ("$OTHER_AGENT", "/the/other"),
+        ("${OTHER_AGENT}", "/the/other"),
+        ("$NO_SUCH_AGENT", None),
+    ],
+)
+def test_the_agent_is_the_one_that_is_named(
+    value: str, socket: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/from/environment")
+    monkeypatch.setenv("OTHER_AGENT", "/the/other")
+    text = f"hostname h\nuser u\nport 22\nidentityagent {value}\n"
+    assert parse_settings("h", text).agent == socket
+
+
+# ---- tokens ------------------------------------------------------------------------------------------------
+
+_TOKENS = "Host nick\n  HostName box.example\n  Port 99\n  User ann\n  HostKeyAlias boxes\n"
+
+
+@pytest.mark.parametrize("option", ["IdentityFile", "CertificateFile", "UserKnownHostsFile"])
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("/k/%h-%p-%r-%n-%%r", "/k/box.example-99-ann-nick-%r"),
+        ("/k/%k", "/k/boxes"),
+        ("%d/k", str(Path.home() / "k")),
+        ("~/%u-%i", str(Path.home() / f"{getpass.getuser()}-{os.getuid()}")),
+        ("/k/%L", f"/k/{socket.gethostname().partition('.')[0]}"),
+        ("/k/%l/%C/x", None),
+        ("${PERFCTL_KEYS}/${PERFCTL_KEYS}x", "/the/keys//the/keysx"),
+        ("${PERFCTL_PERCENT}", "/a%r"),
+        ("/plain%%file", "/plain%file"),
+    ],
+)
+def test_every_token_means_what_it_means_to_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, template: str, path: str | None
+) -> None:
+    monkeypatch.setenv("PERFCTL_KEYS", "/the/keys")
+    monkeypatch.setenv("PERFCTL_PERCENT", "/a%r")
+    found = settings(Host("h1", "nick"), tmp_path, f"{_TOKENS}  {option} {template}\n")
+    read = {
+        "IdentityFile": found.identity_files,
+        "CertificateFile": found.certificate_files,
+        "UserKnownHostsFile": found.user_known_hosts,
+    }[option]
+    if path is None:
+        assert len(read[0].parts[-2]) == 40 and "%" not in str(read[0])
+    else:
+        assert [str(each) for each in read] == [str(Path(path))]
+
+
+def test_tokens_of_the_inventorys_own_key_are_filled_in_as_ansible_has_them(tmp_path: Path) -> None:
+    (tmp_path / "key of ann-box").touch()
+    host = Host("h1", "box", user="ann", private_key=tmp_path / "key of %r-%h")  # with blanks
+    assert settings(host, tmp_path).identity_files == (tmp_path / "key of ann-box",)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("IdentityFile /k/%Z", "%Z"),
+        ("IdentityFile ${PERFCTL_NO_SUCH_VARIABLE}/k", "PERFCTL_NO_SUCH_VARIABLE"),
+        ("IdentityFile ~no-such-user/k", "no-such-user"),
+    ],
+)
+def test_what_ssh_cannot_fill_in_is_told(tmp_path: Path, line: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        settings(Host("h1", "box"), tmp_path, f"{line}\n")
+    assert caught.value.where == "h1" and "terminal" not in caught.value.message
+
+
+def test_a_proxy_command_has_its_own_tokens(tmp_path: Path) -> None:
+    found = settings(
+        Host("h1", "nick"), tmp_path, f"{_TOKENS}  ProxyCommand nc %h %p %r %n %k %%h $X ${{X}}\n"
+    )
+    assert found.proxy_command is not None
+    expanded = found.expand(found.proxy_command, "ProxyCommand")
+    assert expanded == "nc box.example 99 ann nick boxes %h $X ${X}"
+    with pytest.raises(UsageError, match="ProxyCommand has no token '%d'"):
+        found.expand("nc %d", "ProxyCommand")
+
+
+def test_jump_hosts_are_named_by_tokens(tmp_path: Path) -> None:
+    text = f"{_TOKENS}  ProxyJump %r@gw-of-%n:23,%h\n"
+    found = settings(Host("h1", "nick"), tmp_path, text)
+    assert [(jump.hostname, jump.port) for jump in found.jumps] == [("gw-of-nick", 23), ("box.example", 22)]
+    assert found.jumps[0].user == "ann"
+
+
+@pytest.mark.parametrize(
+    ("address", "user"),
+    [
+        ("$(touch FILE)", None),
+        ("a;touch FILE", None),
+        ("a`touch FILE`", None),
+        ("a\ntouch FILE", None),
+        ("-oProxyCommand=touch FILE", None),
+        ("a\0b", None),
+        ("box", "a;touch FILE"),
+        ("box", "x -oProxyCommand=touch FILE"),
+    ],
+)
+def test_no_name_reaches_a_shell(tmp_path: Path, address: str, user: str | None) -> None:
+    mark = tmp_path / "executed"
+    address, user = address.replace("FILE", str(mark)), user and user.replace("FILE", str(mark))
+    text = 'Match exec "true %h %n %r"\n  Port 23\nHost *\n  ProxyCommand true %h %r\n'
+    with pytest.raises((UsageError, HostUnreachable)) as caught:
+        dial(settings(Host("h1", address, user=user), tmp_path, text), 2)
+    assert isinstance(caught.value, UsageError) and caught.value.where == "h1"
+    assert not mark.exists()
+
+
+def test_bytes_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_bytes(b"IdentityFile /k\xe9y\nHostKeyAlias caf\xe9\n")
+    found = settings_for(Host("h1", "box", ssh_options=(("ConfigFile", str(config)),)))
+    assert os.fsencode(found.identity_files[0]) == b"/k\xe9y"
 
 
 # ---- known hosts -------------------------------------------------------------------------------------------
@@ -216,6 +341,47 @@ def test_the_fingerprint_is_ssh_keygens(tmp_path: Path) -> None:
     assert sha256_fingerprint(_KEY) in said.stdout.split()
 
 
+def _refused_unknown(tmp_path: Path, **changes: object) -> HostKeyMismatch:
+    known = SshSettings("h", "box", 2222, "u", user_known_hosts=(tmp_path / "known hosts",))
+    with pytest.raises(HostKeyMismatch) as caught:
+        check_host_key(replace(known, **changes), _TYPE, _KEY)  # type: ignore[arg-type]
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host_key_alias": "Boxes"},
+        {"jumps": (SshSettings("h (jump host x)", "x", 22, "u"),)},
+        {"proxy_command": "nc %h %p"},
+    ],
+)
+def test_the_command_of_the_hint_lists_the_host_under_the_name_it_is_looked_for(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    known = SshSettings("h", "box", 2222, "u", user_known_hosts=(tmp_path / "known hosts",))
+    command = str(_refused_unknown(tmp_path, **changes).hint).partition("then: ")[2]
+    subprocess.run(["sh", "-c", command], timeout=30, check=True)
+    check_host_key(replace(known, **changes), _TYPE, _KEY)  # type: ignore[arg-type]
+
+
+def test_the_command_of_the_hint_replaces_the_key_of_an_alias(tmp_path: Path) -> None:
+    file = tmp_path / "known hosts"
+    file.write_text(f"boxes {_TYPE} {base64.b64encode(_OTHER).decode()}\n")
+    aliased = SshSettings("h", "box", 22, "u", host_key_alias="boxes", user_known_hosts=(file,))
+    with pytest.raises(HostKeyMismatch) as caught:
+        check_host_key(aliased, _TYPE, _KEY)
+    command = str(caught.value.hint).partition("machine: ")[2]
+    subprocess.run(["sh", "-c", command], timeout=30, check=True, capture_output=True)
+    check_host_key(aliased, _TYPE, _KEY)
+
+
+@pytest.mark.parametrize("files", [(), (Path("/dev/null"),)])
+def test_where_no_file_could_list_a_key_the_hint_says_so(tmp_path: Path, files: tuple[Path, ...]) -> None:
+    hint = str(_refused_unknown(tmp_path, user_known_hosts=files).hint)
+    assert "UserKnownHostsFile" in hint and ">>" not in hint
+
+
 @pytest.mark.parametrize("strict", ["yes", "accept-new"])
 def test_a_changed_key_is_refused_with_the_line_that_knew_another(tmp_path: Path, strict: str) -> None:
     file = tmp_path / "known_hosts"
@@ -254,7 +420,10 @@ def test_a_jump_host_whose_name_is_not_known_is_looked_for_where_it_is_configure
     assert "ansible_ssh_common_args" in str(error.hint) and "ansible_host" not in str(error.hint)
 
 
-def test_a_proxy_command_that_fails_is_named_and_repeated_in_the_hint() -> None:
+def test_a_proxy_command_that_fails_is_named_and_repeated_in_the_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perfctl.ssh.dial._PAUSES_S", (0.01,))
     error = _failure("hostname 192.0.2.12\nport 22\nuser me\nproxycommand false %h")
     assert "ProxyCommand 'false %h'" in error.message
     assert "ssh -v -o" in str(error.hint) and "false %h" in str(error.hint)

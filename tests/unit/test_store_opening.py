@@ -113,7 +113,7 @@ def test_a_directory_is_no_database(tmp_path):
 @pytest.mark.parametrize("content", [b"this is no database\n" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_another_kind_of_file_is_refused_and_left_as_it_is(path, content):
     path.write_bytes(content)
-    with pytest.raises(DatabaseUnavailable, match=r"no SQLite database|damaged"):
+    with pytest.raises(DatabaseUnavailable, match=r"not an SQLite database|damaged"):
         open_store(path, create=True)
     assert path.read_bytes() == content
 

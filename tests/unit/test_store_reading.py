@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,38 @@ def test_a_block_that_never_was_complete_gives_what_its_last_attempt_measured(st
         store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
         store.end_block(block_id, "failed")
     assert [item.value for item in store.observations(run_id)] == [2.0]
+
+
+def test_every_question_agrees_on_which_attempt_counts(store):
+    run_id = cases.begin_run(store)
+    statuses = ("running", "complete", "failed", "interrupted")
+    expected = {}
+    for index, of in enumerate(each for n in (1, 2, 3) for each in product(statuses, repeat=n)):
+        for attempt, status in enumerate(of, start=1):
+            block_id = store.begin_block(run_id, cases.block(index=index), attempt)
+            done = cases.record(block_id)
+            store.record_invocation(done, cases.METRICS, cases.samples(attempt))
+            if status != "running":
+                store.end_block(block_id, status)
+        ended = [
+            (status == "complete", attempt) for attempt, status in enumerate(of, 1) if status != "running"
+        ]
+        if ended:
+            expected[index] = max(ended)[1]
+    assert {item.block: item.value for item in store.observations(run_id)} == expected
+    (cell,) = store.benchmark_cells("cpu-1")
+    assert cell.values == expected
+    assert {
+        item.block: item.value for item in store.evidence(run_id, "events_per_s") if item.counts
+    } == expected
+    assert {item.block for item in store.omissions(run_id)} == set(expected)
+    assert len(store.omissions(run_id)) == 2 * len(expected)
+    for view in ("v_block", "v_invocation", "v_value", "v_sample"):
+        rows = query(store, f"SELECT block, attempt FROM {view} WHERE attempt_counts").rows
+        assert sorted(rows) == sorted(expected.items()), view
+    for index, attempt in expected.items():
+        (found,) = store.findings_at(run_id, "cpu-1", cases.H1, index, ("native", 1), "events_per_s")
+        assert found.value == attempt
 
 
 def test_rows_and_packed_series_answer_alike(store):
@@ -239,6 +272,21 @@ def test_named_overhead_is_the_median_of_the_blocks_ratios(store, run_id):
         ("cpu-1", 2, pytest.approx(0.85)),
         ("stream", 1, 0.5),
     ]
+
+
+def test_named_overhead_rests_on_the_attempt_that_counts(store):
+    run_id = cases.begin_run(store)
+    attempts = [(0, "failed", 10.0), (0, "complete", 90.0), (1, "failed", 20.0), (1, "failed", 80.0)]
+    tries = dict.fromkeys((0, 1), 0)
+    for index, status, value in attempts:
+        tries[index] += 1
+        block_id = store.begin_block(run_id, cases.block(index=index), tries[index])
+        for name, number in (("native", 100.0), ("container", value)):
+            store.record_invocation(cases.record(block_id, name), cases.METRICS, cases.samples(number))
+        store.end_block(block_id, status)
+    assert overheads(store) == [(None, 2, pytest.approx(0.85), None)]
+    drift = query(store, named_query("drift").sql)
+    assert [row[drift.columns.index("block")] for row in drift.rows] == [0, 1]
 
 
 def measure_guests(store, of: list[tuple[str | None, str | None, float]]) -> str:

@@ -16,6 +16,7 @@ from perfctl.store import (
     check,
     database_info,
     open_store,
+    query,
     schema,
     series,
     tables,
@@ -96,7 +97,7 @@ def test_a_sound_database_has_no_problems(filled):
 @pytest.mark.parametrize(
     ("statement", "name", "words"),
     [
-        ("UPDATE invocation_metric SET value = value + 1", "derived rows", "not what the samples say"),
+        ("UPDATE invocation_metric SET value = value + 1", "derived rows", "differs from its samples"),
         ("DELETE FROM invocation_metric", "derived rows", "no derived row"),
         ("DELETE FROM sample", "derived rows", "without samples"),
         ("UPDATE series SET packed = substr(packed, 1, 16)", "derived rows", "2 values instead of 300"),
@@ -171,7 +172,7 @@ def test_a_backup_overwrites_nothing(filled, tmp_path):
 def test_a_backup_of_a_damaged_or_foreign_file_leaves_nothing_behind(tmp_path):
     path = tmp_path / "results.db"
     path.write_bytes(b"no database" * 100)
-    with pytest.raises(DatabaseUnavailable, match="no SQLite database"):
+    with pytest.raises(DatabaseUnavailable, match="not an SQLite database"):
         backup(path, tmp_path / "copy.db")
     assert list(tmp_path.glob("copy*")) == []
 
@@ -370,6 +371,8 @@ def test_an_upgraded_database_is_one_like_any_other(of_0001, tmp_path):
     with open_store(of_0001) as store:
         assert [item.value for item in store.observations("latest")][:3] == [90.0, 100.0, 101.0]
         assert {item.accelerator for item in store.observations("latest")} == {None}
+        counting = query(store, "SELECT status, attempt_counts FROM v_block ORDER BY block_id").rows
+        assert counting == (("complete", 1), ("complete", 1), ("failed", 1))
         block_id = store.begin_block(store.run_id("latest"), cases.block(index=5), 1)
         guest = cases.record(block_id, accelerator="tcg", artifacts={"console": b"perfctl: ssh\n"})
         store.record_invocation(guest, cases.METRICS, cases.samples(1.0))

@@ -122,9 +122,14 @@ def store(tmp_path: Path):
 
 def fill(store: Store, *verdicts: Assessment) -> str:
     """Store a block of three: by default an invalid, a valid and a flagged invocation."""
-    verdicts = verdicts or (judged(200), judged(0), judged(50, 1100.0))
     run_id = cases.begin_run(store)
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    measure(store, run_id, *verdicts or (judged(200), judged(0), judged(50, 1100.0)))
+    return run_id
+
+
+def measure(store: Store, run_id: str, *verdicts: Assessment, attempt: int = 1) -> None:
+    """Store a complete attempt at the first block, with one verdict per invocation."""
+    block_id = store.begin_block(run_id, cases.block(), attempt)
     for planned, made in zip(cases.ORDER, verdicts, strict=True):
         done = cases.record(
             block_id,
@@ -136,7 +141,6 @@ def fill(store: Store, *verdicts: Assessment) -> str:
         )
         store.record_invocation(done, cases.METRICS, cases.samples(1.0))
     store.end_block(block_id, "complete")
-    return run_id
 
 
 def test_observations_and_views_say_what_counts(store: Store) -> None:
@@ -179,6 +183,12 @@ def test_of_several_artefacts_the_worst_is_told_and_what_is_invalid_is_not(store
     assert sentences == (
         "990 Mbit/s is more than the wire of eth1 allows, 960 Mbit/s (2 invocations lie above it)",
     )
+
+
+def test_a_suspect_value_of_an_attempt_that_does_not_count_marks_nothing(store: Store) -> None:
+    run_id = fill(store)
+    measure(store, run_id, judged(0), judged(0), judged(0), attempt=2)
+    assert store.suspect_values(run_id) == {}
 
 
 def test_an_invocation_that_nobody_judged_says_so(store: Store) -> None:

@@ -172,7 +172,7 @@ def test_an_invocation_is_found_by_beginning_or_end_within_its_run(store):
     other = cases.begin_run(store)
     assert store.invocation(run_id, "aa1").replicate == 1
     assert store.invocation(run_id, "22").replicate == 2
-    with pytest.raises(UnknownName, match="2 invocations are called 'aa': aa11, aa22"):
+    with pytest.raises(UnknownName, match="'aa' matches 2 invocations: aa11, aa22"):
         store.invocation(run_id, "aa")
     for run, wrong in ((run_id, "x"), (run_id, ""), (other, "aa11")):
         with pytest.raises(UnknownName, match="no invocation"):
@@ -219,11 +219,11 @@ def test_only_warmup_gives_no_value_and_no_observation(store, path):
     ("sample", "message"),
     [
         (Sample("events_per_s", 1.0, "1/min"), "is in '1/min', its metric in '1/s'"),
-        (Sample("events_per_s", math.nan, "1/s"), "no finite number"),
-        (Sample("events_per_s", math.inf, "1/s"), "no finite number"),
+        (Sample("events_per_s", math.nan, "1/s"), "not a finite number"),
+        (Sample("events_per_s", math.inf, "1/s"), "not a finite number"),
         (Sample("frames", 1.0, "1/s"), "not declared"),
-        (Sample("events_per_s", 1.0, "1/s", index=0), "one index twice"),
-        (Sample("events_per_s", 1.0, "1/s", index=-1), "negative index"),
+        (Sample("events_per_s", 1.0, "1/s", index=0), "repeated index"),
+        (Sample("events_per_s", 1.0, "1/s", index=-1), "negative or repeated index"),
     ],
 )
 def test_a_wrong_sample_is_refused_and_nothing_of_the_invocation_is_kept(store, path, sample, message):

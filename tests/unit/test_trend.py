@@ -20,7 +20,7 @@ from perfctl.report.trend_points import sparkline
 from perfctl.store import Store, open_store
 from tests.unit import history_cases as history
 from tests.unit import store_cases as cases
-from tests.unit.history_cases import H1, H2, add_run, facts
+from tests.unit.history_cases import H1, H2, SLOW, add_run, facts, use_slow_disk
 
 
 @pytest.fixture
@@ -145,6 +145,20 @@ def test_small_steps_are_below_the_margin(path: Path) -> None:
     with open_store(path, create=True) as store:
         add_runs(store, [0.95] * 8 + [0.955] * 8)
     assert container_series(path).changes == ()
+
+
+@pytest.mark.parametrize(("level", "changes"), [(0.055, 0), (55.0, 1)])
+def test_a_step_of_the_tool_is_no_change(
+    path: Path, monkeypatch: pytest.MonkeyPatch, level: float, changes: int
+) -> None:
+    use_slow_disk(monkeypatch)
+    with open_store(path, create=True) as store:
+        for seed in range(16):
+            ratio = 0.8 if seed >= 8 else 1.0
+            add_run(store, benchmarks=[SLOW], baseline=level, noise=0.03, ratio=ratio, seed=seed)
+        report = trend_report(store, "slow")
+    (series,) = (one for one in report.series if one.environment == "container")
+    assert len(series.changes) == changes
 
 
 def test_other_parameters_are_another_benchmark_and_another_name_is_the_same_one(path: Path) -> None:

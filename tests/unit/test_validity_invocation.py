@@ -399,8 +399,9 @@ def fileio(mode: str = "rndrw", flags: str = "direct", **parameters: Parameter) 
     return Benchmark("io", "sysbench", resolve_parameters(WORKLOADS["sysbench"], given), expected_s=10)
 
 
-LOCAL = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw"})
-FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 rw"})
+OTHERS = {"storage.other_mounts": "devtmpfs /dev\nfuse.sshfs /mnt/far"}
+LOCAL = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw"}, **OTHERS)
+FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 rw"}, **OTHERS)
 
 
 @pytest.mark.parametrize(
@@ -413,6 +414,11 @@ FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 r
         (fileio("seqwr"), GUEST, facts(), ["written"]),
         (fileio(), NATIVE, FAR, []),
         (fileio(directory="/srv"), NATIVE, FAR, ["read", "written"]),
+        (fileio(directory="/mnt/far/x"), NATIVE, LOCAL, []),
+        (fileio(directory="/dev/shm"), NATIVE, LOCAL, []),
+        (fileio(directory="/dev/shm"), CONTAINER, LOCAL, []),
+        (fileio(directory="/run/x"), GUEST, LOCAL, []),
+        (fileio(directory="/running"), GUEST, LOCAL, ["read", "written"]),
         (fileio(), NATIVE, facts(), []),
         (fileio(), CONTAINER, None, []),
         (fileio(flags=""), NATIVE, LOCAL, []),

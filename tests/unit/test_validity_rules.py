@@ -107,6 +107,8 @@ def test_the_kind_of_a_message_decides(kind):
     line = {
         "heat": "CPU0: Core temperature above threshold, cpu clock throttled (total events = 1)",
         "crash": "sysbench[17]: segfault at 0 ip 000055d6 sp 00007ffe error 4 in sysbench",
+        "buffers": "TCP: out of memory -- consider tuning tcp_mem",
+        "allocation": "swapper/0: page allocation failure: order:5, mode:0x40cc0(GFP_KERNEL|__GFP_COMP)",
         "memory": "Memory cgroup out of memory: Killed process 1499 (python3) total-vm:320964kB",
         "table": "nf_conntrack: nf_conntrack: table full, dropping packet",
         "link": "igb 0000:01:00.0 eth1: igb: eth1 NIC Link is Down",

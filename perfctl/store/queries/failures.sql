@@ -1,4 +1,4 @@
--- Every invocation that did not end well, and why; the newest first.
+-- Every invocation that is not ok, and why; the newest first.
 SELECT
     started, run_id, benchmark, target, environment, accelerator, block, attempt, status, reason, exit_code, detail,
     invocation_id

@@ -1,6 +1,6 @@
 -- Median over blocks of environment / baseline (A1), per run, benchmark, target, metric and accelerator.
--- Headline metrics, or all with --all-metrics. What is emulated (tcg) is no overhead figure.
--- A first look: `perfctl compare` says how sure that is.
+-- Headline metrics only, or all with --all-metrics. Emulated guests (tcg) are marked: their ratio is not an overhead.
+-- It has no confidence intervals: use `perfctl compare` for those.
 SELECT
     run.run_id,
     run.suite,
@@ -30,11 +30,11 @@ JOIN v_value AS leg
     AND leg.attempt = base.attempt
     AND leg.metric = base.metric
     AND leg.unit = base.unit
-WHERE base.status = 'ok'
+WHERE base.attempt_counts
+    AND base.status = 'ok'
     AND leg.status = 'ok'
     AND base.validity IS NOT 'invalid'
     AND leg.validity IS NOT 'invalid'
-    AND base.block_status = 'complete'
     AND base.value > 0
     AND leg.environment <> run.baseline
     AND (leg.is_headline OR :all_metrics)

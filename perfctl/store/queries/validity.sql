@@ -1,4 +1,4 @@
--- How many executions of each environment count, and which rules the others crossed most.
+-- How many invocations of each environment count, and which rules the others crossed most.
 SELECT
     run_id, benchmark, environment,
     sum(validity IS 'valid') AS valid,

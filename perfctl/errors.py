@@ -14,7 +14,7 @@ PerfctlError                  1   internal, or the system refuses
 │   ├── HostKeyMismatch       4   the host is not the one we knew
 │   └── NoHostMatched         4
 ├── RegressionFound           5   a gate was crossed
-├── HostLeased                6   another run holds the host
+├── HostLeased                6   another holder measures or changes the host
 ├── Refused                   7   preflight or safety says no
 │   └── DriftFound            7   a host is not as it was provisioned
 ├── DataError                 8   data or schema
@@ -137,7 +137,7 @@ class RegressionFound(PerfctlError):
 
 
 class HostLeased(PerfctlError):
-    """Another run holds the host."""
+    """Another holder measures or changes the host."""
 
     exit_code = 6
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
     "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),
     "reap": ("perfctl.cli.reap:reap", "End and remove what a killed run left on its hosts."),
+    "hosts": ("perfctl.cli.hosts:hosts", "Who holds which host, and what runs have left there."),
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),

@@ -12,7 +12,9 @@ from perfctl.errors import PartialFailure, UsageError
 
 @click.command(cls=Command)
 @click.argument("run", required=False)
-@click.option("--all", "is_all", is_flag=True, help="Every unfinished run in the database.")
+@click.option(
+    "--all", "is_all", is_flag=True, help="Every unfinished run, and all that is left on any known host."
+)
 @format_option
 @click.pass_obj
 def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
@@ -20,7 +22,7 @@ def reap(settings: Settings, run: str | None, is_all: bool, fmt: str) -> None:
 
     For a run that was killed and will not be resumed: its jobs, results that were never collected,
     containers, guests and the files of its benchmarks. The database is not changed. Refused (exit code 6)
-    while a live controller measures on one of the hosts.
+    while another holder measures or changes one of the hosts; perfctl hosts shows who it is.
     """
     from perfctl.execute import reap_all, reap_run
     from perfctl.render import print_view

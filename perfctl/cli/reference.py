@@ -35,7 +35,7 @@ Data goes to standard output, everything else to standard error. Exit codes:
 | 3 | some hosts or invocations failed; the rest is kept |
 | 4 | no host reachable, or none matched |
 | 5 | a regression, or a gate was crossed |
-| 6 | another run holds the host |
+| 6 | another holder measures or changes the host |
 | 7 | refused: preflight, safety or drift |
 | 8 | wrong data or schema |
 | 124 | timeout |

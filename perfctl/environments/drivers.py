@@ -41,6 +41,11 @@ def start_argv(environment: Environment) -> list[str]:
     return traits_of(environment).start_argv(environment)
 
 
+def runs_with_containers(host: Shell) -> set[str]:
+    """Return the ids of the runs that have containers on this host, not just made. Raises CommandFailed."""
+    return container.runs_with_containers(host)
+
+
 def remove_all(host: Shell, run_id: str) -> list[str]:
     """Remove every container and guest of a run on this host, running or not; return their names.
 

@@ -1,19 +1,17 @@
-"""Connect to the hosts of a run: one connection and one job server per host until the run ends."""
+"""Connect to the hosts of a run: one connection, one lease and one job server per host until the run ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
-from perfctl.errors import HostError, HostUnreachable, PerfctlError, Refused
-from perfctl.job import JobShell
+from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError, Refused
+from perfctl.job import Claim, JobShell
+from perfctl.job.hosts import LeasedHost, as_host_error, each_of, lease_hosts
 from perfctl.model import Host
 from perfctl.shell import Transport
 from perfctl.ssh import connect
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +26,37 @@ class ConnectedHost:
 class Fleet:
     """Connects to every host at once; a host that cannot be reached is kept with its reason in `lost`."""
 
-    def __init__(self, hosts: Sequence[Host], run_id: str, *, lifetime_s: float) -> None:
+    def __init__(
+        self, hosts: Sequence[Host], run_id: str, *, lifetime_s: float, purpose: str = "run"
+    ) -> None:
         self.hosts = tuple(hosts)
         self._run_id = run_id
         self._lifetime_s = lifetime_s
+        self._purpose = purpose
         self._connected: dict[str, ConnectedHost] = {}
+        self._leases = ExitStack()
+        self.leased: dict[str, LeasedHost] = {}
         self.lost: dict[str, HostError] = {}
 
     def __enter__(self) -> Fleet:
-        """Connect. Raises the first host's error when no host at all can be reached."""
-        self.each_of(self.hosts, self._connect)
-        if not self._connected and self.lost:
-            first = next(iter(self.lost.values()))
-            # What sudo refuses keeps its exit code.
-            raise first.__cause__ if isinstance(first.__cause__, Refused) else first
+        """Connect and lease. Raises HostLeased, or the first host's error when none can be reached."""
+        claim = Claim.make(self._purpose, self._run_id)
+        with ExitStack() as stack:
+            leased = stack.enter_context(lease_hosts(self.hosts, claim, connect, self.lost))
+            self.leased = {item.host.name: item for item in leased}
+            self.each_of(leased, self._start)
+            if not self._connected and self.lost:
+                first = next(iter(self.lost.values()))
+                # What sudo refuses keeps its exit code.
+                raise first.__cause__ if isinstance(first.__cause__, Refused) else first
+            self._leases = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.each(self._close)
+        try:
+            self.each(lambda connected: connected.jobs.stop())
+        finally:
+            self._leases.close()
 
     def __getitem__(self, name: str) -> ConnectedHost:
         """Return a host by name. Raises its HostError when it is lost."""
@@ -74,33 +85,31 @@ class Fleet:
         alive = [c for name, c in self._connected.items() if name not in self.lost]
         self.each_of(alive, guarded)
 
-    @staticmethod
-    def each_of(items: Iterable[Item], action: Callable[[Item], None]) -> None:
-        """Call `action` for all items at once, a thread each; raise the first error after all ended."""
-        todo = list(items)
-        if not todo:
-            return
-        with ThreadPoolExecutor(max_workers=min(len(todo), 64)) as pool:
-            for future in [pool.submit(action, item) for item in todo]:
-                future.result()
+    def hold(self, names: Collection[str], seconds: float) -> None:
+        """Hold hosts on which nothing is started for so long; a host that was taken away is lost."""
 
-    def _connect(self, host: Host) -> None:
+        def renew(connected: ConnectedHost) -> None:
+            if connected.host.name in names:
+                # Whether the host is still held is seen by the next job there.
+                with suppress(CommandFailed, CommandTimeout):
+                    self.leased[connected.host.name].lease.renew(seconds)
+
+        self.each(renew)
+
+    each_of = staticmethod(each_of)
+
+    def _start(self, leased: LeasedHost) -> None:
         try:
-            transport = connect(host)
-            jobs = JobShell.start(transport, self._run_id, lifetime_s=self._lifetime_s)
-        except HostError as error:
-            self.lost[host.name] = error
-            return
+            jobs = JobShell.start(
+                leased.transport,
+                self._run_id,
+                lifetime_s=self._lifetime_s,
+                spool_root=leased.host.spool_root,
+                lease=leased.lease,
+            )
         except PerfctlError as error:
-            lost = HostUnreachable(error.message, where=host.name, hint=error.hint)
-            lost.__cause__ = error
-            self.lost[host.name] = lost
+            self.lost[leased.host.name] = as_host_error(leased.host, error)
+            with suppress(PerfctlError):
+                leased.lease.release()
             return
-        self._connected[host.name] = ConnectedHost(host, transport, jobs)
-
-    @staticmethod
-    def _close(connected: ConnectedHost) -> None:
-        try:
-            connected.jobs.stop()
-        finally:
-            connected.transport.close()
+        self._connected[leased.host.name] = ConnectedHost(leased.host, leased.transport, jobs)

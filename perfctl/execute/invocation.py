@@ -210,7 +210,7 @@ def _run_inside(
         argv = workload.argv(parameters, server_address=server_address)
         if context.stop.is_set():
             raise Interrupted("stopped before the benchmark began", where=client.shell.name)
-        watch = ServerWatch(context.server.jobs) if context.server else None
+        watch = ServerWatch(context.server.jobs, benchmark.timeout_s) if context.server else None
         if watch:
             watch.begin()
         client.host.measure_next(_probe(context, client.shell))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from perfctl.environments.drivers import remove_all
-from perfctl.errors import HostLeased, PerfctlError
+from perfctl.errors import HostError, HostLeased, PerfctlError
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import Fleet
-from perfctl.job import reap as reap_jobs
+from perfctl.execute.leftovers import left_runs, remove_run
+from perfctl.inventory import load_hosts
+from perfctl.job import Claim
+from perfctl.job.hosts import LeasedHost, lease_hosts
 from perfctl.model import Host, Plan
 from perfctl.plan.request import PlannedRun
-from perfctl.shell import Transport
 from perfctl.ssh import connect
 from perfctl.store import Store, open_store
 
 _LEASE_S = 600.0
 _ENDED = ("complete", "partial")
-# A container or guest that was requested just before its caller was ended may still appear.
-_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,15 @@ class Removed:
 
 @dataclass(slots=True)
 class Reaping:
-    """What was removed, what could not be (run or host, and why), and which runs were left alone."""
+    """What was removed, what could not be (run or host, and why), and what was left alone."""
 
     removed: list[Removed] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     left_alone: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    """What is on the hosts of runs that are not in the database."""
+    refused: set[str | None] = field(default_factory=set)
+    """The hosts that a live controller holds."""
 
 
 def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
@@ -57,7 +59,11 @@ def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> R
 
 
 def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
-    """Do the same for every unfinished run in the database; runs with a live controller are left alone."""
+    """Do the same for every unfinished run in the database, then for what else is on any known host.
+
+    Known are the hosts of `inventory`, or of the inventories of all runs. Runs with a live controller are
+    left alone, and so are results of runs that are not in the database.
+    """
     reaping = Reaping()
     with open_store(database_url) as store:
         for summary in store.runs():
@@ -67,48 +73,77 @@ def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
                 _reap(store, summary.run_id, inventory, reaping)
             except HostLeased as error:
                 reaping.left_alone.append(f"run {summary.run_id} was left alone: {error}")
+                reaping.refused.add(error.where)
             except PerfctlError as error:
                 reaping.failures.append((f"run {summary.run_id}", str(error)))
+        known = frozenset(summary.run_id for summary in store.runs())
+        hosts = _known_hosts(store, inventory, reaping)
+    seen = {*reaping.refused, *(where for where, _ in reaping.failures)}
+    others = [host for host in hosts if host.name not in seen]
+    Fleet.each_of(others, lambda host: _look(host, known, reaping))
     return reaping
+
+
+def _known_hosts(store: Store, inventory: Sequence[str], reaping: Reaping) -> list[Host]:
+    """Return the hosts of the inventory, or of all inventories that runs had, each machine once."""
+    all_sources = (
+        [tuple(inventory)] if inventory else [store.run(item.run_id).inventory for item in store.runs()]
+    )
+    hosts: dict[tuple[object, ...], Host] = {}
+    for sources in dict.fromkeys(map(tuple, all_sources)):
+        try:
+            found = load_hosts(sources)
+        except PerfctlError as error:
+            reaping.left_alone.append(f"hosts of {', '.join(sources)} were not looked at: {error}")
+            continue
+        for host in found:
+            hosts.setdefault((host.connection, host.address, host.port, host.state_dir), host)
+    return list(hosts.values())
+
+
+def _look(host: Host, known: Collection[str], reaping: Reaping) -> None:
+    """Look at one host for anything of ours, and remove it."""
+    lost: dict[str, HostError] = {}
+    try:
+        with lease_hosts([host], Claim.make("reap"), connect, lost, seconds=_LEASE_S) as leased:
+            for item in leased:
+                runs = item.lease.runs
+                ours = [run for run in runs.results if run in known]
+                for run in dict.fromkeys([*left_runs(item), *ours]):
+                    reap_host(item, run, reaping, discard=run in known)
+                for run in runs.live:
+                    reaping.others.append(f"run {run} measures on {host.name}, by another lease")
+                for run in set(runs.results).difference(known):
+                    reaping.others.append(f"run {run}, of another database, has results on {host.name}")
+    except HostLeased as error:
+        reaping.left_alone.append(f"host {host.name} was left alone: {error.message}")
+    reaping.failures += [(name, error.message) for name, error in lost.items()]
 
 
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
     detail = store.run(run_id)
     planned = PlannedRun.from_store(store, run_id, inventory=inventory)
-    hosts = planned.hosts
-    # With the lease no controller measures there meanwhile, neither this run's nor another.
-    lease_id = store.acquire_lease(run_id, hosts, _LEASE_S)
-    try:
-        Fleet.each_of(hosts, lambda host: _reap_host(host, run_id, planned.plan, reaping))
-        if detail.summary.status == "running":
+    lost: dict[str, HostError] = {}
+    # With the leases no controller measures there meanwhile, neither this run's nor another.
+    with lease_hosts(planned.hosts, Claim.make("reap", run_id), connect, lost, seconds=_LEASE_S) as leased:
+        Fleet.each_of(leased, lambda item: reap_host(item, run_id, reaping, discard=True, plan=planned.plan))
+        if leased and detail.summary.status == "running":
             store.end_run(run_id, "interrupted")
-    finally:
-        store.release_lease(lease_id)
+    reaping.failures += [(name, error.message) for name, error in lost.items()]
 
 
-def _reap_host(host: Host, run_id: str, plan: Plan, reaping: Reaping) -> None:
+def reap_host(
+    leased: LeasedHost, run_id: str, reaping: Reaping, *, discard: bool, plan: Plan | None = None
+) -> None:
+    """Remove what is left of a run on a leased host, and add it, or why it could not be, to `reaping`.
+
+    With its `plan` also the files that its benchmarks made there.
+    """
+    host = leased.host.name
     try:
-        transport = connect(host)
-        try:
-            for kind, name in _remove(transport, run_id, plan):
-                reaping.removed.append(Removed(run_id, host.name, kind, name))
-        finally:
-            transport.close()
+        for kind, name in remove_run(leased, run_id, discard=discard):
+            reaping.removed.append(Removed(run_id, host, kind, name))
+        for folder in remove_files(leased.transport, plan) if plan else ():
+            reaping.removed.append(Removed(run_id, host, "files", folder))
     except PerfctlError as error:
-        reaping.failures.append((host.name, error.message))
-
-
-def _remove(transport: Transport, run_id: str, plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield what was ended and removed on one host, as (kind, name), also before something cannot be."""
-    jobs = reap_jobs(transport, run_id, discard=True)
-    for line in jobs:
-        kind, _, name = line.partition(" ")
-        yield kind, name
-    made = remove_all(transport, run_id)
-    if jobs or made:
-        time.sleep(_PAUSE_S)
-        made += remove_all(transport, run_id)
-    for name in made:
-        yield "environment", name
-    for folder in remove_files(transport, plan):
-        yield "files", folder
+        reaping.failures.append((host, error.message))

@@ -1,9 +1,9 @@
-"""Execute a planned run: lease and connect its hosts, survey them, run its blocks, and close it."""
+"""Execute a planned run: connect and lease its hosts, survey them, run its blocks, and close it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from perfctl.errors import CommandFailed, HostLeased, Interrupted
 from perfctl.execute.block import BlockKey
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.execute.leftovers import reap_leftovers
 from perfctl.execute.preflight import preflight
 from perfctl.execute.scheduler import Scheduler, without
 from perfctl.execute.session import RunSession
@@ -25,6 +26,9 @@ from perfctl.store import Store, open_store
 
 FEWEST_BOOTS = 3
 """Guests differ from boot to boot: fewer boots than this do not show by how much."""
+
+_SURVEY_S = 1800.0
+"""How long hosts are held while guests are booted to read what is true inside."""
 
 Before = Callable[[RunSession], frozenset[BlockKey]]
 """Called once the hosts are connected; returns further blocks that are complete."""
@@ -74,29 +78,33 @@ def run_to_end(
     attempts: Mapping[BlockKey, int] | None = None,
     before: Before | None = None,
 ) -> RunOutcome:
-    """Connect, survey, run what is not done yet, read the hosts' facts again, and close the run.
+    """Connect, lease, survey, run what is not done yet, read the hosts' facts again, and close the run.
 
     `attempts` has the attempts so far at each block. `before` collects what an earlier controller left. On
     Ctrl-C or SIGTERM jobs and containers are ended, unfinished blocks are flagged, and the error is raised.
+    Raises HostLeased, before anything is changed, while another holder has one of the hosts.
     """
     listener = _also_stored(listener, store, planned.run_id)
     longest = planned.estimate()
     lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
-    with _leased(store, planned, lifetime_s):
-        # Only now: a run that another controller holds must not be touched.
-        store.reopen_run(planned.run_id)
-        try:
-            with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s) as fleet:
-                session = RunSession(planned, store, fleet, listener)
-                _run(session, done | (before(session) if before else frozenset()), attempts or {})
-        except BaseException as error:
-            store.end_run(planned.run_id, "interrupted")
-            _report_end(store, planned.run_id, "interrupted", listener)
-            if isinstance(error, (KeyboardInterrupt, Interrupted)):
-                where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
-                raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
-            raise
-        return _close(store, planned.run_id, listener)
+    try:
+        purpose = "resume" if before else "run"
+        with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose) as fleet:
+            # Only now: a run that another controller holds must not be touched.
+            store.reopen_run(planned.run_id)
+            session = RunSession(planned, store, fleet, listener)
+            reap_leftovers(session)
+            _run(session, done | (before(session) if before else frozenset()), attempts or {})
+    except HostLeased:
+        raise
+    except BaseException as error:
+        store.end_run(planned.run_id, "interrupted")
+        _report_end(store, planned.run_id, "interrupted", listener)
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
+            where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
+            raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
+        raise
+    return _close(store, planned.run_id, listener)
 
 
 def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
@@ -107,6 +115,9 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
     fleet, store, run_id, plan = session.fleet, session.store, session.run_id, session.plan
     try:
         preflight(session, force=session.planned.force)
+        if any(boots(item) for item in plan.environments):
+            # A host may have to wait long for the guests of another one.
+            fleet.hold({host.name for host in fleet.hosts}, _SURVEY_S)
         session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
         Scheduler(session).run(done, attempts)
         take_host_facts(fleet, store, run_id, plan, "after", session.listener)
@@ -162,16 +173,6 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
         listener(event)
 
     return store_and_pass_on
-
-
-@contextmanager
-def _leased(store: Store, planned: PlannedRun, ttl_s: float) -> Iterator[None]:
-    """Hold the hosts for this run: two runs on one host would disturb each other. Raises HostLeased."""
-    lease_id = store.acquire_lease(planned.run_id, planned.hosts, ttl_s)
-    try:
-        yield
-    finally:
-        store.release_lease(lease_id)
 
 
 def _close(store: Store, run_id: str, listener: Listener) -> RunOutcome:

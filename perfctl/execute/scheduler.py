@@ -13,11 +13,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import Interrupted
 from perfctl.execute.block import BlockKey, block_key, run_block, would_fail_again
 from perfctl.execute.session import RunSession
+from perfctl.job import MARGIN_S
 from perfctl.model import Benchmark, Block, Round, Track, WorkAdded
 from perfctl.plan import grow
+
+_BOOTS_S = 600.0
+"""How long it may take to open an environment with a guest, with a second boot."""
 
 RunTracks = Callable[[RunSession, Sequence[Track], Mapping[BlockKey, int]], None]
 """Runs the tracks of a round side by side; the mapping has the attempts so far at each block."""
@@ -50,10 +55,20 @@ class Scheduler:
         while position < len(self._session.plan.rounds):
             ahead = without(self._session.plan.rounds[position : position + 1], done)
             for round_ in ahead:
+                self._hold_idle(round_)
                 self._run_tracks(self._session, round_.tracks, attempts)
             position += 1
             self._grow_due(position, done)
         self._repeat_failed()
+
+    def _hold_idle(self, round_: Round) -> None:
+        """Hold the hosts that are not in the round to its latest end: meanwhile nothing is sent there."""
+        session = self._session
+        busy = {name for track in round_.tracks for block in track.blocks for name in block.target.hosts}
+        idle = {host.name for host in session.fleet.hosts} - busy
+        if idle:
+            longest_s = max(_longest_s(session, track) for track in round_.tracks)
+            session.fleet.hold(idle, longest_s + MARGIN_S)
 
     def _grow_due(self, position: int, done: frozenset[BlockKey]) -> None:
         plan = self._session.plan
@@ -105,6 +120,7 @@ class Scheduler:
         text = f"{blocks} run once more, whole"
         self._report("", text, tuple(again.values()), rounds, is_repetition=True)
         for round_ in rounds:
+            self._hold_idle(round_)
             attempts = {key: attempt for key, (attempt, _) in latest.items()}
             self._run_tracks(session, round_.tracks, attempts)
 
@@ -121,6 +137,16 @@ class Scheduler:
         self._session.listener(
             WorkAdded(where, text, blocks, ahead.planned_s, ahead.later_s, ahead.most_later_s, is_repetition)
         )
+
+
+def _longest_s(session: RunSession, track: Track) -> float:
+    """Return how long a track takes when every benchmark takes all of its time limit."""
+    return sum(
+        session.benchmark(block.benchmark).timeout_s
+        + (_BOOTS_S if boots(session.environment(planned.environment)) else 0.0)
+        for block in track.blocks
+        for planned in block.invocations
+    )
 
 
 def without(rounds: Sequence[Round], done: Collection[BlockKey]) -> tuple[Round, ...]:

@@ -28,8 +28,10 @@ class ServerNotReady(PerfctlError):
 class ServerWatch:
     """Reads the counters of the server's host just before and just after the client's command."""
 
-    def __init__(self, jobs: JobShell) -> None:
+    def __init__(self, jobs: JobShell, hold_s: float = 0.0) -> None:
+        """Watch the host of `jobs`, whose lease lasts `hold_s` longer: the client may take so long."""
         self._jobs = jobs
+        self._hold_s = hold_s
         self.counters = ServerCounters()
 
     def begin(self) -> None:
@@ -49,7 +51,7 @@ class ServerWatch:
             return None
         try:
             # Counters are read around every job: one that does nothing is all it takes.
-            return self._jobs.run(["true"], timeout_s=_READ_TIMEOUT_S)
+            return self._jobs.run(["true"], timeout_s=_READ_TIMEOUT_S, hold_s=self._hold_s)
         except Interrupted:
             raise
         except PerfctlError as error:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +119,30 @@ def _host(name: str, variables: Mapping[str, Any], groups: Iterable[str], resolv
         ssh_options=() if is_local else _ssh_options(name, get),
         become=become,
         become_password=None if password is None else str(password),
+        python=_python(get),
+        state_dir=_state_dir(name, get("perf_state_dir")),
         test_address=_test_address(name, get("perf_test_address")),
         resource=None if (resource := get("perf_resource")) is None else str(resource),
         groups=tuple(groups),
         variables={**variables, **login},
     )
+
+
+def _python(get: Any) -> str:
+    """Return the interpreter that the inventory names; how Ansible would look for one is Ansible's own."""
+    with suppress(UsageError):
+        named = get("ansible_python_interpreter")
+        if named is not None and not str(named).startswith("auto"):
+            return str(named)
+    return "python3"
+
+
+def _state_dir(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not str(value).startswith("/"):
+        raise UsageError(f"perf_state_dir is {value!r}, which is no absolute path", where=name)
+    return str(value).rstrip("/")
 
 
 def _ssh_options(name: str, get: Any) -> tuple[tuple[str, str], ...]:

@@ -69,7 +69,7 @@ class Channel:
         return Result.parse(line, parts, self._where)
 
     def spawn(self, request: Request) -> str:
-        """Start a background command; return 'started' or 'full'."""
+        """Start a background command; return 'started', 'full' or 'fenced'."""
         self._stream.write(request.line("spawn", self.number))
         return self._line()
 

@@ -76,8 +76,9 @@ answer() {
       printf 'runner=%s %s\n' "$runner" "$3" 2>/dev/null >"$job.cmd" ||
         { rm -f "$job.cmd" && echo full && return; }
       echo "spawn $id $slot" 1<>"$spool/requests"
+      result=started
       while read -r id result <&4; do [ "$id" = "$2" ] && break; done
-      echo started
+      echo "$result"
       ;;
     alive) if [ -s "$job.end" ]; then echo ended; else echo running; fi ;;
     end) if end_job "$id"; then echo gone; else echo alive; fi ;;

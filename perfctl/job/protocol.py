@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
+from perfctl.job.lease import LeaseLost
 from perfctl.shell import Completed
 from perfctl.shell.command import checked
 
@@ -71,13 +72,20 @@ class Request:
     timeout_s: float = 0.0
     stdin_path: str | None = None
     probe: ProcessProbe | None = None
+    lease: tuple[str, int, float] | None = None
+    """The lease's file, its token, and until when the host is held; None: nothing is checked."""
 
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
         stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
         timeout_ms = math.ceil(self.timeout_s * 1000)
-        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}{self._probe_settings()}"
+        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}{self._lease_settings()}"
+        settings += self._probe_settings()
         return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
+
+    def _lease_settings(self) -> str:
+        path, token, until = self.lease or ("", 0, 0.0)
+        return f" lease={quote([path])} token={token} until={until:.3f}"
 
     def _probe_settings(self) -> str:
         if self.probe is None:
@@ -122,6 +130,8 @@ class Result:
 
     def value(self, argv: Sequence[str], where: str) -> Completed:
         """Return the completed command. Raises JobTimeout, SpoolFull."""
+        if self.why == "fenced":
+            raise LeaseLost(where=where)
         if self.why == "unstarted":
             raise SpoolFull("the command was not started", where=where)
         completed = self.completed(argv)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
 from perfctl.job.channel import Channel
+from perfctl.job.lease import HostLease, LeaseLost
 from perfctl.job.protocol import JobLost, JobTimeout, ProcessProbe, Request, Result, SpoolFull
 from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
 from perfctl.shell import Completed, Process, Transport
@@ -36,10 +37,13 @@ class JobShell:
     went on, is waited for.
     """
 
-    def __init__(self, transport: Transport, start: Callable[[], Started]) -> None:
+    def __init__(
+        self, transport: Transport, start: Callable[[], Started], lease: HostLease | None = None
+    ) -> None:
         """Use `start` to start the server. `JobShell.start` is what callers want."""
         started = start()
         self._transport = transport
+        self._lease = lease
         self._start = start
         self._spool = started.spool
         self._prefix = f"auto-{secrets.token_hex(4)}"
@@ -58,18 +62,25 @@ class JobShell:
 
     @classmethod
     def start(
-        cls, transport: Transport, run_id: str, *, lifetime_s: float, spool_root: str | None = None
+        cls,
+        transport: Transport,
+        run_id: str,
+        *,
+        lifetime_s: float,
+        spool_root: str | None = None,
+        lease: HostLease | None = None,
     ) -> JobShell:
         """Start the run's job server on the host and make a channel to it ready.
 
         One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
         while a named job still runs: then it is `collect_results` that ends them, after that job. After
-        `lifetime_s` the server and all its jobs end by themselves. Raises CommandFailed, SpoolFull,
-        HostUnreachable.
+        `lifetime_s` the server and all its jobs end by themselves. Every job renews `lease`, and does not
+        begin when another holder has taken the host. Raises CommandFailed, SpoolFull, HostUnreachable.
         """
         shell = cls(
             transport,
             functools.partial(start_server, transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root),
+            lease,
         )
         shell._with_channel(Channel.attach)
         return shell
@@ -84,11 +95,13 @@ class JobShell:
         """The spool folder on the host. Jobs run in its subfolder `work`."""
         return self._spool
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run `argv` as a job whose result is read once, now. Raises like `run_job`."""
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"", hold_s: float = 0.0
+    ) -> Completed:
+        """Run `argv` as a job whose result is read once, now. Raises like `run_job`, which has `hold_s`."""
         job_id = self._new_id()
         try:
-            return self.run_job(job_id, argv, timeout_s=timeout_s, stdin=stdin)
+            return self.run_job(job_id, argv, timeout_s=timeout_s, stdin=stdin, hold_s=hold_s)
         finally:
             self.acknowledge(job_id)
 
@@ -100,22 +113,36 @@ class JobShell:
         stdin: bytes = b"",
         *,
         probe: ProcessProbe | None = None,
+        hold_s: float = 0.0,
     ) -> Completed:
         """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
 
         A job of that id that is there already is not run again: its result is returned. With `probe` the
-        host's view is part of it. Raises JobTimeout (after everything it started is gone), SpoolFull,
-        Interrupted (after `cancel`), HostUnreachable (the job keeps running).
+        host's view is part of it. The lease lasts `hold_s` longer than for the job alone: what is measured
+        elsewhere after it may need this host. Raises JobTimeout (after everything it started is gone),
+        SpoolFull, Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job keeps
+        running).
         """
-        request = Request(checked_name(job_id), tuple(argv), timeout_s, self._put_stdin(job_id, stdin), probe)
+        stdin_path = self._put_stdin(job_id, stdin)
+        request = Request(
+            checked_name(job_id),
+            tuple(argv),
+            timeout_s,
+            stdin_path,
+            probe,
+            self._terms_of(timeout_s + hold_s),
+        )
         with self._lock:
             self._running.add(job_id)
         try:
             result = self._with_channel(lambda channel: self._persist(channel, request))
             if result.why == "cancelled":
                 self.acknowledge(job_id)
+                if self._lease and not self._is_cancelled(job_id):
+                    # Not by us: by who took the host away.
+                    raise LeaseLost(where=self.name)
                 raise Interrupted(f"the {argv[0]} command was ended", where=self.name)
-            if result.why == "unstarted":
+            if result.why in ("unstarted", "fenced"):
                 self.acknowledge(job_id)
             return result.value(argv, self.name)
         except (KeyboardInterrupt, SystemExit):
@@ -135,8 +162,12 @@ class JobShell:
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` in the background; it ends with `stop()` on it or with the run."""
         job_id = self._new_id()
-        if self._with_channel(lambda channel: channel.spawn(Request(job_id, tuple(argv)))) == "full":
+        request = Request(job_id, tuple(argv), lease=self._terms_of(0.0))
+        answer = self._with_channel(lambda channel: channel.spawn(request))
+        if answer == "full":
             raise SpoolFull("the command was not started", where=self.name)
+        if answer == "fenced":
+            raise LeaseLost(where=self.name)
         return _BackgroundJob(self, job_id)
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -258,6 +289,9 @@ class JobShell:
                 self._stored += stored
 
     # ---- jobs ----
+
+    def _terms_of(self, timeout_s: float) -> tuple[str, int, float] | None:
+        return self._lease.terms_of(timeout_s) if self._lease else None
 
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"

@@ -25,12 +25,21 @@ class Host:
     """(key, value) pairs of ssh_config(5) found in ansible_ssh_*_args, e.g. ("UserKnownHostsFile", "...")."""
     become: bool = False
     become_password: str | None = field(default=None, repr=False)
+    python: str = "python3"
+    """The interpreter on the host, for what perfctl runs there in Python."""
+    state_dir: str | None = None
+    """The folder on the host for perfctl's lease and spools; None: perfctl's own."""
     test_address: str | None = None
     """Address on the test network, without prefix length; network workloads use it. None: use `address`."""
     resource: str | None = None
     """Hosts that name the same resource (a shared machine, a switch) never measure at the same time."""
     groups: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def spool_root(self) -> str | None:
+        """The folder on the host for the spools of runs; None: perfctl's own."""
+        return f"{self.state_dir}/spool" if self.state_dir else None
 
     @property
     def network_address(self) -> str:

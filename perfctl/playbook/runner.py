@@ -6,7 +6,6 @@ import configparser
 import contextlib
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -17,10 +16,8 @@ from typing import Any
 from perfctl import assets
 from perfctl.errors import CommandTimeout
 from perfctl.playbook.event_log import EventLog
+from perfctl.playbook.guard import VARIABLE, end_processes, guarded
 from perfctl.playbook.private_folder import never_on_disk
-
-_MARK = "PERFCTL_PLAYBOOK_ID"
-"""Every process below ansible-playbook has this in its environment, by which it is found and ended."""
 
 _DEFAULTS = {
     # variable: (section and key of the same setting in ansible.cfg, value)
@@ -55,14 +52,15 @@ class Runner:
     def follow(self, log: EventLog) -> int:
         """Run to the end and pass every event to `log`; return ansible-playbook's exit code."""
         thread = threading.Thread(target=self._work, name="ansible-runner", daemon=True)
-        thread.start()
-        try:
-            while (event := self._events.get()) is not None:
-                log.record(event)
-        finally:
-            # Also on Ctrl-C and on a listener that raises: Ansible must not run on without its caller.
-            self._cancelled.set()
-            thread.join()
+        with guarded(self._private_dir.name):
+            thread.start()
+            try:
+                while (event := self._events.get()) is not None:
+                    log.record(event)
+            finally:
+                # Also on Ctrl-C and on a listener that raises: Ansible must not run on without its caller.
+                self._cancelled.set()
+                thread.join()
         if self._error is not None:
             raise self._error
         if self._timed_out:
@@ -111,38 +109,8 @@ class Runner:
         self._timed_out = not self._cancelled.is_set() and time.monotonic() > self._deadline
         if not self._cancelled.is_set() and not self._timed_out:
             return False
-        _end_processes(self._private_dir.name)
+        end_processes(self._private_dir.name)
         return True
-
-
-def _end_processes(mark: str) -> None:
-    """End ansible-playbook and all below it: its workers are in sessions of their own, so by their mark."""
-    for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0)):
-        deadline = time.monotonic() + patience_s
-        for pid in _marked(mark):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        while _marked(mark):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _marked(mark: str) -> list[int]:
-    """Return the processes whose environment carries our mark, but for ssh's idle shared connections."""
-    wanted, found = f"{_MARK}={mark}".encode(), []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            if (
-                wanted in (folder / "environ").read_bytes().split(b"\0")
-                and b"[mux]" not in (folder / "cmdline").read_bytes()
-            ):
-                found.append(int(folder.name))
-    return found
 
 
 def _environment(environ: Mapping[str, str], mark: str) -> dict[str, str]:
@@ -154,7 +122,7 @@ def _environment(environ: Mapping[str, str], mark: str) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "True",
         # Ansible refuses a locale that is not installed (LC_ALL often comes by ssh) or not UTF-8.
         "LC_ALL": "C.UTF-8",
-        _MARK: mark,
+        VARIABLE: mark,
     }
     configured = _configured(environ)
     for variable, (section, key, value) in _DEFAULTS.items():

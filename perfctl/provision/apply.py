@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfctl.assets import default_inventory
-from perfctl.errors import PerfctlError
+from perfctl.errors import HostError, PerfctlError
 from perfctl.inventory import load_hosts
 from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
 from perfctl.playbook import HostStats, PlaybookResult, run_playbook
 from perfctl.provision import stamp
+from perfctl.provision.lease import leased
 from perfctl.provision.ranges import check_ranges
 from perfctl.provision.report import (
     HostReport,
@@ -44,10 +45,11 @@ def provision(
     """Bring the hosts of `inventory` (none: this machine) into the state that runs need.
 
     Returns a report of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
-    partial run by `tags`, which neither reads nor leaves a stamp. A host that cannot be reached or fails does
-    not stop the others; one that refuses stops all of them before anything is changed. Raises NoHostMatched,
-    UsageError, Refused (address ranges that do not fit together), CommandTimeout and PlaybookFailed (the
-    playbook could not start).
+    partial run by `tags`, which neither reads nor leaves a stamp. Unless `check`, the others are leased
+    meanwhile. A host that cannot be reached or fails does not stop the others; one that refuses stops all of
+    them before anything is changed. Raises NoHostMatched, UsageError, HostLeased and Refused (address ranges
+    that do not fit together; nothing is changed), CommandTimeout and PlaybookFailed (the playbook could not
+    start).
     """
     variables = dict(extra_vars or {})
     hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
@@ -61,21 +63,27 @@ def provision(
         check_ranges(fleet, variables, concerned=job.todo)
         leave = {} if is_partial else {h: {"key": keys[h], "boot_id": stamps[h].boot_id} for h in job.todo}
         stale = [name for name in job.todo if stamps[name].key and not stamps[name].is_current(keys[name])]
-        result = run_playbook(
-            "provision",
-            inventory=tuple(inventory) or (str(default_inventory()),),
-            limit=",".join(job.todo),
-            tags=tags,
-            extra_vars={**variables, "perf_provision_stamps": leave, "perf_provision_stale": stale},
-            check=check,
-            diff=diff,
-            passthrough=passthrough,
-            listener=job.watch(listener),
-            timeout_s=_TIMEOUT_S + _TIMEOUT_PER_HOST_S * len(job.todo),
-        )
-        job.take(result, ProvisionState.CHECKED if check else ProvisionState.COMMITTED)
-        if not check:
-            job.forget_failed(listener)
+        timeout_s = _TIMEOUT_S + _TIMEOUT_PER_HOST_S * len(job.todo)
+        todo = [host for host in hosts if host.name in job.todo]
+        with leased([] if check else todo, "provision", timeout_s) as lost:
+            job.lose(lost)
+            if not job.todo:
+                return job.report()
+            result = run_playbook(
+                "provision",
+                inventory=tuple(inventory) or (str(default_inventory()),),
+                limit=",".join(job.todo),
+                tags=tags,
+                extra_vars={**variables, "perf_provision_stamps": leave, "perf_provision_stale": stale},
+                check=check,
+                diff=diff,
+                passthrough=passthrough,
+                listener=job.watch(listener),
+                timeout_s=timeout_s,
+            )
+            job.take(result, ProvisionState.CHECKED if check else ProvisionState.COMMITTED)
+            if not check:
+                job.forget_failed(listener)
     return job.report()
 
 
@@ -93,13 +101,17 @@ class _Job:
     def __post_init__(self) -> None:
         for name, reading in self.stamps.items():
             if reading.error is not None:
-                error = reading.error
-                hint = f" ({error.hint})" if error.hint else ""
-                self.reports[name] = HostReport(
-                    name, ProvisionState.UNREACHABLE, message=f"{error.message}{hint}"
-                )
+                self.lose({name: reading.error})
             elif reading.is_current(self.keys[name]) and not self.runs_everywhere:
                 self.reports[name] = HostReport(name, ProvisionState.CURRENT)
+
+    def lose(self, errors: Mapping[str, HostError]) -> None:
+        """Report hosts as unreachable."""
+        for name, error in errors.items():
+            hint = f" ({error.hint})" if error.hint else ""
+            self.reports[name] = HostReport(
+                name, ProvisionState.UNREACHABLE, message=f"{error.message}{hint}"
+            )
 
     @property
     def todo(self) -> list[str]:

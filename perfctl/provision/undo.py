@@ -8,9 +8,10 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
-from perfctl.inventory import register_secrets
+from perfctl.inventory import load_hosts, register_secrets
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
+from perfctl.provision.lease import leased
 from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
 
 UNDOABLE = ("vm",)
@@ -35,8 +36,8 @@ def undo(
 
     So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
     left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
-    with `purge_packages`. Raises UsageError for tags that cannot be undone, NoHostMatched, CommandTimeout and
-    PlaybookFailed (the playbook could not start).
+    with `purge_packages`. Raises UsageError for tags that cannot be undone, HostLeased, NoHostMatched,
+    CommandTimeout and PlaybookFailed (the playbook could not start).
     """
     _check_tags(tags)
     kept: dict[str, list[str]] = {}
@@ -52,18 +53,21 @@ def undo(
         listener(event)
 
     register_secrets(inventory, passthrough)
-    result = run_playbook(
-        "undo",
-        inventory=tuple(inventory) or (str(default_inventory()),),
-        limit=limit,
-        tags=tags or UNDOABLE,
-        extra_vars={**(extra_vars or {}), "perf_vm_host_purge_packages": purge_packages},
-        check=check,
-        diff=diff,
-        passthrough=passthrough,
-        listener=collect_kept,
-        timeout_s=_TIMEOUT_S,
-    )
+    hosts = [] if check else load_hosts(inventory, limit=limit, passthrough=passthrough)
+    # Ansible says itself which hosts it does not reach.
+    with leased(hosts, "provision --undo", _TIMEOUT_S):
+        result = run_playbook(
+            "undo",
+            inventory=tuple(inventory) or (str(default_inventory()),),
+            limit=limit,
+            tags=tags or UNDOABLE,
+            extra_vars={**(extra_vars or {}), "perf_vm_host_purge_packages": purge_packages},
+            check=check,
+            diff=diff,
+            passthrough=passthrough,
+            listener=collect_kept,
+            timeout_s=_TIMEOUT_S,
+        )
     return ProvisionReport(
         tuple(_reports(result, kept, ProvisionState.CHECKED if check else ProvisionState.UNDONE))
     )

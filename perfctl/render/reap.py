@@ -13,5 +13,8 @@ def reap_view(reaping: Reaping) -> View:
     records = [asdict(item) for item in reaping.removed]
     footer = reaping.left_alone or ([] if records or reaping.failures else ["nothing was left"])
     return View(
-        "removed", [Column("run_id", "run"), *columns("host", "kind", "name")], records, footer=footer
+        "removed",
+        [Column("run_id", "run"), *columns("host", "kind", "name")],
+        records,
+        footer=[*footer, *reaping.others],
     )

@@ -8,7 +8,6 @@
     recording.py     writes
     reading.py       reads of one run; omissions.py, validity.py and evidence.py too
     history.py       reads over many runs
-    lease.py         which run holds which host
     series.py        samples: checked, packed, summarised
     artifact.py      raw bytes
     connection.py    opening a file, errors     writer.py    the one writing thread

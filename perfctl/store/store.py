@@ -28,7 +28,6 @@ from perfctl.store import (
     derived,
     evidence,
     history,
-    lease,
     reading,
     recording,
     schema,
@@ -219,19 +218,6 @@ class Store:
 
         run_id = None if run is None else self.run_id(run)
         return self._write(lambda connection: reparse(connection, run_id))
-
-    # Leases
-
-    def acquire_lease(self, run_id: str, hosts: Sequence[Host], ttl_s: float) -> str:
-        """Take all hosts for a run for `ttl_s` seconds, or none, and return the lease's key.
-
-        Raises HostLeased when a run that is alive holds one of them.
-        """
-        return self._write(lambda connection: lease.acquire(connection, run_id, hosts, ttl_s))
-
-    def release_lease(self, lease_id: str) -> None:
-        """Give the hosts back; again is harmless."""
-        self._write(lambda connection: lease.release(connection, lease_id))
 
     # Reading. `run` is an id, its unique beginning or end, or 'latest'; UnknownName otherwise.
 

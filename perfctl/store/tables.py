@@ -372,7 +372,7 @@ class Event(Table):
 
 
 class Lease(Table):
-    """Which run holds a machine, until when, and the process that does."""
+    """No longer written, a host is leased on the host itself; removing it is not worth an upgrade."""
 
     __tablename__ = "lease"
     machine: Mapped[str] = mapped_column(primary_key=True)

@@ -96,7 +96,7 @@ def test_a_servers_host_that_cannot_be_read_says_why_and_is_not_asked_again(
 
 def test_a_run_that_is_stopped_stops_here_too() -> None:
     class Stopped:
-        def run(self, argv: Sequence[str], *, timeout_s: float) -> None:
+        def run(self, argv: Sequence[str], *, timeout_s: float, hold_s: float) -> None:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):

@@ -22,7 +22,14 @@ SHADOW = "/usr/local/bin/sysbench"
 Break = Callable[[str], None]
 """Puts a program in place of `sysbench`: the text of a shell script."""
 
-LOCAL = "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
+LOCAL = """\
+all:
+  hosts:
+    here:
+      ansible_connection: local
+      # Tests that run beside each other on this machine would be refused.
+      perf_state_dir: {folder}
+"""
 
 BRIEF = """\
 [suite]
@@ -108,7 +115,7 @@ class Project:
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an inventory of this machine alone, which Ansible need read only once."""
     folder = tmp_path_factory.mktemp("local")
-    (folder / "hosts.yml").write_text(LOCAL)
+    (folder / "hosts.yml").write_text(LOCAL.format(folder=folder))
     return folder
 
 

@@ -72,7 +72,8 @@ def test_when_no_host_answers_nothing_runs(project: Project) -> None:
 
 def test_one_host_that_does_not_answer_does_not_stop_the_other(project: Project) -> None:
     project.write_inventory(
-        LOCAL + f"    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
+        LOCAL.format(folder=project.folder)
+        + f"    gone:\n      ansible_host: 127.0.0.1\n      ansible_port: {_closed_port()}\n"
     )
     done = project.perfctl("run", "--suite", project.suite)
     assert done.returncode == 3, done.stderr

@@ -11,7 +11,7 @@ import pytest
 from perfctl.environments import CATALOGUE, environment
 from perfctl.environments.container import Docker
 from perfctl.environments.container.engine import KEEP_ALIVE
-from perfctl.environments.drivers import driver_for, remove_all
+from perfctl.environments.drivers import driver_for, remove_all, runs_with_containers
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -370,6 +370,19 @@ def test_reaper_removes_what_carries_the_label():
     assert remove_all(host, RUN_ID) == ["perfctl-1", "perfctl-2"]
     assert f"label=perfctl.run={RUN_ID}" in host.asked[0]
     assert host.asked[1] == ["docker", "rm", "-f", "-v", "perfctl-1", "perfctl-2"]
+
+
+def test_runs_with_containers_are_found_but_not_what_is_being_made():
+    ages = {
+        "old": "3 weeks ago",
+        "some": "2 minutes ago",
+        "new": "About a minute ago",
+        "now": "5 seconds ago",
+    }
+    host = answering(ps=said(0, stdout="".join(f"{run} {age}\n" for run, age in ages.items())))
+    assert runs_with_containers(host) == {"old", "some"}
+    assert "label=perfctl.run" in host.asked[0]
+    assert runs_with_containers(answering(ps=said(127, stderr="docker: not found"))) == set()
 
 
 def test_reaper_on_a_host_without_containers_removes_nothing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,25 @@ def test_everything_that_reaches_a_host_is_mapped() -> None:
     assert host.variables["anything"] == "else"
 
 
+@pytest.mark.parametrize(
+    ("named", "python"),
+    [
+        (None, "python3"),
+        ("auto_silent", "python3"),
+        ("/opt/python/bin/python3", "/opt/python/bin/python3"),
+        ("{{ ansible_playbook_python }}", sys.executable),
+        ("{{ discovered | from_json }}", "python3"),
+    ],
+)
+def test_the_interpreter_is_the_inventorys(named: str | None, python: str) -> None:
+    assert host_of(**({} if named is None else {"ansible_python_interpreter": named})).python == python
+
+
+def test_the_state_folder_holds_the_spools() -> None:
+    assert host_of().spool_root is None
+    assert host_of(perf_state_dir="/srv/perfctl/").spool_root == "/srv/perfctl/spool"
+
+
 def test_hosts_keep_the_inventorys_order_and_their_groups() -> None:
     hosts = hosts_of({"a": {}, "b": {}, "c": {}}, {"second": ["c", "a"], "first": ["a"]})
     assert [host.name for host in hosts] == ["c", "a", "b"]
@@ -146,6 +166,7 @@ def test_hosts_keep_the_inventorys_order_and_their_groups() -> None:
         ({"ansible_port": 70000}, "no port"),
         ({"ansible_port": float("inf")}, "no port"),
         ({"perf_test_address": "ten"}, "perf_test_address is 'ten'"),
+        ({"perf_state_dir": "state"}, "perf_state_dir is 'state'"),
         ({"ansible_become": True, "ansible_become_method": "su"}, "by sudo only"),
         ({"ansible_become": True, "ansible_become_user": "ann"}, "root only"),
         ({"ansible_ssh_common_args": "-o 'unclosed"}, "cannot be read"),

@@ -37,8 +37,14 @@ def test_a_shell_reads_the_words_as_they_were(shell: list[str]) -> None:
 
 def test_a_request_says_slot_time_and_input_first() -> None:
     line = Request("inv-1", ("true",), 36.0005, "/spool/jobs/inv-1.in").line("run", 3)
-    assert line == b"run inv-1 slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in look_ms=0; set -- 'true'\n"
+    settings = "slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in lease='' token=0 until=0.000 look_ms=0"
+    assert line.decode() == f"run inv-1 {settings}; set -- 'true'\n"
     assert b"stdin=/dev/null " in Request("inv-1", ("true",)).line("spawn", 0)
+
+
+def test_a_request_says_under_which_lease_it_is_made() -> None:
+    line = Request("inv-1", ("true",), lease=("/state/lease", 17, 1234.5)).line("run", 0)
+    assert b" lease='/state/lease' token=17 until=1234.500 " in line
 
 
 def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:

@@ -47,6 +47,6 @@ def test_what_is_kept_is_in_the_report_and_not_among_the_notes(monkeypatch: pyte
 
     monkeypatch.setattr(import_module("perfctl.provision.undo"), "run_playbook", play)
     shown: list[Event] = []
-    report = undo(["hosts.yml"], listener=shown.append)
+    report = undo(["hosts.yml"], check=True, listener=shown.append)
     assert shown == [Note("info", "h1", "remove br1\nstop libvirtd")]
     assert [item.message for item in report.hosts] == [f"kept {packages}"] * 2

@@ -81,6 +81,11 @@ class Docker:
         """Return the command that prints the names of all containers, running or not, of a run."""
         return [self.program, "ps", "-a", "--filter", f"label={RUN_LABEL}={run_id}", "--format", "{{.Names}}"]
 
+    def list_runs_argv(self) -> list[str]:
+        """Return the command that prints the run's id and the age of each container, running or not."""
+        line = f'{{{{.Label "{RUN_LABEL}"}}}} {{{{.RunningFor}}}}'
+        return [self.program, "ps", "-a", "--filter", f"label={RUN_LABEL}", "--format", line]
+
     def info_argv(self) -> list[str]:
         """Return the command that prints the engine's version and settings, as JSON."""
         return [self.program, "info", "-f", "{{json .}}"]

@@ -160,13 +160,31 @@ def remove_all(host: Shell, run_id: str) -> list[str]:
     """
     removed: list[str] = []
     for engine in ENGINES.values():
-        listed = host.run(engine.list_argv(run_id), timeout_s=CALL_TIMEOUT_S)
-        if engine.has_no_client(listed) or engine.has_no_daemon(listed):
-            continue
-        if listed.exit_code:
-            raise CommandFailed(f"cannot list containers: {listed.error_text}", where=host.name)
-        names = listed.text.split()
+        names = _listed(host, engine, engine.list_argv(run_id)).split()
         if names:
             _remove(host, engine, *names)
         removed += names
     return removed
+
+
+def runs_with_containers(host: Shell) -> set[str]:
+    """Return the ids of the runs that have containers on this host, older than two minutes.
+
+    What a run is making just now is not taken for what one has left. Raises CommandFailed.
+    """
+    found = set()
+    for engine in ENGINES.values():
+        for line in _listed(host, engine, engine.list_runs_argv()).splitlines():
+            run, _, age = line.partition(" ")
+            if not any(young in age for young in ("second", "a minute")):
+                found.add(run)
+    return found
+
+
+def _listed(host: Shell, engine: Engine, argv: Sequence[str]) -> str:
+    listed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
+    if engine.has_no_client(listed) or engine.has_no_daemon(listed):
+        return ""
+    if listed.exit_code:
+        raise CommandFailed(f"cannot list containers: {listed.error_text}", where=host.name)
+    return listed.text

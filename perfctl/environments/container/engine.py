@@ -68,6 +68,13 @@ class Engine(Protocol):
         """Return the command that prints the names of all containers, running or not, of a run."""
         ...
 
+    def list_runs_argv(self) -> list[str]:
+        """Return the command that prints the run's id and the age of each container, running or not.
+
+        The age is one for people, such as '2 hours ago'.
+        """
+        ...
+
     def info_argv(self) -> list[str]:
         """Return the command that prints the engine's version and settings."""
         ...

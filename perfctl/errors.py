@@ -20,6 +20,7 @@ PerfctlError                  1   internal
 ├── DataError                 8   data or schema
 │   ├── SchemaMismatch        8   the database is newer or older than this program
 │   ├── DatabaseUnavailable   8   locked, read-only, not a database
+│   │   └── DatabaseMoved     8   moved, deleted, replaced or cut while it was written
 │   └── QueryError            8   a query the database refused
 ├── CommandFailed             1   a command of ours on a host exited non-zero
 ├── OutputError               8   a benchmark's output could not be read
@@ -159,6 +160,10 @@ class SchemaMismatch(DataError):
 
 class DatabaseUnavailable(DataError):
     """The database is locked, read-only, or no database at all."""
+
+
+class DatabaseMoved(DatabaseUnavailable):
+    """The database at the path is no longer the file that was opened; nothing more is stored."""
 
 
 class QueryError(DataError):

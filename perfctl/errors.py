@@ -7,7 +7,8 @@ PerfctlError                  1   internal
 ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
 │   ├── PlaybookFailed        3   a task failed on a host
 │   └── EnvironmentFailure    3   with the reason, and what is kept of it (a guest's console)
-│       ├── EnvironmentUnavailable 3  this environment cannot exist on this host, because ...
+│       ├── EnvironmentUnavailable 3  the host or its kernel refuse this environment, because ...
+│       ├── EnvironmentNotMade 3  something that it is made of or by is missing: image, runtime, tool, file
 │       └── EnvironmentDied   3   a container or guest ended under the command that ran in it
 ├── HostError                 4   no host reachable or matched
 │   ├── HostUnreachable       4
@@ -76,7 +77,7 @@ class PlaybookFailed(PartialFailure):
 
 
 class EnvironmentFailure(PartialFailure):
-    """An environment that is not there: `EnvironmentUnavailable` or `EnvironmentDied`.
+    """An environment that is not there: `EnvironmentUnavailable`, `EnvironmentNotMade`, `EnvironmentDied`.
 
     `reason` is the name of a `perfctl.model.Reason`; `artifacts` is what is kept of it by name, e.g. the
     console of a guest.
@@ -99,7 +100,19 @@ class EnvironmentFailure(PartialFailure):
 
 
 class EnvironmentUnavailable(EnvironmentFailure):
-    """The environment cannot exist on this host (no engine, no image, a privilege is missing)."""
+    """The host or its kernel refuse the environment: a privilege, device, module or accelerator is missing.
+
+    Whoever measures a fleet of different hosts expects that; it is no failure of the run.
+    """
+
+
+class EnvironmentNotMade(EnvironmentFailure):
+    """The environment was not made, and the suite or the provisioning can mend that.
+
+    Its image, runtime, engine, a tool or a file is missing, the disk is full, or nobody knows why.
+    """
+
+    default_reason = "environment_not_made"
 
 
 class EnvironmentDied(EnvironmentFailure):

@@ -17,7 +17,7 @@ from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.preflight import preflight
 from perfctl.execute.scheduler import Scheduler, without
 from perfctl.execute.session import RunSession
-from perfctl.execute.survey import survey_environments, take_host_facts
+from perfctl.execute.survey import describe_again, survey_environments, take_host_facts
 from perfctl.model import Event, Listener, Note, Plan, RunEnded, RunStarted, Status, WorkAdded
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store, open_store
@@ -113,6 +113,10 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
             session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
             Scheduler(session).run(done, attempts)
         take_host_facts(fleet, store, run_id, plan, "after", session.listener)
+        describe_again(fleet, store, run_id, plan, session.listener)
+        for change in store.changes(run_id):
+            text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
+            session.listener(Note("warning", change.place[0], text))
     except BaseException:
         # A container that was requested just before the stop may have been made since.
         fleet.each(lambda connected: sweep(connected, run_id, plan))
@@ -187,8 +191,8 @@ def _with_way_back(run_id: str) -> Iterator[None]:
         yield
     except DatabaseMoved as error:
         error.hint = (
-            f"put it back, then: perfctl resume {run_id}; or, where it is now: perfctl resume {run_id} --db FILE;"
-            " the hosts keep the results that are not in it"
+            f"put it back, then: perfctl resume {run_id}; or, where it is now: perfctl resume {run_id}"
+            " --db FILE; the hosts keep the results that are not in it"
         )
         raise
 

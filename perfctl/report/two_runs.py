@@ -195,7 +195,7 @@ def _sides(
         pairing = PairingContext(
             baseline,
             [item.name for item in detail.environments if item.name not in mismatches.environments],
-            Confounders(store.digests(run_id), programs(detail)),
+            Confounders(store.digests(run_id), programs(detail), store.changes(run_id)),
             declared_metrics(detail),
             reasons(omissions),
         )

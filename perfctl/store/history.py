@@ -181,8 +181,7 @@ def _marks(values: Sequence[str]) -> str:
 def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:
     """Return every run, the one that was begun first in this file first."""
     rows = connection.execute(
-        "SELECT run_id, suite, status, started_at, baseline, perfctl_version FROM run"
-        f" ORDER BY {IN_ORDER}"
+        f"SELECT run_id, suite, status, started_at, baseline, perfctl_version FROM run ORDER BY {IN_ORDER}"
     )
     return [HistoryRun(*row) for row in rows]
 
@@ -233,6 +232,41 @@ def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: s
             (run_id, host, environment),
         ).fetchone()
     return fingerprint_of(*(row or ("[]", "[]")))
+
+
+_READINGS = """
+SELECT taken_at AS moment, host.name, '' AS environment, facts_json, dynamic_json
+FROM host_snapshot JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id) WHERE run_id = ?1
+UNION ALL
+SELECT taken_at, host.name, environment.name, facts_json, dynamic_json
+FROM environment_snapshot JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id)
+JOIN environment USING (environment_id) WHERE run_id = ?1
+UNION ALL
+SELECT invocation.started_at, host.name, environment.name, NULL, NULL
+FROM block JOIN invocation USING (block_id) JOIN environment USING (environment_id)
+JOIN host ON host.host_id IN (block.host_id, block.peer_id) WHERE run_id = ?1 AND invocation.status = 'ok'
+ORDER BY moment
+"""
+
+
+def readings(connection: sqlite3.Connection, run_id: str) -> dict[tuple[str, str], list[Fingerprint]]:
+    """Return the facts of each (host, environment), '' for the host itself, as often as they were read.
+
+    Of readings between which nothing was measured there only the last is kept.
+    """
+    found: dict[tuple[str, str], list[Fingerprint]] = {}
+    is_measured: set[tuple[str, str]] = set()
+    for _, host, environment, static, dynamic in connection.execute(_READINGS, (run_id,)):
+        place = (host, environment)
+        if static is None:
+            is_measured |= {place, (host, "")}
+            continue
+        several = found.setdefault(place, [])
+        if several and place not in is_measured:
+            several.pop()
+        is_measured.discard(place)
+        several.append(fingerprint_of(static, dynamic))
+    return found
 
 
 def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fingerprint | None:

@@ -23,7 +23,7 @@ class OpenedFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         """Remember the file; `connection` has read it, so that its log is there."""
         self._path = path
-        found = os.stat(path)
+        found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
         self._size_bytes = found.st_size
         self._page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
@@ -39,7 +39,7 @@ class OpenedFile:
 
     def _differences(self, connection: sqlite3.Connection) -> Iterator[str]:
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except OSError as error:
             yield f"it was moved or deleted while it was written ({error.strerror})"
             return
@@ -57,7 +57,7 @@ class OpenedFile:
 
 def _identity_of(path: Path) -> _Identity | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
     return (found.st_dev, found.st_ino)

@@ -24,7 +24,6 @@ from perfctl.store.records import (
     StoredEvent,
 )
 
-
 IN_ORDER = "run.rowid"
 """The order in which runs were begun in this file. A controller's clock may go back; SQLite gives each new
 row a higher number than all others, and keeps their order when it copies a file."""

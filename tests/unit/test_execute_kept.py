@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -76,9 +75,7 @@ def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
 
 
 @pytest.mark.parametrize("harm", [moved, replaced])
-def test_the_run_is_finished_in_the_file_that_was_moved(
-    tmp_path: Path, harm: Callable[[Path], None]
-) -> None:
+def test_the_run_is_finished_in_the_file_that_was_moved(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     planned, database = planned_run(tmp_path), tmp_path / "results.db"
     ended: list[Event] = []
 
@@ -91,7 +88,7 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
     with pytest.raises(DatabaseMoved):
         execute(planned, database, harm_after_the_first)
     # Alone, without what SQLite has beside it.
-    found = shutil.move(tmp_path / "elsewhere.db", tmp_path / "found.db")
+    found = (tmp_path / "elsewhere.db").rename(tmp_path / "found.db")
     forget_leases(found)
     outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)
     assert (outcome.status, outcome.ok) == ("complete", 4)

@@ -117,7 +117,10 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
         for change in store.changes(run_id):
             text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
             session.listener(Note("warning", change.place[0], text))
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, DatabaseMoved):
+            # What was stored may have gone with the file.
+            fleet.each(lambda connected: connected.jobs.keep_results())
         # A container that was requested just before the stop may have been made since.
         fleet.each(lambda connected: sweep(connected, run_id, plan))
         raise

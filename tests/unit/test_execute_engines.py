@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from perfctl.errors import CommandFailed
 from perfctl.execute import RunOutcome, resume_run
+from perfctl.lab.engine import LabEngine
 from perfctl.model import Environment, Event, InvocationEnded, Note, Reason, Status
 from perfctl.plan.request import PlannedRun
 from perfctl.report import comparison_report
@@ -174,6 +176,13 @@ def test_a_stand_in_that_prints_notices_costs_that_host_its_containers_alone(
     assert Counter(found) == {("", "ok", ""): 4, ("container", "skipped", "environment_unavailable"): 2}
     (line,) = [note for note in heard.notes if "not available" in note]
     assert NOTICE in line and "nodocker" in line
+
+
+def test_a_lab_names_a_stand_in_instead_of_ending_in_a_traceback(docker: FakeDocker) -> None:
+    docker.tell(notice=NOTICE)
+    for question in (LabEngine().labelled, lambda: LabEngine().states(["lab-1"])):
+        with pytest.raises(CommandFailed, match="Emulate Docker CLI"):
+            question()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
         assert caught.value.exit_code == 8
         assert f"perfctl resume {planned.run_id}" in str(caught.value.hint)
         assert len(ended) == 1, "nothing more is called measured"
-        assert len(kept_on_host(planned.run_id)) >= 1, "what could not be stored is still there"
+        kept = [job for job in kept_on_host(planned.run_id) if not job.startswith("auto-")]
+        assert len(kept) == 2, "what could not be stored is there, and what may have gone with the file"
     finally:
         reap(LocalShell(), planned.run_id, discard=True)
 
@@ -110,5 +111,8 @@ def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Pat
         detail = store.run(planned.run_id)
         assert detail.summary.status == "complete" and detail.summary.ended_at is not None
         assert len(store.block_states(planned.run_id)) == before
+    with closing(sqlite3.connect(database)) as connection:
+        taken = connection.execute("SELECT phase FROM host_snapshot ORDER BY rowid").fetchall()
+    assert taken == [("before",), ("after",), ("after",)], "facts are read, and nothing is surveyed again"
     with pytest.raises(UsageError, match="nothing is left to do"):
         resume_run(planned.run_id, database_url=str(database), listener=ignore)

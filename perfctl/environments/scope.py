@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from perfctl.environments.limits import memory_bytes, oom_kills, scope_properties
-from perfctl.errors import CommandFailed, EnvironmentNotMade, EnvironmentUnavailable, PerfctlError
+from perfctl.errors import (
+    CommandFailed,
+    CommandTimeout,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
+    PerfctlError,
+)
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
 
@@ -113,7 +119,7 @@ class SystemdScope:
 def opened(host: Shell, environment: Environment, name: str) -> Iterator[SystemdScope]:
     """Start a scope with the limits of `environment`; at the end stop it with all that is in it.
 
-    Raises EnvironmentFailure with systemd's message.
+    Raises EnvironmentFailure with systemd's message, CommandTimeout.
     """
     unit = f"{name}.scope"
     options = [word for setting in scope_properties(environment) for word in ("-p", setting)]
@@ -143,7 +149,7 @@ def _await_active(host: Shell, environment: Environment, unit: str, keeper: Proc
                 hint="limits need root and systemd as PID 1; leave the environment out with --env",
             )
         if time.monotonic() > deadline:
-            raise EnvironmentNotMade(f"systemd does not start {unit}", where=where)
+            raise CommandTimeout(f"systemd did not start {unit} within {_START_TIMEOUT_S:.0f} s", where=where)
         time.sleep(0.05)
 
 

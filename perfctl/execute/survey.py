@@ -17,6 +17,8 @@ from perfctl.errors import (
     CommandTimeout,
     EnvironmentDied,
     EnvironmentFailure,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
     HostError,
     OutputError,
     PerfctlError,
@@ -41,6 +43,7 @@ from perfctl.store import Store
 from perfctl.workloads import workload
 
 _FACTS_TIMEOUT_S = 60.0
+_NOT_MADE = EnvironmentNotMade.default_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +280,9 @@ def _survey_one(
         if store.facts(run_id, connected.host.name, environment.name).facts:
             outcome = outcome.as_failure("it was opened in this run before: ")
         remarks.append(f"not available: {outcome.detail}")
-        is_doubtful = isinstance(error, EnvironmentDied)
-        return SurveyResult(None, outcome, is_doubtful=is_doubtful, remarks=tuple(remarks))
+        # A full disk, too little memory or a name that is taken may pass, as a guest that died.
+        is_settled = isinstance(error, EnvironmentUnavailable) or error.reason == _NOT_MADE
+        return SurveyResult(None, outcome, is_doubtful=not is_settled, remarks=tuple(remarks))
     except (OutputError, CommandTimeout) as error:
         # The benchmarks may still run; their invocations have no fingerprint.
         remarks.append(f"facts could not be read: {error}")

@@ -72,24 +72,25 @@ class HostState:
             raise _not_set_up(f"there is no image for guests ({', '.join(sorted(absent)) or 'none built'})")
 
     def check_memory(self, memory_mib: int, *, hugepages: bool) -> None:
-        """Raise EnvironmentUnavailable when so much memory is not available."""
+        """Raise EnvironmentUnavailable when the host does not have so much memory.
+
+        Raises EnvironmentNotMade when others use too much of it now.
+        """
         if hugepages:
-            free_mib = self._kib("HugePages_Free") * self._kib("Hugepagesize") // 1024
-            if memory_mib > free_mib:
-                raise EnvironmentUnavailable(
-                    f"the guest needs {memory_mib} MiB in huge pages and {free_mib} MiB are free",
-                    reason="out_of_memory",
-                    hint="reserve more on the host: sysctl vm.nr_hugepages=N",
-                )
-            return
-        available_mib = self._kib("MemAvailable") // 1024
-        if memory_mib + OVERHEAD_MIB > available_mib:
-            raise EnvironmentUnavailable(
-                f"the guest needs {memory_mib} MiB (and qemu {OVERHEAD_MIB}), the host has "
-                f"{available_mib} MiB available",
-                reason="out_of_memory",
-                hint="set a smaller memory_mib",
-            )
+            page_kib = self._kib("Hugepagesize")
+            needed_mib, total_mib = memory_mib, self._kib("HugePages_Total") * page_kib // 1024
+            free_mib = self._kib("HugePages_Free") * page_kib // 1024
+            message = f"the guest needs {memory_mib} MiB in huge pages and {free_mib} MiB are free"
+            hint = "reserve more on the host: sysctl vm.nr_hugepages=N"
+        else:
+            needed_mib, total_mib = memory_mib + OVERHEAD_MIB, self._kib("MemTotal") // 1024
+            free_mib = self._kib("MemAvailable") // 1024
+            message = f"the guest needs {memory_mib} MiB (and qemu {OVERHEAD_MIB}), the host has"
+            message += f" {free_mib} MiB available"
+            hint = "set a smaller memory_mib"
+        if needed_mib > free_mib:
+            kind = EnvironmentUnavailable if needed_mib > total_mib else EnvironmentNotMade
+            raise kind(message, reason="out_of_memory", hint=hint)
 
     @property
     def network(self) -> Network:

@@ -75,8 +75,12 @@ def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
         reap(LocalShell(), planned.run_id, discard=True)
 
 
-@pytest.mark.parametrize("harm", [moved, replaced])
-def test_the_run_is_finished_in_the_file_that_was_moved(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("harm", "place"), [(moved, "results.db"), (moved, "found.db"), (replaced, "found.db")]
+)
+def test_the_run_is_finished_in_the_file_that_was_moved(
+    tmp_path: Path, harm: Callable[[Path], None], place: str
+) -> None:
     planned, database = planned_run(tmp_path), tmp_path / "results.db"
     ended: list[Event] = []
 
@@ -88,8 +92,8 @@ def test_the_run_is_finished_in_the_file_that_was_moved(tmp_path: Path, harm: Ca
 
     with pytest.raises(DatabaseMoved):
         execute(planned, database, harm_after_the_first)
-    # Alone, without what SQLite has beside it.
-    found = (tmp_path / "elsewhere.db").rename(tmp_path / "found.db")
+    # Put back, or alone, without what SQLite has beside it.
+    found = (tmp_path / "elsewhere.db").rename(tmp_path / place)
     forget_leases(found)
     outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)
     assert (outcome.status, outcome.ok) == ("complete", 4)

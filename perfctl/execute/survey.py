@@ -7,7 +7,7 @@ after block; the invocations concerned are recorded with that reason, never left
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -240,7 +240,8 @@ def _description_now(connected: ConnectedHost, environment: Environment, run_id:
         invocation_id=content_hash([run_id, host.name, environment.key, "after"])[:32],
         host_address=host.network_address,
     )
-    found = driver.describe(connected.jobs)
+    with _telling(f"{host.name}/{environment.name}"):
+        found = driver.describe(connected.jobs)
     if environment.within is None:
         return found
     # A guest that containers are made in has a disk more.
@@ -308,6 +309,16 @@ def _survey_one(
     )
 
 
+@contextmanager
+def _telling(where: str) -> Iterator[None]:
+    """Turn the error of what nobody expected a host to print into one that costs this environment alone."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        text = f"what was printed there cannot be read: {type(error).__name__}: {error}"
+        raise EnvironmentNotMade(text, where=where) from error
+
+
 def _read_inside(
     connected: ConnectedHost,
     environment: Environment,
@@ -327,7 +338,7 @@ def _read_inside(
     )
     paths: Mapping[str, NetworkPath] = {}
     # open() raises for the same reasons as check(), and is needed anyway.
-    with driver.open(connected.jobs) as inside:
+    with _telling(f"{host.name}/{environment.name}"), driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
         argv = facts.inside_argv(programs_of(plan), version_argvs=versions_of(plan))
         done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)

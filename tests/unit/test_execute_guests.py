@@ -192,6 +192,15 @@ def test_what_cannot_be_is_tried_once(surveyed, kind: type[EnvironmentFailure]) 
     assert len(drivers.left) == 1
 
 
+def test_what_nobody_can_read_costs_one_environment_and_not_the_run(surveyed) -> None:
+    found, told, _ = surveyed((VM, IN_VM), KeyError("programs"), guest())
+    outcome = found["h1", VM.key].unavailable
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == (Status.FAILED, Reason.ENVIRONMENT_NOT_MADE)
+    assert "cannot be read: KeyError: 'programs'" in told[0]
+    assert found["h1", IN_VM.key].fingerprint_id is not None
+
+
 def test_a_second_boot_in_the_survey_is_told(surveyed) -> None:
     _, told, _ = surveyed((VM,), guest(attempts=2))
     assert told == ["h1/vm: a guest printed nothing and was ended; boot 2 came up and counts"]

@@ -145,7 +145,8 @@ class Docker:
 
     def runtimes(self, info: str) -> list[str]:
         """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
-        return sorted(_part(_objects(info), 0, "Runtimes") or {})
+        found = _part(_objects(info), 0, "Runtimes")
+        return sorted(found) if isinstance(found, dict) else []
 
     def has_no_client(self, completed: Completed) -> bool:
         """Return whether the host has no docker program (docker's own 127 names the daemon)."""

@@ -7,7 +7,8 @@ PerfctlError                  1   internal, or the system refuses
 ├── PartialFailure            3   some hosts or invocations failed; the rest is kept
 │   ├── PlaybookFailed        3   a task failed on a host
 │   └── EnvironmentFailure    3   with the reason, and what is kept of it (a guest's console)
-│       ├── EnvironmentUnavailable 3  this environment cannot exist on this host, because ...
+│       ├── EnvironmentUnavailable 3  the host or its kernel refuse this environment, because ...
+│       ├── EnvironmentNotMade 3  something that it is made of or by is missing: image, runtime, tool, file
 │       └── EnvironmentDied   3   a container or guest ended under the command that ran in it
 ├── HostError                 4   no host reachable or matched
 │   ├── HostUnreachable       4
@@ -20,6 +21,7 @@ PerfctlError                  1   internal, or the system refuses
 ├── DataError                 8   data or schema
 │   ├── SchemaMismatch        8   the database is newer or older than this program
 │   ├── DatabaseUnavailable   8   locked, read-only, not a database
+│   │   └── DatabaseMoved     8   moved, deleted, replaced or cut while it was written
 │   └── QueryError            8   a query the database refused
 ├── CommandFailed             1   a command of ours on a host exited non-zero
 ├── OutputError               8   a benchmark's output could not be read
@@ -80,7 +82,7 @@ class PlaybookFailed(PartialFailure):
 
 
 class EnvironmentFailure(PartialFailure):
-    """An environment that is not there: `EnvironmentUnavailable` or `EnvironmentDied`.
+    """An environment that is not there: `EnvironmentUnavailable`, `EnvironmentNotMade`, `EnvironmentDied`.
 
     `reason` is the name of a `perfctl.model.Reason`; `artifacts` is what is kept of it by name, e.g. the
     console of a guest.
@@ -103,7 +105,19 @@ class EnvironmentFailure(PartialFailure):
 
 
 class EnvironmentUnavailable(EnvironmentFailure):
-    """The environment cannot exist on this host (no engine, no image, a privilege is missing)."""
+    """The host or its kernel refuse the environment: a privilege, device, module or accelerator is missing.
+
+    Whoever measures a fleet of different hosts expects that; it is no failure of the run.
+    """
+
+
+class EnvironmentNotMade(EnvironmentFailure):
+    """The environment was not made, and the suite or the provisioning can mend that.
+
+    Its image, runtime, engine, a tool or a file is missing, the disk is full, or nobody knows why.
+    """
+
+    default_reason = "environment_not_made"
 
 
 class EnvironmentDied(EnvironmentFailure):
@@ -164,6 +178,10 @@ class SchemaMismatch(DataError):
 
 class DatabaseUnavailable(DataError):
     """The database is locked, read-only, or no database at all."""
+
+
+class DatabaseMoved(DatabaseUnavailable):
+    """The database at the path is no longer the file that was opened; nothing more is stored."""
 
 
 class QueryError(DataError):

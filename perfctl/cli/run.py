@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -18,6 +19,9 @@ from perfctl.cli.settings import Settings
 )
 @click.option(
     "--benchmark", "benchmarks", multiple=True, metavar="NAME", help="Only this; repeatable.  [default: all]"
+)
+@click.option(
+    "--require", "required", multiple=True, metavar="ENV", help="Fail where a host refuses it; repeatable."
 )
 @click.option(
     "--blocks",
@@ -60,28 +64,21 @@ from perfctl.cli.settings import Settings
 @click.pass_obj
 def run(
     settings: Settings,
-    suite: str,
-    environments: tuple[str, ...],
-    benchmarks: tuple[str, ...],
-    blocks: int | None,
-    precision: str | None,
+    /,
     parameters: tuple[str, ...],
-    limit: str | None,
-    seed: str | None,
-    max_parallel_pairs: int | None,
-    host_view: bool,
     validity: tuple[str, ...],
     preflight: tuple[str, ...],
-    force: bool,
     dry_run: bool,
     fmt: str,
+    **request: Any,
 ) -> None:
     """Measure a suite on the hosts of the inventory and store every sample.
 
     Each block runs every environment once and the baseline twice, in random order. Without a fixed number of
     blocks each benchmark has a pilot of 10, whose variance decides how many it gets. A block with a failed
-    member is repeated once, at the end. Ctrl-C stops cleanly; `perfctl resume RUN` finishes the rest. Prints
-    the run's id on standard output; with --dry-run the plan, in --format.
+    member is repeated once, at the end. An environment that a host or its kernel refuses is unavailable
+    there, which is no failure unless --require names it. Ctrl-C stops cleanly; `perfctl resume RUN` finishes
+    the rest. Prints the run's id on standard output; with --dry-run the plan, in --format.
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
@@ -91,29 +88,21 @@ def run(
     from perfctl.render.plan import plan_view
     from perfctl.validity import parse_thresholds
 
-    request = RunRequest(
-        suite=suite,
+    # The other options have the names of the request's fields.
+    wanted = RunRequest(
+        **request,
         inventory=settings.inventory,
-        limit=limit,
-        environments=environments,
-        benchmarks=benchmarks,
         parameters=parse_parameters(parameters),
-        blocks=blocks,
-        precision=precision,
-        seed=seed,
-        max_parallel_pairs=max_parallel_pairs,
-        host_view=host_view,
         thresholds=parse_thresholds(validity, preflight),
-        force=force,
         project_dir=settings.project_dir,
     )
     url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
     if dry_run:
-        print_view(plan_view(plan_run(request, database_url=url)), fmt)
+        print_view(plan_view(plan_run(wanted, database_url=url)), fmt)
         return
     refuse_format(
         "it prints the plan of --dry-run", hint="perfctl compare RUN --format ... prints the results"
     )
     with run_progress(settings) as listener:
-        outcome = execute_run(plan_run(request), database_url=url, command=command, listener=listener)
+        outcome = execute_run(plan_run(wanted), database_url=url, command=command, listener=listener)
     finish(outcome)

@@ -18,6 +18,7 @@ from perfctl.compare.verdicts import (
     tested_p,
     without_flagged,
 )
+from perfctl.facts import RunChange
 from perfctl.model import (
     Comparison,
     FleetComparison,
@@ -48,6 +49,8 @@ class AnalysisContext:
     omissions: Mapping[InvocationKey, str] = field(default_factory=dict)
     """(benchmark, target, environment, replicate, block) -> why there is no value."""
     bounds: Bounds = field(default_factory=dict)
+    changes: Sequence[RunChange] = ()
+    """What changed on hosts and in environments while they were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def analyse(observations: Iterable[Observation], context: AnalysisContext) -> An
         PairingContext(
             context.baseline,
             context.environments,
-            Confounders(context.digests, context.programs),
+            Confounders(context.digests, context.programs, context.changes),
             context.declared,
             context.omissions,
         ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from perfctl.facts import RunChange
 from perfctl.model import Target
 
 Digests = Mapping[tuple[str, str], Mapping[str, str]]
@@ -13,9 +14,15 @@ Digests = Mapping[tuple[str, str], Mapping[str, str]]
 class Confounders:
     """What else differs between two environments on a target; asked for once and remembered."""
 
-    def __init__(self, digests: Digests, programs: Mapping[str, Collection[str]]) -> None:
+    def __init__(
+        self,
+        digests: Digests,
+        programs: Mapping[str, Collection[str]],
+        changes: Sequence[RunChange] = (),
+    ) -> None:
         self._digests = digests
         self._programs = programs
+        self._changes = changes
         self._known: dict[tuple[str, Target, str, str], str] = {}
 
     def between(self, benchmark: str, target: Target, environment: str, base: str) -> str:
@@ -24,6 +31,12 @@ class Confounders:
         if key not in self._known:
             self._known[key] = self._find(*key)
         return self._known[key]
+
+    def changed(self, benchmark: str, target: Target, environment: str, base: str) -> str:
+        """Return what changed while the two were measured, in words, or ''."""
+        programs = self._programs.get(benchmark)
+        found = (item for item in self._changes if item.concerns(target, (environment, base), programs))
+        return "; ".join(map(str, found))
 
     def _find(self, benchmark: str, target: Target, environment: str, base: str) -> str:
         found = []

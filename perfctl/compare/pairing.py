@@ -192,6 +192,8 @@ def _comparison(
     group = leg_pair.group
     is_aa = environment == base
     tested = ratio or shift
+    legs = (group.benchmark, group.target, environment, base)
+    changed = confounders.changed(*legs)
     return Comparison(
         benchmark=group.benchmark,
         metric=group.metric,
@@ -209,7 +211,8 @@ def _comparison(
         left_out=sum(count for _, count in leg_pair.reasons),
         note=_note(leg_pair, shift),
         is_aa=is_aa,
-        confounded="" if is_aa else confounders.between(group.benchmark, group.target, environment, base),
+        confounded="" if is_aa else "; ".join(filter(None, (confounders.between(*legs), changed))),
+        changed=changed,
         accelerator=leg_pair.match.accelerator,
         baseline_accelerator=leg_pair.match.baseline_accelerator,
         difference=shift.estimate if shift else None,

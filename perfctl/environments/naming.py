@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 
+PREFIX = "perfctl-"
+"""What every such name begins with."""
+
 
 def name_stem(run_id: str, invocation_id: str) -> str:
     """Return 'perfctl-RUN-INVOCATION' with the tails of both ids.
 
     The tail of a UUIDv7: its head is a clock that the invocations of a minute share.
     """
-    return f"perfctl-{_tail(run_id)}-{_tail(invocation_id)}"
+    return f"{PREFIX}{_tail(run_id)}-{_tail(invocation_id)}"
 
 
 def new_name(stem: str) -> str:

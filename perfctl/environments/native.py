@@ -11,7 +11,7 @@ from perfctl.environments import limits, scope
 from perfctl.environments.naming import name_stem, new_name
 from perfctl.environments.scope import SystemdScope, key_values
 from perfctl.environments.variables import with_variables
-from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.job import JobTimeout
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
@@ -133,7 +133,7 @@ class NativeDriver:
         self._address = host_address
 
     def check(self, host: Shell) -> None:
-        """Try the limits. Raises EnvironmentUnavailable where one would not hold."""
+        """Try the limits. Raises EnvironmentFailure where one would not hold."""
         with self.open(host):
             pass
 
@@ -144,7 +144,7 @@ class NativeDriver:
 
     @contextmanager
     def open(self, host: Shell) -> Iterator[NativeShell]:
-        """Give the host's shell, within the limits. Raises EnvironmentUnavailable where one does not hold."""
+        """Give the host's shell, within the limits. Raises EnvironmentFailure where one does not hold."""
         with ExitStack() as stack:
             yield self._enter(host, stack)[0]
 
@@ -166,7 +166,7 @@ class NativeDriver:
 
 
 def _limits_in_force(shell: NativeShell, environment: Environment) -> dict[str, str]:
-    """Return the limits as a command under them reads them. Raises EnvironmentUnavailable."""
+    """Return the limits as a command under them reads them. Raises EnvironmentFailure."""
     nodes = "nodes" if environment.cpuset_mems else "no nodes"
     done = shell.run(["sh", "-c", _PRINT_LIMITS, nodes], timeout_s=scope.CALL_TIMEOUT_S)
     if done.exit_code == 0:
@@ -174,7 +174,7 @@ def _limits_in_force(shell: NativeShell, environment: Environment) -> dict[str, 
         return {key: ",".join(value.split()) for key, value in key_values(done.text).items()}
     reason = (done.error_text.splitlines() or [f"exit code {done.exit_code}"])[0]
     missing = done.exit_code == 127
-    raise EnvironmentUnavailable(
+    raise (EnvironmentNotMade if missing else EnvironmentUnavailable)(
         f"it cannot be bound to its CPUs and NUMA nodes: {reason}",
         where=shell.name,
         hint="install what is missing: perfctl provision" if missing else "leave it out with --env",

@@ -58,7 +58,11 @@ class EnvironmentDriver(Protocol):
     """Makes one environment on a host, a new one each time it is opened."""
 
     def check(self, host: Shell) -> None:
-        """Raise EnvironmentUnavailable (with the reason and what to do) when it cannot exist on this host."""
+        """Raise EnvironmentFailure, with the reason and what to do, when it cannot be made on this host.
+
+        EnvironmentUnavailable where the host or its kernel refuse it, EnvironmentNotMade where the suite or
+        the provisioning can mend it.
+        """
         ...
 
     def describe(self, host: Shell) -> dict[str, str]:

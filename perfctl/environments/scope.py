@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from perfctl.environments.limits import memory_bytes, oom_kills, scope_properties
-from perfctl.errors import CommandFailed, EnvironmentUnavailable, PerfctlError
+from perfctl.errors import (
+    CommandFailed,
+    CommandTimeout,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
+    PerfctlError,
+)
 from perfctl.model import Environment
 from perfctl.shell import Completed, Process, Shell
 
@@ -113,7 +119,7 @@ class SystemdScope:
 def opened(host: Shell, environment: Environment, name: str) -> Iterator[SystemdScope]:
     """Start a scope with the limits of `environment`; at the end stop it with all that is in it.
 
-    Raises EnvironmentUnavailable with systemd's message.
+    Raises EnvironmentFailure with systemd's message, CommandTimeout.
     """
     unit = f"{name}.scope"
     options = [word for setting in scope_properties(environment) for word in ("-p", setting)]
@@ -136,13 +142,14 @@ def _await_active(host: Shell, environment: Environment, unit: str, keeper: Proc
     while host.run(["systemctl", "--quiet", "is-active", unit], timeout_s=CALL_TIMEOUT_S).exit_code:
         if not keeper.is_running():
             output = keeper.output().strip()
-            raise EnvironmentUnavailable(
+            is_missing = output.startswith("there is no ")
+            raise (EnvironmentNotMade if is_missing else EnvironmentUnavailable)(
                 f"CPU time and memory cannot be limited: {output or 'systemd-run failed'}",
                 where=where,
                 hint="limits need root and systemd as PID 1; leave the environment out with --env",
             )
         if time.monotonic() > deadline:
-            raise EnvironmentUnavailable(f"systemd does not start {unit}", where=where)
+            raise CommandTimeout(f"systemd did not start {unit} within {_START_TIMEOUT_S:.0f} s", where=where)
         time.sleep(0.05)
 
 

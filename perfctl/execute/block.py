@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NoReturn
 
@@ -11,11 +11,12 @@ from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupte
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure, outcome_of
 from perfctl.execute.session import RunSession
-from perfctl.execute.survey import first_output_s
+from perfctl.execute.survey import first_output_s, survey_again
 from perfctl.model import (
     SERVER_COUNTERS,
     Benchmark,
     Block,
+    Environment,
     InvocationEnded,
     InvocationRecord,
     InvocationStarted,
@@ -69,7 +70,7 @@ def run_block(session: RunSession, block: Block, attempt: int) -> BlockStatus:
 
 
 def block_status(statuses: Iterable[Status]) -> BlockStatus:
-    """Return 'complete' when all members are ok, or skipped: they cannot exist there; else 'failed'."""
+    """Return 'complete' when all members are ok, or skipped: their host refuses them; else 'failed'."""
     return "complete" if all(status in (Status.OK, Status.SKIPPED) for status in statuses) else "failed"
 
 
@@ -200,10 +201,13 @@ def _run_one(
     benchmark = session.benchmark(block.benchmark)
     tool = workload(benchmark.workload)
     started_at = time.time()
+    _settle_doubts(session, block, planned)
     outcome = _known_outcome(session, block, planned, tool)
     if outcome is None:
         session.listener(InvocationStarted(block, planned, benchmark.expected_s))
         outcome = _measure(session, block, block_id, planned, benchmark, tool)
+        # The survey has opened it: whatever refuses it now was not there from the beginning.
+        outcome = outcome.as_failure("it was opened in this run before: ")
     record(session, block, block_id, planned, outcome, started_at)
     return outcome
 
@@ -218,17 +222,40 @@ def would_fail_again(session: RunSession, block: Block) -> bool:
 def _known_outcome(
     session: RunSession, block: Block, planned: PlannedInvocation, tool: Workload
 ) -> InvocationOutcome | None:
-    environment = session.environment(planned.environment)
-    for name, own in ((block.target.host, environment), (block.target.peer, environment.of_server)):
-        if name is None:
-            continue
+    for name, own in _places(session, block, planned):
         if name in session.fleet.lost:
             return outcome_of(session.fleet.lost[name])
         result = session.survey.get((name, own.key))
         known = result.outcome_for(tool.programs) if result else None
         if known is not None:
-            return known
+            is_required = planned.environment in session.plan.required
+            return known.as_failure("it is required: ") if is_required else known
     return None
+
+
+def _places(
+    session: RunSession, block: Block, planned: PlannedInvocation
+) -> Iterator[tuple[str, Environment]]:
+    """Yield the hosts of an invocation, each with the environment that is opened there."""
+    environment = session.environment(planned.environment)
+    yield block.target.host, environment
+    if block.target.peer is not None:
+        yield block.target.peer, environment.of_server
+
+
+def _settle_doubts(session: RunSession, block: Block, planned: PlannedInvocation) -> None:
+    """Open what could not be opened in the survey, for a reason that may pass, once more."""
+    for name, own in _places(session, block, planned):
+        result = session.survey.get((name, own.key))
+        if result is None or not result.is_doubtful or name in session.fleet.lost:
+            continue
+        try:
+            survey_again(
+                *(session.fleet, session.store, session.run_id, session.plan, session.listener),
+                *(session.survey, name, own),
+            )
+        except HostError as error:
+            session.fleet.mark_lost(name, error)
 
 
 def _measure(

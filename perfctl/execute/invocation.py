@@ -58,6 +58,14 @@ class InvocationOutcome:
     server: ServerCounters | None = None
     """The counters of the server's host."""
 
+    def as_failure(self, why: str) -> InvocationOutcome:
+        """Return the outcome with status 'failed' where it is 'skipped', `why` put before its detail."""
+        if self.status is not Status.SKIPPED:
+            return self
+        is_plain = self.reason is Reason.ENVIRONMENT_UNAVAILABLE
+        reason = Reason.ENVIRONMENT_NOT_MADE if is_plain else self.reason
+        return replace(self, status=Status.FAILED, reason=reason, detail=why + self.detail)
+
     def headline(self, metrics: Sequence[Metric]) -> str:
         """Return the leading metric's value with its unit, or ''."""
         for metric in metrics:
@@ -109,8 +117,8 @@ def outcome_of(error: PerfctlError) -> InvocationOutcome:
     if isinstance(error, OutputError):
         return InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
     if isinstance(error, EnvironmentFailure):
-        is_impossible = isinstance(error, EnvironmentUnavailable)
-        status = Status.SKIPPED if is_impossible else Status.FAILED
+        is_refused = isinstance(error, EnvironmentUnavailable)
+        status = Status.SKIPPED if is_refused else Status.FAILED
         return InvocationOutcome(
             status, Reason(error.reason), error.with_hint, completed, artifacts=error.artifacts
         )

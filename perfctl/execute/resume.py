@@ -11,7 +11,7 @@ from perfctl.errors import PerfctlError, UsageError
 from perfctl.execute.block import BlockKey, block_key, block_status, invocation_id, record
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import InvocationOutcome, outcome_of, read_outcome
-from perfctl.execute.run import RunOutcome, run_to_end, sweep
+from perfctl.execute.run import RunOutcome, is_unfinished, run_to_end, sweep
 from perfctl.execute.session import RunSession
 from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Status
 from perfctl.plan.request import PlannedRun
@@ -30,15 +30,15 @@ def resume_run(
     hosts that preflight would refuse.
 
     Complete blocks are never repeated; an interrupted or failed block is kept, flagged, and run again
-    whole as its next attempt. A pilot that is over and undecided is decided. Raises UsageError when nothing
-    is left to do.
+    whole as its next attempt. A pilot that is over and undecided is decided. A run whose controller died
+    after the last block is closed. Raises UsageError when nothing is left to do.
     """
     with open_store(database_url) as store:
         run_id = store.run_id(run)
         planned = PlannedRun.from_store(store, run_id, inventory=inventory)
         plan, states = planned.plan, store.block_states(run_id)
         done, attempts = progress_of(states)
-        if not plan.undecided() and all(block_key(block) in done for block in plan.blocks()):
+        if store.run(run_id).summary.status == "complete" and not is_unfinished(plan, done):
             raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
         thresholds = Thresholds.from_json(store.thresholds_json(run_id))
         return run_to_end(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,15 +11,15 @@ from perfctl import __version__
 from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
-from perfctl.errors import CommandFailed, HostLeased, Interrupted
-from perfctl.execute.block import BlockKey
+from perfctl.errors import CommandFailed, DatabaseMoved, HostLeased, Interrupted
+from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.leftovers import reap_leftovers
 from perfctl.execute.preflight import preflight
 from perfctl.execute.scheduler import Scheduler, without
 from perfctl.execute.session import RunSession
-from perfctl.execute.survey import survey_environments, take_host_facts
+from perfctl.execute.survey import describe_again, survey_environments, take_host_facts
 from perfctl.model import Event, Listener, Note, Plan, RunEnded, RunStarted, Status, WorkAdded
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store, open_store
@@ -83,28 +83,30 @@ def run_to_end(
     `attempts` has the attempts so far at each block. `before` collects what an earlier controller left. On
     Ctrl-C or SIGTERM jobs and containers are ended, unfinished blocks are flagged, and the error is raised.
     Raises HostLeased, before anything is changed, while another holder has one of the hosts.
+    Raises DatabaseMoved when the database goes away: the hosts keep the results that are not stored.
     """
     listener = _also_stored(listener, store, planned.run_id)
     longest = planned.estimate()
     lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
-    try:
-        purpose = "resume" if before else "run"
-        with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose) as fleet:
-            # Only now: a run that another controller holds must not be touched.
-            store.reopen_run(planned.run_id)
-            session = RunSession(planned, store, fleet, listener)
-            reap_leftovers(session)
-            _run(session, done | (before(session) if before else frozenset()), attempts or {})
-    except HostLeased:
-        raise
-    except BaseException as error:
-        store.end_run(planned.run_id, "interrupted")
-        _report_end(store, planned.run_id, "interrupted", listener)
-        if isinstance(error, (KeyboardInterrupt, Interrupted)):
-            where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
-            raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
-        raise
-    return _close(store, planned.run_id, listener)
+    purpose = "resume" if before else "run"
+    with _with_way_back(planned.run_id):
+        try:
+            with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose) as fleet:
+                # Only now: a run that another controller holds must not be touched.
+                store.reopen_run(planned.run_id)
+                session = RunSession(planned, store, fleet, listener)
+                reap_leftovers(session)
+                _run(session, done | (before(session) if before else frozenset()), attempts or {})
+        except (HostLeased, DatabaseMoved):
+            raise
+        except BaseException as error:
+            store.end_run(planned.run_id, "interrupted")
+            _report_end(store, planned.run_id, "interrupted", listener)
+            if isinstance(error, (KeyboardInterrupt, Interrupted)):
+                where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
+                raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
+            raise
+        return _close(store, planned.run_id, session.plan, listener)
 
 
 def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
@@ -114,17 +116,30 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
         session.listener(event)
     fleet, store, run_id, plan = session.fleet, session.store, session.run_id, session.plan
     try:
-        preflight(session, force=session.planned.force)
-        if any(boots(item) for item in plan.environments):
-            # A host may have to wait long for the guests of another one.
-            fleet.hold({host.name for host in fleet.hosts}, _SURVEY_S)
-        session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
-        Scheduler(session).run(done, attempts)
+        if is_unfinished(plan, done):
+            preflight(session, force=session.planned.force)
+            if any(boots(item) for item in plan.environments):
+                # A host may have to wait long for the guests of another one.
+                fleet.hold({host.name for host in fleet.hosts}, _SURVEY_S)
+            session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
+            Scheduler(session).run(done, attempts)
         take_host_facts(fleet, store, run_id, plan, "after", session.listener)
-    except BaseException:
+        describe_again(fleet, store, run_id, plan, session.listener)
+        for change in store.changes(run_id):
+            text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
+            session.listener(Note("warning", change.place[0], text))
+    except BaseException as error:
+        if isinstance(error, DatabaseMoved):
+            # What was stored may have gone with the file.
+            fleet.each(lambda connected: connected.jobs.keep_results())
         # A container that was requested just before the stop may have been made since.
         fleet.each(lambda connected: sweep(connected, run_id, plan))
         raise
+
+
+def is_unfinished(plan: Plan, done: Collection[BlockKey]) -> bool:
+    """Return whether a block is still to be run, or a pilot to be decided."""
+    return bool(plan.undecided()) or any(block_key(block) not in done for block in plan.blocks())
 
 
 def sweep(connected: ConnectedHost, run_id: str, plan: Plan) -> None:
@@ -175,11 +190,30 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
     return store_and_pass_on
 
 
-def _close(store: Store, run_id: str, listener: Listener) -> RunOutcome:
-    states = sorted(store.block_states(run_id), key=lambda state: state.attempt)
-    latest = {(state.benchmark, str(state.target), state.index): state.status for state in states}
-    whole = all(status == "complete" for status in latest.values())
-    status: Literal["complete", "partial"] = "complete" if whole else "partial"
+@contextmanager
+def _with_way_back(run_id: str) -> Iterator[None]:
+    """Name the commands that finish the run in the error of a database that went away."""
+    try:
+        yield
+    except DatabaseMoved as error:
+        error.hint = (
+            f"put it back, then: perfctl resume {run_id}; or, where it is now: perfctl resume {run_id}"
+            " --db FILE; the hosts keep the results that are not in it"
+        )
+        raise
+
+
+def _close(store: Store, run_id: str, plan: Plan, listener: Listener) -> RunOutcome:
+    """End the run: complete when every block of the plan, with all its invocations, is in the database."""
+    whole = {
+        (state.benchmark, str(state.target), state.index): len(state.invocations)
+        for state in store.block_states(run_id)
+        if state.status == "complete"
+    }
+    is_whole = not plan.undecided() and all(
+        whole.get(block_key(block)) == len(block.invocations) for block in plan.blocks()
+    )
+    status: Literal["complete", "partial"] = "complete" if is_whole else "partial"
     store.end_run(run_id, status)
     return _report_end(store, run_id, status, listener)
 

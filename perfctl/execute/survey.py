@@ -7,13 +7,22 @@ after block; the invocations concerned are recorded with that reason, never left
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from perfctl import facts
 from perfctl.environments.drivers import driver_for
-from perfctl.errors import CommandTimeout, EnvironmentDied, EnvironmentFailure, OutputError
+from perfctl.errors import (
+    CommandTimeout,
+    EnvironmentDied,
+    EnvironmentFailure,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
+    HostError,
+    OutputError,
+    PerfctlError,
+)
 from perfctl.execute.fleet import ConnectedHost, Fleet
 from perfctl.execute.invocation import InvocationOutcome, outcome_of
 from perfctl.execute.network_path import NetworkPath, path_facts, probe_paths
@@ -34,6 +43,7 @@ from perfctl.store import Store
 from perfctl.workloads import workload
 
 _FACTS_TIMEOUT_S = 60.0
+_NOT_MADE = EnvironmentNotMade.default_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class SurveyResult:
 
     fingerprint_id: str | None
     unavailable: InvocationOutcome | None = None
+    is_doubtful: bool = False
+    """Whether it is `unavailable` for a reason that may pass: a guest that was silent."""
     missing_programs: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
     """Warnings for the user."""
@@ -160,6 +172,82 @@ def survey_environments(
     return survey
 
 
+def survey_again(
+    fleet: Fleet,
+    store: Store,
+    run_id: str,
+    plan: Plan,
+    listener: Listener,
+    survey: SurveyResults,
+    name: str,
+    environment: Environment,
+) -> None:
+    """Open an environment whose result is doubtful once more on the host `name`; this result settles it.
+
+    Raises HostError.
+    """
+    connected = fleet[name]
+    peers = peers_of(plan, connected.host, fleet.hosts)
+    slowest_s = first_output_s(survey, name)
+    found = _survey_one(connected, environment, store, run_id, plan, peers, slowest_s)
+    survey[name, environment.key] = replace(found, is_doubtful=False)
+    for remark in found.remarks:
+        listener(Note("warning", f"{name}/{environment.name}", remark))
+
+
+def describe_again(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener: Listener) -> None:
+    """Read once more what the environments are made of, and store it where it is not what it was.
+
+    Nothing is booted for that: of an environment within another one only the outer one is described.
+    """
+
+    def take(connected: ConnectedHost) -> None:
+        host = connected.host
+        for environment in environments_on(plan, host):
+            known = store.facts(run_id, host.name, environment.name)
+            if not known.facts or environment.key not in {item.key for item in plan.environments}:
+                continue
+            try:
+                now = _description_now(connected, environment, run_id)
+            except HostError:
+                raise
+            except PerfctlError as error:
+                text = f"what it is made of after the run could not be read: {error.message}"
+                listener(Note("warning", f"{host.name}/{environment.name}", text))
+                continue
+            before = {
+                fact.name.removeprefix("environment."): fact.value
+                for fact in known.facts
+                if fact.name.startswith("environment.")
+            }
+            if any(before.get(name, text) != text for name, text in now.items()):
+                inside = Fingerprint(
+                    tuple(fact for fact in known.facts if not fact.name.startswith("environment."))
+                )
+                store.record_environment_snapshot(
+                    run_id, host.name, environment.name, inside, {**before, **now}
+                )
+
+    fleet.each(take)
+
+
+def _description_now(connected: ConnectedHost, environment: Environment, run_id: str) -> dict[str, str]:
+    """Return the description of the environment, or of the one that it is within. Raises PerfctlError."""
+    host = connected.host
+    driver = driver_for(
+        environment.outermost,
+        run_id=run_id,
+        invocation_id=content_hash([run_id, host.name, environment.key, "after"])[:32],
+        host_address=host.network_address,
+    )
+    with _telling(f"{host.name}/{environment.name}"):
+        found = driver.describe(connected.jobs)
+    if environment.within is None:
+        return found
+    # A guest that containers are made in has a disk more.
+    return {f"within.{name}": text for name, text in found.items() if name != "domain.xml"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Inside:
     """What was read inside an environment."""
@@ -184,14 +272,18 @@ def _survey_one(
     try:
         try:
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
-        except EnvironmentDied as error:
+        except (EnvironmentDied, CommandTimeout) as error:
             # One guest that hangs must not cost the run every guest on this host.
             remarks.append(f"made once more: {error.message}")
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
         outcome = outcome_of(error)
+        if store.facts(run_id, connected.host.name, environment.name).facts:
+            outcome = outcome.as_failure("it was opened in this run before: ")
         remarks.append(f"not available: {outcome.detail}")
-        return SurveyResult(None, unavailable=outcome, remarks=tuple(remarks))
+        # A full disk, too little memory or a name that is taken may pass, as a guest that died.
+        is_settled = isinstance(error, EnvironmentUnavailable) or error.reason == _NOT_MADE
+        return SurveyResult(None, outcome, is_doubtful=not is_settled, remarks=tuple(remarks))
     except (OutputError, CommandTimeout) as error:
         # The benchmarks may still run; their invocations have no fingerprint.
         remarks.append(f"facts could not be read: {error}")
@@ -208,7 +300,23 @@ def _survey_one(
         whole = {**inside.description, **path_facts(inside.paths)}
         host = connected.host.name
         key = store.record_environment_snapshot(run_id, host, environment.name, inside.fingerprint, whole)
-    return SurveyResult(key, None, missing, tuple(remarks), inside.paths, inside.first_output_s)
+    return SurveyResult(
+        key,
+        missing_programs=missing,
+        remarks=tuple(remarks),
+        paths=inside.paths,
+        first_output_s=inside.first_output_s,
+    )
+
+
+@contextmanager
+def _telling(where: str) -> Iterator[None]:
+    """Turn the error of what nobody expected a host to print into one that costs this environment alone."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        text = f"what was printed there cannot be read: {type(error).__name__}: {error}"
+        raise EnvironmentNotMade(text, where=where) from error
 
 
 def _read_inside(
@@ -230,7 +338,7 @@ def _read_inside(
     )
     paths: Mapping[str, NetworkPath] = {}
     # open() raises for the same reasons as check(), and is needed anyway.
-    with driver.open(connected.jobs) as inside:
+    with _telling(f"{host.name}/{environment.name}"), driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
         argv = facts.inside_argv(programs_of(plan), version_argvs=versions_of(plan))
         done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)

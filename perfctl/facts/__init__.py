@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from perfctl.facts.changes import RunChange, changes_of
 from perfctl.facts.reading import FactChange, diff, parse
 from perfctl.facts.registry import REGISTRY, FactSpec
 from perfctl.facts.script import script
@@ -63,6 +64,8 @@ __all__ = [
     "REGISTRY",
     "FactChange",
     "FactSpec",
+    "RunChange",
+    "changes_of",
     "diff",
     "host_argv",
     "inside_argv",

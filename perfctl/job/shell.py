@@ -191,6 +191,11 @@ class JobShell:
         with self._lock:
             self._stored.append(job_id)
 
+    def keep_results(self) -> None:
+        """Take back what was acknowledged and not sent yet: the copies on the host are wanted again."""
+        with self._lock:
+            self._stored.clear()
+
     def collect_results(self) -> Mapping[str, Completed | PerfctlError]:
         """Return the result of each job that an earlier controller left, or its error as a value.
 

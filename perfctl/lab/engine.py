@@ -69,7 +69,7 @@ class LabEngine:
     def states(self, containers: Sequence[str]) -> dict[str, str]:
         """Return the state (running, exited, ...) of those of the named containers that exist."""
         text = self._checked(["ps", "--all", "--format", "{{json .}}"]).text
-        listed = [json.loads(line) for line in text.splitlines()]
+        listed = [_parsed(line) for line in text.splitlines()]
         return {item["Names"]: item["State"] for item in listed if item["Names"] in containers}
 
     def system_state(self, container: str) -> str:
@@ -79,7 +79,7 @@ class LabEngine:
 
     def _inspect(self, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         # One that was removed since it was listed is no error: the others are still printed.
-        document: list[dict[str, Any]] = json.loads(self._run([kind, "inspect", *ids]).text or "[]")
+        document: list[dict[str, Any]] = _parsed(self._run([kind, "inspect", *ids]).text or "[]")
         return document
 
     def _checked(self, argv: Sequence[str]) -> Completed:
@@ -92,6 +92,17 @@ class LabEngine:
 
     def _run(self, argv: Sequence[str]) -> Completed:
         return self._shell.run(["docker", *argv], timeout_s=_TIMEOUT_S)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandFailed(
+            f"what is called docker here does not answer as docker does: {text.splitlines()[0][:200]!r}",
+            where="docker",
+            hint="a lab needs docker itself; podman's stand-in prints notices",
+        ) from error
 
 
 def _labelled(object_type: str, item: dict[str, Any]) -> Labelled:

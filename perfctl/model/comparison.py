@@ -60,6 +60,8 @@ class Comparison:
     """True for the built-in A/A test: the baseline's second replicate against its first."""
     confounded: str = ""
     """What else differs between the two legs ('' when nothing does), e.g. another build of the tool."""
+    changed: str = ""
+    """What changed while they were measured, part of `confounded`: then no gate decides by them."""
     accelerator: str | None = None
     """'kvm' or 'tcg' when the environment was a guest; `baseline_accelerator` when the baseline was one."""
     baseline_accelerator: str | None = None

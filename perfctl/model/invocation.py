@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TOOL_ERROR = "tool_error"
     TOOL_MISSING = "tool_missing"
     ENVIRONMENT_UNAVAILABLE = "environment_unavailable"
+    ENVIRONMENT_NOT_MADE = "environment_not_made"
     ENVIRONMENT_DIED = "environment_died"
     GUEST_PANICKED = "guest_panicked"
     GUEST_SILENT = "guest_silent"

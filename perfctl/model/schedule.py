@@ -81,6 +81,8 @@ class Plan:
     host_view: bool = True
     """Whether the host is looked at while a benchmark runs (docs/telemetry.md)."""
     decisions: tuple[Decision, ...] = ()
+    required: tuple[str, ...] = ()
+    """Environments whose invocations fail, instead of being skipped, where a host refuses them."""
 
     def undecided(self) -> tuple[Benchmark, ...]:
         """Return the benchmarks whose number of blocks their pilot has yet to decide."""

@@ -77,6 +77,9 @@ def event_line(event: Event, state: ProgressState) -> str:
             more = sum(len(block.invocations) for block in blocks)
             added = f"; {more} invocations more, {state.total} in all" if more else ""
             return visible(f"{place}{_flat(text)}{added}, about {duration(event.ahead_s)} to go")
+        case InvocationEnded(status=Status.SKIPPED):
+            # What a host refuses was told once, before the first block; the last line counts it.
+            return ""
         case InvocationEnded():
             return f"[{state.done}/{state.total}] {_invocation_text(event)}"
         case TaskEnded(outcome="ok" | "skipped"):
@@ -115,7 +118,7 @@ def _stays(event: Event) -> bool:
     match event:
         case InvocationEnded(status=status, validity=validity):
             # On a host that others use, every invocation may be flagged.
-            return status is not Status.OK or validity == "invalid"
+            return status not in (Status.OK, Status.SKIPPED) or validity == "invalid"
         case TaskEnded(outcome=outcome):
             return outcome in ("failed", "unreachable")
         case _:

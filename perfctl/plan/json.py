@@ -47,6 +47,7 @@ def plan_from_json(text: str) -> Plan:
             rounds=tuple(Round(tuple(map(_track, round_["tracks"]))) for round_ in plan["rounds"]),
             host_view=plan.get("host_view", True),
             decisions=tuple(Decision(**item) for item in plan.get("decisions", ())),
+            required=tuple(plan.get("required", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"this is no stored plan: {type(error).__name__}: {error}") from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perfctl.errors import DatabaseUnavailable, NoHostMatched, SchemaMismatch
+from perfctl.errors import DatabaseUnavailable, NoHostMatched, SchemaMismatch, UnknownName
 from perfctl.inventory import load_hosts
 from perfctl.model import Host, Plan, Round, new_id
 from perfctl.plan.estimate import PriorVariance, RunEstimate, estimate_run, prior_variances
@@ -37,6 +37,8 @@ class RunRequest:
     max_parallel_pairs: int | None = None
     host_view: bool = True
     """Whether the host's processes are read while a benchmark runs."""
+    required: Sequence[str] = ()
+    """Environments that no host may refuse."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """The limits by which invocations and hosts are judged; kept with the run."""
     force: bool = False
@@ -89,7 +91,7 @@ class PlannedRun:
 def plan_run(request: RunRequest, *, database_url: str | None = None) -> PlannedRun:
     """Read suite and inventory and make the plan; earlier runs in the database, if any, sharpen its estimate.
 
-    Touches no host and writes nothing.
+    Touches no host and writes nothing. Raises UnknownName for a required environment that is not measured.
     """
     suite = load_suite(
         request.suite,
@@ -109,9 +111,15 @@ def plan_run(request: RunRequest, *, database_url: str | None = None) -> Planned
         max_parallel_pairs=request.max_parallel_pairs,
         host_view=request.host_view,
     )
+    unknown = set(request.required) - {item.name for item in plan.environments}
+    if unknown:
+        raise UnknownName(
+            f"the run has no environment {', '.join(sorted(unknown))} that it could require",
+            hint=f"it has: {', '.join(item.name for item in plan.environments)}",
+        )
     planned = PlannedRun(
         run_id,
-        plan,
+        replace(plan, required=tuple(request.required)),
         hosts,
         inventory=tuple(map(_absolute_source, request.inventory)),
         thresholds=request.thresholds,

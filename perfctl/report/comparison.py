@@ -172,6 +172,7 @@ def _analysis(
             margins=equivalence_margins(detail, declared, history),
             omissions=reasons(omissions),
             bounds=store.suspect_values(run_id),
+            changes=store.changes(run_id),
         ),
     )
 

@@ -61,7 +61,7 @@ def gate_tests(
     """Return the lines of one run. `margin` is the limit as a logarithm."""
     detail = store.run(report.run.run_id)
     lines = _paired(report)
-    kept = [line for line in lines if not _excluded(line.comparison, report)]
+    kept = [line for line in lines if not (_excluded(line.comparison, report) or line.comparison.changed)]
     found: list[GateTest] = []
     claimed: set[tuple[object, ...]] = set()
     if not per_host:
@@ -178,6 +178,8 @@ def _of_host(line: PairedComparison, report: ComparisonReport, margin: float) ->
 
 def _untestable(line: PairedComparison) -> str:
     """Return why a line with values cannot be tested, '' when it can."""
+    if line.comparison.changed:
+        return line.comparison.changed
     if line.comparison.ratio is None:
         return line.comparison.note or "no ratio"
     return line.obstacle

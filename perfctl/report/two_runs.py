@@ -82,7 +82,8 @@ def run_report(
     chosen = baseline or details[0].baseline
     mismatches = _Mismatches(details, chosen, other_benchmarks)
     sides, lost, others = _sides(store, details, chosen, metrics, mismatches)
-    newest = max(details, key=lambda item: (item.summary.started_at, item.summary.run_id))
+    in_order = [item.run_id for item in store.history_runs()]
+    newest = max(details, key=lambda item: in_order.index(item.summary.run_id))
     cells = store.baseline_cells()
     analysis, found = _compared(store, details, newest, sides, by, cells)
     unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details, other_benchmarks)
@@ -194,7 +195,7 @@ def _sides(
         pairing = PairingContext(
             baseline,
             [item.name for item in detail.environments if item.name not in mismatches.environments],
-            Confounders(store.digests(run_id), programs(detail)),
+            Confounders(store.digests(run_id), programs(detail), store.changes(run_id)),
             declared_metrics(detail),
             reasons(omissions),
         )

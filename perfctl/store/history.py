@@ -13,7 +13,7 @@ from typing import Any
 
 from perfctl.model import Fact, FactState, Fingerprint, Metric, Target
 from perfctl.model.environment import Limits
-from perfctl.store.reading import metrics_by_number
+from perfctl.store.reading import IN_ORDER, metrics_by_number
 from perfctl.store.records import StoredBenchmark
 
 
@@ -112,7 +112,7 @@ JOIN metric USING (metric_pk)
 WHERE run_host.run_id = ? AND run_host.name = ? AND benchmark_id IN ({keys}) AND peer_id IS NULL
     AND kind IN ({kinds}) AND invocation.status = 'ok' AND validity IS NOT 'invalid' AND is_headline
     AND value IS NOT NULL
-ORDER BY invocation.started_at
+ORDER BY invocation_pk
 """
 
 
@@ -179,10 +179,9 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def history_runs(connection: sqlite3.Connection) -> list[HistoryRun]:
-    """Return every run, the oldest first."""
+    """Return every run, the one that was begun first in this file first."""
     rows = connection.execute(
-        "SELECT run_id, suite, status, started_at, baseline, perfctl_version FROM run"
-        " ORDER BY started_at, run_id"
+        f"SELECT run_id, suite, status, started_at, baseline, perfctl_version FROM run ORDER BY {IN_ORDER}"
     )
     return [HistoryRun(*row) for row in rows]
 
@@ -192,7 +191,7 @@ def named_benchmarks(connection: sqlite3.Connection) -> list[NamedBenchmark]:
     rows = connection.execute(
         "SELECT name, workload, parameters_json, benchmark_id, count(*) FROM run_benchmark"
         " JOIN benchmark USING (benchmark_id) JOIN run USING (run_id)"
-        " GROUP BY name, benchmark_id ORDER BY max(started_at), max(run_id), name"
+        f" GROUP BY name, benchmark_id ORDER BY max({IN_ORDER}), name"
     )
     return [
         NamedBenchmark(StoredBenchmark(name, workload, json.loads(parameters), key), runs)
@@ -203,14 +202,14 @@ def named_benchmarks(connection: sqlite3.Connection) -> list[NamedBenchmark]:
 def snapshots(connection: sqlite3.Connection) -> list[Snapshot]:
     """Return the last fingerprint of every host before a run, and of every environment there."""
     rows = connection.execute(
-        "SELECT run_id, host.name, NULL, fingerprint_id, taken_at, host_snapshot_id FROM host_snapshot"
+        "SELECT run_id, host.name, NULL, fingerprint_id, host_snapshot.rowid FROM host_snapshot"
         " JOIN host USING (host_id) WHERE phase = 'before'"
         " UNION ALL"
-        " SELECT run_id, host.name, environment.name, fingerprint_id, taken_at, environment_snapshot_id"
+        " SELECT run_id, host.name, environment.name, fingerprint_id, environment_snapshot.rowid"
         " FROM environment_snapshot JOIN host USING (host_id) JOIN environment USING (environment_id)"
-        " ORDER BY 5, 6"
+        " ORDER BY 5"
     )
-    last = {(run_id, host, environment): key for run_id, host, environment, key, *_ in rows}
+    last = {(run_id, host, environment): key for run_id, host, environment, key, _ in rows}
     return [Snapshot(*place, key) for place, key in last.items()]
 
 
@@ -220,7 +219,7 @@ def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: s
         row = connection.execute(
             "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
             " JOIN host USING (host_id) WHERE run_id = ? AND host.name = ? AND phase = 'before'"
-            " ORDER BY taken_at DESC, host_snapshot_id DESC",
+            " ORDER BY host_snapshot.rowid DESC",
             (run_id, host),
         ).fetchone()
     else:
@@ -229,10 +228,45 @@ def facts(connection: sqlite3.Connection, run_id: str, host: str, environment: s
             " JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id)"
             " JOIN environment USING (environment_id)"
             " WHERE run_id = ? AND host.name = ? AND environment.name = ?"
-            " ORDER BY taken_at DESC, environment_snapshot_id DESC",
+            " ORDER BY environment_snapshot.rowid DESC",
             (run_id, host, environment),
         ).fetchone()
     return fingerprint_of(*(row or ("[]", "[]")))
+
+
+_READINGS = """
+SELECT taken_at AS moment, host.name, '' AS environment, facts_json, dynamic_json
+FROM host_snapshot JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id) WHERE run_id = ?1
+UNION ALL
+SELECT taken_at, host.name, environment.name, facts_json, dynamic_json
+FROM environment_snapshot JOIN fingerprint USING (fingerprint_id) JOIN host USING (host_id)
+JOIN environment USING (environment_id) WHERE run_id = ?1
+UNION ALL
+SELECT invocation.started_at, host.name, environment.name, NULL, NULL
+FROM block JOIN invocation USING (block_id) JOIN environment USING (environment_id)
+JOIN host ON host.host_id IN (block.host_id, block.peer_id) WHERE run_id = ?1 AND invocation.status = 'ok'
+ORDER BY moment
+"""
+
+
+def readings(connection: sqlite3.Connection, run_id: str) -> dict[tuple[str, str], list[Fingerprint]]:
+    """Return the facts of each (host, environment), '' for the host itself, as often as they were read.
+
+    Of readings between which nothing was measured there only the last is kept.
+    """
+    found: dict[tuple[str, str], list[Fingerprint]] = {}
+    is_measured: set[tuple[str, str]] = set()
+    for _, host, environment, static, dynamic in connection.execute(_READINGS, (run_id,)):
+        place = (host, environment)
+        if static is None:
+            is_measured |= {place, (host, "")}
+            continue
+        several = found.setdefault(place, [])
+        if several and place not in is_measured:
+            several.pop()
+        is_measured.discard(place)
+        several.append(fingerprint_of(static, dynamic))
+    return found
 
 
 def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fingerprint | None:
@@ -241,7 +275,7 @@ def previous_facts(connection: sqlite3.Connection, run_id: str, host: str) -> Fi
         "SELECT facts_json, dynamic_json FROM host_snapshot JOIN fingerprint USING (fingerprint_id)"
         " WHERE host_id = (SELECT host_id FROM run_host WHERE run_id = ?1 AND name = ?2)"
         " AND (phase = 'after' OR run_id = ?1)"
-        " ORDER BY taken_at DESC, host_snapshot_id DESC LIMIT 1",
+        " ORDER BY host_snapshot.rowid DESC LIMIT 1",
         (run_id, host),
     ).fetchone()
     return None if row is None else fingerprint_of(*row)

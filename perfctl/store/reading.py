@@ -24,6 +24,10 @@ from perfctl.store.records import (
     StoredEvent,
 )
 
+IN_ORDER = "run.rowid"
+"""The order in which runs were begun in this file. A controller's clock may go back; SQLite gives each new
+row a higher number than all others, and keeps their order when it copies a file."""
+
 
 def find_run(connection: sqlite3.Connection, wanted: str) -> str:
     """Return the id of the run that `wanted` names: an id, its unique beginning or end, or 'latest'.
@@ -31,7 +35,7 @@ def find_run(connection: sqlite3.Connection, wanted: str) -> str:
     Raises UnknownName when there is none, or more than one.
     """
     if wanted == "latest":
-        row = connection.execute("SELECT run_id FROM run ORDER BY started_at DESC, run_id DESC").fetchone()
+        row = connection.execute(f"SELECT run_id FROM run ORDER BY {IN_ORDER} DESC").fetchone()
         if row is None:
             raise UnknownName("the database has no run yet", hint="`perfctl run --suite cpu` makes one")
         return str(row[0])
@@ -52,7 +56,7 @@ def _only(kind: str, wanted: str, ids: Iterable[str], *, hint: str) -> str:
 
 
 def list_runs(connection: sqlite3.Connection, run_id: str | None = None) -> list[RunSummary]:
-    """Return every run (or the one), the oldest first."""
+    """Return every run (or the one), the one that was begun first in this file first."""
     where, arguments = ("WHERE run.run_id = ?", (run_id,)) if run_id else ("", ())
     hosts = defaultdict(list)
     for host_run, name in connection.execute("SELECT run_id, name FROM run_host ORDER BY run_id, name"):
@@ -60,7 +64,7 @@ def list_runs(connection: sqlite3.Connection, run_id: str | None = None) -> list
     rows = connection.execute(
         "SELECT run.run_id, run.suite, run.status, run.started_at, run.ended_at, run.planned_invocations,"
         " v_run.ok, v_run.failed, v_run.skipped, v_run.interrupted"
-        f" FROM run JOIN v_run ON v_run.run_id = run.run_id {where} ORDER BY run.started_at, run.run_id",
+        f" FROM run JOIN v_run ON v_run.run_id = run.run_id {where} ORDER BY {IN_ORDER}",
         arguments,
     )
     return [
@@ -221,7 +225,7 @@ def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> Inv
 
 def _events(connection: sqlite3.Connection, run_id: str) -> tuple[StoredEvent, ...]:
     rows = connection.execute(
-        "SELECT happened_at, level, place, text FROM event WHERE run_id = ? ORDER BY happened_at, event_id",
+        "SELECT happened_at, level, place, text FROM event WHERE run_id = ? ORDER BY rowid",
         (run_id,),
     )
     return tuple(StoredEvent(*row) for row in rows)
@@ -240,7 +244,7 @@ def block_states(connection: sqlite3.Connection, run_id: str) -> list[BlockState
     rows = connection.execute(
         "SELECT block_id, benchmark, host.name, peer.name, block_index, attempt, status FROM block"
         " JOIN host ON host.host_id = block.host_id LEFT JOIN host AS peer ON peer.host_id = block.peer_id"
-        " WHERE run_id = ? ORDER BY started_at, block_id",
+        " WHERE run_id = ? ORDER BY block.rowid",
         (run_id,),
     )
     return [
@@ -324,7 +328,7 @@ def digests(connection: sqlite3.Connection, run_id: str) -> dict[tuple[str, str]
         "SELECT host.name, environment.name, program, sha256 FROM environment_snapshot"
         " JOIN host USING (host_id) JOIN environment USING (environment_id)"
         " JOIN workload_version USING (fingerprint_id)"
-        " WHERE run_id = ? AND sha256 IS NOT NULL ORDER BY taken_at, environment_snapshot_id, program",
+        " WHERE run_id = ? AND sha256 IS NOT NULL ORDER BY environment_snapshot.rowid, program",
         (run_id,),
     ):
         found.setdefault((host, environment), {})[program] = sha256

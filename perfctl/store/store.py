@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from perfctl.errors import DatabaseUnavailable, UsageError
 from perfctl.model import (
@@ -49,6 +49,9 @@ from perfctl.store.records import (
 from perfctl.store.validity import JudgedValue, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
 from perfctl.validity import Assessment
+
+if TYPE_CHECKING:
+    from perfctl.facts import RunChange
 
 T = TypeVar("T")
 
@@ -292,6 +295,14 @@ class Store:
         """Return the facts of a run's host as last seen: after another run or in this one; None if never."""
         with self._reading() as connection:
             return history.previous_facts(connection, run_id, host)
+
+    def changes(self, run: str) -> tuple[RunChange, ...]:
+        """Return which facts changed on the run's hosts, and in its environments, while it measured there."""
+        with self._reading() as connection:
+            # Imported here so that opening a database does not wait for it.
+            from perfctl.facts import changes_of
+
+            return changes_of(history.readings(connection, reading.find_run(connection, run)))
 
     def digests(self, run: str) -> dict[tuple[str, str], dict[str, str]]:
         """Return {(host, environment): {program: sha256}}, as last seen inside each environment."""

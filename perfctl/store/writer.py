@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from perfctl.errors import DatabaseUnavailable
+from perfctl.errors import DatabaseMoved, DatabaseUnavailable
 from perfctl.store.connection import NOTICE_S, is_locked, say_locked, set_busy_timeout, translated
+from perfctl.store.opened_file import OpenedFile
 
 T = TypeVar("T")
 
@@ -21,13 +23,16 @@ class Writer:
         self._connection = connection
         self._busy_timeout_s = busy_timeout_s
         self._path = path
+        with translated(path):
+            self._file = OpenedFile(path, connection)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
         self._is_open = True
 
     def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `job` returns, after its commit. Its errors, and the database's, reach the caller.
 
-        An interrupt while waiting does not undo the job: it is committed all the same.
+        Raises DatabaseMoved when what is committed would not be, or is not, in the file at the path. An
+        interrupt while waiting does not undo the job: it is committed all the same.
         """
         if not self._is_open:
             raise DatabaseUnavailable("the database was closed", where=str(self._path))
@@ -35,14 +40,21 @@ class Writer:
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
         with translated(self._path):
-            self._begin()
             try:
+                # A log without its file is taken by whatever has the file's name: nothing is written then.
+                self._file.require(self._connection)
+                self._begin()
                 result = job(self._connection)
+                self._file.require(self._connection)
                 self._connection.execute("COMMIT")
-            except BaseException:
+                # What went away in the meantime must not be taken for stored.
+                self._file.require(self._connection)
+            except BaseException as error:
                 # After a full disk or an I/O error SQLite may have rolled back by itself.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                if isinstance(error, DatabaseMoved):
+                    self._leave_whole()
                 raise
         return result
 
@@ -59,6 +71,14 @@ class Writer:
             say_locked(self._path, left_s)
             set_busy_timeout(self._connection, left_s)
             self._connection.execute("BEGIN IMMEDIATE")
+
+    def _leave_whole(self) -> None:
+        """Write the log into the opened file, wherever that is now: it is whole without a file beside it.
+
+        A log that stayed behind would be applied to whatever has taken its place.
+        """
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Wait for the jobs already given, then close the connection; again is harmless."""

@@ -82,18 +82,18 @@ def test_one_host_that_does_not_answer_does_not_stop_the_other(project: Project)
     assert found == {("here", "ok", None): 4, ("gone", "failed", "unreachable"): 4}
 
 
-def test_an_environment_that_cannot_exist_is_said_and_never_left_out(project: Project) -> None:
+def test_an_environment_whose_image_is_missing_is_said_and_never_left_out(project: Project) -> None:
     suite = Path(project.suite)
     text = suite.read_text().replace('["native"]', '["native", "nowhere"]')
     suite.write_text(text + '\n[environments.nowhere]\nkind = "container"\nimage = "perfctl/none:none"\n')
     done = project.perfctl("run", "--suite", project.suite)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "not available" in done.stderr
     rows = project.rows(
         "SELECT environment, status, reason, count(*) AS n FROM v_invocation GROUP BY 1, 2, 3"
     )
     found = {(row["environment"], row["status"], row["reason"]): row["n"] for row in rows}
-    assert found == {("native", "ok", None): 4, ("nowhere", "skipped", "environment_unavailable"): 2}
+    assert found == {("native", "ok", None): 4, ("nowhere", "failed", "environment_not_made"): 2}
 
 
 def test_a_database_of_a_newer_schema_is_refused_and_untouched(project: Project) -> None:

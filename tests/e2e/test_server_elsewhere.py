@@ -48,7 +48,7 @@ def measured(provisioned_lab: LabAtHand, tmp_path_factory: pytest.TempPathFactor
     project = Project(tmp_path_factory.mktemp("elsewhere"), provisioned_lab.inventory, busy_too)
     Path(project.suite).write_text(SUITE)
     done = project.perfctl("run", "--suite", project.suite, timeout_s=300)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "nowhere: not available" in done.stderr
     return project
 
@@ -70,8 +70,8 @@ def test_a_server_that_cannot_be_is_told_for_its_client(measured: Project) -> No
     (row,) = measured.rows(
         "SELECT environment, status, reason, detail FROM v_invocation WHERE status != 'ok'"
     )
-    assert (row["environment"], row["status"]) == ("native-to-nowhere", "skipped")
-    assert row["reason"] == "environment_unavailable"
+    assert (row["environment"], row["status"]) == ("native-to-nowhere", "failed")
+    assert row["reason"] == "environment_not_made"
     assert "perfctl/no-such-image:latest is not there" in row["detail"]
 
 

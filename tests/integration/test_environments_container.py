@@ -14,7 +14,7 @@ from perfctl.environments import EnvironmentDriver, environment
 from perfctl.environments.container import Docker
 from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL
 from perfctl.environments.drivers import driver_for, remove_all
-from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentNotMade
 from perfctl.job import JobShell, JobTimeout
 from perfctl.model import Environment, FactState, new_id
 from perfctl.shell import Completed, Process, Shell
@@ -227,10 +227,10 @@ def test_a_container_that_dies_under_a_command(host, run_id):
 
 def test_an_absent_image_says_so_and_is_not_downloaded(host, run_id):
     absent = driver(run_id, image="perfctl-test/no-such-image:1")
-    with pytest.raises(EnvironmentUnavailable, match="perfctl-test/no-such-image:1 is not there") as caught:
+    with pytest.raises(EnvironmentNotMade, match="perfctl-test/no-such-image:1 is not there") as caught:
         absent.check(host)
     assert caught.value.hint == "build it: perfctl provision"
-    with pytest.raises(EnvironmentUnavailable, match="is not there"), absent.open(host):
+    with pytest.raises(EnvironmentNotMade, match="is not there"), absent.open(host):
         pytest.fail("the body ran")
     assert containers(run_id) == []
 
@@ -243,18 +243,18 @@ def test_an_absent_image_says_so_and_is_not_downloaded(host, run_id):
         ({"network": "no-such-network"}, "no-such-network"),
     ],
 )
-def test_what_cannot_be_made_is_unavailable_with_the_reason(host, run_id, changes, words):
+def test_what_the_suite_names_and_nobody_has_is_not_made_with_the_reason(host, run_id, changes, words):
     impossible = driver(run_id, replace(environment("container"), **changes))
-    with pytest.raises(EnvironmentUnavailable, match=words):
+    with pytest.raises(EnvironmentNotMade, match=words):
         impossible.check(host)
-    with pytest.raises(EnvironmentUnavailable, match=words), impossible.open(host):
+    with pytest.raises(EnvironmentNotMade, match=words), impossible.open(host):
         pytest.fail("the body ran")
     assert containers(run_id) == []
 
 
 def test_no_daemon(host, run_id):
     odd = Prefixed(host, "env", "DOCKER_HOST=unix:///nonexistent.sock")
-    with pytest.raises(EnvironmentUnavailable, match="daemon does not answer") as caught:
+    with pytest.raises(EnvironmentNotMade, match="daemon does not answer") as caught:
         driver(run_id).check(odd)
     assert "systemctl start docker" in str(caught.value.hint)
     assert remove_all(odd, run_id) == []
@@ -265,7 +265,7 @@ def test_no_docker_client(host, run_id, tmp_path):
         if program.name not in ("docker", "virsh"):
             (tmp_path / program.name).symlink_to(program)
     odd = Prefixed(host, "env", f"PATH={tmp_path}")
-    with pytest.raises(EnvironmentUnavailable, match="no docker client"):
+    with pytest.raises(EnvironmentNotMade, match="no docker client"):
         driver(run_id).check(odd)
     assert remove_all(odd, run_id) == []
 

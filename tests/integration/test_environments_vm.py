@@ -19,7 +19,7 @@ from perfctl.environments.vm import GuestShell, VmDriver, left_behind
 from perfctl.environments.vm.commands import FOLDER, Guest
 from perfctl.environments.vm.domain import Domain
 from perfctl.environments.vm.shell import DiskFull
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import EnvironmentDied, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.execute.network_path import NetworkPath, probe_paths
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell, JobTimeout
@@ -276,7 +276,7 @@ def test_a_domain_of_that_name_that_is_not_ours_is_left_alone(host):
     made = host.run(["virsh", "create", "/dev/stdin"], timeout_s=60, stdin=definition.encode())
     assert made.exit_code == 0, made.error_text
     try:
-        with pytest.raises(EnvironmentUnavailable, match="is not perfctl's") as caught, odd.open(host):
+        with pytest.raises(EnvironmentNotMade, match="is not perfctl's") as caught, odd.open(host):
             pytest.fail("the body ran")
         assert caught.value.reason == "name_taken"
         assert odd.name not in remove_all(host, new_id())
@@ -288,7 +288,7 @@ def test_a_domain_of_that_name_that_is_not_ours_is_left_alone(host):
 def test_a_host_without_libvirt(host):
     on_host(host, "mv", "/usr/bin/virsh", "/usr/bin/virsh.away")
     try:
-        with pytest.raises(EnvironmentUnavailable, match="no libvirt") as caught, driver().open(host):
+        with pytest.raises(EnvironmentNotMade, match="no libvirt") as caught, driver().open(host):
             pytest.fail("the body ran")
         assert "perf_vm_host: true" in str(caught.value.hint)
         assert remove_all(host, new_id()) == []
@@ -299,7 +299,7 @@ def test_a_host_without_libvirt(host):
 def test_a_host_without_an_image(host):
     on_host(host, "mv", f"{FOLDER}/image", f"{FOLDER}/image.away")
     try:
-        with pytest.raises(EnvironmentUnavailable, match="no image for guests") as caught:
+        with pytest.raises(EnvironmentNotMade, match="no image for guests") as caught:
             driver().check(host)
         assert "perfctl provision" in str(caught.value.hint)
     finally:

@@ -16,6 +16,8 @@ from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
     EnvironmentDied,
+    EnvironmentFailure,
+    EnvironmentNotMade,
     EnvironmentUnavailable,
     HostUnreachable,
     UnknownName,
@@ -178,16 +180,57 @@ CAPS = (
         (125, "docker: opening seccomp profile (/x.json) failed: open /x.json", "seccomp profile", "copy"),
     ],
 )
-def test_unavailable_says_why_and_what_to_do(exit_code, stderr, message, hint):
-    with pytest.raises(EnvironmentUnavailable) as caught:
+def test_what_is_not_made_says_why_and_what_to_do(exit_code, stderr, message, hint):
+    with pytest.raises(EnvironmentFailure) as caught:
         driver().check(answering(run=said(exit_code, stderr=stderr)))
     assert message in str(caught.value)
     assert hint in str(caught.value.hint)
     assert caught.value.where == "h1/container"
 
 
+DAEMON = "docker: Error response from daemon: "
+OCI = f"{DAEMON}failed to create task for container: OCI runtime create failed: runc create failed: "
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind"),
+    [
+        # The host or its kernel refuse: nobody can mend it in the suite or by provisioning.
+        (CAPS, EnvironmentUnavailable),
+        (f'{OCI}error mounting "proc" to rootfs at "/proc": operation not permitted', EnvironmentUnavailable),
+        (f"{OCI}unable to apply cgroup configuration: mkdir /sys/fs/cgroup/docker: read-only file system",
+         EnvironmentUnavailable),
+        (f'{DAEMON}error gathering device information while adding custom device "/dev/kvm": no such file or'
+         " directory", EnvironmentUnavailable),
+        (f'{DAEMON}could not select device driver "" with capabilities: [[gpu]]', EnvironmentUnavailable),
+        (f"{DAEMON}NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler",
+         EnvironmentUnavailable),
+        (f"{DAEMON}Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+         EnvironmentUnavailable),
+        (f"{DAEMON}failed to create endpoint on network bridge: failed to add the host (veth1) <=> sandbox"
+         " (veth2) pair interfaces: operation not supported", EnvironmentUnavailable),
+        (f"{OCI}seccomp is not enabled in your kernel, cannot run a custom seccomp profile",
+         EnvironmentUnavailable),
+        # The suite, or the provisioning, can mend it.
+        ("docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", EnvironmentNotMade),
+        ("docker: permission denied while trying to connect to the Docker daemon socket", EnvironmentNotMade),
+        (f"{DAEMON}No such image: perfctl/perf-tools:latest.", EnvironmentNotMade),
+        (f"{DAEMON}unknown or invalid runtime name: runsc", EnvironmentNotMade),
+        (f'{OCI}exec: "sh": executable file not found in $PATH', EnvironmentNotMade),
+        (f"{DAEMON}network no-such-network not found", EnvironmentNotMade),
+        ("docker: opening seccomp profile (/x.json) failed: open /x.json: no such file", EnvironmentNotMade),
+        ("docker: no space left on device", EnvironmentNotMade),
+        ("docker: something that nobody has seen", EnvironmentNotMade),
+    ],
+)  # fmt: skip
+def test_what_the_host_refuses_is_told_from_what_can_be_mended(stderr, kind):
+    with pytest.raises(EnvironmentFailure) as caught:
+        driver().check(answering(run=said(125, stderr=stderr), info=said(stdout="{}")))
+    assert type(caught.value) is kind
+
+
 def test_unknown_words_are_passed_on_as_they_are():
-    with pytest.raises(EnvironmentUnavailable, match="no space left on device"):
+    with pytest.raises(EnvironmentNotMade, match="no space left on device"):
         driver().check(answering(run=said(125, stderr="docker: no space left on device\nmore")))
 
 

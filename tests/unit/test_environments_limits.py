@@ -14,7 +14,7 @@ from perfctl.environments.container.engine import OOM_ARGV
 from perfctl.environments.limits import affinity_argv, not_in_force, oom_kills, scope_properties
 from perfctl.environments.native import NativeDriver
 from perfctl.environments.scope import key_values
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import EnvironmentDied, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model import Environment
 from perfctl.shell import Completed
 from tests.unit.test_environments import INVOCATION_ID, RUN_ID, ScriptedHost, answering, driver, said
@@ -208,7 +208,7 @@ def test_a_program_for_affinity_that_is_missing() -> None:
     made = NativeDriver(
         native(cpuset_mems="0"), run_id=RUN_ID, invocation_id=INVOCATION_ID, host_address="192.0.2.1"
     )
-    with pytest.raises(EnvironmentUnavailable, match="numactl: not found") as caught:
+    with pytest.raises(EnvironmentNotMade, match="numactl: not found") as caught:
         made.check(host)
     assert caught.value.hint == "install what is missing: perfctl provision"
 

@@ -13,7 +13,7 @@ from perfctl.environments.container import Docker
 from perfctl.environments.drivers import driver_for
 from perfctl.environments.variables import check_variable, with_variables
 from perfctl.environments.vm import VmDriver
-from perfctl.errors import CommandTimeout, EnvironmentUnavailable
+from perfctl.errors import CommandTimeout, EnvironmentNotMade
 from perfctl.model import Environment
 from tests.unit.test_environments import INVOCATION_ID, RUN_ID, ScriptedHost, answering, said
 from tests.unit.vm_host import ScriptedHost as VmHost
@@ -115,11 +115,13 @@ def test_a_runtime_is_an_option_of_the_engine() -> None:
         "docker: Error response from daemon: Unknown runtime specified runsc.\nSee 'docker run --help'.\n",
     ],
 )
-def test_an_unknown_runtime_makes_it_unavailable_and_the_engine_lists_those_that_it_has(words: str) -> None:
+def test_a_container_of_an_unknown_runtime_is_not_made_and_the_engine_lists_those_that_it_has(
+    words: str,
+) -> None:
     info = json.dumps({"Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {}}})
     host = answering(run=said(125, stderr=words), info=said(stdout=info), rm=said())
     with (
-        pytest.raises(EnvironmentUnavailable) as caught,
+        pytest.raises(EnvironmentNotMade) as caught,
         driver(replace(environment("container"), runtime="runsc")).open(host),
     ):
         pass

@@ -12,7 +12,13 @@ from perfctl.environments.vm import VmDriver, left_behind, remove_all
 from perfctl.environments.vm.domain import tap_name
 from perfctl.environments.vm.errors import NoOutput
 from perfctl.environments.vm.host_state import GuestState, HostState
-from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import (
+    CommandFailed,
+    CommandTimeout,
+    EnvironmentDied,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
+)
 from perfctl.model import GuestBoot
 from perfctl.shell import Completed
 from tests.unit.vm_host import (
@@ -68,14 +74,15 @@ def test_a_survey_is_read():
         ({"unreadable": "vmlinuz"}, r"no image for guests \(vmlinuz\)", "perfctl provision"),
         ({"unreadable": "engine.ext4"}, "engine.ext4", "perfctl provision"),
         ({"host": "{"}, "host.json cannot be read", "perfctl provision"),
+        ({"host": "null"}, "host.json cannot be read", "perfctl provision"),
     ],
 )
 def test_what_is_missing_is_said_with_what_to_do(changes, message, hint):
-    with pytest.raises(EnvironmentUnavailable, match=message) as caught:
+    with pytest.raises(EnvironmentNotMade, match=message) as caught:
         found = survey(**changes)
         found.check(with_engine=True)
         assert found.network
-    assert caught.value.reason == "environment_unavailable"
+    assert caught.value.reason == "environment_not_made"
     assert hint in str(caught.value.hint)
 
 
@@ -84,14 +91,17 @@ def test_only_those_who_need_the_engine_need_its_disk():
 
 
 @pytest.mark.parametrize(
-    ("memory_mib", "hugepages", "message"),
+    ("memory_mib", "hugepages", "kind", "message"),
     [
-        (7900, False, "the host has 8000 MiB available"),
-        (1300, True, "1200 MiB are free"),
+        # Others use it now, and may not later.
+        (7900, False, EnvironmentNotMade, "the host has 8000 MiB available"),
+        (1300, True, EnvironmentNotMade, "1200 MiB are free"),
+        (16000, False, EnvironmentUnavailable, "the host has 8000 MiB available"),
+        (2100, True, EnvironmentUnavailable, "1200 MiB are free"),
     ],
 )
-def test_more_memory_than_there_is(memory_mib, hugepages, message):
-    with pytest.raises(EnvironmentUnavailable, match=message) as caught:
+def test_more_memory_than_there_is(memory_mib, hugepages, kind, message):
+    with pytest.raises(kind, match=message) as caught:
         survey().check_memory(memory_mib, hugepages=hugepages)
     assert caught.value.reason == "out_of_memory"
     survey().check_memory(1024, hugepages=hugepages)
@@ -228,10 +238,10 @@ def test_a_failed_removal_is_an_error_that_names_what_is_left():
         ({"claim": said(11)}, "name_taken", "left alone"),
         (
             {"claim": said(13, stderr="perfctl-1\nperfctl-2\n")},
-            "environment_unavailable",
+            "environment_not_made",
             "perfctl-1, perfctl-2",
         ),
-        ({"claim": said(13)}, "environment_unavailable", "the range is too small"),
+        ({"claim": said(13)}, "environment_not_made", "the range is too small"),
         ({"claim": said(12, stderr="echo: No space left on device")}, "disk_full", "host's disk is full"),
         (
             {
@@ -257,18 +267,33 @@ def test_a_failed_removal_is_an_error_that_names_what_is_left():
                     14, stderr="error: Failed to create\nerror: Unable to add bridge br1: No such device"
                 )
             },
-            "environment_unavailable",
+            "environment_not_made",
             "Unable to add bridge br1",
         ),
         ({"start": said(12, stderr="mkfs: No space left on device")}, "disk_full", "host's disk is full"),
     ],
 )
-def test_what_the_host_refuses_is_unavailable_with_its_words(answers, reason, message):
+def test_what_the_host_does_not_make_is_told_with_its_words(answers, reason, message):
     host = ScriptedHost(**answers)
-    with pytest.raises(EnvironmentUnavailable, match=message) as caught, driver().open(host):
+    with pytest.raises(EnvironmentNotMade, match=message) as caught, driver().open(host):
         pytest.fail("the body ran")
     assert (caught.value.reason, caught.value.where) == (reason, "h1/vm")
     assert host.verbs()[-1] == "close"
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "Could not access KVM kernel module: Permission denied",
+        "qemu-system-x86_64: failed to initialize kvm: No such file or directory",
+        "Unable to open /dev/net/tun, is tun module loaded?: No such file or directory",
+        "Unable to set XATTR trusted.libvirt.security.dac: Operation not permitted",
+    ],
+)
+def test_what_the_kernel_refuses_is_unavailable(stderr):
+    host = ScriptedHost(start=said(14, stderr=f"error: Failed to create\nerror: {stderr}"))
+    with pytest.raises(EnvironmentUnavailable), driver().open(host):
+        pytest.fail("the body ran")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +312,7 @@ def test_what_the_host_refuses_is_unavailable_with_its_words(answers, reason, me
         ("ended", {**GONE, "stall": STALL}, EnvironmentDied, "guest_stalled", "soft lockup - CPU#1"),
         ("ended", GONE, EnvironmentDied, "environment_died", "qemu has ended"),
         ("ended", {**GONE, "oom": "2"}, EnvironmentDied, "out_of_memory", "OOM-killed"),
-        ("failed no br1", RUNNING, EnvironmentUnavailable, "environment_unavailable", "needs: no br1"),
+        ("failed no br1", RUNNING, EnvironmentNotMade, "environment_not_made", "needs: no br1"),
     ],
 )
 def test_a_guest_that_does_not_come_up_says_why_with_its_console(why, gone, kind, reason, message):
@@ -402,7 +427,7 @@ def test_checking_tries_a_guest_that_hung_once_more(why):
 
 def test_checking_does_not_try_again_what_cannot_be():
     host = ScriptedHost(start=said(14, stderr="error: Unable to add bridge br1: No such device"))
-    with pytest.raises(EnvironmentUnavailable):
+    with pytest.raises(EnvironmentNotMade):
         driver().check(host)
     assert host.verbs().count("start") == 1
 

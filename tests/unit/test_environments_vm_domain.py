@@ -10,7 +10,7 @@ import pytest
 from perfctl.environments import environment
 from perfctl.environments.vm.domain import Disk, Domain, Nic, command_line, mac_address, tap_name
 from perfctl.environments.vm.pinning import Pinning, Topology, cpulist, plan
-from perfctl.errors import EnvironmentUnavailable
+from perfctl.errors import EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model.environment import Accelerator
 from tests.unit.vm_host import DESKTOP, RUN_ID
 
@@ -114,7 +114,6 @@ def test_a_host_that_knows_no_nodes_has_one():
         ({"vcpus": 9}, "9 vCPUs do not fit on one NUMA node: the largest has 8", "vcpus = 8"),
         ({"cpuset_mems": "7"}, "the largest has 0", "cpuset_cpus"),
         ({"cpuset_cpus": "3,16-17"}, "names CPU 16-17", "this host has 0-15"),
-        ({"cpuset_cpus": "3", "vcpus": 2}, "has 1 CPUs for 2 vCPUs", "vcpus = 1"),
         ({"emulator_cpus": "99"}, "emulator_cpus 99 names CPU 99", "0-15"),
     ],
 )
@@ -122,6 +121,12 @@ def test_cpus_that_the_host_has_not_make_it_unavailable(changes, message, hint):
     with pytest.raises(EnvironmentUnavailable, match=message) as caught:
         planned(**changes)
     assert hint in str(caught.value.hint)
+
+
+def test_a_list_of_too_few_cpus_is_a_mistake_of_the_suite():
+    with pytest.raises(EnvironmentNotMade, match="has 1 CPUs for 2 vCPUs") as caught:
+        planned(cpuset_cpus="3", vcpus=2)
+    assert "vcpus = 1" in str(caught.value.hint)
 
 
 def test_cpus_that_are_not_ours_are_not_used():

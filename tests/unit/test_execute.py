@@ -50,8 +50,14 @@ def test_another_port_and_no_text_are_no_listener() -> None:
     ("error", "status", "reason"),
     [
         (errors.CommandTimeout("too long"), Status.FAILED, Reason.TIMEOUT),
-        (errors.EnvironmentUnavailable("no engine"), Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE),
-        (errors.EnvironmentUnavailable("ours?", reason="name_taken"), Status.SKIPPED, Reason.NAME_TAKEN),
+        (errors.EnvironmentUnavailable("no /dev/kvm"), Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE),
+        (
+            errors.EnvironmentUnavailable("full", reason="out_of_memory"),
+            Status.SKIPPED,
+            Reason.OUT_OF_MEMORY,
+        ),
+        (errors.EnvironmentNotMade("no image"), Status.FAILED, Reason.ENVIRONMENT_NOT_MADE),
+        (errors.EnvironmentNotMade("ours?", reason="name_taken"), Status.FAILED, Reason.NAME_TAKEN),
         (errors.EnvironmentDied("exit 1"), Status.FAILED, Reason.ENVIRONMENT_DIED),
         (errors.EnvironmentDied("Oops", reason="guest_panicked"), Status.FAILED, Reason.GUEST_PANICKED),
         (errors.Interrupted("stop"), Status.INTERRUPTED, Reason.INTERRUPTED),
@@ -67,8 +73,8 @@ def test_every_failure_has_its_reason(error: errors.PerfctlError, status: Status
     assert error.message in outcome.detail
 
 
-def test_an_environment_that_is_skipped_names_the_command_that_mends_it() -> None:
-    missing = errors.EnvironmentUnavailable("the image is not there", hint="build it: perfctl provision")
+def test_an_environment_that_was_not_made_names_the_command_that_mends_it() -> None:
+    missing = errors.EnvironmentNotMade("the image is not there", hint="build it: perfctl provision")
     assert "perfctl provision" in outcome_of(missing).detail
 
 

@@ -10,7 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import (
+    CommandTimeout,
+    EnvironmentDied,
+    EnvironmentFailure,
+    EnvironmentNotMade,
+    EnvironmentUnavailable,
+)
 from perfctl.execute import survey as survey_module
 from perfctl.execute.block import invocation_id, record
 from perfctl.execute.environments import Placement, open_environments
@@ -161,8 +167,9 @@ def test_a_guest_that_hangs_in_the_survey_is_tried_once_more(surveyed) -> None:
     assert [name for name, _ in drivers.asked] == ["native", "vm", "vm"]
 
 
-def test_a_guest_that_hangs_twice_settles_it(surveyed) -> None:
+def test_a_guest_that_hangs_twice_settles_nothing(surveyed) -> None:
     found, told, drivers = surveyed((VM,), STALLED, STALLED)
+    assert found["h1", VM.key].is_doubtful, "it is tried again before its first invocation"
     outcome = found["h1", VM.key].unavailable
     assert outcome is not None
     assert (outcome.status, outcome.reason) == (Status.FAILED, Reason.GUEST_STALLED)
@@ -170,11 +177,28 @@ def test_a_guest_that_hangs_twice_settles_it(surveyed) -> None:
     assert drivers.left == []
 
 
-def test_what_cannot_be_is_tried_once(surveyed) -> None:
-    found, told, drivers = surveyed((VM,), EnvironmentUnavailable("no libvirt"), guest())
+def test_a_command_that_does_not_end_in_the_survey_is_tried_once_more(surveyed) -> None:
+    found, told, _ = surveyed((VM,), CommandTimeout("docker did not end within 240 s"), guest())
+    assert found["h1", VM.key].fingerprint_id is not None
+    assert told == ["h1/vm: made once more: docker did not end within 240 s"]
+
+
+@pytest.mark.parametrize("kind", [EnvironmentUnavailable, EnvironmentNotMade])
+def test_what_cannot_be_is_tried_once(surveyed, kind: type[EnvironmentFailure]) -> None:
+    found, told, drivers = surveyed((VM,), kind("no libvirt"), guest())
     assert found["h1", VM.key].unavailable is not None
+    assert not found["h1", VM.key].is_doubtful
     assert told == ["h1/vm: not available: no libvirt"]
     assert len(drivers.left) == 1
+
+
+def test_what_nobody_can_read_costs_one_environment_and_not_the_run(surveyed) -> None:
+    found, told, _ = surveyed((VM, IN_VM), KeyError("programs"), guest())
+    outcome = found["h1", VM.key].unavailable
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == (Status.FAILED, Reason.ENVIRONMENT_NOT_MADE)
+    assert "cannot be read: KeyError: 'programs'" in told[0]
+    assert found["h1", IN_VM.key].fingerprint_id is not None
 
 
 def test_a_second_boot_in_the_survey_is_told(surveyed) -> None:

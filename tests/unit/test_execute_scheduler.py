@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.errors import EnvironmentUnavailable, HostUnreachable
+from perfctl.errors import EnvironmentNotMade, EnvironmentUnavailable, HostUnreachable
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.invocation import InvocationOutcome, outcome_of
@@ -319,10 +319,11 @@ def test_when_all_hosts_are_lost_the_pilot_decides_once_they_are_back(store: Sto
             ),
             False,
         ),
-        (SurveyResult(None, unavailable=outcome_of(EnvironmentUnavailable("no engine"))), True),
+        (SurveyResult(None, unavailable=outcome_of(EnvironmentUnavailable("no /dev/kvm"))), True),
+        (SurveyResult(None, unavailable=outcome_of(EnvironmentNotMade("no image"))), False),
         (SurveyResult(None), True),
     ],
-    ids=["tool missing", "died", "skipped beside the failure", "could run"],
+    ids=["tool missing", "died", "skipped beside the failure", "not made", "could run"],
 )
 def test_what_must_fail_again_is_not_tried(store: Store, known: SurveyResult, is_repeated: bool) -> None:
     session = begin(store, FIXED, blocks=1, hosts=1)

@@ -88,8 +88,13 @@ def test_plain_lines() -> None:
 def test_the_last_line_counts_what_was_skipped() -> None:
     stream = io.StringIO()
     with progress(stream) as listener:
+        listener(STARTED)
+        listener(ended(BLOCKS["h1"][0], 1, Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE, "no /dev/kvm"))
+        listener(ended(BLOCKS["h1"][0], 0))
         listener(RunEnded("0193-run", "complete", 16, 0, 8))
     assert "16 ok, 0 failed, 8 skipped" in stream.getvalue()
+    assert "no /dev/kvm" not in stream.getvalue(), "its host's warning has told it once"
+    assert "[2/12] h1 cpu native block 0" in stream.getvalue()
 
 
 def test_a_resumed_run_says_what_was_done_before() -> None:

@@ -36,7 +36,8 @@ SECTIONS = {
     "owner": "+64055:+106",
     "topology": DESKTOP,
     "allowed": "0-1",
-    "memory": "MemAvailable:   8192000 kB\nHugePages_Free:      600\nHugepagesize:       2048 kB",
+    "memory": "MemTotal: 16384000 kB\nMemAvailable:   8192000 kB\nHugePages_Total:     1024\n"
+    "HugePages_Free:      600\nHugepagesize:       2048 kB",
     "devices": "",
     "boot": "boot-1",
     "accelerator": "",

@@ -11,8 +11,27 @@ from dataclasses import replace
 from typing import Any
 
 from perfctl.environments.container.engine import KEEP_ALIVE, RUN_LABEL
+from perfctl.errors import EnvironmentFailure, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model import Environment
 from perfctl.shell import Completed
+
+_REFUSALS = (
+    "unable to apply caps",
+    "operation not permitted",
+    "operation not supported",
+    "no such device",
+    "kernel does not support",
+    "is not enabled in your kernel",
+    "range of cpus is from",
+    "requested cpus are not available",
+    "requested memory nodes are not available",
+    "error gathering device information",
+    "could not select device driver",
+    "apparmor",
+    "/sys/fs/cgroup",
+    "read-only file system",
+)
+"""Messages, in small letters, of hosts and kernels that lack a privilege, device, module or CPU."""
 
 _UNKNOWN_RUNTIME = ("unknown or invalid runtime name", "Unknown runtime specified")
 """Docker's message for a runtime that it does not have: from version 23 on, and before."""
@@ -103,8 +122,14 @@ class Docker:
         """Return whether the warning is that swap is not counted: harmless where there is none."""
         return "limited without swap" in warning
 
-    def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
-        """Return (what is wrong, what to do) for a docker command that failed, with docker's message."""
+    def failure(self, environment: Environment, completed: Completed) -> EnvironmentFailure:
+        """Return the error for a docker command that failed, with docker's message and what to do."""
+        message, hint = self._why(environment, completed)
+        output = f"{completed.error_text}\n{completed.text}".lower()
+        is_refused = any(words in output for words in _REFUSALS)
+        return (EnvironmentUnavailable if is_refused else EnvironmentNotMade)(message, hint=hint)
+
+    def _why(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
         output = completed.error_text or completed.text.strip()
         first = (
             output.splitlines()[0].removeprefix("docker: ") if output else f"exit code {completed.exit_code}"
@@ -125,7 +150,8 @@ class Docker:
 
     def runtimes(self, info: str) -> list[str]:
         """Return the names of the runtimes in the JSON of `info_argv`, those of containerd's shims too."""
-        return sorted(json.loads(info).get("Runtimes") or {}) if info.strip() else []
+        found = _part(_objects(info), 0, "Runtimes")
+        return sorted(found) if isinstance(found, dict) else []
 
     def has_no_client(self, completed: Completed) -> bool:
         """Return whether the host has no docker program (docker's own 127 names the daemon)."""
@@ -161,24 +187,46 @@ class Docker:
         `inspected` has one line each for the container, its image and (not with the host's network) its
         network; `info` is the engine's. Identities that change with every container are left out.
         """
-        objects: list[dict[str, Any]] = [json.loads(line) for line in inspected.splitlines()]
-        container, image, network = [*objects, {}, {}, {}][:3]
-        engine: dict[str, Any] = json.loads(info) if info.strip() else {}
+        container, image, network = range(3)
+        objects, engine = _objects(inspected), _objects(info)
         return {
-            "engine.version": _text(engine.get("ServerVersion")),
-            "engine.runtime": _text(container.get("HostConfig", {}).get("Runtime")),
-            "engine.storage_driver": _text(engine.get("Driver")),
-            "engine.cgroup_driver": _text(engine.get("CgroupDriver")),
-            "engine.cgroup_version": _text(engine.get("CgroupVersion")),
-            "engine.security_options": _text(engine.get("SecurityOptions")),
-            "engine.containerd_commit": _text(engine.get("ContainerdCommit", {}).get("ID")),
-            "engine.runc_commit": _text(engine.get("RuncCommit", {}).get("ID")),
-            "image.id": _text(image.get("Id")),
-            "image.repo_digests": _text(image.get("RepoDigests")),
-            "image.labels": _text(image.get("Config", {}).get("Labels")),
-            "network.options": _text(network.get("Options")),
-            "container.host_config": _text(container.get("HostConfig")),
+            "engine.version": _text(_part(engine, 0, "ServerVersion")),
+            "engine.runtime": _text(_part(objects, container, "HostConfig", "Runtime")),
+            "engine.storage_driver": _text(_part(engine, 0, "Driver")),
+            "engine.cgroup_driver": _text(_part(engine, 0, "CgroupDriver")),
+            "engine.cgroup_version": _text(_part(engine, 0, "CgroupVersion")),
+            "engine.security_options": _text(_part(engine, 0, "SecurityOptions")),
+            "engine.containerd_commit": _text(_part(engine, 0, "ContainerdCommit", "ID")),
+            "engine.runc_commit": _text(_part(engine, 0, "RuncCommit", "ID")),
+            "image.id": _text(_part(objects, image, "Id")),
+            "image.repo_digests": _text(_part(objects, image, "RepoDigests")),
+            "image.labels": _text(_part(objects, image, "Config", "Labels")),
+            "network.options": _text(_part(objects, network, "Options")),
+            "container.host_config": _text(_part(objects, container, "HostConfig")),
         }
+
+
+def _objects(text: str) -> list[object]:
+    """Return the JSON value of each line. Raises EnvironmentUnavailable for anything else."""
+    found = []
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise EnvironmentUnavailable(
+                f"what is called docker here does not answer as docker does: {line.strip()[:200]!r}",
+                hint="podman's stand-in prints notices until there is /etc/containers/nodocker; docker itself"
+                " comes with: perfctl provision",
+            ) from error
+    return found
+
+
+def _part(objects: list[object], number: int, *names: str) -> Any:
+    """Return a field of the object of that number, None where it, or an object on the way, is not there."""
+    found: object = objects[number] if number < len(objects) else None
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:

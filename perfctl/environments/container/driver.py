@@ -18,8 +18,8 @@ from types import MappingProxyType
 from perfctl.environments.container.docker import Docker
 from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL, Engine
 from perfctl.environments.container.shell import CALL_TIMEOUT_S, ContainerShell
-from perfctl.environments.naming import name_stem, new_name
-from perfctl.errors import CommandFailed, EnvironmentUnavailable, PerfctlError
+from perfctl.environments.naming import PREFIX, name_stem, new_name
+from perfctl.errors import CommandFailed, EnvironmentFailure, EnvironmentUnavailable, PerfctlError
 from perfctl.model import Environment
 from perfctl.shell import Completed, Shell
 
@@ -52,7 +52,7 @@ class ContainerDriver:
         self._host_address = host_address
 
     def check(self, host: Shell) -> None:
-        """Start `true` once with the very options that will be used. Raises EnvironmentUnavailable."""
+        """Start `true` once with the very options that will be used. Raises EnvironmentFailure."""
         name = self._new_name()
         argv = self._engine.probe_argv(self._environment, name, self._labels)
         try:
@@ -61,26 +61,31 @@ class ContainerDriver:
             self._remove_after(error, host, name)
             raise
         if completed.exit_code:
-            raise self._unavailable(host, completed)
+            raise self._failure(host, completed)
         self._refuse_lost_limits(host, completed)
 
     def describe(self, host: Shell) -> dict[str, str]:
         """Return engine, image, network and container options as the engine reports them; '' unknown.
 
-        Raises EnvironmentUnavailable when the container cannot even be made.
+        Raises EnvironmentFailure when the container cannot even be made, or the engine's words are not its
+        own.
         """
         name = self._new_name()
         names = [name, str(self._environment.image), *self._networks()]
         with self._made(host, name, self._engine.create_argv(self._environment, name, self._labels)):
             inspected = host.run(self._engine.inspect_argv("{{json .}}", *names), timeout_s=CALL_TIMEOUT_S)
             info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
-        return self._engine.description(inspected.text, info.text)
+        try:
+            return self._engine.description(inspected.text, info.text)
+        except EnvironmentUnavailable as failure:
+            failure.where = self._place(host)
+            raise
 
     @contextmanager
     def open(self, host: Shell) -> Iterator[ContainerShell]:
         """Start a container, give its shell, remove it.
 
-        Raises EnvironmentUnavailable when it cannot be started, CommandFailed (naming it) when it cannot be
+        Raises EnvironmentFailure when it cannot be started, CommandFailed (naming it) when it cannot be
         removed; if the body has failed already, its error is raised, with a note about the container.
         """
         name = self._new_name()
@@ -92,7 +97,7 @@ class ContainerDriver:
         try:
             made = host.run(argv, timeout_s=CALL_TIMEOUT_S)
             if made.exit_code:
-                raise self._unavailable(host, made)
+                raise self._failure(host, made)
             self._refuse_lost_limits(host, made)
             yield made
         except BaseException as error:
@@ -116,16 +121,20 @@ class ContainerDriver:
             return
         raise EnvironmentUnavailable(
             f"a limit is not in force: {lost}",
-            where=f"{host.name}/{self._environment.name}",
+            where=self._place(host),
             hint="boot the host with cgroup_enable=memory swapaccount=1, or leave it out with --env",
         )
 
-    def _unavailable(self, host: Shell, completed: Completed) -> EnvironmentUnavailable:
-        message, hint = self._engine.why_unavailable(self._environment, completed)
+    def _failure(self, host: Shell, completed: Completed) -> EnvironmentFailure:
+        failure = self._engine.failure(self._environment, completed)
+        failure.where = self._place(host)
         if self._engine.lacks_runtime(completed):
             info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
-            hint = f"it has: {', '.join(self._engine.runtimes(info.text)) or 'none that it names'}"
-        return EnvironmentUnavailable(message, where=f"{host.name}/{self._environment.name}", hint=hint)
+            failure.hint = f"it has: {', '.join(self._engine.runtimes(info.text)) or 'none that it names'}"
+        return failure
+
+    def _place(self, host: Shell) -> str:
+        return f"{host.name}/{self._environment.name}"
 
     def _networks(self) -> list[str]:
         return [] if self._environment.network == "host" else ["bridge"]
@@ -160,7 +169,12 @@ def remove_all(host: Shell, run_id: str) -> list[str]:
     """
     removed: list[str] = []
     for engine in ENGINES.values():
-        names = _listed(host, engine, engine.list_argv(run_id)).split()
+        # A stand-in for the engine prints notices here, too.
+        names = [
+            name
+            for name in _listed(host, engine, engine.list_argv(run_id)).split()
+            if name.startswith(PREFIX)
+        ]
         if names:
             _remove(host, engine, *names)
         removed += names

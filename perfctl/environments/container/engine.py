@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from perfctl.errors import EnvironmentFailure
 from perfctl.model import Environment
 from perfctl.shell import Completed
 
@@ -89,8 +90,11 @@ class Engine(Protocol):
         """Return whether the warning is that swap is not counted: harmless where there is none."""
         ...
 
-    def why_unavailable(self, environment: Environment, completed: Completed) -> tuple[str, str | None]:
-        """Return (what is wrong, what to do) for a command that failed, with the engine's message."""
+    def failure(self, environment: Environment, completed: Completed) -> EnvironmentFailure:
+        """Return the error for a command that failed, with the engine's message and what to do.
+
+        EnvironmentUnavailable where the host or its kernel refuse, EnvironmentNotMade for anything else.
+        """
         ...
 
     def lacks_runtime(self, completed: Completed) -> bool:
@@ -125,6 +129,7 @@ class Engine(Protocol):
         """Return what an environment is made of; '' where the engine prints nothing.
 
         `inspected` has one line of JSON each for the container, its image and (not with the host's network)
-        its network; `info` is the engine's. Identities that change with every container are left out.
+        its network; `info` is the engine's. Identities that change with every container are left out. Raises
+        EnvironmentUnavailable when either is something else.
         """
         ...

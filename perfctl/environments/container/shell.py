@@ -111,7 +111,7 @@ class ContainerShell(InsideShell):
         if inspected.exit_code:
             return inspected.error_text
         log = self._call(self._engine.logs_argv(self._container))
-        return _state_report(json.loads(inspected.text), (log.text + log.error_text).strip())
+        return _state_report(inspected.text, (log.text + log.error_text).strip())
 
     @property
     def boot(self) -> None:
@@ -185,7 +185,13 @@ class ContainerShell(InsideShell):
         return self._host.run(argv, timeout_s=CALL_TIMEOUT_S)
 
 
-def _state_report(state: dict[str, object], log: str) -> str:
+def _state_report(text: str, log: str) -> str:
+    try:
+        state = json.loads(text)
+    except ValueError:
+        state = None
+    if not isinstance(state, dict):
+        return f"state {text.strip()!r}"
     parts = [f"state {state.get('Status')}", f"exit code {state.get('ExitCode')}"]
     if state.get("OOMKilled"):
         parts.append("OOM-killed")

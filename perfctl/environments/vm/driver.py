@@ -89,7 +89,7 @@ class VmDriver:
         )
 
     def check(self, host: Shell) -> None:
-        """Boot a guest as far as its first program. Raises EnvironmentUnavailable, EnvironmentDied."""
+        """Boot a guest as far as its first program. Raises EnvironmentFailure."""
         with self._naming(host):
             state = self._read_host(host)
             choice = self._choose(host, state)
@@ -102,7 +102,7 @@ class VmDriver:
     def describe(self, host: Shell) -> dict[str, str]:
         """Return accelerator, versions, kernel, image, pinning and the domain as libvirt is given it.
 
-        What changes from guest to guest is left out. Raises EnvironmentUnavailable.
+        What changes from guest to guest is left out. Raises EnvironmentFailure.
         """
         with self._naming(host):
             state = self._read_host(host)
@@ -130,9 +130,10 @@ class VmDriver:
     def open(self, host: Shell) -> Iterator[GuestShell]:
         """Boot a guest, give its shell, remove it.
 
-        Raises EnvironmentUnavailable when the host cannot have it, EnvironmentDied when it did not come up
-        (both with the reason, and with the console if there is one), CommandFailed that names what could not
-        be removed; if the body has failed already, its error is raised, with a note about what is left.
+        Raises EnvironmentUnavailable when the host cannot have it, EnvironmentNotMade when it is not set up
+        for it, EnvironmentDied when the guest did not come up (all with the reason, and with the console if
+        there is one), CommandFailed that names what could not be removed; if the body has failed already, its
+        error is raised, with a note about what is left.
         """
         with self._naming(host):
             state = self._read_host(host)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from perfctl.environments.vm.commands import Guest
 from perfctl.environments.vm.host_state import PROVISION_HINT, GuestState, console_artifact, stalled
-from perfctl.errors import EnvironmentDied, EnvironmentFailure, EnvironmentUnavailable
+from perfctl.errors import EnvironmentDied, EnvironmentFailure, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.shell import Completed
 
 _NAME_TAKEN, _NO_ROOM, _NO_ADDRESS, _NOT_CREATED = 11, 12, 13, 14
+
+_REFUSALS = (
+    "Could not access KVM",
+    "failed to initialize kvm",
+    "failed to initialize KVM",
+    "/dev/net/tun",
+    "/dev/vhost-net",
+    "Operation not permitted",
+    "Operation not supported",
+)
+"""Messages of hosts and kernels that lack a privilege, device or module."""
 
 _MEANINGS: tuple[tuple[str, str, str, str | None], ...] = (
     (
@@ -36,7 +47,7 @@ _MEANINGS: tuple[tuple[str, str, str, str | None], ...] = (
     ),
     (
         "Permission denied",
-        "environment_unavailable",
+        "environment_not_made",
         "qemu may not read its files ({reason})",
         PROVISION_HINT,
     ),
@@ -49,15 +60,15 @@ class NoOutput(EnvironmentDied):
     default_reason = "guest_silent"
 
 
-def claim_error(guest: Guest, claimed: Completed) -> EnvironmentUnavailable:
+def claim_error(guest: Guest, claimed: Completed) -> EnvironmentFailure:
     """Return the error for a guest that got no folder or address on the host."""
     if claimed.exit_code == _NAME_TAKEN:
-        return EnvironmentUnavailable(
+        return EnvironmentNotMade(
             f"the guest {guest.name} exists already; it is left alone", reason="name_taken"
         )
     if claimed.exit_code == _NO_ADDRESS:
         holders = ", ".join(claimed.error_text.split())
-        return EnvironmentUnavailable(
+        return EnvironmentNotMade(
             f"no guest address is free; they are used by {holders or 'nobody: the range is too small'}",
             hint="end dead runs (perfctl resume), or widen perf_bridge_guest_range (8 addresses a guest)",
         )
@@ -79,7 +90,7 @@ def start_error(guest: Guest, started: Completed, state: GuestState, timeout_s: 
     if word == "stalled":
         return stalled(detail, state.console)
     if word == "failed":
-        return EnvironmentUnavailable(f"the guest came up without what it needs: {detail}", artifacts=kept)
+        return EnvironmentNotMade(f"the guest came up without what it needs: {detail}", artifacts=kept)
     if word == "no_output":
         last = f"; last line of its console: {state.last_line}" if state.console else ""
         return NoOutput(f"the guest printed nothing for {detail} s{last}", artifacts=kept)
@@ -93,13 +104,13 @@ def start_error(guest: Guest, started: Completed, state: GuestState, timeout_s: 
     return state.death() or EnvironmentDied("the guest has ended by itself", artifacts=kept)
 
 
-def _error_of_message(guest: Guest, text: str) -> EnvironmentUnavailable:
+def _error_of_message(guest: Guest, text: str) -> EnvironmentFailure:
     lines = [line.removeprefix("error: ") for line in text.splitlines() if line.strip()]
     # libvirt prints first that it failed, then why.
     why = lines[-1] if lines else "no output"
+    if any(words in text for words in _REFUSALS):
+        return EnvironmentUnavailable(f"the guest could not be made: {why}")
     for marker, reason, message, hint in _MEANINGS:
         if marker in text:
-            return EnvironmentUnavailable(
-                message.format(name=guest.name, reason=why), reason=reason, hint=hint
-            )
-    return EnvironmentUnavailable(f"the guest could not be made: {why}")
+            return EnvironmentNotMade(message.format(name=guest.name, reason=why), reason=reason, hint=hint)
+    return EnvironmentNotMade(f"the guest could not be made: {why}")

@@ -83,7 +83,7 @@ survey() {
   section allowed
   sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status
   section memory
-  grep -E '^(MemAvailable|HugePages_Free|Hugepagesize):' /proc/meminfo
+  grep -E '^(MemTotal|MemAvailable|HugePages_Total|HugePages_Free|Hugepagesize):' /proc/meminfo
   section devices
   for device in kvm vhost-net; do [ -c "/dev/$device" ] && echo "$device"; done
   section boot

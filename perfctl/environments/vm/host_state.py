@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfctl.environments.vm.pinning import Topology
-from perfctl.errors import EnvironmentDied, EnvironmentUnavailable
+from perfctl.errors import EnvironmentDied, EnvironmentNotMade, EnvironmentUnavailable
 
 PROVISION_HINT = "set perf_vm_host: true for the host in the inventory, then: perfctl provision"
 _NEEDED_PROGRAMS = (
@@ -52,16 +52,16 @@ class HostState:
         return cls(sections(text))
 
     def check(self, *, with_engine: bool) -> None:
-        """Raise EnvironmentUnavailable, with what to do, when something that a guest needs is missing."""
+        """Raise EnvironmentNotMade, with what to do, when something that a guest needs is missing."""
         programs = self.sections["programs"].split()
         for program, name in _NEEDED_PROGRAMS:
             if program not in programs:
-                raise _unavailable(f"there is no {name} here ({program} is missing)")
+                raise _not_set_up(f"there is no {name} here ({program} is missing)")
         if not self.sections["host"]:
-            raise _unavailable("this host is not set up for guests")
+            raise _not_set_up("this host is not set up for guests")
         if not self.versions.get("hypervisor"):
             lines = self.sections["libvirt"].replace("error: ", "").splitlines()
-            raise EnvironmentUnavailable(
+            raise EnvironmentNotMade(
                 f"libvirt does not answer: {lines[-1] if lines else 'no output'}",
                 hint="start it: systemctl start libvirtd",
             )
@@ -69,27 +69,28 @@ class HostState:
         if not with_engine:
             absent.discard("engine.ext4")
         if not self.image or absent:
-            raise _unavailable(f"there is no image for guests ({', '.join(sorted(absent)) or 'none built'})")
+            raise _not_set_up(f"there is no image for guests ({', '.join(sorted(absent)) or 'none built'})")
 
     def check_memory(self, memory_mib: int, *, hugepages: bool) -> None:
-        """Raise EnvironmentUnavailable when so much memory is not available."""
+        """Raise EnvironmentUnavailable when the host does not have so much memory.
+
+        Raises EnvironmentNotMade when others use too much of it now.
+        """
         if hugepages:
-            free_mib = self._kib("HugePages_Free") * self._kib("Hugepagesize") // 1024
-            if memory_mib > free_mib:
-                raise EnvironmentUnavailable(
-                    f"the guest needs {memory_mib} MiB in huge pages and {free_mib} MiB are free",
-                    reason="out_of_memory",
-                    hint="reserve more on the host: sysctl vm.nr_hugepages=N",
-                )
-            return
-        available_mib = self._kib("MemAvailable") // 1024
-        if memory_mib + OVERHEAD_MIB > available_mib:
-            raise EnvironmentUnavailable(
-                f"the guest needs {memory_mib} MiB (and qemu {OVERHEAD_MIB}), the host has "
-                f"{available_mib} MiB available",
-                reason="out_of_memory",
-                hint="set a smaller memory_mib",
-            )
+            page_kib = self._kib("Hugepagesize")
+            needed_mib, total_mib = memory_mib, self._kib("HugePages_Total") * page_kib // 1024
+            free_mib = self._kib("HugePages_Free") * page_kib // 1024
+            message = f"the guest needs {memory_mib} MiB in huge pages and {free_mib} MiB are free"
+            hint = "reserve more on the host: sysctl vm.nr_hugepages=N"
+        else:
+            needed_mib, total_mib = memory_mib + OVERHEAD_MIB, self._kib("MemTotal") // 1024
+            free_mib = self._kib("MemAvailable") // 1024
+            message = f"the guest needs {memory_mib} MiB (and qemu {OVERHEAD_MIB}), the host has"
+            message += f" {free_mib} MiB available"
+            hint = "set a smaller memory_mib"
+        if needed_mib > free_mib:
+            kind = EnvironmentUnavailable if needed_mib > total_mib else EnvironmentNotMade
+            raise kind(message, reason="out_of_memory", hint=hint)
 
     @property
     def network(self) -> Network:
@@ -148,10 +149,10 @@ class HostState:
 
     def _json(self, section: str) -> dict[str, Any]:
         try:
-            content = json.loads(self.sections[section])
-        except ValueError as error:
-            raise _unavailable(f"{section}.json cannot be read: {error}") from error
-        return dict(content)
+            content = dict(json.loads(self.sections[section]))
+        except (ValueError, TypeError) as error:
+            raise _not_set_up(f"{section}.json cannot be read: {error}") from error
+        return content
 
     def _kib(self, key: str) -> int:
         match = re.search(rf"^{key}: +(\d+)", self.sections["memory"], re.MULTILINE)
@@ -237,5 +238,5 @@ def console_artifact(console: str) -> dict[str, bytes]:
     return {"console": console.encode("utf-8", "backslashreplace")}
 
 
-def _unavailable(message: str) -> EnvironmentUnavailable:
-    return EnvironmentUnavailable(message, hint=PROVISION_HINT)
+def _not_set_up(message: str) -> EnvironmentNotMade:
+    return EnvironmentNotMade(message, hint=PROVISION_HINT)

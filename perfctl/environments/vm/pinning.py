@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from perfctl.environments.catalogue import default_vcpus
 from perfctl.environments.limits import parse_cpulist
-from perfctl.errors import EnvironmentUnavailable
+from perfctl.errors import EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model import Environment
 from perfctl.model.environment import Accelerator
 
@@ -99,7 +99,7 @@ def plan(
     What the environment sets itself (cpuset_cpus, cpuset_mems, emulator_cpus) is used as it is. Emulated
     guests of hosts that are named one after another begin with one CPU after another: hosts of a lab share
     one machine, on whose first CPU all their guests would be. Raises EnvironmentUnavailable when the host
-    does not have the CPUs.
+    does not have the CPUs, EnvironmentNotMade when the environment names too few.
     """
     mems = parse_cpulist(environment.cpuset_mems) if environment.cpuset_mems else None
     if environment.cpuset_cpus:
@@ -125,7 +125,7 @@ def _listed(topology: Topology, listed: str, count: int | None, key: str) -> tup
             hint=f"this host has {cpulist(usable)}",
         )
     if count is not None and count > len(wanted):
-        raise EnvironmentUnavailable(
+        raise EnvironmentNotMade(
             f"{key} {listed} has {len(wanted)} CPUs for {count} vCPUs, and each is pinned to one of its own",
             hint=f"name {count} CPUs, or set vcpus = {len(wanted)}",
         )

@@ -1,0 +1,122 @@
+"""What a run says is stored is in the file that the user named, and a run that was cut can be closed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from perfctl.errors import DatabaseMoved, UsageError
+from perfctl.execute import resume_run
+from perfctl.job import reap
+from perfctl.model import Event, InvocationEnded, ignore
+from perfctl.shell.local import LocalShell
+from perfctl.store import open_store
+from tests.unit.local_run import execute, kept_on_host, planned_run
+
+
+def moved(path: Path) -> None:
+    path.rename(path.with_name("elsewhere.db"))
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other.db")
+    with open_store(other, create=True):
+        pass
+    moved(path)
+    other.rename(path)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def without_log(path: Path) -> None:
+    path.with_name(path.name + "-wal").unlink()
+
+
+def forget_leases(path: Path) -> None:
+    """Free what the controller held when it ended; here it is this very process, which lives on."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone():
+            connection.execute("DELETE FROM lease")
+
+
+@pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, without_log])
+def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    ended: list[Event] = []
+
+    def harm_after_the_first(event: Event) -> None:
+        if isinstance(event, InvocationEnded):
+            ended.append(event)
+            if len(ended) == 1:
+                harm(database)
+
+    try:
+        with pytest.raises(DatabaseMoved) as caught:
+            execute(planned, database, harm_after_the_first)
+        assert caught.value.exit_code == 8
+        assert f"perfctl resume {planned.run_id}" in str(caught.value.hint)
+        assert len(ended) == 1, "nothing more is called measured"
+        kept = [job for job in kept_on_host(planned.run_id) if not job.startswith("auto-")]
+        assert len(kept) == 2, "what could not be stored is there, and what may have gone with the file"
+    finally:
+        reap(LocalShell(), planned.run_id, discard=True)
+
+
+@pytest.mark.parametrize(
+    ("harm", "place"), [(moved, "results.db"), (moved, "found.db"), (replaced, "found.db")]
+)
+def test_the_run_is_finished_in_the_file_that_was_moved(
+    tmp_path: Path, harm: Callable[[Path], None], place: str
+) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    ended: list[Event] = []
+
+    def harm_after_the_first(event: Event) -> None:
+        if isinstance(event, InvocationEnded):
+            ended.append(event)
+            if len(ended) == 1:
+                harm(database)
+
+    with pytest.raises(DatabaseMoved):
+        execute(planned, database, harm_after_the_first)
+    # Put back, or alone, without what SQLite has beside it.
+    found = (tmp_path / "elsewhere.db").rename(tmp_path / place)
+    forget_leases(found)
+    outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)
+    assert (outcome.status, outcome.ok) == ("complete", 4)
+    with open_store(found, read_only=True) as store:
+        states = store.block_states(planned.run_id)
+        assert [state.attempt for state in states] == [1, 1], "what lay on the host was collected"
+    assert kept_on_host(planned.run_id) == []
+
+
+def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Path) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    execute(planned, database)
+    with open_store(database) as store:
+        store.reopen_run(planned.run_id)
+        before = len(store.block_states(planned.run_id))
+    outcome = resume_run(planned.run_id, database_url=str(database), listener=ignore)
+    assert (outcome.status, outcome.ok) == ("complete", 4)
+    with open_store(database, read_only=True) as store:
+        detail = store.run(planned.run_id)
+        assert detail.summary.status == "complete" and detail.summary.ended_at is not None
+        assert len(store.block_states(planned.run_id)) == before
+    with closing(sqlite3.connect(database)) as connection:
+        taken = connection.execute("SELECT phase FROM host_snapshot ORDER BY rowid").fetchall()
+    assert taken == [("before",), ("after",), ("after",)], "facts are read, and nothing is surveyed again"
+    with pytest.raises(UsageError, match="nothing is left to do"):
+        resume_run(planned.run_id, database_url=str(database), listener=ignore)

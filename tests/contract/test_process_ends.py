@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import resource
@@ -33,7 +34,10 @@ needs_sysbench = pytest.mark.skipif(shutil.which("sysbench") is None, reason="ne
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Return the folder of a project whose database has a run."""
-    (tmp_path / "perfctl.toml").touch()
+    (tmp_path / "perfctl.toml").write_text('inventory = ["here.yml"]\n')
+    # A lease of its own: tests that run beside it on this machine would be refused.
+    here = {"ansible_connection": "local", "perf_state_dir": str(tmp_path)}
+    (tmp_path / "here.yml").write_text(json.dumps({"all": {"hosts": {"here": here}}}))
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store)
         cases.measure_block(store, run_id, cases.block(), VALUES)
@@ -455,6 +459,7 @@ def _marked(name: str) -> list[int]:
 
 
 def test_provision_says_which_hosts_it_means_before_it_reaches_any(project: Path) -> None:
+    (project / "perfctl.toml").write_text("")
     (project / "inventory").mkdir()
     (project / "inventory" / "fleet.yml").write_text(
         "all: {hosts: {n1: {}, n2: {}}, vars: {ansible_host: 127.0.0.1, ansible_port: 1}}\n"

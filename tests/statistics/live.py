@@ -34,8 +34,6 @@ from perfctl.shell import Stream
 from perfctl.shell.local import LocalShell
 from tests.statistics.figures import Figure
 
-LOCAL = "all:\n  hosts:\n    here:\n      ansible_connection: local\n"
-
 _SUITE = """\
 [suite]
 name = "same"
@@ -96,7 +94,9 @@ def beside_a_load(lifetime_s: float = 900) -> Iterator[None]:
 
 def same_work_suite(folder: Path, *, experiments: int, blocks: int) -> Path:
     """Write a suite of so many equal benchmarks and an inventory of this machine; return the suite's path."""
-    (folder / "hosts.yml").write_text(LOCAL)
+    # A lease of its own: what else is tested on this machine would be refused.
+    here = {"ansible_connection": "local", "perf_state_dir": str(folder)}
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"here": here}}}))
     path = folder / "same.toml"
     path.write_text(
         _SUITE.format(blocks=blocks) + "".join(_BENCHMARK.format(number=n + 1) for n in range(experiments))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from perfctl.execute import RunOutcome, execute_run
 from perfctl.execute.fleet import ConnectedHost, Fleet
+from perfctl.job.hosts import LeasedHost
 from perfctl.model import Benchmark, Environment, Event, Host, Listener, Plan, Suite, new_id
 from perfctl.plan import make_plan
 from perfctl.plan.request import PlannedRun
@@ -37,10 +38,11 @@ def planned_run(
     folder: Path, *environments: Environment, blocks: int = 2, required: Sequence[str] = ()
 ) -> PlannedRun:
     """Return a run that can be executed, and resumed by an inventory in `folder`."""
-    inventory = folder / "hosts.yml"
-    inventory.write_text("all: {hosts: {here: {ansible_connection: local}}}\n")
+    inventory, here = folder / "hosts.yml", replace(HERE, state_dir=str(folder))
+    variables = f"{{ansible_connection: local, perf_state_dir: {folder}}}"
+    inventory.write_text(f"all: {{hosts: {{here: {variables}}}}}\n")
     plan = replace(plan_of(*environments, blocks=blocks), required=tuple(required))
-    return PlannedRun(new_id(), plan, (HERE,), (str(inventory),), force=True)
+    return PlannedRun(new_id(), plan, (here,), (str(inventory),), force=True)
 
 
 def execute(planned: PlannedRun, database: Path, listener: Listener | None = None) -> RunOutcome:
@@ -49,10 +51,10 @@ def execute(planned: PlannedRun, database: Path, listener: Listener | None = Non
     return execute_run(planned, database_url=str(database), command=(), listener=listener or heard.append)
 
 
-def kept_on_host(run_id: str) -> Sequence[str]:
+def kept_on_host(planned: PlannedRun) -> Sequence[str]:
     """Return the ids of this run's jobs whose results lie on this machine."""
-    roots = (Path("/var/lib/perfctl/spool"), Path.home() / ".local/state/perfctl/spool")
-    return sorted(path.stem for root in roots for path in root.glob(f"{run_id}/jobs/*.end"))
+    (root,) = (Path(str(host.spool_root)) for host in planned.hosts)
+    return sorted(path.stem for path in root.glob(f"{planned.run_id}/jobs/*.end"))
 
 
 class LocalJobs(LocalShell):
@@ -66,6 +68,7 @@ class LocalJobs(LocalShell):
         stdin: bytes = b"",
         *,
         probe: object = None,
+        hold_s: float = 0.0,
     ) -> Completed:
         started_ns = time.monotonic_ns()
         done = self.run(argv, timeout_s=timeout_s, stdin=stdin)
@@ -87,10 +90,6 @@ class LocalJobs(LocalShell):
 class LocalFleet(Fleet):
     """This machine as a fleet, with such jobs."""
 
-    def _connect(self, host: Host) -> None:
-        jobs = LocalJobs(host.name)
-        self._connected[host.name] = ConnectedHost(host, jobs, cast(Any, jobs))
-
-    @staticmethod
-    def _close(connected: ConnectedHost) -> None:
-        """Nothing was connected."""
+    def _start(self, leased: LeasedHost) -> None:
+        jobs = cast(Any, LocalJobs(leased.host.name))
+        self._connected[leased.host.name] = ConnectedHost(leased.host, leased.transport, jobs)

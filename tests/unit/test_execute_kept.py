@@ -43,13 +43,6 @@ def without_log(path: Path) -> None:
     path.with_name(path.name + "-wal").unlink()
 
 
-def forget_leases(path: Path) -> None:
-    """Free what the controller held when it ended; here it is this very process, which lives on."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone():
-            connection.execute("DELETE FROM lease")
-
-
 @pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, without_log])
 def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
     tmp_path: Path, harm: Callable[[Path], None]
@@ -69,10 +62,10 @@ def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
         assert caught.value.exit_code == 8
         assert f"perfctl resume {planned.run_id}" in str(caught.value.hint)
         assert len(ended) == 1, "nothing more is called measured"
-        kept = [job for job in kept_on_host(planned.run_id) if not job.startswith("auto-")]
+        kept = [job for job in kept_on_host(planned) if not job.startswith("auto-")]
         assert len(kept) == 2, "what could not be stored is there, and what may have gone with the file"
     finally:
-        reap(LocalShell(), planned.run_id, discard=True)
+        reap(LocalShell(), planned.run_id, discard=True, spool_root=str(tmp_path / "spool"))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +87,12 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
         execute(planned, database, harm_after_the_first)
     # Put back, or alone, without what SQLite has beside it.
     found = (tmp_path / "elsewhere.db").rename(tmp_path / place)
-    forget_leases(found)
     outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)
     assert (outcome.status, outcome.ok) == ("complete", 4)
     with open_store(found, read_only=True) as store:
         states = store.block_states(planned.run_id)
         assert [state.attempt for state in states] == [1, 1], "what lay on the host was collected"
-    assert kept_on_host(planned.run_id) == []
+    assert kept_on_host(planned) == []
 
 
 def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Path) -> None:

@@ -8,10 +8,16 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
-from perfctl.inventory import register_secrets
+from perfctl.inventory import load_hosts
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
-from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
+from perfctl.provision.report import (
+    HostReport,
+    ProvisionReport,
+    ProvisionState,
+    failed_host,
+    host_note,
+)
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -35,7 +41,7 @@ def undo(
 
     So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
     left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
-    with `purge_packages`. Raises UsageError for tags that cannot be undone, NoHostMatched, CommandTimeout and
+    with `purge_packages`. Raises UsageError (tags that cannot be undone), NoHostMatched, CommandTimeout and
     PlaybookFailed (the playbook could not start).
     """
     _check_tags(tags)
@@ -51,7 +57,8 @@ def undo(
             event = replace(event, text=others)
         listener(event)
 
-    register_secrets(inventory, passthrough)
+    hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
+    listener(host_note(hosts, inventory))
     result = run_playbook(
         "undo",
         inventory=tuple(inventory) or (str(default_inventory()),),

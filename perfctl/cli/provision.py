@@ -63,10 +63,8 @@ def provision(
     Safe to repeat. A NIC that carries the ssh session, a foreign bridge or conflicting docker settings are
     refused (exit code 7) before anything is changed. Arguments after -- go to ansible-playbook.
     """
-    from perfctl.inventory import load_hosts
     from perfctl.model import Event, Note
     from perfctl.output import progress
-    from perfctl.provision import host_note
     from perfctl.provision import provision as run_provision
     from perfctl.provision import undo as run_undo
     from perfctl.render import print_view
@@ -85,9 +83,6 @@ def provision(
             else:
                 listener(event)
 
-        if undo:
-            hosts = load_hosts(settings.inventory, limit=limit, passthrough=ansible_arguments)
-            listener(host_note(hosts, settings.inventory))
         report = work(
             settings.inventory,
             limit=limit,

@@ -31,7 +31,7 @@ def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
     names = dict.fromkeys([*members.get("all", []), *hostvars])
     for hosts in members.values():
         names.update(dict.fromkeys(hosts))
-    _refuse_odd_names(names)
+    _refuse_odd_names(names, ", ".join(resolver.sources))
     groups = {name: set(hosts) for name, hosts in members.items() if name not in ("all", "ungrouped")}
     return [
         _host(
@@ -41,12 +41,13 @@ def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
     ]
 
 
-def _refuse_odd_names(names: Iterable[str]) -> None:
+def _refuse_odd_names(names: Iterable[str], where: str) -> None:
     """Raise UsageError for names that --limit cannot name: Ansible's patterns give other meanings to them."""
     odd = [name for name in names if not _NAME.fullmatch(name)]
     if odd:
         raise UsageError(
             f"not a name for a host: {', '.join(map(repr, odd))}",
+            where=where,
             hint="letters, digits and _ . - : % @, no sign first; the address goes into ansible_host",
         )
 

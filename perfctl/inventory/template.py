@@ -29,6 +29,7 @@ class Resolver:
     """Resolves other variables, their parts, defaults and environment variables."""
 
     def __init__(self, sources: Sequence[str], vault: Vault) -> None:
+        self.sources = tuple(sources)
         self._vault = vault
         self._constants: dict[str, str] = {"ansible_playbook_python": sys.executable}
         folders = {_folder_of(Path(source)) for source in sources if Path(source).exists()}

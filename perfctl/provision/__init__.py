@@ -9,7 +9,7 @@ alone (`perfctl.provision.stamp`).
 """
 
 from perfctl.provision.apply import provision
-from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, host_note
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState
 from perfctl.provision.undo import undo
 from perfctl.provision.verify import Drift, VerifyReport, verify
 
@@ -19,7 +19,6 @@ __all__ = [
     "ProvisionReport",
     "ProvisionState",
     "VerifyReport",
-    "host_note",
     "provision",
     "undo",
     "verify",

@@ -8,11 +8,11 @@ from typing import Any
 
 from perfctl.assets import default_inventory
 from perfctl.errors import UsageError
-from perfctl.inventory import load_hosts, register_secrets
+from perfctl.inventory import load_hosts
 from perfctl.model import Event, Listener, Note, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
 from perfctl.provision.lease import leased
-from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host
+from perfctl.provision.report import HostReport, ProvisionReport, ProvisionState, failed_host, host_note
 
 UNDOABLE = ("vm",)
 """The tags of provisioning that can be undone."""
@@ -36,7 +36,7 @@ def undo(
 
     So far that is the host's part in virtual machines: the tag `vm`, which is also what no tags mean. What is
     left on purpose is the message of a host's report. Packages that perfctl installed for it are removed only
-    with `purge_packages`. Raises UsageError for tags that cannot be undone, HostLeased, NoHostMatched,
+    with `purge_packages`. Raises UsageError (tags that cannot be undone), HostLeased, NoHostMatched,
     CommandTimeout and PlaybookFailed (the playbook could not start).
     """
     _check_tags(tags)
@@ -52,10 +52,10 @@ def undo(
             event = replace(event, text=others)
         listener(event)
 
-    register_secrets(inventory, passthrough)
-    hosts = [] if check else load_hosts(inventory, limit=limit, passthrough=passthrough)
+    hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
+    listener(host_note(hosts, inventory))
     # Ansible says itself which hosts it does not reach.
-    with leased(hosts, "provision --undo", _TIMEOUT_S):
+    with leased([] if check else hosts, "provision --undo", _TIMEOUT_S):
         result = run_playbook(
             "undo",
             inventory=tuple(inventory) or (str(default_inventory()),),

@@ -202,10 +202,14 @@ _JSON = st.recursive(
 )
 
 
+_NAMES_OF_HOSTS = st.from_regex(r"\w[\w.:%@-]*", fullmatch=True) | ANY
+"""Most of any text is no name for a host, and is refused before anything else is read."""
+
+
 @_AT_ITS_OWN_PACE
 @given(
     st.dictionaries(
-        ANY,
+        _NAMES_OF_HOSTS,
         st.dictionaries(st.sampled_from(_VARIABLES), _TEMPLATES | _JSON, max_size=6),
         min_size=1,
         max_size=3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +38,9 @@ def test_options_that_make_no_sense_together_are_refused(arguments: list[str], w
     assert words in result.exception.message
 
 
-def test_what_is_kept_is_in_the_report_and_not_among_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_in_the_report_and_not_among_the_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packages = "the packages that perfctl installed: qemu libvirt"
 
     def play(*args: object, listener: Listener, **settings: object) -> PlaybookResult:
@@ -46,7 +49,12 @@ def test_what_is_kept_is_in_the_report_and_not_among_the_notes(monkeypatch: pyte
         return PlaybookResult({"h1": HostStats(ok=1, changed=2), "h2": HostStats(ok=1)}, ())
 
     monkeypatch.setattr(import_module("perfctl.provision.undo"), "run_playbook", play)
+    inventory = tmp_path / "hosts"
+    inventory.write_text("h1\nh2\n")
     shown: list[Event] = []
-    report = undo(["hosts.yml"], check=True, listener=shown.append)
-    assert shown == [Note("info", "h1", "remove br1\nstop libvirtd")]
+    report = undo([str(inventory)], check=True, listener=shown.append)
+    assert shown == [
+        Note("info", "", f"2 host(s): h1, h2 ({inventory})"),
+        Note("info", "h1", "remove br1\nstop libvirtd"),
+    ]
     assert [item.message for item in report.hosts] == [f"kept {packages}"] * 2

@@ -182,12 +182,13 @@ def test_variables_of_the_command_line_are_registered_and_never_quoted(tmp_path:
 )  # fmt: skip
 def test_names_that_limit_cannot_name_are_refused(name: str, ok: bool) -> None:
     listing = {"_meta": {"hostvars": {name: {}}}, "all": {"hosts": [name]}}
-    resolver = Resolver((), Vault(()))
+    resolver = Resolver(("hosts.yml", "more.yml"), Vault(()))
     if ok:
         assert hosts_in(listing, resolver)[0].name == name
     else:
-        with pytest.raises(UsageError, match="not a name for a host"):
+        with pytest.raises(UsageError, match="not a name for a host") as caught:
             hosts_in(listing, resolver)
+        assert caught.value.where == "hosts.yml, more.yml"
 
 
 # ---- canaries: whole processes -----------------------------------------------------------------------------

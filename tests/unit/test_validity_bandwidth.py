@@ -26,6 +26,7 @@ from perfctl.model import (
     Plan,
     PlannedInvocation,
     Round,
+    Status,
     Target,
     Track,
 )
@@ -50,6 +51,29 @@ ENVIRONMENTS = (NATIVE, PINNED, CONTAINER, GUEST, PINNED_GUEST)
 def memory(name: str = "large", **parameters: Parameter) -> Benchmark:
     given = {"test": "memory", "memory_block_bytes": LARGE, "memory_operation": "write"} | parameters
     return Benchmark(name, "sysbench", resolve_parameters(WORKLOADS["sysbench"], given), expected_s=10)
+
+
+def report(benchmark: Benchmark, rate: float) -> str:
+    """Return the captured report with the numbers of this benchmark's blocks, moved at so many MiB/s."""
+    given = benchmark.parameters
+    threads, block_mib = int(given["threads"]), int(given["memory_block_bytes"]) / (1 << 20)
+    count = round(rate * int(given["time_s"]) / block_mib)
+    seconds = count * block_mib / rate
+    busy_ms = threads * seconds * 1e3
+    values = {
+        "Total operations: ": f"{count} ({count / seconds:.2f} per second)",
+        "(?=.* MiB transferred)": f"{count * block_mib:.2f} MiB transferred ({rate:.2f} MiB/sec)",
+        "total time: ": f"{seconds:.4f}s",
+        "total number of events: ": f"{count}",
+        "(?:min|avg|max|95th percentile): ": f"{busy_ms / count:.2f}",
+        "sum: ": f"{busy_ms:.2f}",
+        r"events \(avg/stddev\): ": f"{count / threads:.4f}/0.00",
+        r"execution time \(avg/stddev\): ": f"{seconds:.4f}/0.00",
+    }
+    text = OUTPUT
+    for label, value in values.items():
+        text = re.sub(rf"^( *{label} *).*$", rf"\g<1>{value}", text, flags=re.MULTILINE)
+    return text
 
 
 def facts(cache: str | None = "index0=32K: 0-1\nindex3=32768K: 0-1", **more: str) -> Fingerprint:
@@ -93,7 +117,7 @@ class Run:
             )
             self._index += 1
             block_id = self.store.begin_block(self.id, block, 1)
-            text = re.sub(r"\([\d.]+ MiB/sec\)", f"({rate:.2f} MiB/sec)", OUTPUT)
+            text = report(benchmark, rate)
             ticks = "".join(f"cpu{n} 0\n" for n in range(cpus))
             counters = [f"==> /proc/stat <==\ncpu {busy} 0 0 1000 0 0 0 0 0 0\n{ticks}" for busy in (0, 900)]
             before, after = (text_of.encode() for text_of in counters)
@@ -101,6 +125,7 @@ class Run:
                 ("sysbench",), 0, text.encode(), b"", 0, 10**10, counters_before=before, counters_after=after
             )
             outcome = read_outcome(WORKLOADS["sysbench"], benchmark, done)
+            assert outcome.status is Status.OK, outcome.detail
             planned = block.invocations[0]
             record(self.session, block, block_id, planned, outcome, time.time())
             self.store.end_block(block_id, "complete")

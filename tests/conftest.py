@@ -120,4 +120,4 @@ def provisioned_lab() -> LabAtHand:
 @pytest.fixture(scope="session")
 def third_host() -> LabAtHand:
     """Return the lab's third host after `perfctl provision`."""
-    return shared_lab.lab_at("provisioned", THIRD)
+    return shared_lab.lab_at("third", THIRD)

@@ -38,10 +38,8 @@ def reap_leftovers(session: RunSession) -> None:
             try:
                 removed = list(remove_run(leased, run))
             except PerfctlError as error:
-                text = (
-                    f"what run {run} has left there is not removed: {error.message}; try: perfctl reap {run}"
-                )
-                session.listener(Note("warning", host, text))
+                text = f"what run {run} has left there is not removed: {error.message}"
+                session.listener(Note("warning", host, f"{text} (perfctl reap {run})"))
             else:
                 if removed:
                     names = ", ".join(f"{kind} {name}" for kind, name in removed)

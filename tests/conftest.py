@@ -3,10 +3,10 @@
 `make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the host that it keeps busy:
 
-    lab("both")                    the pair of hosts: comes first, while other workers run what follows
+    lab("both")                    the pair of hosts: comes first
+    lab("third")                   the third host, whose fixture is `third_host`: begins at once, too
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
-    lab("third")                   the third host, whose fixture is `third_host`
     lab("first"), lab("second")    come last: one queue for each host of the pair, side by side
 
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
@@ -40,12 +40,12 @@ def _queue(item: pytest.Item) -> str | None:
 
 
 def _order(item: pytest.Item) -> tuple[int, int]:
-    """Return when a test begins: what needs the pair, then this machine, then a queue for each host."""
+    """Return when a test begins: pair and third host, then this machine, then each host of the pair."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
     stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
-        return 1, stage == "up"
-    return {"both": 0, "third": 2}.get(queue, 3), {"up": 0, None: 1, "end": 2}[stage]
+        return 2, stage == "up"
+    return {"both": 0, "third": 1}.get(queue, 3), {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -42,15 +42,15 @@ General statistics:
     total number of events:              1
 
 Latency (ms):
-         min:                                  487.05
+         min:                                  508.86
          avg:                                  508.86
-         max:                                  530.66
-         95th percentile:                      530.08
+         max:                                  508.86
+         95th percentile:                      511.33
          sum:                                  508.86
 
 Threads fairness:
     events (avg/stddev):           1.0000/0.00
-    execution time (avg/stddev):   0.5089/0.02
+    execution time (avg/stddev):   0.5089/0.00
 
 EOF
 """

@@ -16,7 +16,7 @@ from perfctl.job import JobShell, reap
 from perfctl.model import Environment, Host, new_id
 from perfctl.shell import Shell, Transport
 from perfctl.ssh import connect
-from tests.contract.job_spool import BusyboxShell, loggers
+from tests.contract.job_spool import RUN, BusyboxShell, loggers
 from tests.lab import LabAtHand
 from tests.processes import wait_until, with_argument
 from tests.sshd import Sshd, running_sshd
@@ -59,10 +59,10 @@ def root(tmp_path: Path) -> str:
 @pytest.fixture
 def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
     """Return a job shell that is stopped at the end."""
-    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    made = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     yield made
     made.stop()
-    reap(transport, "run-1", spool_root=root)
+    reap(transport, RUN, spool_root=root)
     wait_until(lambda: not with_argument(made.spool), "our processes on the host to end")
     assert loggers(made) == []
 
@@ -71,7 +71,7 @@ def jobs(transport: Transport, root: str) -> Iterator[JobShell]:
 def ssh_jobs(sshd: Sshd, root: str) -> Iterator[JobShell]:
     """Return a job shell over ssh."""
     transport = connect(sshd.host())
-    made = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    made = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     yield made
     made.stop()
     transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from perfctl.job import JobShell
 from perfctl.shell import Completed, Stream
 from perfctl.shell.local import LocalShell
 from tests.processes import with_argument
+
+RUN = f"run-{os.getpid()}"
+"""The run of the jobs; each worker has its own, because what is left of a run is ended wherever it is."""
 
 
 class BusyboxShell(LocalShell):

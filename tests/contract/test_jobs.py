@@ -22,7 +22,7 @@ from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
 from perfctl.validity import counter_files, parse_counters
-from tests.contract.job_spool import completed_of, servers, spool_files
+from tests.contract.job_spool import RUN, completed_of, servers, spool_files
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -129,9 +129,9 @@ def test_a_login_without_rights_gets_along(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     transport = NobodyShell("box")
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600)
     try:
-        assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid() or 65534}/spool/run-1"
+        assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid() or 65534}/spool/{RUN}"
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         done = jobs.run(["sh", "-c", "id -u; exit 3"], timeout_s=30)
         after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -153,7 +153,7 @@ def test_a_spool_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     root.mkdir(parents=True)
     os.chown(root.parent, 65534, 65534)
     with pytest.raises(CommandFailed, match="no place for a spool folder"):
-        JobShell.start(LocalShell("box"), "run-1", lifetime_s=60, spool_root=str(root))
+        JobShell.start(LocalShell("box"), RUN, lifetime_s=60, spool_root=str(root))
 
 
 # ---- timeouts ----------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_what_a_job_leaves_behind_in_its_group_ends_with_it(jobs: JobShell) -> N
 
 def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Transport, root: str) -> None:
     jobs.run_job("inv-1", ["sh", "-c", "echo one; echo two >&2; exit 5"], 30)
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     found = completed_of(later)
     assert {name: (done.text, done.error_text, done.exit_code) for name, done in found.items()} == {
         "inv-1": ("one\n", "two", 5)
@@ -203,7 +203,7 @@ def test_a_result_stays_until_it_is_acknowledged(jobs: JobShell, transport: Tran
     assert found["inv-1"].started_ns and found["inv-1"].counters_before
     later.stop()
     assert "inv-1.end" in spool_files(jobs)
-    again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    again = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert set(again.collect_results()) == {"inv-1"}
     again.acknowledge("inv-1")
     again.stop()
@@ -266,7 +266,7 @@ def test_cancel_ends_what_is_waited_for_and_the_shell_goes_on(jobs: JobShell) ->
 
 
 def test_stop_ends_running_jobs_and_servers(transport: Transport, root: str) -> None:
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     seconds = unique_seconds()
     jobs.spawn(["sh", "-c", f"setsid sleep {seconds} & sleep {seconds}"])
     wait_until(lambda: len(with_argument(seconds)) == 2, "the server")
@@ -278,28 +278,28 @@ def test_stop_ends_running_jobs_and_servers(transport: Transport, root: str) -> 
 
 
 def test_reap_ends_what_another_controller_left_and_says_what(transport: Transport, root: str) -> None:
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     other = JobShell.start(transport, "run-2", lifetime_s=600, spool_root=root)
     seconds = unique_seconds()
     jobs.spawn(["sleep", seconds])
-    ended = reap(transport, "run-1", spool_root=root)
+    ended = reap(transport, RUN, spool_root=root)
     assert [line.split()[0] for line in ended] == ["job", "server"]
-    assert ended[1] == "server perfctl-run-1"
+    assert ended[1] == f"server perfctl-{RUN}"
     assert with_argument(seconds) == []
     wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
-    assert reap(transport, "run-1", spool_root=root) == []
+    assert reap(transport, RUN, spool_root=root) == []
     assert other.run(["echo", "untouched"], timeout_s=30).text == "untouched\n"
     other.stop()
 
 
 def test_reap_keeps_a_result_unless_it_may_discard_it(transport: Transport, root: str) -> None:
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     jobs.run_job("inv-1", ["echo", "kept"], 30)
-    assert "server perfctl-run-1" in reap(transport, "run-1", spool_root=root)
+    assert f"server perfctl-{RUN}" in reap(transport, RUN, spool_root=root)
     assert "inv-1.end" in spool_files(jobs)
-    assert reap(transport, "run-1", discard=True, spool_root=root) == ["result inv-1"]
+    assert reap(transport, RUN, discard=True, spool_root=root) == ["result inv-1"]
     assert not Path(jobs.spool).exists()
-    assert reap(transport, "run-1", discard=True, spool_root=root) == []
+    assert reap(transport, RUN, discard=True, spool_root=root) == []
     jobs.stop()
 
 
@@ -307,7 +307,7 @@ def test_reap_keeps_a_result_unless_it_may_discard_it(transport: Transport, root
 def test_a_server_ends_by_itself_after_its_lifetime(
     transport: Transport, root: str, is_spool_gone: bool
 ) -> None:
-    jobs = JobShell.start(transport, "run-1", lifetime_s=1, spool_root=root)
+    jobs = JobShell.start(transport, RUN, lifetime_s=1, spool_root=root)
     seconds = unique_seconds()
     jobs.spawn(["sleep", seconds])
     wait_until(lambda: with_argument(seconds), "the background command")

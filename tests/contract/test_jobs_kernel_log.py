@@ -17,7 +17,7 @@ from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.validity import InvocationCounters, Validity, counter_files, judge_counters
 from perfctl.validity.context import Expected
-from tests.contract.job_spool import loggers, servers
+from tests.contract.job_spool import RUN, loggers, servers
 from tests.processes import can_read_kernel_log, unique_seconds
 
 
@@ -119,7 +119,7 @@ def test_a_reader_of_the_log_does_not_outlive_who_it_reads_for(
     assert second != first
     for pid in servers(jobs):
         os.kill(pid, signal.SIGKILL)
-    reap(transport, "run-1", discard=True, spool_root=root)
+    reap(transport, RUN, discard=True, spool_root=root)
     assert loggers(jobs) == []
 
 
@@ -139,7 +139,7 @@ class WithoutKernelLog(LocalShell):
 
 @pytest.mark.usefixtures("kernel_log")
 def test_where_the_kernels_log_cannot_be_read_its_rule_is_not_judged(root: str) -> None:
-    jobs = JobShell.start(WithoutKernelLog("box"), "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(WithoutKernelLog("box"), RUN, lifetime_s=600, spool_root=root)
     try:
         done = jobs.run(["true"], timeout_s=30)
         assert b"kernel log" not in done.counters_after

@@ -19,7 +19,7 @@ from perfctl.job import JobLost, JobShell, JobTimeout, ProcessProbe, SpoolFull
 from perfctl.job import script as job_script
 from perfctl.shell import Completed, Transport
 from perfctl.ssh import connect
-from tests.contract.job_spool import completed_of, servers
+from tests.contract.job_spool import RUN, completed_of, servers
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -63,11 +63,11 @@ from perfctl.ssh import connect
 port, key, config, known, root, gate, user = sys.argv[1:]
 host = Host("box", "127.0.0.1", port=int(port), user=user, private_key=Path(key),
             ssh_options=(("ConfigFile", config), ("UserKnownHostsFile", known)))
-jobs = JobShell.start(connect(host), "run-1", lifetime_s=600, spool_root=root)
+jobs = JobShell.start(connect(host), "RUN", lifetime_s=600, spool_root=root)
 jobs.run_job("inv-1", ["echo", "finished before"], 60)
 jobs.run(["echo", "nobody asks for this"], timeout_s=60)
 jobs.run_job("inv-2", ["sh", "-c", 'while [ ! -e "$1" ]; do sleep 0.05; done; echo done', "sh", gate], 60)
-"""
+""".replace("RUN", RUN)
 
 
 def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str,
     os.kill(controller.pid, signal.SIGKILL)
     controller.wait(timeout=30)
 
-    jobs = JobShell.start(connect(host), "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(connect(host), RUN, lifetime_s=600, spool_root=root)
     # The old job still has its slot; new commands are not queued behind it.
     assert jobs.run(["echo", "meanwhile"], timeout_s=30).text == "meanwhile\n"
     threading.Timer(0.3, gate.touch).start()
@@ -100,7 +100,7 @@ def test_a_new_controller_ends_the_servers_of_a_killed_one(
 ) -> None:
     seconds = unique_seconds()
     jobs.spawn(["sleep", seconds])
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert with_argument(seconds) == []
     assert later.run(["echo", "on"], timeout_s=30).text == "on\n"
     later.stop()
@@ -122,7 +122,7 @@ def test_what_a_job_of_a_killed_controller_needs_lives_as_long_as_it(
     thread = threading.Thread(target=measure)
     thread.start()
     wait_until(lambda: with_argument(str(gate)), "the job")
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert with_argument(seconds)
     gate.touch()
     assert set(completed_of(later)) == {"inv-1"}
@@ -134,10 +134,10 @@ def test_what_a_job_of_a_killed_controller_needs_lives_as_long_as_it(
 
 def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: str) -> None:
     transport = connect(sshd.host())
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     with pytest.raises(JobTimeout):
         jobs.run_job("inv-1", ["sleep", "60"], 0.3)
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     outcome = later.collect_results()["inv-1"]
     assert isinstance(outcome, JobTimeout) and isinstance(outcome, CommandTimeout)
     later.acknowledge("inv-1")
@@ -162,7 +162,7 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
     # What an out-of-memory killer or a restart of the host does to it.
     for pid in servers(jobs):
         os.kill(pid, signal.SIGKILL)
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     wait_until(lambda: not with_argument(seconds), "the end of what nobody waits for any longer")
     outcome = later.collect_results()["inv-1"]
     assert isinstance(outcome, JobLost) and isinstance(outcome, HostError)
@@ -176,11 +176,11 @@ def test_a_start_waits_for_one_whose_controller_was_killed(transport: Transport,
     # A start goes on though nobody waits for it any longer; the next one may come at once.
     with ThreadPoolExecutor(4) as pool:
         starts = [
-            pool.submit(job_script.start_server, transport, "run-1", lifetime_s=600, spool_root=root)
+            pool.submit(job_script.start_server, transport, RUN, lifetime_s=600, spool_root=root)
             for _ in range(4)
         ]
-        assert {start.result().spool for start in starts} == {f"{root}/run-1"}
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+        assert {start.result().spool for start in starts} == {f"{root}/{RUN}"}
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert jobs.run(["echo", "in turn"], timeout_s=60).text == "in turn\n"
     jobs.stop()
     wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
@@ -220,7 +220,7 @@ def test_a_job_that_was_asked_for_and_never_begun_is_lost(
     with pytest.raises(JobLost):
         jobs.run_job("inv-1", ["touch", str(tmp_path / "ran")], 300)
     killer.join(timeout=60)
-    later = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=root)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert isinstance(later.collect_results()["inv-1"], JobLost)
     later.acknowledge("inv-1")
     later.stop()
@@ -244,7 +244,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
     tiny_disk: Path, transport: Transport
 ) -> None:
-    jobs = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=str(tiny_disk))
     try:
         assert jobs.run(["echo", "room"], timeout_s=30).text == "room\n"
         with pytest.raises(SpoolFull, match="spool folder is full") as caught:
@@ -263,7 +263,7 @@ def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
         assert not (tiny_disk / "ran").exists()
     finally:
         jobs.stop()
-    again = JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+    again = JobShell.start(transport, RUN, lifetime_s=600, spool_root=str(tiny_disk))
     assert again.run(["echo", "room again"], timeout_s=30).text == "room again\n"
     again.stop()
 
@@ -272,4 +272,4 @@ def test_a_disk_that_is_full_from_the_start_is_told(tiny_disk: Path, transport: 
     with (tiny_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space"):
         ballast.write(bytes(1_000_000))
     with pytest.raises(SpoolFull, match="could not be copied there"):
-        JobShell.start(transport, "run-1", lifetime_s=600, spool_root=str(tiny_disk))
+        JobShell.start(transport, RUN, lifetime_s=600, spool_root=str(tiny_disk))

@@ -27,6 +27,7 @@ from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.config import settings_for
 from perfctl.ssh.shell import SshShell
+from tests.contract.job_spool import RUN
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd, running_sshd
 
@@ -398,7 +399,7 @@ def test_a_run_on_one_host_whose_sudo_refuses_has_the_exit_code_of_a_refusal(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     host = Host("here", "localhost", connection="local", become=True)
-    with pytest.raises(Refused, match="must have a tty") as caught, Fleet([host], "run-1", lifetime_s=60):
+    with pytest.raises(Refused, match="must have a tty") as caught, Fleet([host], RUN, lifetime_s=60):
         pass
     assert caught.value.exit_code == 7 and "!requiretty" in str(caught.value.hint)
 

@@ -199,8 +199,8 @@ class JobShell:
     def collect_results(self) -> Mapping[str, Completed | PerfctlError]:
         """Return the result of each job that an earlier controller left, or its error as a value.
 
-        Those that still run are waited for, up to their timeouts. The errors are JobTimeout, SpoolFull and
-        JobLost.
+        Those that still run are waited for, up to their timeouts. The errors are JobTimeout, SpoolFull,
+        JobLost, and LeaseLost for one that did not begin because the host had been taken away.
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
         listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
@@ -342,7 +342,7 @@ class JobShell:
         try:
             argv, result = channel.wait(job_id, timeout_s)
             return result.value(argv, self.name)
-        except (JobTimeout, SpoolFull, JobLost) as error:
+        except (JobTimeout, SpoolFull, JobLost, LeaseLost) as error:
             return error
 
 

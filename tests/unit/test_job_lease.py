@@ -303,6 +303,23 @@ def test_no_job_begins_once_another_holder_has_the_host(world: World) -> None:
     assert not Path(jobs.spool).exists()
 
 
+def test_a_job_that_did_not_begin_is_collected_as_such_by_the_next_controller(world: World) -> None:
+    jobs = world.jobs(world.take("run-1"), "run-1")
+    other = world.take("run-2", steal=True)
+    with pytest.raises(LeaseLost):
+        jobs.run_job("job-1", ["true"], 30)
+    other.release()
+    # The first controller ends before it has said that it has read this.
+    later = world.jobs(world.take("run-1"), "run-1")
+    try:
+        (outcome,) = later.collect_results().values()
+        assert isinstance(outcome, LeaseLost)
+        later.acknowledge("job-1")
+        assert later.run(["echo", "goes on"], timeout_s=30).text == "goes on\n"
+    finally:
+        later.stop()
+
+
 def test_a_token_never_comes_twice_even_where_the_file_was_lost(world: World) -> None:
     world.take("run-1").release()
     before = world.token

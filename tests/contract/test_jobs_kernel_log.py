@@ -18,7 +18,7 @@ from perfctl.shell.local import LocalShell
 from perfctl.validity import InvocationCounters, Validity, counter_files, judge_counters
 from perfctl.validity.context import Expected
 from tests.contract.job_spool import RUN, loggers, servers
-from tests.processes import can_read_kernel_log, unique_seconds
+from tests.processes import can_read_kernel_log, unique_seconds, wait_until
 
 
 def log_of(done: Completed) -> list[str]:
@@ -115,12 +115,11 @@ def test_a_reader_of_the_log_does_not_outlive_who_it_reads_for(
     with pytest.raises(HostError):
         jobs.run(["true"], timeout_s=30)
     assert b"==> kernel log <==" in jobs.run(["true"], timeout_s=30).counters_after
-    (second,) = loggers(jobs)
-    assert second != first
+    wait_until(lambda: first not in loggers(jobs) and len(loggers(jobs)) == 1, "one reader, and another")
     for pid in servers(jobs):
         os.kill(pid, signal.SIGKILL)
     reap(transport, RUN, discard=True, spool_root=root)
-    assert loggers(jobs) == []
+    wait_until(lambda: loggers(jobs) == [], "the end of the reader")
 
 
 class WithoutKernelLog(LocalShell):

@@ -13,7 +13,7 @@ import pytest
 from perfctl.errors import DatabaseMoved, UsageError
 from perfctl.execute import resume_run
 from perfctl.job import reap
-from perfctl.model import Event, InvocationEnded, ignore
+from perfctl.model import Event, InvocationEnded, Listener, ignore
 from perfctl.shell.local import LocalShell
 from perfctl.store import open_store
 from tests.unit.local_run import execute, kept_on_host, planned_run
@@ -43,22 +43,28 @@ def without_log(path: Path) -> None:
     path.with_name(path.name + "-wal").unlink()
 
 
-@pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, without_log])
-def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
-    tmp_path: Path, harm: Callable[[Path], None]
-) -> None:
-    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+def harming(harm: Callable[[Path], None], database: Path) -> tuple[list[Event], Listener]:
+    """Return the ended invocations, and a listener that harms the database after the first of them."""
     ended: list[Event] = []
 
-    def harm_after_the_first(event: Event) -> None:
+    def listen(event: Event) -> None:
         if isinstance(event, InvocationEnded):
             ended.append(event)
             if len(ended) == 1:
                 harm(database)
 
+    return ended, listen
+
+
+@pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, without_log])
+def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    ended, listener = harming(harm, database)
     try:
         with pytest.raises(DatabaseMoved) as caught:
-            execute(planned, database, harm_after_the_first)
+            execute(planned, database, listener)
         assert caught.value.exit_code == 8
         assert f"perfctl resume {planned.run_id}" in str(caught.value.hint)
         assert len(ended) == 1, "nothing more is called measured"
@@ -75,16 +81,9 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
     tmp_path: Path, harm: Callable[[Path], None], place: str
 ) -> None:
     planned, database = planned_run(tmp_path), tmp_path / "results.db"
-    ended: list[Event] = []
-
-    def harm_after_the_first(event: Event) -> None:
-        if isinstance(event, InvocationEnded):
-            ended.append(event)
-            if len(ended) == 1:
-                harm(database)
-
+    _, listener = harming(harm, database)
     with pytest.raises(DatabaseMoved):
-        execute(planned, database, harm_after_the_first)
+        execute(planned, database, listener)
     # Put back, or alone, without what SQLite has beside it.
     found = (tmp_path / "elsewhere.db").rename(tmp_path / place)
     outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)

@@ -91,8 +91,8 @@ demo:
 	@echo "    perfctl -i $(LAB) --db $(DATABASE) run --suite memory"
 	@echo "    make lab-down"
 
-# Two of them have a host of the lab each; more than one beside them would slow down what all wait for at the end.
-WORKERS := 3
+# One for each queue of tests that need hosts (tests/conftest.py), and one for what needs none.
+WORKERS := 5
 
 .PHONY: test-packages
 test-packages:

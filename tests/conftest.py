@@ -1,23 +1,27 @@
 """Which worker runs which test, and the lab that they share (tests/lab.py).
 
-`make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
-order. What needs the lab is marked with the host that it keeps busy:
+`make test` runs five workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
+order. What needs the lab is marked with the hosts that it keeps busy. Each such mark is a queue with a worker
+of its own:
 
-    lab("both")                    the pair of hosts: comes first
-    lab("third")                   the third host, whose fixture is `third_host`: begins at once, too
+    lab("both")                    the pair of hosts
+    lab("third")                   the third host, whose fixture is `third_host`
+    lab("first"), lab("second")    one host of the pair each: their workers wait until the pair is free
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
-    lab("first"), lab("second")    come last: one queue for each host of the pair, side by side
 
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
 those that keep no host busy, because others need no lab at all. `stage="end"` says that the host is not as it
 was provisioned afterwards: such a test is the last of its queue.
+
+What keeps no host busy leaves the processors to what does: all else waits for the hosts at the end.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,7 +32,11 @@ from tests import lab as shared_lab
 from tests.lab import PAIR, THIRD, LabAtHand
 
 _QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:]}
-"""The hosts that each queue keeps busy."""
+"""The hosts that each queue keeps busy, in the order in which workers take the queues."""
+_AFTER = {"first": "both", "second": "both"}
+"""The queue that has its hosts before another one may have them."""
+_NICENESS_WITHOUT_HOST = 5
+_queues_of_session: set[str] = set()
 _reserved = ExitStack()
 _queue_reserved: str | None = None
 
@@ -40,17 +48,21 @@ def _queue(item: pytest.Item) -> str | None:
 
 
 def _order(item: pytest.Item) -> tuple[int, int]:
-    """Return when a test begins: pair and third host, then this machine, then each host of the pair."""
+    """Return when a test begins: a worker takes each queue, the others what needs this machine only."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
     stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
-        return 2, stage == "up"
-    return {"both": 0, "third": 1}.get(queue, 3), {"up": 0, None: 1, "end": 2}[stage]
+        return len(_QUEUES), stage == "up"
+    return list(_QUEUES).index(queue), {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Workers inherit the width of the terminal in which the tests were started; what is printed must not.
     os.environ.pop("COLUMNS", None)
+    # So is what a shell does to commands in the background: they ignore Ctrl-C, and hangups under nohup.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         shared_lab.begin_session()
 
@@ -61,8 +73,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_order)
+    _queues_of_session.update(queue for item in items if (queue := _queue(item)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,8 +84,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Wait until the hosts that a test needs are free; they stay reserved for the tests after it."""
     global _queue_reserved
     queue = _queue(item)
+    # Who is not root may not lower it again, and runs everything at the same priority.
+    if os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS_WITHOUT_HOST if queue is None else 0)
     if queue is not None and queue != _queue_reserved:
-        _reserved.enter_context(shared_lab.reserved(_QUEUES[queue]))
+        after = _AFTER.get(queue)
+        _reserved.enter_context(
+            shared_lab.reserved(queue, _QUEUES[queue], after if after in _queues_of_session else None)
+        )
         _queue_reserved = queue
 
 

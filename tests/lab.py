@@ -119,9 +119,15 @@ def lab_at(stage: str, hosts: tuple[str, ...] = PAIR) -> LabAtHand:
 
 
 @contextmanager
-def reserved(hosts: tuple[str, ...]) -> Iterator[None]:
-    """Keep hosts of the lab for this worker alone: all of them or, while another has one, none."""
+def reserved(queue: str, hosts: tuple[str, ...], after: str | None) -> Iterator[None]:
+    """Keep hosts of the lab for this queue's worker alone: all of them or, while another has one, none.
+
+    A queue that comes after another one waits until that has begun, and then for its hosts.
+    """
     PROJECT.mkdir(parents=True, exist_ok=True)
+    session = os.environ[_SESSION_VARIABLE]
+    while after and _session_that_began(after) != session:
+        time.sleep(0.2)
     while True:
         with ExitStack() as handles:
             try:
@@ -131,9 +137,21 @@ def reserved(hosts: tuple[str, ...]) -> Iterator[None]:
             except BlockingIOError:
                 pass
             else:
+                _began(queue).write_text(session)
                 yield
                 return
         time.sleep(0.2)
+
+
+def _began(queue: str) -> Path:
+    return PROJECT / f"{queue}.began"
+
+
+def _session_that_began(queue: str) -> str:
+    try:
+        return _began(queue).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 # ---- the bring-up ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,8 @@ from perfctl.errors import HostUnreachable, PartialFailure, PerfctlError, Playbo
 from perfctl.model import Host, Note
 from perfctl.playbook import TaskFailure
 
-_REFUSED = "refused:"
+_REFUSAL = re.compile(r"(?:^|[:;] )refused:(.*)")
+"""What the roles write before a reason to refuse. "connection refused: ..." is somebody else's."""
 
 
 class ProvisionState(StrEnum):
@@ -85,9 +87,9 @@ def failed_host(failure: TaskFailure, changed: int) -> HostReport:
     """Return the report of a host on which a task failed or refused."""
     if failure.unreachable:
         return HostReport(failure.host, ProvisionState.UNREACHABLE, changed, failure.message, failure.task)
-    reasons = [line for line in failure.message.splitlines() if _REFUSED in line]
+    reasons = [match.group(1) for match in map(_REFUSAL.search, failure.message.splitlines()) if match]
     if reasons:
-        text = "; ".join(line.partition(_REFUSED)[2].strip() for line in reasons)
+        text = "; ".join(reason.strip() for reason in reasons)
         return HostReport(failure.host, ProvisionState.REFUSED, changed, text, failure.task)
     return HostReport(failure.host, ProvisionState.FAILED, changed, failure.message, failure.task)
 

@@ -60,7 +60,17 @@ def test_different_refusals_are_told_by_host() -> None:
             ProvisionState.REFUSED,
             "no; never",
         ),
+        (
+            TaskFailure("h", "t", "non-zero return code: refused: no"),
+            ProvisionState.REFUSED,
+            "no",
+        ),
         (TaskFailure("h", "t", "disk full"), ProvisionState.FAILED, "disk full"),
+        (
+            TaskFailure("h", "t", "dockerd did not start: connection refused: unavailable"),
+            ProvisionState.FAILED,
+            "dockerd did not start: connection refused: unavailable",
+        ),
         (
             TaskFailure("h", "t", "refused: timed out", unreachable=True),
             ProvisionState.UNREACHABLE,

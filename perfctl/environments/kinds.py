@@ -64,6 +64,8 @@ class KindTraits:
     """Whether other environments can be made within it."""
     needs_engine: bool = False
     """Whether it is made by a container engine where it is made."""
+    storage_folders: tuple[str, ...] = ()
+    """Where its files lie on the host; of an engine those that it has by default."""
 
 
 # Drivers are imported when one is made: most callers read a trait and make none.
@@ -144,6 +146,8 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         defaults={"engine": "docker", "image": IMAGE, "network": "bridge"},
         has_own_network=True,
         needs_engine=True,
+        # Since version 29 containerd keeps the layers, unless docker did so before.
+        storage_folders=("/var/lib/docker", "/var/lib/containerd"),
     ),
     "vm": KindTraits(
         driver=_vm_driver,
@@ -168,6 +172,7 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         has_own_network=True,
         boots=True,
         holds_others=True,
+        storage_folders=("/var/lib/perfctl/vm",),
     ),
 })  # fmt: skip
 """Kind -> what is true of its environments."""

@@ -16,7 +16,7 @@ from perfctl.environments.drivers import driver_for
 from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.job import JobShell, ProcessProbe
-from perfctl.model import Environment
+from perfctl.model import OUTPUT_LIMIT_BYTES, Environment
 from perfctl.shell import Completed, Process
 
 T = TypeVar("T")
@@ -35,23 +35,33 @@ class InvocationShell:
         self._invocation_id = invocation_id
         self._is_next_measured = False
         self._probe: ProcessProbe | None = None
+        self._output_limit_bytes = OUTPUT_LIMIT_BYTES
 
     @property
     def name(self) -> str:
         """The host's name."""
         return self._jobs.name
 
-    def measure_next(self, probe: ProcessProbe | None) -> None:
-        """Run the next command under the invocation's id, with the host's processes read by `probe`."""
+    def measure_next(self, probe: ProcessProbe | None, output_limit_bytes: int) -> None:
+        """Run the next command under the invocation's id, with the host's processes read by `probe`.
+
+        Of each of its outputs `output_limit_bytes` are kept.
+        """
         self._is_next_measured = True
         self._probe = probe
+        self._output_limit_bytes = output_limit_bytes
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         """Run `argv` as a detached job."""
         if self._is_next_measured:
             self._is_next_measured = False
             return self._jobs.run_job(
-                self._invocation_id, argv, timeout_s=timeout_s, stdin=stdin, probe=self._probe
+                self._invocation_id,
+                argv,
+                timeout_s=timeout_s,
+                stdin=stdin,
+                probe=self._probe,
+                output_limit_bytes=self._output_limit_bytes,
             )
         return self._jobs.run(argv, timeout_s=timeout_s, stdin=stdin)
 

@@ -124,20 +124,25 @@ def outcome_of(error: PerfctlError) -> InvocationOutcome:
         )
     for kind, status, reason in _ENDINGS:
         if isinstance(error, kind):
-            return InvocationOutcome(status, reason, str(error), completed)
+            cut = cut_text(completed) if completed else ""
+            return InvocationOutcome(status, reason, f"{error} ({cut})" if cut else str(error), completed)
     raise error
 
 
 def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> InvocationOutcome:
     """Return the outcome of a benchmark that ended: its samples, or why there are none."""
     if completed.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
-        detail = f"{completed.error_text or completed.text.strip()} (try: perfctl provision)"
+        detail = f"{completed.last_output} (try: perfctl provision)"
         return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
+    cut = cut_text(completed)
     if completed.exit_code != 0:
-        output = completed.error_text or completed.text.strip()
-        detail = f"exit code {completed.exit_code}: {output[-500:] or 'no output'}"
+        detail = f"exit code {completed.exit_code}: {completed.last_output or 'no output'}"
+        detail += f" ({cut})" if cut else ""
         return InvocationOutcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
-    if not completed.stdout.strip():
+    if cut:
+        # What is missing may be figures, or the word that they are wrong.
+        return InvocationOutcome(Status.FAILED, Reason.OUTPUT_CUT, cut, completed)
+    if not completed.stdout or completed.stdout.isspace():
         return InvocationOutcome(Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed)
     try:
         reading = workload.read_output(completed.text, benchmark.parameters, stderr=completed.error_text)
@@ -149,6 +154,16 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
             Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", completed
         )
     return InvocationOutcome(Status.OK, detail=reading.remark, completed=completed, samples=reading.samples)
+
+
+def cut_text(completed: Completed) -> str:
+    """Return that an output is not whole, and how to have more of it; '' where it is whole."""
+    if completed.cut_at_bytes is None:
+        return ""
+    return (
+        f"the output was longer than {completed.cut_at_bytes:,} bytes and was cut there; what is kept is not"
+        " read (try: have it print less, or raise output_limit_bytes in the suite)"
+    )
 
 
 def _measure_in_environments(context: InvocationContext, stack: ExitStack) -> InvocationOutcome:
@@ -221,7 +236,7 @@ def _run_inside(
         watch = ServerWatch(context.server.jobs, benchmark.timeout_s) if context.server else None
         if watch:
             watch.begin()
-        client.host.measure_next(_probe(context, client.shell))
+        client.host.measure_next(_probe(context, client.shell), benchmark.output_limit_bytes)
         completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
         if watch:
             watch.end()
@@ -279,7 +294,6 @@ def _require_space(shell: EnvironmentShell, files: FilesSpec | None) -> None:
 def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:
     done = shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
     if done.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
-        raise OutputError(done.error_text, reason=Reason.TOOL_MISSING.value, hint="perfctl provision")
+        raise OutputError(done.last_output, reason=Reason.TOOL_MISSING.value, hint="perfctl provision")
     if done.exit_code != 0:
-        output = done.error_text or done.text.strip()
-        raise CommandFailed(f"{' '.join(argv)} exited {done.exit_code}: {output[-500:]}", where=shell.name)
+        raise CommandFailed(f"{' '.join(argv)} exited {done.exit_code}: {done.last_output}", where=shell.name)

@@ -5,8 +5,9 @@ A fact that is missing or malformed gives None, False or nothing, never a guess.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from perfctl.model import FactState, Fingerprint
@@ -154,6 +155,30 @@ def is_on_local_disk(facts: Fingerprint, directory: str) -> bool:
         return True
     is_dax = any(option in ("dax", "dax=always") for option in ",".join(options).split(","))
     return kind in _LOCAL and source.startswith("/dev/") and not (is_dax or _UNCOUNTED.match(source))
+
+
+_DOCKERS_FOLDER = "/var/lib/docker"
+_DATA_ROOT = re.compile(r"--(data-root|graph)\b")
+
+
+def storage_folders(facts: Fingerprint, usual: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders of a host in which environments have their files: `usual`, or what docker was told.
+
+    None where it was told in a way that is not understood.
+    """
+    if _DOCKERS_FOLDER not in usual:
+        return tuple(usual)
+    if _DATA_ROOT.search(present_text(facts, "engine.dropins") or ""):
+        return ()
+    text = present_text(facts, "engine.daemon_json")
+    try:
+        settings = json.loads(text) if text and text.strip() else {}
+    except ValueError:
+        return ()
+    told = settings.get("data-root", _DOCKERS_FOLDER) if isinstance(settings, dict) else None
+    if not (isinstance(told, str) and told.startswith("/")):
+        return ()
+    return tuple(told if folder == _DOCKERS_FOLDER else folder for folder in usual)
 
 
 def _unescape(path: str) -> str:

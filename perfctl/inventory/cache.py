@@ -105,17 +105,21 @@ def _add(digest: Any, path: Path) -> None:
     digest.update(content)
 
 
+def settings_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the ansible.cfg that counts, None where there is none."""
+    named = environ.get("ANSIBLE_CONFIG")
+    candidates = [Path(named).expanduser(), Path(named).expanduser() / "ansible.cfg"] if named else []
+    candidates += [Path("ansible.cfg"), Path.home() / ".ansible.cfg", Path("/etc/ansible/ansible.cfg")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def _settings_files() -> Iterator[Path]:
     """Yield the ansible.cfg that counts. Raises _NotStaticError when it brings in plugins."""
-    named = os.environ.get("ANSIBLE_CONFIG")
-    candidates = [Path(named)] if named else []
-    candidates += [Path("ansible.cfg"), Path.home() / ".ansible.cfg", Path("/etc/ansible/ansible.cfg")]
-    for path in candidates:
-        if path.is_file():
-            if _DYNAMIC_SETTINGS.search(path.read_text(encoding="utf-8", errors="replace")):
-                raise _NotStaticError
-            yield path
-            return
+    path = settings_file(os.environ)
+    if path is not None:
+        if _DYNAMIC_SETTINGS.search(path.read_text(encoding="utf-8", errors="replace")):
+            raise _NotStaticError
+        yield path
 
 
 def _files(sources: Sequence[str]) -> list[Path]:

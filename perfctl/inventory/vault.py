@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
+from perfctl.inventory.cache import settings_file
 from perfctl.redaction import is_secret_name, register, texts_in
 
 _TIMEOUT_S = 60.0
@@ -21,9 +23,10 @@ _PASSWORD_FILES = (
     *("--connection-password-file", "--conn-pass-file", "--become-password-file", "--become-pass-file"),
     *("--vault-password-file", "--vault-pass-file", "--vault-id"),
 )
-_PASSWORD_FILE_VARIABLES = (
-    *("ANSIBLE_CONNECTION_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE", "ANSIBLE_VAULT_PASSWORD_FILE"),
+_PASSWORD_FILE_SETTINGS = (
+    *("vault_password_file", "vault_identity_list", "become_password_file", "connection_password_file"),
 )
+"""Of ansible.cfg, in whatever section; each is also a variable, ANSIBLE_VAULT_PASSWORD_FILE and so on."""
 _HEADER = b"$ANSIBLE_VAULT"
 
 
@@ -116,25 +119,55 @@ class Vault:
 
 
 def register_options(passthrough: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Register the secrets that options and variables of Ansible name: password files, `-e NAME=VALUE`."""
+    """Register the secrets that Ansible is told by options, variables and ansible.cfg.
+
+    Those are in password files, and in `-e NAME=VALUE`.
+    """
     options = iter(passthrough)
     for option in options:
         name, has_value, value = option.partition("=")
         if name in (*_PASSWORD_FILES, *_VARIABLES):
             value = value if has_value else next(options, "")
         if name in _PASSWORD_FILES:
-            _register_file(name, value.rpartition("@")[2])
+            _register_file(name, value)
         elif name in _VARIABLES:
             _register_variables(value)
-    for name in _PASSWORD_FILE_VARIABLES:
-        _register_file(name, environ.get(name, ""))
+    for setting in _PASSWORD_FILE_SETTINGS:
+        name = f"ANSIBLE_{setting.upper()}"
+        for path in _paths(setting, environ.get(name, "")):
+            _register_file(name, path)
+    for setting, path, folder in _configured_files(environ):
+        _register_file(setting, path, folder)
 
 
-def _register_file(name: str, path: str) -> None:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
+def _configured_files(environ: Mapping[str, str]) -> Iterator[tuple[str, str, Path]]:
+    """Yield what names a password file in ansible.cfg: setting, path, and the folder the path is from."""
+    settings = settings_file(environ)
+    if settings is None:
+        return
+    # As Ansible reads it.
+    content = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
+    with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
+        content.read_string(settings.read_text(encoding="utf-8"))
+    for section in content.sections():
+        for setting in _PASSWORD_FILE_SETTINGS:
+            for path in _paths(setting, content[section].get(setting, "")):
+                # Those of a list are named as options are.
+                yield setting, path, Path() if setting.endswith("_list") else settings.parent
+
+
+def _paths(setting: str, value: str) -> list[str]:
+    return value.split(",") if setting.endswith("_list") else [value]
+
+
+def _register_file(name: str, value: str, folder: Path = Path()) -> None:
+    """Register what is in a file, named as PATH or LABEL@PATH, from `folder` unless it is absolute."""
+    with contextlib.suppress(OSError, UnicodeDecodeError, ValueError, RuntimeError):
+        text = value.rpartition("@")[2].strip().strip("'\"").replace("{{CWD}}", str(Path.cwd()))
+        path = folder / Path(os.path.expandvars(text)).expanduser()
         # A program prints the password; what it is made of is none.
-        if path and not os.access(path, os.X_OK):
-            register(name, Path(path).expanduser().read_text())
+        if text and path.is_file() and not os.access(path, os.X_OK):
+            register(name, path.read_text(encoding="utf-8"))
 
 
 def _register_variables(text: str) -> None:

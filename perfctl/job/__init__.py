@@ -11,6 +11,7 @@ shell      JobShell: channels, lost connections, cancelling, collecting
 hosts      all hosts of a run leased at once, or none
 lease      one holder per host: taken and given back by the controller, renewed and checked by each job
 host_lease the host's part of it, a file of standard-library Python that is sent there
+output_limit cuts outputs on the host while they are written; Python, too
 """
 
 from __future__ import annotations

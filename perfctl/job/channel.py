@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfctl.errors import HostUnreachable
-from perfctl.job.protocol import PARTS, JobLost, Request, Result, unquote
+from perfctl.job.protocol import (
+    COUNTER_PARTS,
+    OUTPUT_PARTS,
+    JobLost,
+    Request,
+    Result,
+    output_limit_bytes,
+    unquote,
+)
 from perfctl.job.script import script_argv
 from perfctl.shell import Stream, Transport
 
@@ -49,7 +57,7 @@ class Channel:
         """Run a job, or wait for it where it was requested before, and return its result."""
         try:
             self._stream.write(request.line("run", self.number))
-            return self._result(request.timeout_s)
+            return self._result(request.timeout_s, request.output_limit_bytes)
         except BaseException:
             self.close()
             raise
@@ -61,12 +69,18 @@ class Channel:
         """
         self._stream.write(f"wait {job_id}\n".encode())
         request = self._stream.read_line(timeout_s=timeout_s + _MARGIN_S)
-        return unquote(request), self._result(0.0)
+        return unquote(request), self._result(0.0, output_limit_bytes(request))
 
-    def _result(self, timeout_s: float) -> Result:
+    def _result(self, timeout_s: float, limit_bytes: int) -> Result:
         line = self._stream.read_line(timeout_s=timeout_s + _MARGIN_S)
-        parts = [self._stream.read_until(self._mark, timeout_s=_TRANSFER_S) for _ in range(PARTS)]
-        return Result.parse(line, parts, self._where)
+        outputs = [self._part(limit_bytes) for _ in range(OUTPUT_PARTS)]
+        parts = [content for content, _ in outputs]
+        parts += [self._stream.read_until(self._mark, timeout_s=_TRANSFER_S) for _ in range(COUNTER_PARTS)]
+        is_cut = any(has_more for _, has_more in outputs)
+        return Result.parse(line, parts, self._where, cut_at_bytes=limit_bytes if is_cut else None)
+
+    def _part(self, limit_bytes: int) -> tuple[bytes, bool]:
+        return self._stream.read_part(self._mark, most_bytes=limit_bytes, timeout_s=_TRANSFER_S)
 
     def spawn(self, request: Request) -> str:
         """Start a background command; return 'started', 'full' or 'fenced'."""

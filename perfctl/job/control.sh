@@ -8,9 +8,18 @@ send() {
   job=$jobs/$1
   view=
   [ -e "$job.view" ] && view=$job.view
-  cat "$job.out" "$spool/mark" "$job.err" "$spool/mark" "$job.before" "$spool/mark" "$job.after" \
-    "$spool/mark" ${view:+"$view"} "$spool/mark" 2>/dev/null
+  send_outputs "$1" "$spool/mark"
+  cat "$job.before" "$spool/mark" "$job.after" "$spool/mark" ${view:+"$view"} "$spool/mark" 2>/dev/null
 }
+
+# send_outputs ID [MARK]: as much of both outputs as the request says, each with the mark after it.
+send_outputs() (
+  keep_bytes=67108865
+  output=$outputs/$1
+  after=$2
+  [ -e "$jobs/$1.cmd" ] && . "$jobs/$1.cmd"
+  exec head -q -c "$keep_bytes" "$output.out" ${after:+"$after"} "$output.err" ${after:+"$after"} 2>/dev/null
+)
 
 # await ID: sets `result` when the job has ended; `lost` when nobody will ever end it.
 await() {
@@ -82,14 +91,17 @@ answer() {
       ;;
     alive) if [ -s "$job.end" ]; then echo ended; else echo running; fi ;;
     end) if end_job "$id"; then echo gone; else echo alive; fi ;;
-    output) cat "$job.out" "$job.err" "$spool/mark" ;;
+    output)
+      send_outputs "$id"
+      cat "$spool/mark"
+      ;;
     ack) forget "$id" $3 ;;
   esac
 }
 
 forget() {
   for id in "$@"; do
-    set -- "$@" "$jobs/$id".*
+    set -- "$@" "$jobs/$id".* "$outputs/$id".*
     shift
   done
   rm -f "$@"
@@ -195,7 +207,7 @@ reap() {
 # start RUN LIFETIME_S MARK [ROOT]: `script` holds this text, which is kept in the spool. Prints the spool's
 # path and the jobs in it.
 start() {
-  for tool in setsid mkfifo tail sleep grep sed; do
+  for tool in setsid mkfifo head tail sleep grep sed; do
     command -v "$tool" >/dev/null || { echo "perfctl: $tool is missing" >&2 && return 127; }
   done
   make_spool "$1" "$4" || return 1
@@ -218,7 +230,8 @@ start() {
   fi
   clean_up
   umask 077
-  printf '%s\n' "$script" >"$spool/server.sh" && printf '%s' "$3" >"$spool/mark" &&
+  printf '%s\n' "$script" >"$spool/server.sh" &&
+    printf '%s\n' "$output_limit" >"$spool/output_limit.py" && printf '%s' "$3" >"$spool/mark" &&
     printf '%8192s' x >"$spool/reserve" && mkfifo "$spool/requests" && has_room || return 28
   launch "$2" || return 1
   wait_for_file "$spool/server.pid" || { cat "$spool/log" >&2 && return 1; }

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
 from perfctl.job.lease import LeaseLost
+from perfctl.model import OUTPUT_LIMIT_BYTES
 from perfctl.shell import Completed
 from perfctl.shell.command import checked
 
-PARTS = 5
-"""Standard output, standard error, counters before and after, the host's view."""
+OUTPUT_PARTS = 2
+"""Standard output and standard error."""
+COUNTER_PARTS = 3
+"""Counters before and after, and the host's view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,16 @@ class Request:
     probe: ProcessProbe | None = None
     lease: tuple[str, int, float] | None = None
     """The lease's file, its token, and until when the host is held; None: nothing is checked."""
+    output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+    """How much of each output is kept; what follows is dropped on the host."""
 
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
         stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
         timeout_ms = math.ceil(self.timeout_s * 1000)
-        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}{self._lease_settings()}"
+        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}"
+        # One byte more, by which a cut is known.
+        settings += f" keep_bytes={self.output_limit_bytes + 1}{self._lease_settings()}"
         settings += self._probe_settings()
         return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
 
@@ -104,14 +111,18 @@ class Result:
     ended_ns: int
     why: str
     parts: tuple[bytes, ...]
+    cut_at_bytes: int | None = None
+    """The limit of each output, where one of them had more."""
 
     @classmethod
-    def parse(cls, line: bytes, parts: Sequence[bytes], where: str) -> Result:
+    def parse(
+        cls, line: bytes, parts: Sequence[bytes], where: str, *, cut_at_bytes: int | None = None
+    ) -> Result:
         """Return the result in an answer. Raises JobLost when its server is gone."""
         words = line.decode("ascii", "backslashreplace").split()
         if len(words) != 4:
             raise JobLost(where=where)
-        return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts))
+        return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts), cut_at_bytes)
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""
@@ -126,6 +137,7 @@ class Result:
             counters_before=before,
             counters_after=after,
             host_view=view,
+            cut_at_bytes=self.cut_at_bytes,
         )
 
     def value(self, argv: Sequence[str], where: str) -> Completed:
@@ -158,6 +170,15 @@ def quote(words: Sequence[str]) -> str:
     return " ".join(
         "'" + word.replace("'", "'\"'\"'").replace("\n", "'\"$nl\"'") + "'" for word in checked(words)
     )
+
+
+_KEEP_BYTES = re.compile(rb" keep_bytes=(\d+) ")
+
+
+def output_limit_bytes(line: bytes) -> int:
+    """Return the limit of each output in a request as it lies in the spool."""
+    found = _KEEP_BYTES.search(line.partition(b"; set -- ")[0])
+    return int(found[1]) - 1 if found else OUTPUT_LIMIT_BYTES
 
 
 def unquote(line: bytes) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,13 @@ from perfctl.shell import Completed, Transport
 from perfctl.shell.session import SESSION_FUNCTIONS
 
 _PARTS = ("spool.sh", "view.sh", "kernel_log.sh", "worker.sh", "control.sh")
+_OUTPUT_LIMIT = Path(__file__).with_name("output_limit.py").read_text(encoding="ascii")
 _SCRIPT = "\n".join(
-    (SESSION_FUNCTIONS, *(Path(__file__).with_name(part).read_text(encoding="ascii") for part in _PARTS))
+    (
+        f"output_limit={shlex.quote(_OUTPUT_LIMIT)}",
+        SESSION_FUNCTIONS,
+        *(Path(__file__).with_name(part).read_text(encoding="ascii") for part in _PARTS),
+    )
 )
 _BOOT = 'script=$(cat); eval "$script"'
 _TIMEOUT_S = 60.0

@@ -16,6 +16,7 @@ from perfctl.job.channel import Channel
 from perfctl.job.lease import HostLease, LeaseLost
 from perfctl.job.protocol import JobLost, JobTimeout, ProcessProbe, Request, Result, SpoolFull
 from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
+from perfctl.model import OUTPUT_LIMIT_BYTES
 from perfctl.shell import Completed, Process, Transport
 from perfctl.shell.files import get_file, put_file
 
@@ -114,14 +115,16 @@ class JobShell:
         *,
         probe: ProcessProbe | None = None,
         hold_s: float = 0.0,
+        output_limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run `argv` as job `job_id`; its result stays on the host until `acknowledge(job_id)`.
 
         A job of that id that is there already is not run again: its result is returned. With `probe` the
-        host's view is part of it. The lease lasts `hold_s` longer than for the job alone: what is measured
-        elsewhere after it may need this host. Raises JobTimeout (after everything it started is gone),
-        SpoolFull, Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job keeps
-        running).
+        host's view is part of it. Of each output `output_limit_bytes` are kept: the job goes on, and what
+        follows is dropped on the host. The lease lasts `hold_s` longer than for the job alone: what is
+        measured elsewhere after it may need this host. Raises JobTimeout (after everything it started is
+        gone), SpoolFull, Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job
+        keeps running).
         """
         stdin_path = self._put_stdin(job_id, stdin)
         request = Request(
@@ -131,6 +134,7 @@ class JobShell:
             stdin_path,
             probe,
             self._terms_of(timeout_s + hold_s),
+            output_limit_bytes,
         )
         with self._lock:
             self._running.add(job_id)

@@ -1,14 +1,14 @@
 # The job server: runs one run's commands on this host, whether or not a controller is connected.
-# POSIX sh (dash, busybox ash), /proc, setsid, tail, sleep, mkfifo, sed. docs/jobs.md draws it.
+# POSIX sh (dash, busybox ash), /proc, setsid, head, tail, sleep, mkfifo, sed. docs/jobs.md draws it.
 #
 #   start RUN LIFETIME_S   make the spool and start the server, or find it with a job running
 #   serve                  the server itself: starts a worker per slot and background commands
 #   attach SLOT            what a controller talks to: takes requests on stdin, answers on stdout
 #   list | cancel ID... | stop [STORED_ID...] | reap RUN keep|discard
 #
-# A job is a few files: ID.cmd (the request), ID.in, ID.run (its processes), ID.out, ID.err, ID.before and
-# ID.after (counters), ID.seen, ID.half and ID.view (the host's view), ID.end (how it
-# ended). They stay until a controller says that it has stored them.
+# A job is a few files: ID.cmd (the request), ID.in, ID.run (its processes), ID.before and ID.after (counters),
+# ID.seen, ID.half and ID.view (the host's view), ID.end (how it ended), and in a folder of their own, which
+# output_limit.py watches, ID.out and ID.err. They stay until a controller says that it has stored them.
 
 unset CDPATH
 LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -31,7 +31,7 @@ spool_roots() {
 make_spool() {
   for root in ${2:-$(spool_roots)}; do
     spool=$root/$1
-    (umask 077 && mkdir -p "$spool/jobs" "$spool/work") 2>/dev/null || continue
+    (umask 077 && mkdir -p "$spool/jobs" "$spool/work" "$spool/output") 2>/dev/null || continue
     # In /var/tmp another user may have made it before us.
     [ -O "${root%/*}" ] && [ -O "$root" ] && [ -O "$spool" ] && [ ! -L "$spool" ] && [ -w "$spool" ] && return 0
   done
@@ -42,6 +42,7 @@ make_spool() {
 in_spool() {
   spool=$1
   jobs=$spool/jobs
+  outputs=$spool/output
   run=${spool##*/}
   unit=perfctl-$run
 }
@@ -71,6 +72,10 @@ is_ours() {
 
 is_logger() {
   has_words "$1" "/dev/kmsg$spool/no-file"
+}
+
+is_limiter() {
+  has_words "$1" "$spool/output_limit.py$spool"
 }
 
 has_words() {
@@ -106,7 +111,7 @@ more_members() {
       entry=${entry#/proc/}
       entry=${entry%/cmdline}
       [ "$entry" != "$self" ] || continue
-      if is_ours "$entry" serve || is_logger "$entry"; then alive="$alive $entry"; fi
+      if is_ours "$entry" serve || is_logger "$entry" || is_limiter "$entry"; then alive="$alive $entry"; fi
     done
   fi
   [ -n "$marked" ] || return 0

@@ -148,6 +148,7 @@ is_held() {
 run_job() {
   id=$1
   job=$jobs/$1
+  output=$outputs/$1
   # From here on it is ours: should we be killed, it is lost, and never run a second time.
   [ -e "$job.before" ] && return 1
   { printf '' >"$job.before"; } 2>/dev/null
@@ -162,7 +163,7 @@ run_job() {
   log_before
   view_before
   # shellcheck disable=SC2086 # a list of files
-  if ! { printf '' >"$job.out" && printf '' >"$job.err" && tail -n +1 $counters >>"$job.before"; } 2>/dev/null &&
+  if ! { printf '' >"$output.out" && printf '' >"$output.err" && tail -n +1 $counters >>"$job.before"; } 2>/dev/null &&
     ! has_room; then
     result="0 0 0 unstarted"
     rm -f "$job.before"
@@ -173,7 +174,7 @@ run_job() {
   [ -n "$looker" ] && processor_time && used_before=$used
   clock
   started=$now
-  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" 3<&- 4<&- 6<&- &
+  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >>"$output.out" 2>>"$output.err" 3<&- 4<&- 6<&- &
   child=$!
   printf '%s %s\n' "$child" "$me" >"$job.run"
   guard "$id" $((started + timeout_ms * 1000000))
@@ -224,6 +225,7 @@ background() {
   id=$1
   mine=$2
   job=$jobs/$1
+  output=$outputs/$1
   read -r me _ </proc/self/stat
   . "$job.cmd"
   if ! is_held; then
@@ -234,7 +236,7 @@ background() {
   cd "$spool/work" || exit
   clock
   started=$now
-  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >"$job.out" 2>"$job.err" &
+  PERFCTL_JOB="$run/$id;" setsid "$@" <"$stdin" >>"$output.out" 2>>"$output.err" &
   child=$!
   printf '%s %s\n' "$child" "$me" >"$job.run"
   printf '%s started\n' "$id" 1<>"$spool/rep.$mine"
@@ -251,6 +253,8 @@ serve() {
   choose_counters
   exec 3<>"$spool/requests"
   is_booted_by_systemd || lifetime "$2" 3<&- &
+  # Whoever writes too much is cut while it writes; without it, when the output is sent.
+  python3 -I -S "$spool/output_limit.py" "$spool" 3<&- &
   echo $$ >"$spool/server.pid"
   while read -r verb name slot <&3; do
     # Started by a process that ends at once: nobody has to wait for them, and no zombie stays.

@@ -1,6 +1,16 @@
 """The words of the product as frozen values. No I/O, no clock (but for new keys)."""
 
-from perfctl.model.benchmark import Benchmark, Direction, Metric, Parameter, Resource, Sample, Scope, Suite
+from perfctl.model.benchmark import (
+    OUTPUT_LIMIT_BYTES,
+    Benchmark,
+    Direction,
+    Metric,
+    Parameter,
+    Resource,
+    Sample,
+    Scope,
+    Suite,
+)
 from perfctl.model.comparison import Comparison, Observation
 from perfctl.model.environment import Environment
 from perfctl.model.event import (
@@ -32,6 +42,7 @@ from perfctl.model.verdict import (
 )
 
 __all__ = [
+    "OUTPUT_LIMIT_BYTES",
     "SERVER_COUNTERS",
     "Benchmark",
     "Block",

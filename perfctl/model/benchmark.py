@@ -15,6 +15,9 @@ Scope = Literal["host", "pair"]
 Resource = Literal["cpu", "memory", "network", "storage"]
 """What a benchmark loads on purpose."""
 
+OUTPUT_LIMIT_BYTES = 64 << 20
+"""How much is kept of each output of a command, unless a suite says otherwise."""
+
 
 class Direction(StrEnum):
     """Which way is better."""
@@ -74,6 +77,8 @@ class Benchmark:
     """Its number of blocks; None: the suite's, or as many as its precision needs."""
     targets: int | None = None
     """The number of hosts or pairs that it runs on, the first ones of the inventory; None: all."""
+    output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+    """How much is kept of each output; the values of a report that was longer are refused."""
 
     @property
     def key(self) -> str:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "name_taken"
     SERVER_NOT_READY = "server_not_ready"
     SPOOL_FULL = "spool_full"
+    OUTPUT_CUT = "output_cut"
     SETUP_FAILED = "setup_failed"
     INTERRUPTED = "interrupted"
 

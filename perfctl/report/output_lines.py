@@ -20,6 +20,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _MOST_SHOWN = 5
 _MOST_TRIED = 200
 """Lines that are left out one by one; a long series has more, and the first tell enough."""
+_MOST_SEARCHED = 1 << 20
+"""Characters of an output that is read again once for each line tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ def output_lines(
     text: str, values: Sequence[float], metric: str, benchmark: StoredBenchmark | None
 ) -> OutputLines:
     """Return the lines of `text` that the samples `values` of `metric` were read from."""
+    if len(text) > _MOST_SEARCHED:
+        return OutputLines((), 0, f"its output is too long to be searched: {len(text):,} characters")
     lines = text.splitlines(keepends=True)
     same = [place for place, line in enumerate(lines) if _holds(line, values)]
     if benchmark is None or benchmark.workload not in WORKLOADS:

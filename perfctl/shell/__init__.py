@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+_LAST_CHARACTERS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -36,16 +38,33 @@ class Completed:
     counters_before: bytes = b""
     counters_after: bytes = b""
     host_view: bytes = b""
+    cut_at_bytes: int | None = None
+    """The limit of each output, where one of them was cut there: what followed was dropped on the host."""
 
     @property
     def text(self) -> str:
         """Standard output as text; bytes that are no UTF-8 are kept visible as escapes."""
-        return self.stdout.decode("utf-8", "backslashreplace")
+        return as_text(self.stdout)
 
     @property
     def error_text(self) -> str:
         """Standard error as text, stripped."""
-        return self.stderr.decode("utf-8", "backslashreplace").strip()
+        return as_text(self.stderr).strip()
+
+    @property
+    def last_output(self) -> str:
+        """The end of standard error, or of standard output where there is none, for a message."""
+        for output in (self.stderr, self.stdout):
+            # A character of several bytes may be cut in half.
+            found = as_text(output.rstrip()[-4 * _LAST_CHARACTERS :]).strip()[-_LAST_CHARACTERS:]
+            if found:
+                return found
+        return ""
+
+
+def as_text(output: bytes) -> str:
+    """Return an output as text; bytes that are no UTF-8 are kept visible as escapes."""
+    return output.decode("utf-8", "backslashreplace")
 
 
 class Process(Protocol):
@@ -81,6 +100,13 @@ class Stream(Protocol):
 
     def read_until(self, mark: bytes, *, timeout_s: float) -> bytes:
         """Return the bytes before `mark` and drop the mark. Raises like `read_line`."""
+        ...
+
+    def read_part(self, mark: bytes, *, most_bytes: int, timeout_s: float) -> tuple[bytes, bool]:
+        """Return at most `most_bytes` of the bytes before `mark`, and whether there were more.
+
+        The rest is dropped as it comes, and so is the mark. Raises like `read_line`.
+        """
         ...
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 
@@ -45,6 +46,28 @@ class PieceReader:
             searched = max(0, len(self._buffer) - len(mark) + 1)
             self._more(deadline, timeout_s)
         return self._take(found, len(mark))
+
+    def part(self, mark: bytes, most_bytes: int, timeout_s: float) -> tuple[bytes, bool]:
+        """Return at most `most_bytes` of the bytes before `mark`, and whether there were more.
+
+        In memory there is one copy of what is returned, besides the last pieces that came.
+        """
+        deadline = time.monotonic() + timeout_s
+        kept = io.BytesIO()
+        size_bytes = 0
+        is_whole = False
+        while not is_whole:
+            found = self._buffer.find(mark)
+            is_whole = found >= 0
+            # The mark may straddle two pieces: its possible beginning stays for the next search.
+            ready = found if is_whole else max(0, len(self._buffer) - len(mark) + 1)
+            with memoryview(self._buffer) as view:
+                kept.write(view[: min(ready, max(0, most_bytes - size_bytes))])
+            size_bytes += ready
+            del self._buffer[: ready + (len(mark) if is_whole else 0)]
+            if not is_whole:
+                self._more(deadline, timeout_s)
+        return kept.getvalue(), size_bytes > most_bytes
 
     def _take(self, size_bytes: int, dropped: int) -> bytes:
         taken = bytes(self._buffer[:size_bytes])

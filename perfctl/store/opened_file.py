@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from perfctl.errors import DatabaseMoved
 
@@ -26,6 +30,10 @@ class OpenedFile:
         found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
         self._size_bytes = found.st_size
+        self._written_ns = found.st_mtime_ns
+        self._content = _content_of(path) or _NOTHING
+        self.is_overwritten = False
+        """Whether something else was written into the file, which its log no longer belongs to."""
         self._page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
         real = os.path.realpath(path)
         beside = (Path(f"{real}{suffix}") for suffix in ("-wal", "-shm"))
@@ -33,7 +41,7 @@ class OpenedFile:
         self._beside = {log: identity for log in beside if (identity := _identity_of(log))}
 
     def require(self, connection: sqlite3.Connection) -> None:
-        """Raise DatabaseMoved when the path does not lead to the opened file any more, or it was cut."""
+        """Raise DatabaseMoved when the path leads to another file, or the file was cut or overwritten."""
         for text in self._differences(connection):
             raise DatabaseMoved(f"the database is not what it was: {text}", where=str(self._path), hint=_HINT)
 
@@ -50,9 +58,68 @@ class OpenedFile:
         if found.st_size < min(self._size_bytes, pages * self._page_bytes):
             yield f"it was cut from {self._size_bytes} to {found.st_size} bytes"
         self._size_bytes = found.st_size
+        if found.st_mtime_ns != self._written_ns:
+            if self.is_overwritten or self._has_other_content(connection):
+                self.is_overwritten = True
+                yield "something else was copied into its file"
+            self._written_ns = found.st_mtime_ns
         for log, identity in self._beside.items():
             if _identity_of(log) != identity:
                 yield f"{log.name} was moved, deleted or replaced while it was written"
+
+    def _has_other_content(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the file, without its log, is not an earlier state of the database.
+
+        It is written when a log is copied into it, by any program that has it open. Then it has all the runs
+        and invocations that it had before, and only such runs as the database has.
+        """
+        for _ in range(_LOOKS):
+            found = _content_of(self._path)
+            if found is not None and found.follows(self._content):
+                with suppress(sqlite3.DatabaseError):
+                    known = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run")}
+                    if found.runs <= known:
+                        self._content = found
+                        return False
+            # The log may be on its way into it.
+            time.sleep(_LOOK_PAUSE_S)
+        return True
+
+    def drop_log(self) -> None:
+        """Empty the log: what it has belongs to what was overwritten, and would be written over the rest."""
+        for log in self._beside:
+            if log.name.endswith("-wal"):
+                with suppress(OSError):
+                    os.truncate(log, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a database's file has without its log."""
+
+    runs: frozenset[str]
+    newest_invocation: int
+
+    def follows(self, earlier: _Content) -> bool:
+        """Return whether this can have become of an earlier content: nothing is ever removed."""
+        return earlier.runs <= self.runs and earlier.newest_invocation <= self.newest_invocation
+
+
+_NOTHING = _Content(frozenset(), 0)
+_LOOKS, _LOOK_PAUSE_S = 20, 0.05
+
+
+def _content_of(path: Path) -> _Content | None:
+    """Return the content of a file without its log; None where it cannot be read."""
+    # By SQLite, not by open(): closing a file of ours would drop the locks that SQLite holds on it.
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'run'").fetchone():
+            return _NOTHING
+        runs = frozenset(run_id for (run_id,) in connection.execute("SELECT run_id FROM run"))
+        (newest,) = connection.execute("SELECT max(invocation_pk) FROM invocation").fetchone()
+        return _Content(runs, newest or 0)
+    return None
 
 
 def _identity_of(path: Path) -> _Identity | None:

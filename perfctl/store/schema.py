@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perfctl.errors import DatabaseUnavailable, SchemaMismatch
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
 RUN_STATUSES = ("running", "complete", "partial", "interrupted")

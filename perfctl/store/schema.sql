@@ -48,17 +48,6 @@ CREATE TABLE host (
 )
  STRICT;
 
-CREATE TABLE lease (
-	machine TEXT NOT NULL,
-	lease_id TEXT NOT NULL,
-	run_id TEXT NOT NULL,
-	host TEXT NOT NULL,
-	holder TEXT NOT NULL,
-	expires_at REAL NOT NULL,
-	CONSTRAINT pk_lease PRIMARY KEY (machine)
-)
- STRICT;
-
 CREATE TABLE metric (
 	metric_pk INTEGER NOT NULL,
 	metric_id TEXT NOT NULL,

@@ -2,7 +2,7 @@
 
     run ──< run_host, run_environment, run_benchmark      what the plan has
      │──< host_snapshot, environment_snapshot >── fingerprint ──< workload_version
-     │──< event, lease
+     │──< event
      └──< block ──< invocation ──< sample, series         what was measured
                         │  └─────< invocation_metric      derived: one row per invocation and metric
                         ├──> artifact                     raw output
@@ -369,18 +369,6 @@ class Event(Table):
     level: Mapped[str]
     place: Mapped[str]
     text: Mapped[str]
-
-
-class Lease(Table):
-    """No longer written, a host is leased on the host itself; removing it is not worth an upgrade."""
-
-    __tablename__ = "lease"
-    machine: Mapped[str] = mapped_column(primary_key=True)
-    lease_id: Mapped[str]
-    run_id: Mapped[str]
-    host: Mapped[str]
-    holder: Mapped[str]
-    expires_at: Mapped[float]
 
 
 def render_schema() -> str:

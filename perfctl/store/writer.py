@@ -75,8 +75,12 @@ class Writer:
     def _leave_whole(self) -> None:
         """Write the log into the opened file, wherever that is now: it is whole without a file beside it.
 
-        A log that stayed behind would be applied to whatever has taken its place.
+        A log that stayed behind would be applied to whatever has taken its place. Where something else is in
+        the opened file itself, the log must not get into that.
         """
+        if self._file.is_overwritten:
+            self._file.drop_log()
+            return
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from perfctl.environments.catalogue import CATALOGUE
 from perfctl.errors import SuiteError, UnknownName, UsageError
-from perfctl.model import Benchmark, Environment, Suite
+from perfctl.model import OUTPUT_LIMIT_BYTES, Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
 from perfctl.suites.precision import precision_from_text, usual_precision
@@ -25,6 +25,10 @@ from perfctl.workloads import resolve_parameters, workload
 
 DEFAULT_BASELINE = "native"
 DEFAULT_ENVIRONMENTS = ("native", "container")
+
+_OUTPUT_LIMIT = "output_limit_bytes"
+_SMALLEST_LIMIT_BYTES, _LARGEST_LIMIT_BYTES = 4096, 512 << 20
+"""An output is read into memory as a whole, and a database has no value of more than 1e9 bytes."""
 
 _BUILT_IN = Path(__file__).parent
 
@@ -108,7 +112,10 @@ def _read(
     head = Table(
         top.value("suite", dict),
         where=f"{path}: [suite]",
-        keys=("name", "description", "baseline", "environments", "blocks", "precision"),
+        keys=(
+            *("name", "description", "baseline", "environments", "blocks", "precision"),
+            _OUTPUT_LIMIT,
+        ),
     )
     own = Definitions(top.value("environments", dict, {}), path=str(path)).environments()
     known = dict(CATALOGUE) | own
@@ -164,15 +171,27 @@ def _environments(
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """How much is measured: a number of blocks, a precision, or neither: the workload's usual precision."""
+    """How much is measured: a number of blocks, a precision, or neither: the workload's usual precision.
+
+    And how much is kept of what it prints.
+    """
 
     blocks: int | None
     precision: float | None
+    output_limit_bytes: int
 
 
 def _extent(head: Table) -> _Extent:
     blocks = _count(head, "blocks")
-    return _Extent(blocks, _precision(head, blocks))
+    return _Extent(blocks, _precision(head, blocks), _output_limit_bytes(head) or OUTPUT_LIMIT_BYTES)
+
+
+def _output_limit_bytes(table: Table) -> int | None:
+    limit = table.optional(_OUTPUT_LIMIT, int)
+    if limit is not None and not _SMALLEST_LIMIT_BYTES <= limit <= _LARGEST_LIMIT_BYTES:
+        allowed = f"from {_SMALLEST_LIMIT_BYTES:,} to {_LARGEST_LIMIT_BYTES:,}"
+        raise table.wrong(_OUTPUT_LIMIT, f"must be {allowed}", hint="a number of bytes: 1048576 is 1 MiB")
+    return limit
 
 
 def _count(table: Table, key: str) -> int | None:
@@ -233,7 +252,9 @@ def _benchmarks(
 
 def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
     table = Table(
-        item, where=where, keys=("name", "workload", "parameters", "blocks", "precision", "targets")
+        item,
+        where=where,
+        keys=("name", "workload", "parameters", "blocks", "precision", "targets", _OUTPUT_LIMIT),
     )
     name = table.name("name")
     where = table.where = f"{where} ({name})"
@@ -259,6 +280,7 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
         precision=precision,
         blocks=blocks,
         targets=_count(table, "targets"),
+        output_limit_bytes=_output_limit_bytes(table) or extent.output_limit_bytes,
     )
 
 

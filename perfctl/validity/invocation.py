@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from perfctl.environments import traits_of
 from perfctl.environments.kinds import has_own_network
 from perfctl.environments.limits import needs_scope
-from perfctl.facts.host import is_bridge, is_on_local_disk, online_cpus, route_interface
+from perfctl.facts.host import (
+    is_bridge,
+    is_on_local_disk,
+    online_cpus,
+    route_interface,
+    storage_folders,
+)
 from perfctl.model import Benchmark, Environment, Fingerprint, GuestBoot, Host, Sample, Target
 from perfctl.shell import Completed
 from perfctl.validity.assessment import Assessment, MetricValues, assess
@@ -224,9 +230,12 @@ def _is_on_disks(invocation: MeasuredInvocation, directory: str) -> bool:
         return False
     if not traits_of(invocation.environment).is_made:
         return is_on_local_disk(facts, directory)
-    # Layers of containers and images of guests are files on the host's own disks; these folders are in memory
-    # everywhere.
-    return not re.match(r"/+(dev|run|proc|sys|var/run)(/|$)", directory)
+    # These folders are in memory everywhere.
+    if re.match(r"/+(dev|run|proc|sys|var/run)(/|$)", directory):
+        return False
+    # Layers of containers and images of guests are files of the host.
+    folders = storage_folders(facts, traits_of(invocation.environment.outermost).storage_folders)
+    return bool(folders) and all(is_on_local_disk(facts, folder) for folder in folders)
 
 
 def _line_rate(invocation: MeasuredInvocation, interface: str) -> Bound | None:

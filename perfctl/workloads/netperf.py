@@ -9,13 +9,13 @@ every invocation record anyway.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Reason, Sample, Scope
 from perfctl.workloads.base import Crossing, Load, Parameters, ParameterSpec, ServerSpec, Workload
-from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.reading import missing, named_values, require_unit, to_sample, unparsable
 from perfctl.workloads.relations import ERROR_LINE, Ascending, Product, Relation, percentile_bound
 
 _TCP_BULK = ("TCP_STREAM", "TCP_MAERTS")
@@ -101,7 +101,7 @@ _MEAN_TOLERANCE = 0.1
 """What a transaction takes outside its own time: the clock is read, and the last one has no answer."""
 
 _ERROR_LINES = re.compile(
-    rf"^catcher:[^\n]*|^[^=\n]{{0,200}}\berror\b[^\n]*|{ERROR_LINE.pattern}", ERROR_LINE.flags
+    rf"^catcher:[^\n]{{0,300}}|^[^=\n]{{0,200}}\berror\b[^\n]{{0,300}}|{ERROR_LINE.pattern}", ERROR_LINE.flags
 )
 """Among them its timer that went off again: the test hung beyond its time."""
 
@@ -266,32 +266,28 @@ def _echoes(parameters: Parameters) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _read_lines(stdout: str) -> dict[str, str]:
+_OUTPUT = "netperf's NAME=VALUE output"
+
+
+def _read_lines(stdout: str) -> Mapping[str, str]:
     """Return NAME=VALUE lines as a mapping; a truncated last line is left out."""
-    values: dict[str, str] = {}
-    for line in stdout.splitlines(keepends=True):
-        key, equals, value = line.partition("=")
-        if not equals or not line.endswith("\n"):
-            continue
-        if key in values:
-            raise OutputError(f"{key:.80} is printed twice", reason=Reason.UNPARSABLE)
-        values[key] = value.strip()
+    values = named_values(stdout, "=", _OUTPUT)
     if not any(key.isupper() for key in values):
-        raise unparsable("netperf's NAME=VALUE output", stdout)
+        raise unparsable(_OUTPUT, stdout)
     return values
 
 
-def _value(values: dict[str, str], key: str, metric: str) -> str:
+def _value(values: Mapping[str, str], key: str, metric: str) -> str:
     if key not in values:
         raise missing(metric, f"no line {key}=")
     return values[key]
 
 
-def _number(values: dict[str, str], key: str) -> float:
+def _number(values: Mapping[str, str], key: str) -> float:
     return to_sample(_RATE, _value(values, key, key)).value
 
 
-def _loss(values: dict[str, str]) -> Sample:
+def _loss(values: Mapping[str, str]) -> Sample:
     """Return the share of sent data that did not arrive, in percent; nothing sent has no loss."""
     sent, received = _number(values, "LOCAL_BYTES_SENT"), _number(values, "REMOTE_BYTES_RECVD")
     if not sent:

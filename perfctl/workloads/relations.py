@@ -18,7 +18,7 @@ from perfctl.model.quantity import number, quantity
 from perfctl.workloads.reading import missing
 
 ERROR_LINE = re.compile(
-    r"^(?:\x1b\[[\d;]*m|[^\w\n]){0,40}(?:fatal|error|alert|panic)\b[^\n]*", re.IGNORECASE | re.MULTILINE
+    r"^(?:\x1b\[[\d;]*m|[^\w\n]){0,40}(?:fatal|error|alert|panic)\b[^\n]{0,300}", re.IGNORECASE | re.MULTILINE
 )
 """A line by which a program reports that it failed, whatever its exit code."""
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from perfctl.errors import OutputError
-from perfctl.model import Direction, Metric, Reason, Sample
+from perfctl.model import Direction, Metric, Sample
 from perfctl.workloads.base import Load, OpeningWorkload, Parameters
-from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.reading import missing, named_values, require_unit, to_sample, unparsable
 from perfctl.workloads.relations import Ascending, Relation
 
 
@@ -40,6 +39,7 @@ _STEPS = (
     _seconds("made", "until the engine has started the container (container)", _STEP_S),
 )
 _HEAD, _COMMAND = "steps", "first command"
+_REPORT = "a report of an opening"
 
 
 class Startup(OpeningWorkload):
@@ -73,7 +73,7 @@ class Startup(OpeningWorkload):
     def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read the report. Raises OutputError: unparsable, missing_metric, unit_mismatch."""
         lines = _read_lines(stdout)
-        steps = lines.pop(_HEAD).split()
+        steps = lines[_HEAD].split()
         times_s = {step: _time_s(lines, step) for step in [*steps, _COMMAND]}
         # Each step is counted from the start of opening, and the command comes after the last.
         ready_s = max((times_s[step] for step in steps), default=0.0) + times_s[_COMMAND]
@@ -81,18 +81,11 @@ class Startup(OpeningWorkload):
         return [to_sample(_READY, ready_s), *seen]
 
 
-def _read_lines(stdout: str) -> dict[str, str]:
+def _read_lines(stdout: str) -> Mapping[str, str]:
     """Return NAME: VALUE lines as a mapping; a truncated last line is left out."""
-    lines: dict[str, str] = {}
-    for line in stdout.splitlines(keepends=True):
-        name, colon, value = line.partition(":")
-        if not colon or not line.endswith("\n"):
-            continue
-        if name in lines:
-            raise OutputError(f"{name:.80} is printed twice", reason=Reason.UNPARSABLE)
-        lines[name] = value.strip()
+    lines = named_values(stdout, ":", _REPORT)
     if _HEAD not in lines:
-        raise unparsable("a report of an opening", stdout)
+        raise unparsable(_REPORT, stdout)
     return lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 from perfctl.errors import OutputError, UsageError
@@ -22,7 +23,7 @@ from perfctl.workloads.base import (
     ParameterSpec,
     Workload,
 )
-from perfctl.workloads.reading import missing, require_unit, to_sample, unparsable
+from perfctl.workloads.reading import lines_with, missing, require_unit, to_sample, unparsable
 from perfctl.workloads.relations import Ascending, Cap, Product, Relation, Total, percentile_bound
 
 _TESTS = ("cpu", "memory", "threads", "mutex", "fileio")
@@ -109,6 +110,12 @@ class _Row:
     tail: str = _NUMBER
     unit_text: str = ""
     """The unit as the tool prints it; '' where it prints none."""
+    text: str = ""
+    """What is in its line, by which that is found; '' where `head` is no pattern but that very text."""
+
+
+_TITLE = "sysbench 1."
+_LATENCIES = re.compile(r"Latency \((?P<unit>[^)\n]*)\):[ \t\r]*$")
 
 
 class Sysbench(Workload):
@@ -187,10 +194,10 @@ class Sysbench(Workload):
 
     def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:
         """Read a report. Raises OutputError: unparsable, missing_metric, unit_mismatch."""
-        if not re.search(r"^sysbench 1\.", stdout, re.MULTILINE):
+        if not (stdout.startswith(_TITLE) or f"\n{_TITLE}" in stdout):
             raise unparsable("a report of sysbench 1.x", stdout)
         samples = [_read_row(row, stdout) for row in _report(parameters)]
-        header = re.search(r"^Latency \((?P<unit>[^)]*)\):[ \t\r]*$", stdout, re.MULTILINE)
+        header = next(filter(None, map(_LATENCIES.match, lines_with(stdout, "Latency ("))), None)
         require_unit("latency", header["unit"] if header else "", "ms")
         by_name = {sample.metric: sample.value for sample in samples}
         if not by_name["total_events"] or not by_name["total_time"]:
@@ -257,16 +264,18 @@ def _folder(parameters: Parameters) -> str:
 
 def _read_row(row: _Row, stdout: str) -> Sample:
     """Return a row's sample. Only whole lines are read, so that no truncated number becomes a value."""
-    found = re.findall(rf"^[ \t]*{row.head}", stdout, re.MULTILINE)
+    head = re.compile(rf"[ \t]*{row.head}")
+    # Two of them are one too many, and enough.
+    found = list(islice(filter(head.match, lines_with(stdout, row.text or row.head)), 2))
     if not found:
         raise missing(row.metric.name, f"no line like {row.head!r}")
-    lines = list(re.finditer(rf"^[ \t]*{row.head}[ \t]*{row.tail}[ \t]*\r?\n", stdout, re.MULTILINE))
-    if len(found) > 1 or not lines:
+    whole = re.fullmatch(rf"[ \t]*{row.head}[ \t]*{row.tail}[ \t]*\r?\n", found[0])
+    if len(found) > 1 or whole is None:
         problem = "is printed twice" if len(found) > 1 else "cannot be read"
         raise OutputError(f"{row.metric.name} {problem}", reason=Reason.UNPARSABLE)
     if row.unit_text:
-        require_unit(row.metric.name, lines[0]["unit"], row.unit_text)
-    return to_sample(row.metric, lines[0]["value"])
+        require_unit(row.metric.name, whole["unit"], row.unit_text)
+    return to_sample(row.metric, whole["value"])
 
 
 _TIME_STEP_S = 0.0001
@@ -321,6 +330,7 @@ _MEMORY_ROWS = (
         r"\S+ \S+ transferred",
         rf"\( *{_NUMBER} (?P<unit>[^\s)]+)\)",
         "MiB/sec",
+        " transferred",
     ),
     _Row(
         _rate("operations_per_second", "operations/s", "blocks per second"),
@@ -333,6 +343,7 @@ _MEMORY_ROWS = (
         r"(?=\S+ \S+ transferred)",
         rf"{_NUMBER} (?P<unit>\S+) transferred.*",
         "MiB",
+        " transferred",
     ),
 )
 
@@ -377,21 +388,25 @@ def _common_rows(percentile: int, *, by_work: bool) -> tuple[_Row, ...]:
             _neutral("thread_events_avg", "events", "events per thread", 0.0001),
             r"events \(avg/stddev\):",
             rf"{_NUMBER}/\S+",
+            text="events (avg/stddev):",
         ),
         _Row(
             _neutral("thread_events_stddev", "events", "how unequal the threads' shares are", 0.01),
             r"events \(avg/stddev\):",
             rf"[^\s/]+/{_NUMBER}",
+            text="events (avg/stddev):",
         ),
         _Row(
             _neutral("thread_time_avg", "s", "time of a thread inside events", _TIME_STEP_S),
             r"execution time \(avg/stddev\):",
             rf"{_NUMBER}/\S+",
+            text="execution time (avg/stddev):",
         ),
         _Row(
             _neutral("thread_time_stddev", "s", "how unequal the threads' times are", 0.01),
             r"execution time \(avg/stddev\):",
             rf"[^\s/]+/{_NUMBER}",
+            text="execution time (avg/stddev):",
         ),
     )
 

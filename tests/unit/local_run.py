@@ -69,6 +69,7 @@ class LocalJobs(LocalShell):
         *,
         probe: object = None,
         hold_s: float = 0.0,
+        output_limit_bytes: int = 0,
     ) -> Completed:
         started_ns = time.monotonic_ns()
         done = self.run(argv, timeout_s=timeout_s, stdin=stdin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,16 @@ def test_a_connection_that_breaks_though_the_guest_answers():
         ran(lambda argv, stdin: next(answers))
     assert caught.value.reason == "guest_silent"
     assert set(caught.value.artifacts) == {"console", "domain_xml"}
+
+
+def test_a_command_whose_stderr_was_cut_is_not_taken_for_a_lost_guest():
+    said_much = inside(0, "out\n", "x" * 5000, ends=False)
+    size_bytes = len(said_much.stderr)
+    done = ran(replace(said_much, cut_at_bytes=size_bytes))
+    assert (done.exit_code, done.stdout, done.cut_at_bytes) == (0, b"out\n", size_bytes)
+    with pytest.raises(EnvironmentDied, match="connection to the guest broke"):
+        # It was stdout that was cut: the end of stderr is missing for another reason.
+        ran(replace(said_much, cut_at_bytes=size_bytes + 1))
 
 
 DF = """Filesystem 1024-blocks Used Available Capacity Mounted on

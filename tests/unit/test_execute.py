@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -24,7 +26,9 @@ from perfctl.job import JobLost, JobTimeout
 from perfctl.model import Benchmark, Environment, Host, Plan, PlannedInvocation, Reason, Status, Suite
 from perfctl.plan import make_plan
 from perfctl.shell import Completed
-from perfctl.workloads import workload
+from perfctl.workloads import resolve_parameters, workload
+
+DATA = Path(__file__).parents[1] / "data"
 
 PROC_NET_TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -112,6 +116,30 @@ def test_a_benchmark_that_went_wrong_says_how(completed: Completed, reason: Reas
     assert words in outcome.detail
     assert outcome.completed is completed, "the raw output is kept"
     assert outcome.samples == ()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason", "words"),
+    [
+        (0, Reason.OUTPUT_CUT, "was cut there"),
+        (1, Reason.EXIT_NONZERO, "exit code 1: FATAL: no memory (the output"),
+    ],
+)
+def test_values_of_a_report_that_was_cut_are_refused_by_the_name_of_the_limit(
+    exit_code: int, reason: Reason, words: str
+) -> None:
+    report = (DATA / "sysbench" / "cpu" / "stdout").read_bytes()
+    whole = Completed(("sysbench",), 0, report, b"")
+    benchmark = Benchmark("cpu", "sysbench", resolve_parameters(workload("sysbench"), {}), expected_s=1.0)
+    assert read_outcome(workload("sysbench"), benchmark, whole).status is Status.OK
+    cut = replace(whole, exit_code=exit_code, stderr=b"FATAL: no memory\n" * exit_code, cut_at_bytes=65536)
+    outcome = read_outcome(workload("sysbench"), benchmark, cut)
+    assert (outcome.status, outcome.reason, outcome.samples) == (Status.FAILED, reason, ())
+    for text in (words, "65,536 bytes", "output_limit_bytes"):
+        assert text in outcome.detail
+    assert outcome.completed is cut, "what was kept of it is stored"
+    late = outcome_of(JobTimeout("too long", cut, where="h1"))
+    assert late.reason is Reason.TIMEOUT and "65,536 bytes" in late.detail
 
 
 def test_a_block_is_complete_when_all_members_are_ok_or_cannot_exist() -> None:

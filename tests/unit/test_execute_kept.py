@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from perfctl.execute import resume_run
 from perfctl.job import reap
 from perfctl.model import Event, InvocationEnded, Listener, ignore
 from perfctl.shell.local import LocalShell
-from perfctl.store import open_store
+from perfctl.store import check, open_store, query
+from tests.unit import store_cases as cases
 from tests.unit.local_run import execute, kept_on_host, planned_run
 
 
@@ -39,6 +42,17 @@ def cut(path: Path) -> None:
     os.truncate(path, 0)
 
 
+def overwritten(path: Path) -> None:
+    other = path.with_name("other.db")
+    with open_store(other, create=True) as store:
+        run_id = cases.begin_run(store)
+        for index in range(100):
+            store.record_event(run_id, "info", "here", f"{index} " + "x" * 10_000)
+    assert other.stat().st_size > path.stat().st_size
+    # Into the same file, as cp does it.
+    shutil.copyfile(other, path)
+
+
 def without_log(path: Path) -> None:
     path.with_name(path.name + "-wal").unlink()
 
@@ -56,7 +70,7 @@ def harming(harm: Callable[[Path], None], database: Path) -> tuple[list[Event], 
     return ended, listen
 
 
-@pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, without_log])
+@pytest.mark.parametrize("harm", [moved, deleted, replaced, cut, overwritten, without_log])
 def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -72,6 +86,34 @@ def test_a_run_whose_database_goes_away_ends_and_leaves_its_results_on_the_host(
         assert len(kept) == 2, "what could not be stored is there, and what may have gone with the file"
     finally:
         reap(LocalShell(), planned.run_id, discard=True, spool_root=str(tmp_path / "spool"))
+
+
+def test_what_was_copied_over_a_database_stays_as_it_is(tmp_path: Path) -> None:
+    database, other = tmp_path / "results.db", tmp_path / "other.db"
+    with open_store(database, create=True) as store:
+        run_id = cases.begin_run(store)
+        overwritten(database)
+        with pytest.raises(DatabaseMoved, match="something else was copied into its file"):
+            store.record_event(run_id, "info", "here", "lost")
+        with pytest.raises(DatabaseMoved):
+            store.record_event(run_id, "info", "here", "lost as well")
+    assert database.read_bytes() == other.read_bytes()
+    with open_store(database) as store:
+        assert [run.run_id for run in store.runs()] != [run_id]
+        assert all(not look.problems for look in check(store))
+
+
+def test_a_log_that_another_program_copies_into_the_file_is_no_harm(tmp_path: Path) -> None:
+    database = tmp_path / "results.db"
+    with open_store(database, create=True) as store:
+        run_id = cases.begin_run(store)
+        with open_store(database) as second:
+            other_id = cases.begin_run(second)
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            second.record_event(other_id, "info", "here", "kept")
+        store.record_event(run_id, "info", "here", "kept")
+        assert {run.run_id for run in store.runs()} == {run_id, other_id}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +134,23 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
         states = store.block_states(planned.run_id)
         assert [state.attempt for state in states] == [1, 1], "what lay on the host was collected"
     assert kept_on_host(planned) == []
+
+
+def test_a_report_that_was_cut_is_stored_and_not_read(tmp_path: Path) -> None:
+    planned, database = planned_run(tmp_path, blocks=1), tmp_path / "results.db"
+    (benchmark,) = planned.plan.benchmarks
+    limited = replace(planned.plan, benchmarks=(replace(benchmark, output_limit_bytes=500),))
+    outcome = execute(replace(planned, plan=limited), database)
+    assert (outcome.status, outcome.ok) == ("partial", 0)
+    with open_store(database) as store:
+        assert store.observations(planned.run_id) == []
+        counts = {(count.status, count.reason) for count in store.counts(planned.run_id)}
+        assert counts == {("failed", "output_cut")}
+        found = query(
+            store, "SELECT detail, size_bytes FROM v_invocation JOIN artifact ON sha256 = stdout_sha256"
+        )
+        assert {(row[1], "500 bytes" in str(row[0])) for row in found.rows} == {(500, True)}
+        assert store.reparse().changed == 0, "a cut report is not read later either"
 
 
 def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from perfctl.cli import main_group
 from perfctl.errors import HostLeased, HostUnreachable
 from perfctl.execute import reap_all
 from perfctl.job import Claim, HostLease, JobShell, reap
-from perfctl.model import Host, Suite, new_id
+from perfctl.model import Benchmark, Host, Suite, new_id
 from perfctl.plan import make_plan, plan_to_json
 from perfctl.provision import provision, undo
 from perfctl.shell.local import LocalShell
 from perfctl.store import open_store
+from perfctl.workloads import resolve_parameters, workload
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.unit import store_cases as cases
 
@@ -122,6 +123,34 @@ def leave_behind(host: Host, run_id: str, seconds: str) -> None:
     jobs.spawn(["sleep", seconds])
     os.kill(int((Path(jobs.spool) / "server.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: with_argument(seconds), "the command to run")
+
+
+def test_reap_all_removes_the_files_of_a_run_that_ended_as_partial(tmp_path: Path, inventory: str) -> None:
+    database, machines = str(tmp_path / "results.db"), [Host("here", "127.0.0.1", "local")]
+    tool = workload("sysbench")
+    settings = resolve_parameters(tool, {"test": "fileio", "directory": str(tmp_path)})
+    benchmark = Benchmark("io", tool.name, settings, expected_s=1)
+    plan = make_plan(Suite("s", "", "native", (cases.NATIVE,), (benchmark,), 1), machines, seed="1")
+    partial, complete = new_id(), new_id()
+    left = tmp_path / "perfctl-fileio"
+    with open_store(database, create=True) as store:
+        for run_id in (partial, complete):
+            store.begin_run(
+                *(run_id, plan, plan_to_json(plan), machines),
+                command=(),
+                perfctl_version="0",
+                inventory=(inventory,),
+            )
+        store.end_run(complete, "complete")
+        store.end_run(partial, "partial")
+    left.mkdir()
+    reaping = reap_all(database_url=database)
+    assert reaping.failures == []
+    found = [(item.run_id, item.host, item.kind, item.name) for item in reaping.removed]
+    assert found == [(partial, "here", "files", str(left))]
+    assert not left.exists()
+    with open_store(database) as store:
+        assert store.run(partial).summary.status == "partial"
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "of-another-database"])

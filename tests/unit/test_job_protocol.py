@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from perfctl.errors import HostUnreachable, OutputError, UsageError
 from perfctl.job import JobLost, JobTimeout, ProcessProbe, SpoolFull
-from perfctl.job.protocol import Request, Result, quote, unquote
+from perfctl.job.protocol import Request, Result, output_limit_bytes, quote, unquote
 from perfctl.job.script import JobState, parse_list
-from perfctl.model import Reason
+from perfctl.model import OUTPUT_LIMIT_BYTES, Reason
 
 _PARTS = (b"out", b"err", b"before", b"after", b"view")
 _WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
@@ -37,7 +37,8 @@ def test_a_shell_reads_the_words_as_they_were(shell: list[str]) -> None:
 
 def test_a_request_says_slot_time_and_input_first() -> None:
     line = Request("inv-1", ("true",), 36.0005, "/spool/jobs/inv-1.in").line("run", 3)
-    settings = "slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in lease='' token=0 until=0.000 look_ms=0"
+    settings = "slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in keep_bytes=67108865 lease=''"
+    settings += " token=0 until=0.000 look_ms=0"
     assert line.decode() == f"run inv-1 {settings}; set -- 'true'\n"
     assert b"stdin=/dev/null " in Request("inv-1", ("true",)).line("spawn", 0)
 
@@ -45,6 +46,22 @@ def test_a_request_says_slot_time_and_input_first() -> None:
 def test_a_request_says_under_which_lease_it_is_made() -> None:
     line = Request("inv-1", ("true",), lease=("/state/lease", 17, 1234.5)).line("run", 0)
     assert b" lease='/state/lease' token=17 until=1234.500 " in line
+
+
+def test_a_request_says_how_much_of_its_outputs_is_kept() -> None:
+    line = Request("inv-1", ("echo", " keep_bytes=7 "), output_limit_bytes=1000).line("run", 0)
+    # One byte more, by which a cut is known.
+    assert b" keep_bytes=1001 " in line
+    assert output_limit_bytes(line) == 1000
+    assert output_limit_bytes(b"slot=0 timeout_ms=5 stdin=/dev/null; set -- 'old'\n") == OUTPUT_LIMIT_BYTES
+
+
+def test_a_cut_output_says_where_it_was_cut_however_the_job_ended() -> None:
+    done = Result.parse(b"0 1 2 exited\n", _PARTS, "h1", cut_at_bytes=3).value(("x",), "h1")
+    assert done.cut_at_bytes == 3
+    with pytest.raises(JobTimeout) as caught:
+        Result.parse(b"143 1 2 timeout\n", _PARTS, "h1", cut_at_bytes=3).value(("x",), "h1")
+    assert caught.value.completed.cut_at_bytes == 3
 
 
 def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 from hypothesis import HealthCheck, given, settings
@@ -100,6 +101,14 @@ def test_plans_of_before_guests_are_read() -> None:
     written["plan"]["environments"] = [
         {key: each[key] for key in of_first} for each in written["plan"]["environments"]
     ]
+    for each in written["plan"]["benchmarks"]:
+        del each["output_limit_bytes"]
     again = plan_from_json(json.dumps(written))
     assert again == plan
     assert [each.key for each in again.environments] == [each.key for each in chosen]
+
+
+def test_a_resumed_run_keeps_the_output_limit_that_it_was_begun_with() -> None:
+    suite = Suite("s", "", "native", (CATALOGUE["native"],), (replace(CPU, output_limit_bytes=4096),), 2)
+    again = plan_from_json(plan_to_json(make_plan(suite, HOSTS, seed="1")))
+    assert [item.output_limit_bytes for item in again.benchmarks] == [4096]

@@ -17,10 +17,11 @@ from perfctl.cli.variables import read_variables
 from perfctl.errors import PerfctlError, UsageError
 from perfctl.inventory.hosts import hosts_in
 from perfctl.inventory.template import Resolver
-from perfctl.inventory.vault import Vault, with_literal_texts
+from perfctl.inventory.vault import Vault, register_options, with_literal_texts
 from perfctl.model import Host, TaskEnded
 from perfctl.output import print_error, visible
 from perfctl.playbook.event_log import EventLog
+from perfctl.redaction import redact
 from perfctl.store import open_store
 from tests.unit import store_cases as cases
 
@@ -69,6 +70,80 @@ def test_environment_variables_are_secret_by_their_names_only() -> None:
     hidden = [name for name, value in environ.items() if redaction.redact(value) != value]
     assert hidden == ["MY_PASSPHRASE", "GITHUB_TOKEN", "A_SECRET", "API_KEY", "aws_credentials"]
     assert redaction.redact("uses key-1234") == "uses [hidden: API_KEY]"
+
+
+def written(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [
+        ("defaults", "vault_password_file = {}"),
+        ("defaults", "vault_password_file = {} ; a comment"),
+        ("defaults", "vault_password_file: {{{{CWD}}}}/keys/one"),
+        ("defaults", "vault_identity_list = dev@{}, prod@prompt"),
+        ("defaults", "vault_identity_list = prod@missing, {}"),
+        ("defaults", "connection_password_file = {}"),
+        ("privilege_escalation", "become_password_file = {}"),
+    ],
+)
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_password_files_of_ansible_cfg_are_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, setting: str, is_relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path / "keys" / "one", "velvet-anchor\n")
+    told = setting.format("keys/one" if is_relative else path)
+    written(tmp_path / "ansible.cfg", f"[{section}]\n{told}\n")
+    register_options((), {})
+    assert redact("the password is velvet-anchor.") == (
+        f"the password is [hidden: {setting.split()[0].rstrip(':')}]."
+    )
+
+
+def test_the_ansible_cfg_that_counts_is_read_and_paths_are_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "ansible.cfg", "[defaults]\nvault_password_file = other\n")
+    written(tmp_path / "other", "of-another-project")
+    named = written(tmp_path / "fleet" / "ansible.cfg", "[defaults]\nvault_password_file = key\n")
+    written(tmp_path / "fleet" / "key", "velvet-anchor")
+    for value in (named, named.parent):
+        monkeypatch.setattr(redaction, "_names", {})
+        monkeypatch.setattr(redaction, "_pattern", None)
+        register_options((), {"ANSIBLE_CONFIG": str(value)})
+        assert redact("velvet-anchor of-another-project") == (
+            "[hidden: vault_password_file] of-another-project"
+        )
+
+
+@pytest.mark.parametrize(
+    "content", ["no ini", "[defaults]\nvault_password_file =\n", "[defaults]\nx\n[", "\xff"]
+)
+def test_an_ansible_cfg_without_password_files_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ansible.cfg").write_text(content, encoding="latin-1")
+    register_options((), {})
+    assert redaction._names == {}
+
+
+def test_password_files_of_variables_are_registered_but_no_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path / "one", "velvet-anchor")
+    program = written(tmp_path / "program", "#!/bin/sh\nsecret-tool lookup x y\n", 0o700)
+    register_options((), {"ANSIBLE_VAULT_PASSWORD_FILE": str(program)})
+    assert redaction._names == {}
+    register_options((), {"ANSIBLE_VAULT_IDENTITY_LIST": f"prod@prompt,dev@{path}"})
+    assert redact("velvet-anchor") == "[hidden: ANSIBLE_VAULT_IDENTITY_LIST]"
 
 
 def test_errors_and_what_others_print_are_redacted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,6 +236,27 @@ def test_a_benchmark_may_have_its_own_number_of_blocks_and_of_targets(tmp_path: 
     ]
 
 
+def test_an_output_limit_of_a_suite_and_of_a_benchmark(tmp_path: Path) -> None:
+    assert {item.output_limit_bytes for item in load_suite(write(tmp_path, OWN)).benchmarks} == {64 << 20}
+    limited = OWN.replace("blocks = 3\n", "blocks = 3\noutput_limit_bytes = 1048576\n")
+    assert {item.output_limit_bytes for item in load_suite(write(tmp_path, limited)).benchmarks} == {1 << 20}
+    text = limited.replace('name = "locks"', 'name = "locks"\noutput_limit_bytes = 4096')
+    assert [item.output_limit_bytes for item in load_suite(write(tmp_path, text)).benchmarks] == [
+        1 << 20,
+        4096,
+    ]
+    keys = [item.key for item in load_suite(write(tmp_path, OWN)).benchmarks]
+    assert [item.key for item in load_suite(write(tmp_path, text)).benchmarks] == keys, "the same question"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "4095", "600000000", '"1 MiB"', "true", "1.5"])
+@pytest.mark.parametrize("place", ["blocks = 3", 'name = "locks"'])
+def test_an_output_limit_that_is_none_is_refused(tmp_path: Path, place: str, limit: str) -> None:
+    text = OWN.replace(place, f"{place}\noutput_limit_bytes = {limit}")
+    with pytest.raises(SuiteError, match="output_limit_bytes"):
+        load_suite(write(tmp_path, text))
+
+
 def test_a_fixed_number_of_blocks_beside_precisions(tmp_path: Path) -> None:
     text = OWN.replace("blocks = 3\n", "").replace('name = "locks"', 'name = "locks"\nblocks = 7')
     suite = load_suite(write(tmp_path, text))

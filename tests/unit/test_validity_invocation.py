@@ -53,6 +53,7 @@ NATIVE = Environment("native", "native")
 LIMITED = Environment("native-1cpu", "native", cpu_quota=1.0)
 CONTAINER = Environment("container", "container", engine="docker", network="bridge")
 GUEST = Environment("vm", "vm")
+IN_GUEST = Environment("container-in-vm", "container", engine="docker", within=GUEST)
 
 LINKS = (
     "eth1 mtu=1500 speed=1000 DRIVER=igb\n"
@@ -401,6 +402,15 @@ def fileio(mode: str = "rndrw", flags: str = "direct", **parameters: Parameter) 
 
 OTHERS = {"storage.other_mounts": "devtmpfs /dev\nfuse.sshfs /mnt/far"}
 LOCAL = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw"}, **OTHERS)
+
+
+def stored(other: str, daemon: str | None = None, dropins: str | None = None) -> Fingerprint:
+    """A host with one disk, another file system, and a docker that was told this."""
+    told = {"engine.daemon_json": daemon, "engine.dropins": dropins}
+    mounts = {"storage.mounts": "/dev/sda1 / ext4 rw", "storage.other_mounts": other}
+    return facts(**mounts, **{name: text for name, text in told.items() if text is not None})
+
+
 FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 rw"}, **OTHERS)
 
 
@@ -410,8 +420,29 @@ FAR = facts(**{"storage.mounts": "/dev/sda1 / ext4 rw\nserver:/x /var/tmp nfs4 r
         (fileio(), NATIVE, LOCAL, ["read", "written"]),
         (fileio("rndrd"), NATIVE, LOCAL, ["read"]),
         (fileio("seqwr"), NATIVE, LOCAL, ["written"]),
-        (fileio("seqwr"), CONTAINER, facts(), ["written"]),
-        (fileio("seqwr"), GUEST, facts(), ["written"]),
+        (fileio("seqwr"), CONTAINER, LOCAL, ["written"]),
+        (fileio("seqwr"), GUEST, LOCAL, ["written"]),
+        (fileio("seqwr"), CONTAINER, facts(), []),
+        (fileio("seqwr"), GUEST, facts(), []),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /var/lib/docker"), []),
+        (fileio("seqwr"), CONTAINER, stored("overlay /var/lib/docker"), []),
+        (fileio("seqwr"), CONTAINER, stored("fuse.x /var/lib"), []),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /var/lib/containerd"), []),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /var/lib/perfctl"), ["written"]),
+        (fileio("seqwr"), GUEST, stored("tmpfs /var/lib/docker"), ["written"]),
+        (fileio("seqwr"), GUEST, stored("tmpfs /var/lib/perfctl/vm"), []),
+        (fileio("seqwr"), IN_GUEST, stored("tmpfs /var/lib/docker"), ["written"]),
+        (fileio("seqwr"), IN_GUEST, stored("tmpfs /var/lib/perfctl"), []),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /fast", daemon='{"data-root": "/fast/docker"}'), []),
+        (
+            fileio("seqwr"),
+            CONTAINER,
+            stored("tmpfs /var/lib/docker", daemon='{"data-root": "/srv"}'),
+            ["written"],
+        ),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /tmp", daemon='{"mtu": 9000}'), ["written"]),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /tmp", daemon="{no json"), []),
+        (fileio("seqwr"), CONTAINER, stored("tmpfs /tmp", dropins="ExecStart=dockerd --data-root /x"), []),
         (fileio(), NATIVE, FAR, []),
         (fileio(directory="/srv"), NATIVE, FAR, ["read", "written"]),
         (fileio(directory="/mnt/far/x"), NATIVE, LOCAL, []),
@@ -444,7 +475,7 @@ def test_more_than_the_disks_counted_is_likely_an_artefact() -> None:
     done = replace(done, counters_before=before, counters_after=after)
     for rate, rules in ((99.0, []), (102.0, ["device_bytes"])):
         samples = [Sample("read_bandwidth", rate, "MiB/s"), Sample("total_time", 10.0, "s")]
-        judged = judge(invocation(fileio("rndrd"), GUEST, h1=facts()), done, samples)
+        judged = judge(invocation(fileio("rndrd"), GUEST, h1=LOCAL), done, samples)
         assert [item.rule for item in judged.validity.findings] == rules
     assert "what the disks counted as read" in judged.validity.findings[0].sentence
 

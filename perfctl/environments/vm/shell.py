@@ -199,7 +199,9 @@ class GuestShell(InsideShell):
             self._end_timed_out(error, token, argv, timeout_s)
             raise
         own = unwrap(completed.stdout, completed.stderr)
-        if own.pid is None or not own.stderr.endswith(_END_MARK):
+        # Where it said too much on stderr, the mark at the end was cut off with the rest.
+        is_cut = completed.cut_at_bytes is not None and len(completed.stderr) >= completed.cut_at_bytes
+        if own.pid is None or not (is_cut or own.stderr.endswith(_END_MARK)):
             raise self._lost(own.stderr)
         stderr = own.stderr.removesuffix(_END_MARK)
         inside = replace(completed, argv=tuple(argv), stdout=own.stdout, stderr=stderr)

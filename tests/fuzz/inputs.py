@@ -11,6 +11,7 @@ the same.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import signal
 import traceback
@@ -67,7 +68,7 @@ def inputs(kind: str, share: float, *, cases: int = 1) -> Callable[[Test], Test]
     `cases`: how many the test is parametrised with; they divide the share.
     """
     SHARES[kind] += share
-    count = max(1, round(TOTAL * KINDS[kind] / 100 * share / cases))
+    count = math.ceil(TOTAL * KINDS[kind] / 100 * share / cases)
 
     def decorate(test: Test) -> Test:
         test.hypothesis.inner_test = _counted(kind, test.hypothesis.inner_test)  # type: ignore[attr-defined]

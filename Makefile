@@ -12,7 +12,9 @@ TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
 # What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
-UNIT_TESTS := tests/unit tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
+UNIT_TESTS := tests/unit tests/fuzz tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
+# What `make fuzz` makes its inputs of; the same number makes the same ones. Default: the time.
+SEED :=
 # How many runs with guests `make bench` kills.
 KILLS := 50
 
@@ -27,6 +29,7 @@ help:
 	@echo "make test      every test, on real hosts                                    (25 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
 	@echo "make unit      the tests that need no lab                                   (50 s)"
+	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (4 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
@@ -113,6 +116,14 @@ unit: venv
 	    bootstrap/packages busybox-static openssh-server sudo tcsh xz-utils
 	@$(STEP) "Run the tests that need no lab" "50 s" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
+
+.PHONY: fuzz
+fuzz: venv
+	@$(STEP) "Install missing packages that these tests need" "20 s" bootstrap/packages openssh-client
+	@seed=$(or $(SEED),$$(date +%s)); \
+	$(STEP) "Give all that reads 100,000 inputs: make fuzz SEED=$$seed makes the same ones" "4 min" \
+	    env PERFCTL_FUZZ_EXAMPLES=100000 \
+	    .venv/bin/python -m pytest -n 2 --hypothesis-seed=$$seed tests/fuzz $(PYTEST)
 
 .PHONY: unit-trixie
 unit-trixie: venv

@@ -97,15 +97,20 @@ def redact_tree(value: Any) -> Any:
 
 
 def texts_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield each text in a value of lists and mappings with the key that is nearest to it."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from texts_in(str(key), item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from texts_in(name, item)
+    """Yield each text in a value of lists and mappings with the key that is nearest to it.
+
+    A list or mapping that is there many times, by the aliases of YAML, comes once for each key.
+    """
+    ahead: list[tuple[str, Any]] = [(name, value)]
+    seen: set[tuple[str, int]] = set()
+    while ahead:
+        name, value = ahead.pop()
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, (Mapping, list, tuple)) and (name, id(value)) not in seen:
+            seen.add((name, id(value)))
+            inner = value.items() if isinstance(value, Mapping) else ((name, item) for item in value)
+            ahead += reversed([(str(key), item) for key, item in inner])
 
 
 def _is_searchable(text: str) -> bool:

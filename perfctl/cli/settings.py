@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         content = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the configuration: {error}", where=str(path)) from error
     for key, value in content.items():
         if key not in _KEYS or not isinstance(value, _KEYS[key]):

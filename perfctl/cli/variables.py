@@ -59,12 +59,9 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
 
 
 def _yaml(text: str, where: str) -> Any:
-    import yaml
+    from perfctl.inventory.yaml_text import load_yaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        # The error's own text quotes the line, which may have a secret.
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise UsageError(f"this is no YAML{line}: {getattr(error, 'problem', '')}", where=where) from error
+        return load_yaml(text)
+    except ValueError as error:
+        raise UsageError(str(error), where=where) from error

@@ -314,7 +314,7 @@ def _telling(where: str) -> Iterator[None]:
     """Turn the error of what nobody expected a host to print into one that costs this environment alone."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         text = f"what was printed there cannot be read: {type(error).__name__}: {error}"
         raise EnvironmentNotMade(text, where=where) from error
 

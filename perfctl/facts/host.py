@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from perfctl.model import FactState, Fingerprint
 
-_CPU_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_CPU_RANGES = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", re.ASCII)
 _CACHE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 """File systems of which each byte of direct I/O is read from, or written to, a disk."""
@@ -22,6 +22,13 @@ _PARAVIRTUAL = frozenset({"virtio_net", "vmxnet3", "hv_netvsc", "vif", "netfront
 """Drivers of a hypervisor: between two guests of one machine no wire limits them."""
 _MAX_STACKED_LINKS = 4
 """A bridge on a bond on a VLAN is three; more are followed no further."""
+_MOST_DIGITS = 20
+"""Of a number of 64 bits, which is what the kernel counts in; Python itself refuses to read 4,301 digits."""
+
+
+def whole_number(text: str) -> int | None:
+    """Return a number of at most 20 digits without a sign, else None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def present_text(facts: Fingerprint | None, name: str) -> str | None:
@@ -43,9 +50,8 @@ def count_cpus(ranges: str) -> int:
     """Return how many CPUs '0-3,8' are; a part that is no range counts as one."""
     total = 0
     for part in ranges.split(","):
-        first, dash, last = part.partition("-")
-        is_range = dash and first.isdigit() and last.isdigit() and int(last) >= int(first)
-        total += int(last) - int(first) + 1 if is_range else 1
+        first, last = (whole_number(word) for word in part.partition("-")[::2])
+        total += last - first + 1 if first is not None and last is not None and last >= first else 1
     return total
 
 
@@ -66,7 +72,8 @@ def largest_cache_bytes(facts: Fingerprint) -> int | None:
     level on others.
     """
     found = re.findall(r"=(\d+)([KMG]): ", present_text(facts, "cpu.cache") or "")
-    return max((int(size) * _CACHE_UNITS[unit] for size, unit in found if int(size) > 0), default=None)
+    sizes = ((whole_number(size), _CACHE_UNITS[unit]) for size, unit in found)
+    return max((size * unit_bytes for size, unit_bytes in sizes if size), default=None)
 
 
 # ---- the network ---------------------------------------------------------------------------------------
@@ -108,7 +115,7 @@ def _attributes(words: Iterable[str]) -> dict[str, str]:
 
 
 def _positive(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and int(text) > 0 else None
+    return whole_number(text or "") or None
 
 
 def _speed_mbit_s(links: Mapping[str, Mapping[str, str]], name: str, depth: int) -> int | None:

@@ -21,7 +21,8 @@ from typing import Any
 
 from perfctl.errors import UsageError
 from perfctl.inventory import cache
-from perfctl.redaction import is_secret_name
+from perfctl.model import is_deeper
+from perfctl.redaction import is_secret_name, redact
 
 _TIMEOUT_S = 120.0
 VAULT_HINT = (
@@ -118,15 +119,35 @@ def _run(program: str, arguments: Sequence[str], sources: Sequence[str]) -> cach
 
 
 def _parse(kept: cache.Kept, sources: Sequence[str]) -> Listing:
+    where = ", ".join(sources)
     try:
         groups = json.loads(kept.stdout)
-    except ValueError as error:
-        raise UsageError(
-            "ansible-inventory printed something else than JSON",
-            where=", ".join(sources),
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError("ansible-inventory printed something else than JSON", where=where) from error
+    if is_deeper(groups, _MOST_LEVELS):
+        hint = f"at most {_MOST_LEVELS} levels of lists and mappings can be read"
+        raise UsageError("a variable is nested too deeply", where=where, hint=hint)
+    if not _is_listing(groups):
+        raise UsageError("ansible-inventory printed something else than groups and hosts", where=where)
     unmatched = tuple(dict.fromkeys(_UNMATCHED.findall(kept.stderr)))
     return Listing(groups, unmatched, _without_sources(kept.stderr.strip(), sources))
+
+
+_MOST_LEVELS = 100
+"""Of lists and mappings in a variable."""
+
+
+def _is_listing(groups: Any) -> bool:
+    """Return whether JSON has the shape that `ansible-inventory --list` gives it."""
+    if not isinstance(groups, dict) or not all(isinstance(content, dict) for content in groups.values()):
+        return False
+    hostvars = groups.get("_meta", {}).get("hostvars", {})
+    names = [content.get(key, []) for content in groups.values() for key in ("hosts", "children")]
+    return (
+        isinstance(hostvars, dict)
+        and all(isinstance(variables, dict) for variables in hostvars.values())
+        and all(isinstance(found, list) and all(isinstance(n, str) for n in found) for found in names)
+    )
 
 
 def _ansible_message(stderr: str, sources: Sequence[str]) -> str:
@@ -134,7 +155,8 @@ def _ansible_message(stderr: str, sources: Sequence[str]) -> str:
     text = _without_sources(stderr, sources)
     lines = [re.sub(r"^\[?(ERROR|WARNING)[]!]*:? *", "", line).strip() for line in text.splitlines()]
     unique = dict.fromkeys(line for line in lines if line and line != "<<< caused by >>>")
-    return "; ".join(unique)[:1000] or "ansible-inventory failed without output"
+    # A secret that is cut in two would no longer be found.
+    return redact("; ".join(unique))[:1000] or "ansible-inventory failed without output"
 
 
 def _without_sources(message: str, sources: Sequence[str]) -> str:
@@ -151,6 +173,8 @@ def _without_sources(message: str, sources: Sequence[str]) -> str:
     return "\n".join(kept)
 
 
+_NAMED = re.compile(r"(?<![\w-])[\w-]++(?=['\"]?\s*[=:])")
+"""A name with a value behind it; it begins where a word begins, or long lines would take for ever."""
 _QUOTED_LINE = re.compile(r"\s*\d+ |\s*\^ column \d+|\.\.\. ")
 _MOST_BYTES = 1 << 20
 
@@ -172,7 +196,7 @@ def _secret_words(path: Path) -> Iterator[str]:
             if block is not None and line.strip() and indent <= block:
                 block = None
             found = [line] if block is not None else []
-            for name in re.finditer(r"[\w-]+(?=['\"]?\s*[=:])", line):
+            for name in _NAMED.finditer(line):
                 if is_secret_name(name[0]):
                     found.append(line[name.end() :])
                     block = indent

@@ -58,9 +58,10 @@ def load(key: str) -> Kept | None:
     """Return a cached listing, or None."""
     try:
         content = json.loads((_folder() / f"{key}.json").read_text(encoding="utf-8"))
-        return Kept(content["stdout"], content["stderr"])
-    except (OSError, ValueError, LookupError, TypeError):
+        kept = Kept(content["stdout"], content["stderr"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+    return kept if isinstance(kept.stdout, str) and isinstance(kept.stderr, str) else None
 
 
 def save(key: str, kept: Kept) -> None:

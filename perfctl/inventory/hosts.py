@@ -21,13 +21,14 @@ _SUDO = ("sudo", "ansible.builtin.sudo")
 _IGNORED_FLAGS = frozenset("ACGKMNTXYaknqstvxy")
 _OPTION_OF_FLAG = {"J": "ProxyJump", "p": "Port", "l": "User", "i": "IdentityFile", "F": "ConfigFile"}
 _NAME = re.compile(r"\w[\w.:%@-]*")
+_PORT = re.compile(r"\s*[0-9]{1,9}\s*")
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 
 
 def hosts_in(listing: Mapping[str, Any], resolver: Resolver) -> list[Host]:
     """Return the hosts of an `ansible-inventory --list`, in the inventory's order. Raises UsageError."""
     hostvars: Mapping[str, Mapping[str, Any]] = listing.get("_meta", {}).get("hostvars", {})
-    members = {name: _members(listing, name, frozenset()) for name in listing if name != "_meta"}
+    members = {name: _members(listing, name) for name in listing if name != "_meta"}
     names = dict.fromkeys([*members.get("all", []), *hostvars])
     for hosts in members.values():
         names.update(dict.fromkeys(hosts))
@@ -78,13 +79,19 @@ def parse_ssh_arguments(text: str, where: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _members(listing: Mapping[str, Any], group: str, above: frozenset[str]) -> list[str]:
-    content = listing.get(group, {})
-    hosts = list(content.get("hosts", []))
-    for child in content.get("children", []):
-        if child not in above:
-            hosts += _members(listing, child, above | {group})
-    return list(dict.fromkeys(hosts))
+def _members(listing: Mapping[str, Any], group: str) -> list[str]:
+    """Return the hosts of a group, then those of its children; each group once, however it is reached."""
+    hosts: dict[str, None] = {}
+    seen: set[str] = set()
+    ahead = [group]
+    while ahead:
+        name = ahead.pop()
+        if name not in seen:
+            seen.add(name)
+            content = listing.get(name, {})
+            hosts |= dict.fromkeys(content.get("hosts", []))
+            ahead += reversed(content.get("children", []))
+    return list(hosts)
 
 
 def _host(name: str, variables: Mapping[str, Any], groups: Iterable[str], resolver: Resolver) -> Host:
@@ -167,7 +174,8 @@ def _key_value(text: str, where: str) -> tuple[str, str]:
 def _path(name: str, value: str) -> Path:
     try:
         return Path(value).expanduser()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        # No user has a name with a NUL byte or half of a character.
         raise UsageError(
             f"ansible_ssh_private_key_file is {value!r}, and that user has no home folder", where=name
         ) from error
@@ -176,10 +184,7 @@ def _path(name: str, value: str) -> Path:
 def _port(name: str, value: Any) -> int:
     if value is None:
         return 22
-    try:
-        port = int(value)
-    except (TypeError, ValueError, OverflowError):
-        port = 0
+    port = int(value) if type(value) is int or _PORT.fullmatch(str(value)) else 0
     if not 0 < port < 65536:
         raise UsageError(f"ansible_port is {value!r}, which is no port", where=name)
     return port

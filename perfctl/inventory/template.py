@@ -14,15 +14,18 @@ from perfctl.inventory.vault import LiteralText, Vault
 from perfctl.redaction import environment_secret, is_secret_name, register
 
 _MAX_DEPTH = 20
-_TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_MOST_EXPRESSIONS = 1000
+"""Of one value: templates that each name two others would else take for ever."""
+_TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _QUOTED = r"""(?:'([^']*)'|"([^"]*)")"""
 _VARIABLE = re.compile(
     rf"""([A-Za-z_]\w*)((?:\.\w+|\[(?:'[^']*'|"[^"]*"|\d+)\])*)"""
-    rf"""(?:\s*\|\s*(?:default|d)\(\s*(?:{_QUOTED}|(-?\d+))\s*(?:,\s*[Tt]rue\s*)?\))?"""
+    rf"""(?:\s*\|\s*(?:default|d)\(\s*(?:{_QUOTED}|(-?\d{{1,18}}))\s*(?:,\s*[Tt]rue\s*)?\))?"""
 )
 _ENVIRONMENT = re.compile(rf"(?:lookup|query)\(\s*['\"](?:ansible\.builtin\.)?env['\"]\s*,\s*{_QUOTED}\s*\)")
 _HINT = "write the value out; variables, their parts, default() and lookup('env', ...) work"
 _STEP = re.compile(r"""\.(\w+)|\['([^']*)'\]|\["([^"]*)"\]|\[(\d+)\]""")
+_INDEX = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Resolver:
@@ -31,6 +34,7 @@ class Resolver:
     def __init__(self, sources: Sequence[str], vault: Vault) -> None:
         self.sources = tuple(sources)
         self._vault = vault
+        self._expressions = 0
         self._constants: dict[str, str] = {"ansible_playbook_python": sys.executable}
         folders = {_folder_of(Path(source)) for source in sources if Path(source).exists()}
         if len(folders) == 1:
@@ -49,6 +53,7 @@ class Resolver:
             "inventory_hostname_short": host.split(".")[0],
         }
         where = f"{host}: {name}"
+        self._expressions = 0
         try:
             found = self._resolve(variables.get(name), where, {**known, **variables}, 0)
         except UsageError as error:
@@ -77,15 +82,26 @@ class Resolver:
         whole = _TEMPLATE.fullmatch(value.strip())
         if whole and "{{" not in whole[1]:
             return self._expression(whole[1], value, where, variables, depth)
-        return _TEMPLATE.sub(
-            lambda found: str(self._expression(found[1], value, where, variables, depth)), value
+        # Behind the last end there is no template: from each {{ it would be looked for in vain.
+        head, end, tail = value.rpartition("}}")
+        return (
+            _TEMPLATE.sub(
+                lambda found: str(self._expression(found[1], value, where, variables, depth)), head + end
+            )
+            + tail
         )
 
     def _expression(self, text: str, value: str, where: str, variables: Mapping[str, Any], depth: int) -> Any:
+        self._expressions += 1
+        if self._expressions > _MOST_EXPRESSIONS:
+            text = f"the value takes more than {_MOST_EXPRESSIONS:,} templates to resolve"
+            raise UsageError(text, where=where, hint=_HINT)
+        text = text.strip()
         found = _ENVIRONMENT.fullmatch(text)
         if found:
             named = found[1] or found[2] or ""
-            return environment_secret(named, os.environ.get(named, ""), where=where)
+            # What no name of a variable can be, such as half of a character, os.environ cannot look up.
+            return environment_secret(named, dict(os.environ).get(named, ""), where=where)
         found = _VARIABLE.fullmatch(text)
         if not found:
             raise _unsupported(value, where)
@@ -101,10 +117,10 @@ class Resolver:
     @staticmethod
     def _walk(name: str, steps: str, variables: Mapping[str, Any]) -> Any:
         current: Any = variables.get(name)
-        for key in (next(part for part in step if part) for step in _STEP.findall(steps)):
+        for key in map("".join, _STEP.findall(steps)):
             if isinstance(current, Mapping):
                 current = current.get(key)
-            elif isinstance(current, list) and key.isdigit() and int(key) < len(current):
+            elif isinstance(current, list) and _INDEX.fullmatch(key) and int(key) < len(current):
                 current = current[int(key)]
             else:
                 return None

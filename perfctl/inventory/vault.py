@@ -15,7 +15,8 @@ from typing import Any
 from perfctl.errors import UsageError
 from perfctl.inventory.ansible_inventory import VAULT_HINT, environment, find_program, inventory_options
 from perfctl.inventory.cache import settings_file
-from perfctl.redaction import is_secret_name, register, texts_in
+from perfctl.inventory.yaml_text import texts_of_yaml
+from perfctl.redaction import is_secret_name, register
 
 _TIMEOUT_S = 60.0
 _VARIABLES = ("-e", "--extra-vars")
@@ -80,7 +81,7 @@ class Vault:
         found = set()
         for path in _encrypted_files(sources):
             with contextlib.suppress(UsageError, ValueError):
-                for name, text in texts_in(path.stem, _variables(self._decrypt(path.read_text(), str(path)))):
+                for name, text in texts_of_yaml(path.stem, self._decrypt(path.read_text(), str(path))):
                     register(name, text)
                     found.add(text)
         return found
@@ -171,7 +172,7 @@ def _register_file(name: str, value: str, folder: Path = Path()) -> None:
 
 
 def _register_variables(text: str) -> None:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         pairs = (
             json.loads(text).items() if text.startswith("{") else (w.split("=", 1) for w in shlex.split(text))
         )
@@ -189,20 +190,6 @@ def with_literal_texts(value: Any, decrypted: Collection[str] = ()) -> Any:
             return LiteralText(value["__ansible_unsafe"])
         return {key: with_literal_texts(item, decrypted) for key, item in value.items()}
     return [with_literal_texts(item, decrypted) for item in value] if isinstance(value, list) else value
-
-
-def _variables(text: str) -> Any:
-    """Return a file of variables with plain values in place of Ansible's tags. Raises ValueError."""
-    import yaml
-
-    class AnyTag(yaml.SafeLoader):
-        pass
-
-    AnyTag.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
-    try:
-        return yaml.load(text, AnyTag)
-    except yaml.YAMLError as error:
-        raise ValueError("no YAML") from error
 
 
 def _encrypted_files(sources: Sequence[str]) -> Iterator[Path]:

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import glob
 import json
+import math
 import os
 import re
 import stat
@@ -38,6 +39,8 @@ _LARGEST_BYTES = 65536
 _FIRST_JOB_S = 180.0
 """A job server that is younger may not have got its first job yet."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TOKEN = re.compile(rb"\s*\d{1,18}\s*")
+_PID = re.compile(r"\s*([0-9]{1,9})(?:\s|$)")
 _LEASE = re.compile(r" lease='([^']+)' ")
 _UNIT_FOLDERS = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 
@@ -138,8 +141,8 @@ def renewed_until(path: str, token: int) -> float:
     """Return until when the last job that began under a lease holds the host, 0 where none did."""
     words = content(path + ".until").partition("\n")[0].split()
     try:
-        return float(words[1]) if words[0] == str(token) else 0.0
-    except (LookupError, ValueError):
+        return finite(words[1]) if words[0] == str(token) else 0.0
+    except (LookupError, ValueError, OverflowError):
         return 0.0
 
 
@@ -151,10 +154,16 @@ def running_jobs(spool: str) -> list[int]:
         request = content(stem + ".cmd").partition("; set -- ")[0]
         if " timeout_ms=0 " in request or content(stem + ".end"):
             continue
-        words = content(path).split()
-        if words and words[0].isdigit() and is_job(int(words[0]), os.path.basename(spool)):
-            found.append(int(words[0]))
+        pid = process_id(content(path))
+        if pid and is_job(pid, os.path.basename(spool)):
+            found.append(pid)
     return found
+
+
+def process_id(text: str) -> int:
+    """Return the number at the start of a text that may be a process's, else 0."""
+    found = _PID.match(text)
+    return int(found[1]) if found else 0
 
 
 def is_job(pid: int, run: str) -> bool:
@@ -215,20 +224,21 @@ def is_held_by(spool: str, run: str) -> bool:
 
 def server_age_s(spool: str) -> float | None:
     """Return for how long the job server of a spool has run; None when it does not."""
-    pid = content(spool + "/server.pid").strip()
-    command = content(f"/proc/{pid}/cmdline") if pid.isdigit() else ""
+    pid = process_id(content(spool + "/server.pid"))
+    command = content(f"/proc/{pid}/cmdline") if pid else ""
     if spool + "/server.sh\0serve\0" + spool not in command:
         return None
-    started = float(stat_fields(int(pid))[19]) / os.sysconf("SC_CLK_TCK")
-    return now() - started
+    fields = stat_fields(pid)
+    # It may have ended since its command was read.
+    return now() - float(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else None
 
 
 def pids(spool: str) -> Iterator[int]:
     """Yield the first processes of all jobs, background commands among them."""
     for path in glob.glob(glob.escape(spool) + "/jobs/*.run"):
-        words = content(path).split()
-        if words and words[0].isdigit():
-            yield int(words[0])
+        pid = process_id(content(path))
+        if pid:
+            yield pid
 
 
 def units() -> set[str]:
@@ -328,26 +338,41 @@ def read(path: str) -> tuple[int, Record | None]:
             if not stat.S_ISREG(status.st_mode) or not has_right_owner(path, status.st_uid):
                 return 0, None
             first, _, rest = file.read(_LARGEST_BYTES).partition(b"\n")
-    except OSError:
+    except (OSError, ValueError):
+        # A path with a NUL byte is no path.
         return 0, None
+    token = int(first) if _TOKEN.fullmatch(first) else 0
     try:
-        token = int(first)
         holder = json.loads(rest)
-        if holder is None:
-            return token, None
-        whole = {"run_id": None, "owner": "", "purpose": "", "controller": {}, "roots": [], **holder}
-        for name, kind in (
-            ("key", str),
-            ("boot_id", str),
-            ("since", float),
-            ("until", float),
-            ("roots", list),
-        ):
-            whole[name] = kind(whole[name])
-        whole["roots"] = [str(root) for root in whole["roots"]]
-        return token, whole
-    except (ValueError, LookupError, TypeError):
-        return int(first) if first.isdigit() else 0, None
+        return token, None if holder is None or not _TOKEN.fullmatch(first) else whole_holder(holder)
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return token, None
+
+
+def whole_holder(found: Record) -> Record:
+    """Return a holder with every field of its type: another user may have written it.
+
+    Raises ValueError, LookupError, TypeError or OverflowError for what is none.
+    """
+    holder = {"run_id": None, "owner": "", "purpose": "", "controller": {}, "roots": [], **found}
+    for name, kind in (("key", str), ("boot_id", str), ("owner", str), ("purpose", str)):
+        holder[name] = kind(holder[name])
+    for name in ("since", "until"):
+        holder[name] = finite(holder[name])
+    holder["controller"] = dict(holder["controller"])
+    if holder["run_id"] is not None and not _RUN.fullmatch(holder["run_id"]):
+        raise ValueError("no run has such an id")
+    # os.fsencode: half of a character, and a NUL byte, can be in no path.
+    holder["roots"] = [root for root in map(str, holder["roots"]) if os.fsencode(root).find(b"\0") < 0]
+    return holder
+
+
+def finite(value: Any) -> float:
+    """Return a number. Raises ValueError for infinity and for what is none."""
+    number = float(value)
+    if not -math.inf < number < math.inf:
+        raise ValueError("no time is infinite")
+    return number
 
 
 def has_right_owner(path: str, uid: int) -> bool:

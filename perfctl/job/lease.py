@@ -14,7 +14,8 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,11 @@ class LeaseState:
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> LeaseState:
-        """Return the state in a host's answer."""
+        """Return the state in a host's answer. Raises LookupError and TypeError for what is none."""
         found = {name: answer[name] for name in cls.__slots__}
+        for name, kinds in _KINDS.items():
+            if not isinstance(found[name], kinds):
+                raise TypeError(f"{name} cannot be {found[name]!r:.80}")
         # Another user may have written it, who must not move the cursor of this one's terminal.
         return cls(**{name: _printable(value) for name, value in found.items()})
 
@@ -75,9 +79,10 @@ class LeaseState:
     def controller_is_gone(self) -> bool:
         """Whether its controller was a process of this machine that has ended; of others nothing is known."""
         own, other = _this_controller(), dict(self.controller)
-        return {**own, "pid": 0, "start": 0} == {**other, "pid": 0, "start": 0} and _start_of(
-            int(other["pid"])
-        ) != str(other["start"])
+        pid, start = other.get("pid"), other.get("start")
+        if not isinstance(pid, int) or {**own, "pid": 0, "start": 0} != {**other, "pid": 0, "start": 0}:
+            return False
+        return _start_of(pid) != str(start)
 
     def __str__(self) -> str:
         what = f"{self.purpose} {self.run_id}" if self.run_id else self.purpose
@@ -97,8 +102,8 @@ class HostRuns:
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> HostRuns:
-        """Return the runs in a host's answer."""
-        return cls(*(tuple(answer[name]) for name in cls.__slots__))
+        """Return the runs in a host's answer. Raises LookupError and TypeError for what is none."""
+        return cls(*(tuple(_printable(str(run)) for run in list(answer[name])) for name in cls.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,10 @@ class HostLease:
         while True:
             asked_at = _now()
             answer = _ask(transport, host, request)
-            if "held_by" not in answer:
-                return cls(transport, host, claim, answer, asked_at)
-            other = LeaseState.parse(answer["held_by"])
+            with _readable(host):
+                if "held_by" not in answer:
+                    return cls(transport, host, claim, answer, asked_at)
+                other = LeaseState.parse(answer["held_by"])
             if not (steal or other.controller_is_gone) or other.key in request["replace"]:
                 raise _refusal(host, other)
             request["replace"].append(other.key)
@@ -191,7 +197,18 @@ class HostLease:
 def read_leases(transport: Transport, host: Host) -> tuple[tuple[LeaseState, ...], HostRuns]:
     """Return who holds a host, nobody or usually one, and what runs have left there."""
     answer = _ask(transport, host, {"verb": "show"})
-    return tuple(LeaseState.parse(item) for item in answer["leases"]), HostRuns.parse(answer)
+    with _readable(host):
+        return tuple(LeaseState.parse(item) for item in answer["leases"]), HostRuns.parse(answer)
+
+
+@contextmanager
+def _readable(host: Host) -> Iterator[None]:
+    """Turn what no answer of a host should make happen into CommandFailed."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise CommandFailed(f"its lease's answer cannot be read: {text:.200}", where=host.name) from error
 
 
 def _ask(transport: Transport, host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,8 +222,8 @@ def _ask(transport: Transport, host: Host, request: Mapping[str, Any]) -> dict[s
             hint="name an interpreter of the host in the inventory: ansible_python_interpreter",
         )
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
+        answer = dict(json.loads(done.stdout))
+    except (ValueError, TypeError, RecursionError):
         answer = {"error": done.error_text or f"exit code {done.exit_code}"}
     if "error" in answer:
         raise CommandFailed(f"its lease cannot be had: {answer['error']}", where=host.name)
@@ -249,6 +266,16 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
+
+
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("key", "state", "why", "owner", "purpose"), str),
+    **dict.fromkeys(("held_s", "left_s"), (int, float, type(None))),
+    "run_id": (str, type(None)),
+    "job_is_running": bool,
+    "controller": Mapping,
+}
+"""What the fields of a lease may be in a host's answer."""
 
 
 def _printable(value: Any) -> Any:

@@ -119,10 +119,11 @@ class Result:
         cls, line: bytes, parts: Sequence[bytes], where: str, *, cut_at_bytes: int | None = None
     ) -> Result:
         """Return the result in an answer. Raises JobLost when its server is gone."""
-        words = line.decode("ascii", "backslashreplace").split()
-        if len(words) != 4:
+        found = _RESULT.fullmatch(line.strip())
+        if found is None:
             raise JobLost(where=where)
-        return cls(int(words[0]), int(words[1]), int(words[2]), words[3], tuple(parts), cut_at_bytes)
+        code, started_ns, ended_ns = map(int, found.groups()[:3])
+        return cls(code, started_ns, ended_ns, found[4].decode("ascii"), tuple(parts), cut_at_bytes)
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""
@@ -162,6 +163,8 @@ class Result:
         return completed
 
 
+_RESULT = re.compile(rb"(\d{1,9})\s+(\d{1,19})\s+(\d{1,19})\s+([a-z]{1,20})")
+"""Exit code, start and end in nanoseconds of the host's clock, what ended it."""
 _TOKEN = re.compile(r"""'([^']*)'|(?P<quote>"'")|(?P<newline>"\$nl")|(?P<end> )""", re.DOTALL)
 
 

@@ -27,6 +27,7 @@ _BOOT = 'script=$(cat); eval "$script"'
 _TIMEOUT_S = 60.0
 _NO_SPACE = 28
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_JOB = re.compile(rf"({_NAME.pattern}) ([a-z]{{1,20}})(?: ([0-9]{{1,9}}) ([0-9]{{1,15}}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def start_server(transport: Transport, run_id: str, *, lifetime_s: float, spool_
             f"the job server does not start: {done.error_text or done.exit_code}", where=transport.name
         )
     spool, _, jobs = done.text.partition("\n")
-    return Started(spool, parse_list(jobs))
+    return Started(spool, parse_list(jobs, transport.name))
 
 
 def script_argv(spool: str, verb: str, *arguments: str) -> list[str]:
@@ -78,12 +79,15 @@ def script_argv(spool: str, verb: str, *arguments: str) -> list[str]:
     return ["sh", f"{spool}/server.sh", verb, spool, *arguments]
 
 
-def parse_list(text: str) -> dict[str, JobState]:
-    """Return the jobs that `list` printed."""
+def parse_list(text: str, where: str) -> dict[str, JobState]:
+    """Return the jobs that `list` printed. Raises CommandFailed for a line that is no job's."""
     jobs = {}
     for line in text.splitlines():
-        job_id, state, *more = line.split()
-        jobs[job_id] = JobState(state, int(more[0]), int(more[1]) / 1000) if more else JobState(state)
+        found = _JOB.fullmatch(line.strip())
+        if found is None:
+            raise CommandFailed(f"the job server's list cannot be read at {line[:80]!r}", where=where)
+        job_id, state, slot, timeout_ms = found.groups()
+        jobs[job_id] = JobState(state, int(slot), int(timeout_ms) / 1000) if slot else JobState(state)
     return jobs
 
 

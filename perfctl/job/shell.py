@@ -208,7 +208,7 @@ class JobShell:
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
         listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
-        for job_id, state in sorted(parse_list(listed.text).items()):
+        for job_id, state in sorted(parse_list(listed.text, self.name).items()):
             if _is_unnamed(job_id):
                 continue
             if state.state == "lost":

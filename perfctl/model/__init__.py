@@ -27,7 +27,7 @@ from perfctl.model.event import (
 )
 from perfctl.model.fingerprint import Fact, FactState, Fingerprint
 from perfctl.model.host import Host, Target
-from perfctl.model.identity import canonical_json, content_hash, new_id
+from perfctl.model.identity import canonical_json, content_hash, is_deeper, new_id
 from perfctl.model.invocation import SERVER_COUNTERS, GuestBoot, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.verdict import (
@@ -90,5 +90,6 @@ __all__ = [
     "canonical_json",
     "content_hash",
     "ignore",
+    "is_deeper",
     "new_id",
 ]

@@ -39,6 +39,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Return whether lists and mappings are nested in each other more than `levels` deep.
+
+    Whatever goes through a value by recursion relies on it: Python's own limit is no error of a user's.
+    """
+    inner: list[Any] = [[value]]
+    for _ in range(levels + 1):
+        items = (item for one in inner for item in (one.values() if isinstance(one, dict) else one))
+        inner = [item for item in items if isinstance(item, (dict, list))]
+        if not inner:
+            return False
+    return True
+
+
 def canonical_json(value: Any) -> str:
     """Return `value` (dataclasses, enums, dicts, lists) as JSON with sorted keys and no spaces."""
     text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -7,7 +7,7 @@ import sys
 from typing import IO
 
 from perfctl.errors import PerfctlError
-from perfctl.output.text import visible
+from perfctl.output.text import joined_lines, visible
 
 
 def wants_color(stream: IO[str]) -> bool:
@@ -39,4 +39,4 @@ def _without_label(label: str, text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return visible(" | ".join(line.strip() for line in text.splitlines() if line.strip()))
+    return visible(joined_lines(text))

@@ -26,7 +26,7 @@ from perfctl.model import (
 from perfctl.model.quantity import duration
 from perfctl.output.messages import wants_color
 from perfctl.output.state import ProgressState
-from perfctl.output.text import visible
+from perfctl.output.text import joined_lines, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +76,7 @@ def event_line(event: Event, state: ProgressState) -> str:
             place = f"{where}: " if where else ""
             more = sum(len(block.invocations) for block in blocks)
             added = f"; {more} invocations more, {state.total} in all" if more else ""
-            return visible(f"{place}{_flat(text)}{added}, about {duration(event.ahead_s)} to go")
+            return visible(f"{place}{joined_lines(text)}{added}, about {duration(event.ahead_s)} to go")
         case InvocationEnded(status=Status.SKIPPED):
             # What a host refuses was told once, before the first block; the last line counts it.
             return ""
@@ -85,10 +85,10 @@ def event_line(event: Event, state: ProgressState) -> str:
         case TaskEnded(outcome="ok" | "skipped"):
             return ""
         case TaskEnded(host=host, task=task, outcome=outcome, message=message):
-            return visible(f"{host}: {task}: {outcome}" + (f": {_flat(message)}" if message else ""))
+            return visible(f"{host}: {task}: {outcome}" + (f": {joined_lines(message)}" if message else ""))
         case Note(level=level, where=where, text=text):
             place = f"{where}: " if where else ""
-            return visible(("warning: " if level == "warning" else "") + place + _flat(text))
+            return visible(("warning: " if level == "warning" else "") + place + joined_lines(text))
         case RunEnded(run_id=run_id, status=status, ok=ok, failed=failed, skipped=skipped):
             left_out = f", {skipped} skipped: perfctl show {run_id} says why" if skipped else ""
             return f"run {run_id}: {status}, {ok} ok, {failed} failed{left_out}"
@@ -103,14 +103,10 @@ def _invocation_text(event: InvocationEnded) -> str:
         name += f" (replicate {event.invocation.replicate})"
     where = f"{block.target} {block.benchmark} {name} block {block.index}"
     if event.status is Status.OK:
-        remarks = "".join(f"; {_flat(text)}" for text in (event.detail, event.remark) if text)
-        return visible(f"{where}: {_flat(event.headline) or 'ok'}{remarks}")
+        remarks = "".join(f"; {joined_lines(text)}" for text in (event.detail, event.remark) if text)
+        return visible(f"{where}: {joined_lines(event.headline) or 'ok'}{remarks}")
     reason = f" ({event.reason})" if event.reason else ""
-    return visible(f"{where}: {event.status.upper()}{reason}: {_flat(event.detail)}".rstrip(": "))
-
-
-def _flat(text: str) -> str:
-    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
+    return visible(f"{where}: {event.status.upper()}{reason}: {joined_lines(event.detail)}".rstrip(": "))
 
 
 def _stays(event: Event) -> bool:

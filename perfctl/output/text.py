@@ -17,3 +17,11 @@ def visible(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
         for char in text
     )
+
+
+def joined_lines(text: str) -> str:
+    """Return `text` on one line, ' | ' between its lines, without secrets.
+
+    A secret of several lines is found before they are joined, or not at all.
+    """
+    return " | ".join(line.strip() for line in redact(text).splitlines() if line.strip())

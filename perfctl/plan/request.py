@@ -69,7 +69,7 @@ class PlannedRun:
 
         Thresholds and `force` are the defaults. Raises NoHostMatched when one of its hosts is not there.
         """
-        plan = plan_from_json(store.plan_json(run_id))
+        plan = plan_from_json(store.plan_json(run_id), where=f"run {run_id}")
         sources = tuple(inventory) or tuple(store.run(run_id).inventory)
         return cls(run_id, plan, _hosts_of(plan, sources), sources)
 

@@ -78,7 +78,7 @@ class EventLog:
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Record one event, and pass what users should see to the listener."""
-        kind, data = event.get("event", ""), event.get("event_data") or {}
+        kind, data = str(event.get("event", "")), _mapping(event.get("event_data"))
         printed = redact(str(event.get("stdout", "")).replace("\r", "").strip())
         if kind in _OUTCOMES:
             self._task_ended(kind, data, printed)
@@ -93,7 +93,7 @@ class EventLog:
             self._printed(printed)
 
     def _task_ended(self, kind: str, data: Mapping[str, Any], printed: str) -> None:
-        host, task, result = data.get("host", ""), _task_name(data), data.get("res") or {}
+        host, task, result = str(data.get("host", "")), _task_name(data), _mapping(data.get("res"))
         outcome, message = _OUTCOMES[kind], ""
         if outcome in ("failed", "unreachable"):
             message = redact(failure_message(result)) or printed or "no message"
@@ -122,13 +122,22 @@ _THROUGH_OTHERS = "UNKNOWN port 65535"
 """The name that ssh prints for the other end of a connection that is not its own socket."""
 
 
-def failure_message(result: Mapping[str, Any]) -> str:
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping, empty where there is none: what a module returns is its own affair."""
+    return value if isinstance(value, Mapping) else {}
+
+
+_MOST_LEVELS = 20
+"""Of results within results: a loop within a loop is two."""
+
+
+def failure_message(result: Mapping[str, Any], levels: int = _MOST_LEVELS) -> str:
     """Return a module's message from the result of a failed task, '' without one."""
-    failed = [
-        item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed")
-    ]
+    results = result.get("results")
+    items = results if isinstance(results, (list, tuple)) and levels else ()
+    failed = [item for item in items if isinstance(item, Mapping) and item.get("failed")]
     if failed:
-        return "; ".join(filter(None, (failure_message(item) for item in failed)))
+        return "; ".join(filter(None, (failure_message(item, levels - 1) for item in failed)))
     message = str(result.get("msg") or result.get("censored") or result.get("reason") or "").strip()
     # The message of a command is only "non-zero return code"; the reason is in its output.
     details = str(result.get("stderr") or result.get("module_stderr") or "").strip()
@@ -143,15 +152,19 @@ def failure_message(result: Mapping[str, Any]) -> str:
 def _stats(data: Mapping[str, Any]) -> dict[str, HostStats]:
     keys = {"ok": "ok", "changed": "changed", "failures": "failures", "dark": "unreachable"}
     keys |= {"skipped": "skipped", "rescued": "rescued"}
-    names = sorted({name for key in ("processed", *keys) for name in data.get(key) or {}})
+    names = sorted({str(name) for key in ("processed", *keys) for name in _mapping(data.get(key))})
     return {
-        name: HostStats(**{ours: int((data.get(key) or {}).get(name, 0)) for key, ours in keys.items()})
+        name: HostStats(**{ours: _count(_mapping(data.get(key)).get(name)) for key, ours in keys.items()})
         for name in names
     }
 
 
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _task_name(data: Mapping[str, Any]) -> str:
-    role, task = data.get("role"), str(data.get("task", ""))
+    role, task = str(data.get("role") or ""), str(data.get("task", ""))
     return f"{role}: {task}" if role and not task.startswith(f"{role} ") else task
 
 

@@ -92,7 +92,7 @@ def _read_stamp(host: Host) -> StampReading:
     try:
         stamp = json.loads("\n".join(lines[1:]))
         return StampReading(boot_id, str(stamp["key"]), str(stamp["boot_id"]))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return StampReading(boot_id)
 
 

@@ -42,7 +42,7 @@ def print_view(view: View, fmt: str = DEFAULT_FORMAT) -> None:
     """Write the view to stdout in one of `FORMATS`."""
     chosen = FORMATS[fmt]
     out = sys.stdout
-    content = chosen.render(view, Screen(_width(), wants_color(out)))
+    content = chosen.render(view, Screen(_width(), wants_color(out), out.isatty()))
     encoding = out.encoding or "utf-8"
     out.write(content.encode(encoding, "replace").decode(encoding))
     out.flush()

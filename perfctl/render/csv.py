@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from perfctl.output import visible
 from perfctl.redaction import redact
 from perfctl.render.view import Screen, View, plain, row_values
 
@@ -14,7 +15,8 @@ from perfctl.render.view import Screen, View, plain, row_values
 def render(view: View, screen: Screen) -> str:
     """Return a line of names and a line per record; a missing value is empty, a list is JSON.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    Text that a spreadsheet would take for a formula begins with an apostrophe. A file has every other
+    character as it is; a terminal gets control characters as escapes.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -22,7 +24,8 @@ def render(view: View, screen: Screen) -> str:
     for record in view.records:
         values = row_values(view.fields, record)
         writer.writerow([_cell(values[column.name]) for column in view.fields])
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return "\n".join(map(visible, content.split("\n"))) if screen.is_terminal else content
 
 
 def _cell(value: Any) -> Any:

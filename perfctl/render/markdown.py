@@ -34,11 +34,17 @@ def _section(section: Section) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_CELL_END.sub(r"\\\g<0>", _plain(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(_CELL_END.sub(_escaped, _plain(cell)) for cell in cells) + " |"
 
 
-_CELL_END = re.compile(r"\||\\(?=\\*(?:\||$))")
-"""What ends a cell, and backslashes that would take its own backslash, or the row's next bar, for theirs."""
+_CELL_END = re.compile(r"(?<!\\)\\*(?:\||$)")
+"""What ends a cell, with the backslashes before it, which would take its own or the next bar for theirs."""
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"\\{char}" for char in found[0])
+
+
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])(?=[(\[:])")
 """Where HTML begins, and where a text in brackets becomes a link or an image."""
 

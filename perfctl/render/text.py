@@ -109,7 +109,8 @@ def _wrap(cell: str, size: int) -> list[str]:
                 lines.append("")
                 part = part.lstrip()
             lines[-1] += part
-    return [line.rstrip() for line in lines if line.strip()]
+    # A cell of nothing but blanks still has a line, or its row would have none.
+    return [line.rstrip() for line in lines if line.strip()] or [""]
 
 
 def _lines(

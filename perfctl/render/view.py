@@ -97,6 +97,8 @@ class Screen:
 
     width: int | None = None
     has_color: bool = False
+    is_terminal: bool = False
+    """Whether control characters would be obeyed there."""
 
 
 class Remarks:
@@ -142,5 +144,7 @@ def plain(value: Any) -> Any:
 
 
 def cut(text: str, size: int = WIDEST_CELL) -> str:
-    """Return the text, with an ellipsis where it is longer than `size` characters."""
+    """Return the text without secrets, with an ellipsis where it is longer than `size` characters."""
+    # Of a secret that is cut in two the first part would no longer be found.
+    text = redact(text)
     return text if len(text) <= size else text[: size - 1].rstrip() + "…"

@@ -136,7 +136,7 @@ def parse_settings(name: str, text: str, *, jumps: tuple[SshSettings, ...] = ())
     return SshSettings(
         name=name,
         hostname=hostname,
-        port=int(_first(options, "port") or 22),
+        port=_port(name, _first(options, "port")),
         user=user,
         identity_files=_files(name, options.get("identityfile", ())),
         certificate_files=_files(name, options.get("certificatefile", ())),
@@ -150,6 +150,14 @@ def parse_settings(name: str, text: str, *, jumps: tuple[SshSettings, ...] = ())
         passes_socket=_first(options, "proxyusefdpass") == "yes",
         jumps=jumps,
     )
+
+
+def _port(name: str, text: str) -> int:
+    if not text:
+        return 22
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise UsageError(f"ssh -G prints the port {text!r:.80}, which is none", where=name)
+    return int(text)
 
 
 def split_jumps(value: str) -> list[tuple[str, list[str]]]:
@@ -297,7 +305,8 @@ def _paths(name: str, value: str) -> tuple[Path, ...]:
 def _files(name: str, values: Sequence[str]) -> tuple[Path, ...]:
     try:
         return tuple(Path(value).expanduser() for value in values if value not in ("", "none"))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        # No user has a name with a NUL byte.
         raise UsageError(f"{', '.join(values)}: {error}", where=name) from error
 
 

@@ -20,11 +20,13 @@ from perfctl.model import OUTPUT_LIMIT_BYTES, Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
 from perfctl.suites.precision import precision_from_text, usual_precision
-from perfctl.suites.table import Table, close_hint
+from perfctl.suites.table import Table, close_hint, refuse_long_numbers
 from perfctl.workloads import resolve_parameters, workload
 
 DEFAULT_BASELINE = "native"
 DEFAULT_ENVIRONMENTS = ("native", "container")
+MOST_BLOCKS = 10_000
+"""Of a benchmark: a plan lists every one of them."""
 
 _OUTPUT_LIMIT = "output_limit_bytes"
 _SMALLEST_LIMIT_BYTES, _LARGEST_LIMIT_BYTES = 4096, 512 << 20
@@ -62,6 +64,8 @@ def load_suite(
         )
     if blocks is not None and blocks < 1:
         raise UsageError(f"a suite needs at least 1 block, not {blocks}", where="--blocks")
+    if blocks is not None and blocks > MOST_BLOCKS:
+        raise UsageError(f"a suite has at most {MOST_BLOCKS:,} blocks", where="--blocks")
     if blocks is None and precision is None:
         return suite
     share = None if precision is None else precision_from_text(precision, where="--precision")
@@ -107,7 +111,21 @@ def _read(
     environments: Sequence[str] | None = None,
     benchmarks: Sequence[str] | None = None,
 ) -> Suite:
-    content = _toml(path)
+    try:
+        return _suite(path, _toml(path), overrides, environments, benchmarks)
+    except RecursionError:
+        # Also environments that name each other by the hundred.
+        hint = "leave out levels of tables, lists, within and server"
+        raise SuiteError("the suite is nested too deeply", where=str(path), hint=hint) from None
+
+
+def _suite(
+    path: Path,
+    content: Mapping[str, Any],
+    overrides: Overrides,
+    environments: Sequence[str] | None,
+    benchmarks: Sequence[str] | None,
+) -> Suite:
     top = Table(content, where=str(path), keys=("suite", "environments", "benchmark"))
     head = Table(
         top.value("suite", dict),
@@ -137,11 +155,14 @@ def _read(
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"cannot read the suite: {error}", where=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # TOMLDecodeError is one, and so is what Python says of a number of more than 4,300 digits.
         raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error
+    refuse_long_numbers(content, str(path))
+    return content
 
 
 def _environments(
@@ -198,6 +219,8 @@ def _count(table: Table, key: str) -> int | None:
     count = table.optional(key, int)
     if count is not None and count < 1:
         raise table.wrong(key, "must be at least 1")
+    if key == "blocks" and count is not None and count > MOST_BLOCKS:
+        raise table.wrong(key, f"must be at most {MOST_BLOCKS:,}")
     return count
 
 
@@ -284,4 +307,4 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
     )
 
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_ENVIRONMENTS", "list_suites", "load_suite"]
+__all__ = ["DEFAULT_BASELINE", "DEFAULT_ENVIRONMENTS", "MOST_BLOCKS", "list_suites", "load_suite"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -15,7 +16,7 @@ from perfctl.environments.variables import check_variable
 from perfctl.errors import SuiteError
 from perfctl.model import Environment
 from perfctl.model.environment import Kind
-from perfctl.suites.table import Table, close_hint
+from perfctl.suites.table import NAME, NAME_RULE, Table, close_hint
 
 
 class Definitions:
@@ -27,6 +28,12 @@ class Definitions:
         self._path = path
         self._read: dict[str, Environment] = {}
         for name in tables:
+            if not re.fullmatch(NAME, name):
+                raise SuiteError(
+                    f"{name!r:.200} is no name for an environment",
+                    where=f"{path}: [environments]",
+                    hint=f"it must be {NAME_RULE}",
+                )
             if name in CATALOGUE:
                 raise SuiteError(
                     f"{name} is a built-in environment", where=self._where(name), hint="give it another name"
@@ -183,13 +190,21 @@ def _cpulist(table: Table, key: str) -> str:
     return text
 
 
+_MOST_CPUS = 8192
+"""As many as Linux can be built for."""
+
+
 def _quota(table: Table) -> float | None:
     quota = table.number("cpu_quota")
     if quota is None:
         return None
     # Systemd before 250 takes whole per cents only.
-    if not (quota >= 0.01 and math.isfinite(quota)) or not math.isclose(quota * 100, round(quota * 100)):
-        raise table.wrong("cpu_quota", "must be above 0, in steps of 0.01 CPUs", hint="cpu_quota = 1.5")
+    if not 0.01 <= quota <= _MOST_CPUS or not math.isclose(quota * 100, round(quota * 100)):
+        raise table.wrong(
+            "cpu_quota",
+            f"must be above 0, in steps of 0.01 CPUs, and at most {_MOST_CPUS}",
+            hint="cpu_quota = 1.5",
+        )
     return quota
 
 

@@ -22,7 +22,7 @@ def usual_precision(tool: Workload, parameters: Parameters) -> float:
 
 def precision_from_text(text: str, *, where: str) -> float:
     """Return '1%' or '0.5 %' as a share. Raises UsageError for anything else, and outside 0.01 % to 50 %."""
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*%", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*%", text.strip(), re.ASCII)
     hint = "a share of the value with its sign, such as 1%: the interval will be the ratio ±1 %"
     if not found:
         raise UsageError(f"the precision cannot be {text!r}", where=where, hint=hint)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from perfctl.errors import SuiteError
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME_RULE = "letters, digits, '.', '_' and '-', a letter or digit first"
 _Value = TypeVar("_Value", str, int, bool, dict[str, Any])
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
 
@@ -18,6 +19,22 @@ def close_hint(name: str, known: Collection[str], *, otherwise: str) -> str:
     """Return 'did you mean ...?' for names that come close, else `otherwise`."""
     close = get_close_matches(name, known, n=3)
     return f"did you mean {' or '.join(close)}?" if close else otherwise
+
+
+def refuse_long_numbers(content: Any, where: str) -> None:
+    """Raise SuiteError for a whole number of more than 64 bits, at any depth: TOML has none."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            refuse_long_numbers(value, f"{where}: {key}" if isinstance(value, int) else where)
+    elif isinstance(content, list):
+        for value in content:
+            refuse_long_numbers(value, where)
+    elif isinstance(content, int) and content.bit_length() > _MOST_BITS:
+        raise SuiteError("a whole number has more than 64 bits", where=where)
+
+
+_MOST_BITS = 63
+"""Beside the sign."""
 
 
 class Table:
@@ -29,13 +46,13 @@ class Table:
         """Take a table that may have these keys and no others; `instead` has hints for likely mistakes."""
         self.where = where
         if not isinstance(content, dict):
-            raise SuiteError(f"this must be a table, not {content!r}", where=where)
+            raise SuiteError(f"this must be a table, not {_written(content)}", where=where)
         self._content = content
         for key in content:
             if key not in keys:
                 allowed = f"allowed: {', '.join(keys)}"
                 hint = (instead or {}).get(key) or close_hint(key, keys, otherwise=allowed)
-                raise SuiteError(f"wrong key {key!r}", where=where, hint=hint)
+                raise SuiteError(f"wrong key {_written(key)}", where=where, hint=hint)
 
     def has(self, key: str) -> bool:
         """Return whether the key is there."""
@@ -96,11 +113,19 @@ class Table:
     def name(self, key: str, default: str | None = None) -> str:
         """Return a text that can be a name: letters, digits, '.', '_' and '-'."""
         value = self.value(key, str, default)
-        if not re.fullmatch(_NAME, value):
-            raise self.wrong(key, "must be letters, digits, '.', '_' and '-', a letter or digit first")
+        if not re.fullmatch(NAME, value):
+            raise self.wrong(key, f"must be {NAME_RULE}")
         return value
 
     def wrong(self, key: str, problem: str, *, hint: str | None = None) -> SuiteError:
         """Return the error for a key with a wrong value."""
-        written = repr(self._content[key]) if key in self._content else "(not given)"
+        written = _written(self._content[key]) if key in self._content else "(not given)"
         return SuiteError(f"{key} = {written}: it {problem}", where=self.where, hint=hint)
+
+
+def _written(value: Any) -> str:
+    return f"{value!r:.{_MOST_QUOTED}}"
+
+
+_MOST_QUOTED = 200
+"""Characters of a wrong value in a message."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from perfctl.facts.host import whole_number
+
 CapturedFiles = Mapping[str, list[str]]
 """Path -> its lines without empty ones. A file without lines is empty, not missing."""
 
@@ -34,11 +36,6 @@ def parse_files(captured: bytes) -> CapturedFiles:
         elif line.strip():
             lines.append(line)
     return files
-
-
-def whole_number(text: str) -> int | None:
-    """Return a number without sign, or None."""
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def words_of(files: CapturedFiles, path: str, key: str) -> list[str]:
@@ -81,7 +78,7 @@ def load_1m(files: CapturedFiles) -> float | None:
     """Return the first figure of /proc/loadavg."""
     lines = files.get("/proc/loadavg", [])
     word = lines[0].split()[0] if lines else ""
-    return float(word) if re.fullmatch(r"\d+(\.\d+)?", word) and word.isascii() else None
+    return float(word) if re.fullmatch(r"\d{1,20}(\.\d+)?", word, re.ASCII) else None
 
 
 def own_groups(files: CapturedFiles) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -176,9 +177,10 @@ def own_cpu_us(host_view: bytes, delta: CounterDelta) -> int | None:
 
 def _seconds(words: Sequence[str]) -> float | None:
     try:
-        return sum(map(float, words))
+        seconds = sum(map(float, words))
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _in_us(seconds: float | None) -> int | None:

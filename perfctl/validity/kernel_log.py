@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_RECORD = re.compile(r"(\d+),\d+,(\d+),[^;]*;(.*)", re.ASCII)
+_RECORD = re.compile(r"(\d{1,20}),\d+,(\d{1,20}),[^;]*;(.*)", re.ASCII)
 _MAX_CHARACTERS = 1024
 """The kernel writes no longer lines (LOG_LINE_MAX in printk.c); what comes after is not searched."""
 _PRIORITIES = 8

@@ -8,9 +8,10 @@ warns.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from perfctl.facts.host import online_cpus, parse_value_groups, present_text
+from perfctl.facts.host import online_cpus, parse_value_groups, present_text, whole_number
 from perfctl.model import Fact, FactState, Fingerprint
 from perfctl.validity.finding import Finding, Severity, Unjudged, format_number
 from perfctl.validity.thresholds import PREFLIGHT, RuleSet
@@ -112,12 +113,12 @@ def judge_host(
 
 def _pressure(check: _Check, resource: str) -> float | None:
     text = check.text("load.pressure") or ""
-    match = re.search(rf"^{resource}: some avg10=(\d+(?:\.\d+)?) ", text, re.MULTILINE | re.ASCII)
+    match = re.search(rf"^{resource}: some avg10=(\d{{1,20}}(?:\.\d+)?) ", text, re.MULTILINE | re.ASCII)
     return float(match[1]) if match else None
 
 
 def _load_per_cpu(check: _Check) -> float | None:
-    match = re.match(r"\d+(?:\.\d+)?(?= )", check.text("load.average") or "", re.ASCII)
+    match = re.match(r"\d{1,20}(?:\.\d+)?(?= )", check.text("load.average") or "", re.ASCII)
     cpus = online_cpus(check.facts)
     return float(match[0]) / cpus if match and cpus else None
 
@@ -152,8 +153,15 @@ def _waiting(check: _Check) -> None:
 
 def _ticks(check: _Check, *, before: bool) -> list[int] | None:
     words = (check.text("load.cpu_ticks", before=before) or "").split()
-    numbers = [int(word) for word in words[1:9] if word.isascii() and word.isdigit()]
-    return numbers if words[:1] == ["cpu"] and len(numbers) == 8 else None
+    numbers = _whole_numbers(words[1:9])
+    return numbers if words[:1] == ["cpu"] and numbers is not None and len(numbers) == 8 else None
+
+
+def _whole_numbers(words: Iterable[str]) -> list[int] | None:
+    """Return the numbers that words are; None where one of them is none."""
+    numbers = [whole_number(word) for word in words]
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) else None
 
 
 def _steal(check: _Check) -> None:
@@ -179,12 +187,12 @@ def _swap(check: _Check) -> None:
         check.missing("swap", "memory.swaps")
         return
     # Filename Type Size Used Priority; sizes in KiB.
-    used = [line.split()[-2] for line in text.split("\n")[1:] if len(line.split()) >= 5]
-    if not all(word.isascii() and word.isdigit() for word in used):
+    used = _whole_numbers(line.split()[-2] for line in text.split("\n")[1:] if len(line.split()) >= 5)
+    if used is None:
         check.missing("swap", "memory.swaps")
         return
     text = "swap is in use: {value}"
-    check.apply("swap", sum(map(int, used)), text, "empty it: swapoff -a && swapon -a")
+    check.apply("swap", sum(used), text, "empty it: swapoff -a && swapon -a")
 
 
 def _neighbours(check: _Check) -> None:
@@ -192,15 +200,14 @@ def _neighbours(check: _Check) -> None:
     if listed is None:
         check.missing("neighbours", "load.neighbours")
         return
-    counts = [line.rpartition(": ") for line in listed.split("\n") if line]
-    if not all(count.isascii() and count.isdigit() for _, _, count in counts):
+    rows = [line.rpartition(": ") for line in listed.split("\n") if line]
+    counts = _whole_numbers(count for _, _, count in rows)
+    if counts is None:
         check.missing("neighbours", "load.neighbours")
         return
-    names = ", ".join(name for name, _, _ in counts)
+    names = ", ".join(name for name, _, _ in rows)
     text = f"containers or guests run already: {{value}} ({names})"
-    check.apply(
-        "neighbours", sum(int(count) for _, _, count in counts), text, "stop them if they do any work"
-    )
+    check.apply("neighbours", sum(counts), text, "stop them if they do any work")
 
 
 # ---- how fast the CPUs may run ----------------------------------
@@ -221,9 +228,8 @@ def _heat(check: _Check) -> None:
 
 def _throttled(text: str | None) -> int | None:
     """Return the highest count of rows such as 'core_throttle_count=3: 0-7'."""
-    words = [value.rpartition("=")[2] for value in parse_value_groups(text or "")]
-    counts = [int(word) for word in words if word.isascii() and word.isdigit()]
-    return max(counts) if counts and len(counts) == len(words) else None
+    counts = _whole_numbers(value.rpartition("=")[2] for value in parse_value_groups(text or ""))
+    return max(counts) if counts else None
 
 
 def _governor(check: _Check) -> None:

@@ -12,6 +12,8 @@ from perfctl.errors import SuiteError, UsageError
 from perfctl.model import Parameter
 from perfctl.workloads.base import ParameterSpec, Workload
 
+_MOST_BITS = 63
+"""Of a whole number, beside the sign: what the programs take."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -72,36 +74,49 @@ def _unknown(workload: Workload, name: str, value: Any, where: str | None) -> Su
     hint = f"its parameters are: {', '.join(names)}"
     if close:
         hint = f"did you mean {' or '.join(close)}?"
-    message = f"{workload.name} has no parameter {name!r} ({name} = {value!r})"
+    message = f"{workload.name} has no parameter {name!r:.80} ({name:.80} = {_written(value)})"
     return SuiteError(message, where=where, hint=hint)
 
 
 def _checked(spec: ParameterSpec, value: Parameter, where: str | None) -> Parameter:
     """Return the value in its parameter's own type, or raise SuiteError."""
     kind = type(spec.default)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and value.bit_length() <= _MOST_BITS:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise SuiteError(
-            f"parameter {spec.name} must be {_KINDS[kind]}, not {value!r}",
+            f"parameter {spec.name} must be {_KINDS[kind]}, not {_written(value)}",
             where=where,
             hint=_type_hint(spec, value),
         )
     problem = _problem(spec, value)
     if problem:
         raise SuiteError(
-            f"parameter {spec.name} = {value!r}: {problem}",
+            f"parameter {spec.name} = {_written(value)}: {problem}",
             where=where,
             hint=f"{spec.name}: {spec.description}",
         )
     return value
 
 
+def _written(value: Any) -> str:
+    """Return a value as a message quotes it: its first 200 characters."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:
+        # Python writes no whole number of more than 4,300 digits.
+        return "a number of thousands of digits"
+
+
 def _problem(spec: ParameterSpec, value: Parameter) -> str:
     """Return what is wrong with a value of the right type, '' when nothing is."""
     if spec.choices and value not in spec.choices:
         return _choices_text(spec.choices)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return "it has more than 64 bits"
     if isinstance(value, str):
+        if not value.isprintable():
+            return "it must not have control characters"
         if spec.pattern and not re.fullmatch(spec.pattern, value):
             return f"it must match {spec.pattern}"
         return ""

@@ -97,8 +97,9 @@ _OPTION_OF = {
 
 _NOT_OPTIONS = {"test", "time_s", "directory"}
 
-_NUMBER = r"(?P<value>-?(?:nan|inf|[\d.]+))"
-_UNIT = r"(?P<unit>[^\s\d)]*)"
+# What they take is never given back: a line of a million digits or points would be tried in every way.
+_NUMBER = r"(?P<value>-?(?:nan|inf|[\d.]++))"
+_UNIT = r"(?P<unit>[^\s\d)]*+)"
 
 
 @dataclass(frozen=True, slots=True)

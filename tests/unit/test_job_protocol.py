@@ -109,7 +109,7 @@ def test_a_job_nobody_will_end_is_lost(line: bytes) -> None:
 
 
 def test_the_list_of_jobs_is_read() -> None:
-    assert parse_list("a ended\nb running 2 36500\nc lost\n") == {
+    assert parse_list("a ended\nb running 2 36500\nc lost\n", "h1") == {
         "a": JobState("ended"),
         "b": JobState("running", 2, 36.5),
         "c": JobState("lost"),

@@ -188,7 +188,7 @@ class ContainerShell(InsideShell):
 def _state_report(text: str, log: str) -> str:
     try:
         state = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
         return f"state {text.strip()!r}"

@@ -150,7 +150,7 @@ class HostState:
     def _json(self, section: str) -> dict[str, Any]:
         try:
             content = dict(json.loads(self.sections[section]))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise _not_set_up(f"{section}.json cannot be read: {error}") from error
         return content
 

@@ -1,0 +1,1 @@
+"""Inputs made at random for everything that reads what others wrote (docs/contributing.md)."""

@@ -105,8 +105,8 @@ def _at(name: str, reader: _Reader, item: Any) -> Any:
 def _one_of(kinds: tuple[Any, ...], item: Any) -> Any:
     if item is None and types.NoneType in kinds:
         return None
-    others: list[Any] = [kind for kind in kinds if kind is not types.NoneType]
-    fitting = others if len(others) == 1 else [kind for kind in others if type(item) is kind]
+    others = [kind for kind in kinds if kind is not types.NoneType]
+    fitting: list[Any] = others if len(others) == 1 else [kind for kind in others if type(item) is kind]
     return _reader(fitting[0])(item) if fitting else _refuse(item)
 
 

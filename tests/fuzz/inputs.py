@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 from hypothesis import HealthCheck, settings
 from hypothesis.errors import HypothesisException
 
@@ -60,6 +61,8 @@ SHARES = dict.fromkeys(KINDS, 0.0)
 """How much of each kind the tests that were imported take."""
 
 Test = TypeVar("Test", bound=Callable[..., Any])
+given: Any = hypothesis.given
+"""The decorator of Hypothesis, for tests that return something."""
 
 
 def inputs(kind: str, share: float, *, cases: int = 1) -> Callable[[Test], Test]:
@@ -122,12 +125,12 @@ def bounded() -> Iterator[None]:
 
 def table(tallies: dict[str, Tally]) -> list[str]:
     """Return lines that tell of each kind how many inputs it got, and what became of them."""
-    rows = [("kind", "inputs", "accepted", "refused", "crashes")]
+    rows = [["kind", "inputs", "accepted", "refused", "crashes"]]
     sums = [0, 0, 0, 0]
     for kind, tally in tallies.items():
         numbers = [tally.accepted + tally.refused, tally.accepted, tally.refused, len(tally.crashes)]
         sums = [a + b for a, b in zip(sums, numbers, strict=True)]
-        rows.append((kind, *(f"{number:,}" for number in numbers)))
-    rows.append(("all", *(f"{number:,}" for number in sums)))
+        rows.append([kind, *(f"{number:,}" for number in numbers)])
+    rows.append(["all", *(f"{number:,}" for number in sums)])
     lines = [f"{name:<12}" + "".join(f"{cell:>10}" for cell in cells) for name, *cells in rows]
     return lines + [place for tally in tallies.values() for place in sorted(tally.crashes)]

@@ -6,9 +6,9 @@ import math
 import subprocess
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl import facts
@@ -23,7 +23,7 @@ from perfctl.validity.assessment import Assessment
 from perfctl.validity.counters import CounterDelta, parse_counters
 from perfctl.validity.invocation import MeasuredInvocation, ServerCounters, assess_invocation
 from perfctl.validity.preflight import judge_host
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import NUMBERS, TEXTS, mutated
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
@@ -198,7 +198,7 @@ def check_delta(delta: CounterDelta) -> None:
         value = getattr(delta, field.name)
         if isinstance(value, int | float):
             assert math.isfinite(value) and value >= 0, field.name
-    flows = [*delta.links.values(), *delta.disks.values()]
+    flows: list[Any] = [*delta.links.values(), *delta.disks.values()]
     assert all(getattr(flow, field.name) >= 0 for flow in flows for field in fields(flow))
     assert all(value >= 0 for value in delta.carrier_changes.values())
 

@@ -10,7 +10,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import NoHostMatched, PerfctlError, UsageError
@@ -22,7 +21,7 @@ from perfctl.inventory.vault import Vault
 from perfctl.model import Host
 from perfctl.plan import make_plan
 from perfctl.suites import load_suite
-from tests.fuzz.inputs import TOTAL, bounded, inputs
+from tests.fuzz.inputs import TOTAL, bounded, given, inputs
 from tests.fuzz.mutation import JSON, TEXTS, mutated, mutated_json
 
 VARIABLES = [

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import CommandFailed, HostLeased, UsageError
 from perfctl.job import Claim, HostLease, JobLost, LeaseState, ProcessProbe, host_lease, read_leases
 from perfctl.job.lease import _this_controller
-from perfctl.job.protocol import PARTS, Request, Result, unquote
+from perfctl.job.protocol import COUNTER_PARTS, OUTPUT_PARTS, Request, Result, unquote
 from perfctl.job.script import parse_list
 from perfctl.model import Host
 from perfctl.shell import Completed
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import JSON, NUMBERS, TEXTS, mutated, mutated_json
 
 HOST = Host("h1", "192.0.2.1")
@@ -79,7 +78,7 @@ RESULTS = st.builds(
 )
 def test_any_result_of_a_job_is_read_or_lost(line: bytes) -> bool:
     try:
-        found = Result.parse(line, [b""] * PARTS, "h1")
+        found = Result.parse(line, [b""] * (OUTPUT_PARTS + COUNTER_PARTS), "h1")
     except JobLost as error:
         assert error.where == "h1"
         return False
@@ -113,7 +112,7 @@ def test_any_list_of_jobs_is_read_or_refused(text: str) -> bool:
 )
 def test_a_result_that_is_none_is_a_lost_job(line: bytes) -> None:
     with pytest.raises(JobLost):
-        Result.parse(line, [b""] * PARTS, "h1")
+        Result.parse(line, [b""] * (OUTPUT_PARTS + COUNTER_PARTS), "h1")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.validity.kernel_log import KINDS, by_kind, kind_of, messages_of
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import HOSTILE, NUMBERS, TEXTS, mutated
 
 DATA = Path(__file__).parents[1] / "data" / "facts"

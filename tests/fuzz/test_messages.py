@@ -11,7 +11,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl import redaction
@@ -35,7 +34,7 @@ from perfctl.output.progress import event_line
 from perfctl.output.state import ProgressState
 from perfctl.playbook.event_log import EventLog
 from perfctl.render.view import cut
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import TEXTS, mutated_json
 
 SECRETS = st.one_of(

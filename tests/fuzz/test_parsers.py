@@ -7,14 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import OutputError
 from perfctl.model import Parameter, Reason
 from perfctl.store.series import group
 from perfctl.workloads import WORKLOADS, OpeningWorkload, Workload, resolve_parameters, workload
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import NUMBERS, mutated
 
 DATA = Path(__file__).parents[1] / "data"

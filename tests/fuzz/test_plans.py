@@ -9,14 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import DataError
 from perfctl.model import Benchmark, Decision, Environment, Host, Plan, Suite
 from perfctl.plan import estimate_s, make_plan, plan_from_json, plan_to_json
 from perfctl.suites import load_suite
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import JSON, TEXTS, mutated, mutated_json
 from tests.unit.test_plan_json import environments
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.errors import HostKeyMismatch, UsageError
 from perfctl.model import Host
 from perfctl.ssh.config import SshSettings, parse_settings, settings_for, split_jumps
 from perfctl.ssh.known_hosts import check_host_key
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import TEXTS, mutated
 
 OPTIONS = [

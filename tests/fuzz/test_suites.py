@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.environments import KINDS
@@ -23,7 +22,7 @@ from perfctl.shell.command import checked
 from perfctl.suites import MOST_BLOCKS, load_suite
 from perfctl.suites.precision import precision_from_text
 from perfctl.workloads import WORKLOADS, parameter_from_text, workload
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import NUMBERS, TEXTS, mutated, mutated_json
 
 SUITES = Path(load_suite("cpu").source).parent

@@ -11,12 +11,11 @@ from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.render import FORMATS, print_view
 from perfctl.render.view import Column, Screen, Section, View, cut
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import TEXTS
 from tests.fuzz.test_messages import SECRETS, is_told, secrets_known
 

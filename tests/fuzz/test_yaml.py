@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from perfctl.inventory.yaml_text import load_yaml, texts_of_yaml
 from perfctl.redaction import texts_in
-from tests.fuzz.inputs import bounded, inputs
+from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import TEXTS, mutated
 
 _PIECES = st.sampled_from(

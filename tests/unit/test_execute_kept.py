@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.errors import DatabaseMoved, UsageError
+from perfctl.errors import DatabaseMoved, DatabaseUnavailable, UsageError
 from perfctl.execute import resume_run
 from perfctl.job import reap
 from perfctl.model import Event, InvocationEnded, Listener, ignore
@@ -91,6 +92,27 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
     with open_store(found, read_only=True) as store:
         states = store.block_states(planned.run_id)
         assert [state.attempt for state in states] == [1, 1], "what lay on the host was collected"
+    assert kept_on_host(planned) == []
+
+
+def test_a_run_whose_database_cannot_grow_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(path: Path) -> None:
+        # As on a full disk, every write beyond what is there fails.
+        log_bytes = path.with_name(path.name + "-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes, unlimited[1]))
+
+    _, listener = harming(fill, database)
+    try:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            execute(planned, database, listener)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert f"go on: perfctl resume {planned.run_id}" in str(caught.value.hint)
+    outcome = resume_run(planned.run_id, database_url=str(database), listener=ignore, force=True)
+    assert (outcome.status, outcome.ok) == ("complete", 4)
     assert kept_on_host(planned) == []
 
 

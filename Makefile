@@ -13,6 +13,9 @@ TEST_LAB := .state/test-lab
 PYTEST :=
 # What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
 UNIT_TESTS := tests/unit tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
+# How often `make faults` does each attack, and the seed of its moments; "" draws one.
+TIMES := 3
+SEED :=
 # How many runs with guests `make bench` kills.
 KILLS := 50
 
@@ -31,6 +34,7 @@ help:
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
+	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (60 min; 20 with TIMES=1)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
 	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
@@ -147,6 +151,12 @@ bench-stats: venv
 	    .venv/bin/python -m pytest -q -rA tests/e2e/test_live_measurement.py -k "m10 or m11"
 	@$(STEP) "Measure what is equal, and what is known to differ" "6 min" .venv/bin/python -m tests.bench.bench_live
 
+.PHONY: faults
+faults: venv
+	@$(STEP) "Install missing packages that attacks need" "5 s" bootstrap/packages iproute2 mount procps
+	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "60 min" \
+	    .venv/bin/python -m tests.faults --times $(TIMES) $(if $(SEED),--seed $(SEED))
+
 # -- taking down -----------------------------------------------------------------------------------------------
 
 PURGE :=
@@ -156,7 +166,7 @@ lab-down:
 	@if [ -x $(PERFCTL) ]; then \
 	    $(STEP) "Take down the demo's lab" "8 s" $(PERFCTL) lab down $(PURGE) && \
 	    $(STEP) "Take down the tests' labs" "8 s" \
-	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test; do \
+	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test perfctl-faults; do \
 	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done'; \
 	fi
 

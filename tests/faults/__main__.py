@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -98,6 +99,9 @@ def main() -> int:
     parser.add_argument("--case", type=int, metavar="N", help="only the Nth case of each kind")
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab up for the next campaign")
     given = parser.parse_args()
+    # Whatever ends it, the attack in work is undone; in the background a shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {given.seed}", flush=True)
     print(f"one case again: python -m tests.faults --seed {given.seed} --only KIND --case N", flush=True)
     shutil.rmtree(FOLDER, ignore_errors=True)

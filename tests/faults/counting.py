@@ -77,10 +77,19 @@ def opened(database: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_made(database: Path) -> bool:
+    """Return whether there is a database with its tables: a run may have been stopped before it had any."""
+    if not database.exists():
+        return False
+    with closing(opened(database)) as connection:
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'v_artifact'").fetchone()
+    return found is not None
+
+
 def missing_legs(database: Path, planned: Collection[Leg]) -> list[str]:
     """Return the planned invocations that are not ok in a complete block that counts."""
     there: set[Leg] = set()
-    if database.exists():
+    if is_made(database):
         with closing(opened(database)) as connection:
             rows = _rows_that_count(connection)
             there = {_leg(row) for row in rows if row["status"] == "ok" and row["block_status"] == "complete"}
@@ -89,7 +98,7 @@ def missing_legs(database: Path, planned: Collection[Leg]) -> list[str]:
 
 def doubled_legs(database: Path) -> list[str]:
     """Return what counts twice: blocks measured again though complete, invocations, and jobs stored twice."""
-    if not database.exists():
+    if not is_made(database):
         return []
     with closing(opened(database)) as connection:
         complete = Counter(
@@ -112,7 +121,7 @@ def unequal_samples(database: Path) -> tuple[list[str], list[str]]:
     """
     lost: list[str] = []
     doubled: list[str] = []
-    if not database.exists():
+    if not is_made(database):
         return lost, doubled
     with closing(opened(database)) as connection:
         for row in connection.execute(
@@ -147,7 +156,7 @@ def overlaps(databases: Iterable[Path]) -> list[str]:
 
     The times are of the hosts' monotonic clock, which all hosts of a lab share.
     """
-    measured = [item for database in databases if database.exists() for item in _measured(database)]
+    measured = [item for database in databases if is_made(database) for item in _measured(database)]
     measured.sort(key=lambda item: item.started_ns)
     return [
         f"{first.name} and {second.name} were measured on {', '.join(sorted(shared))} at the same time"
@@ -157,14 +166,11 @@ def overlaps(databases: Iterable[Path]) -> list[str]:
 
 
 def run_statuses(database: Path) -> list[str]:
-    """Return the status of every run, oldest first; [] where there is no database, or it has no table yet."""
-    if not database.exists():
+    """Return the status of every run, oldest first; [] where there is none."""
+    if not is_made(database):
         return []
-    try:
-        with closing(opened(database)) as connection:
-            return [row["status"] for row in connection.execute("SELECT status FROM run ORDER BY rowid")]
-    except sqlite3.DatabaseError:
-        return []
+    with closing(opened(database)) as connection:
+        return [row["status"] for row in connection.execute("SELECT status FROM run ORDER BY rowid")]
 
 
 def _rows_that_count(connection: sqlite3.Connection) -> list[sqlite3.Row]:

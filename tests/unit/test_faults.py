@@ -113,6 +113,14 @@ def test_where_there_is_no_database_all_is_lost(tmp_path: Path) -> None:
     assert counting.run_statuses(tmp_path / "none.db") == []
 
 
+def test_where_a_database_has_no_tables_yet_all_is_lost(tmp_path: Path, canaries: Canaries) -> None:
+    database = tmp_path / "begun.db"
+    database.touch()
+    assert len(counting.missing_legs(database, PLANNED)) == len(PLANNED)
+    assert counting.run_statuses(database) == counting.doubled_legs(database) == []
+    assert counting.overlaps([database]) == canaries.in_artifacts(database) == []
+
+
 def test_a_lost_invocation_is_named(database: Path) -> None:
     harm(
         database,

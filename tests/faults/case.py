@@ -72,6 +72,7 @@ class Case:
                 before = look()
                 with watch.watching():
                     self._attack(scene, planned, outcome, chance)
+                outcome.findings["measured_by_two"] += scene.let_in
                 outcome.findings["lost"] += counting.missing_legs(scene.database, planned)
                 _count(scene, outcome)
                 outcome.findings["left_over"] += leftovers.left_over(look, before)
@@ -141,6 +142,9 @@ class Case:
 def _judge_seconds(scene: Scene, command: Command, outcome: Outcome) -> None:
     """Find a second controller that was let in while the first one was there, and what it calls complete."""
     others = [each for each in scene.commands if each is not command]
+    if others and all(other.exit_code == 0 and "--steal" not in other.argv for other in others):
+        # Let in because the first one was over: nothing was tried.
+        outcome.was_attacked = command.exit_code is None
     for other in others:
         if other.exit_code == 0 and command.exit_code is None and "--steal" not in other.argv:
             outcome.findings["measured_by_two"].append(f"{other} was not refused beside {command}")

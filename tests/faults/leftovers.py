@@ -93,6 +93,11 @@ def marked_processes(marker: str) -> list[int]:
     return found
 
 
+def has_process(marker: str, program: str) -> bool:
+    """Return whether a marked process has this in its arguments."""
+    return any(program in _arguments(pid) for pid in marked_processes(marker))
+
+
 def left_over(look: Callable[[], set[str]], before: set[str], *, settle_s: float = SETTLE_S) -> list[str]:
     """Return what `look` finds and was not there before, as soon as that is nothing, or after `settle_s`."""
     deadline = time.monotonic() + settle_s

@@ -104,6 +104,8 @@ class Scene:
     benchmarks: Sequence[str] = ("cpu", "rr")
     marker: str = field(default_factory=lambda: secrets.token_hex(16))
     commands: list[Command] = field(default_factory=list)
+    let_in: list[str] = field(default_factory=list)
+    """Who was seen to change hosts that the run still measured."""
 
     def __post_init__(self) -> None:
         self.temporary.mkdir(parents=True)

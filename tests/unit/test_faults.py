@@ -308,6 +308,8 @@ def test_a_stray_process_and_a_temporary_file_are_left_over(marked: str, tmp_pat
     before = leftovers.here("no such marker", tmp_path)
     (tmp_path / "ansible-1").touch()
     left = leftovers.left_over(lambda: leftovers.here(marked, tmp_path), before, settle_s=0)
+    assert leftovers.has_process(marked, "stray")
+    assert not leftovers.has_process(marked, "ansible-playbook")
     assert left == [
         f"here: file {tmp_path / 'ansible-1'}",
         f"here: process {sys.executable} -c input() stray",

@@ -34,7 +34,7 @@ help:
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
-	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (60 min; 20 with TIMES=1)"
+	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (45 min; 20 with TIMES=1)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
 	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
@@ -154,7 +154,7 @@ bench-stats: venv
 .PHONY: faults
 faults: venv
 	@$(STEP) "Install missing packages that attacks need" "5 s" bootstrap/packages iproute2 mount procps
-	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "60 min" \
+	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "45 min" \
 	    .venv/bin/python -m tests.faults --times $(TIMES) $(if $(SEED),--seed $(SEED))
 
 # -- taking down -----------------------------------------------------------------------------------------------

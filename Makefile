@@ -13,7 +13,9 @@ TEST_LAB := .state/test-lab
 PYTEST :=
 # What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
 UNIT_TESTS := tests/unit tests/fuzz tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
-# What `make fuzz` makes its inputs of; the same number makes the same ones. Default: the time.
+# How often `make faults` does each attack.
+TIMES := 3
+# Of the inputs of `make fuzz` and the moments of `make faults`; the same number gives the same ones. "" draws one.
 SEED :=
 # How many runs with guests `make bench` kills.
 KILLS := 50
@@ -34,6 +36,7 @@ help:
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
+	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (45 min; 20 with TIMES=1)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
 	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
@@ -158,6 +161,12 @@ bench-stats: venv
 	    .venv/bin/python -m pytest -q -rA tests/e2e/test_live_measurement.py -k "m10 or m11"
 	@$(STEP) "Measure what is equal, and what is known to differ" "6 min" .venv/bin/python -m tests.bench.bench_live
 
+.PHONY: faults
+faults: venv
+	@$(STEP) "Install missing packages that attacks need" "5 s" bootstrap/packages iproute2 mount procps
+	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "45 min" \
+	    .venv/bin/python -m tests.faults --times $(TIMES) $(if $(SEED),--seed $(SEED))
+
 # -- taking down -----------------------------------------------------------------------------------------------
 
 PURGE :=
@@ -167,7 +176,7 @@ lab-down:
 	@if [ -x $(PERFCTL) ]; then \
 	    $(STEP) "Take down the demo's lab" "8 s" $(PERFCTL) lab down $(PURGE) && \
 	    $(STEP) "Take down the tests' labs" "8 s" \
-	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test; do \
+	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test perfctl-faults; do \
 	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done'; \
 	fi
 

@@ -193,15 +193,20 @@ def _bring_up() -> None:
         raise
 
 
-def _write_inventories() -> None:
-    """Have the hosts' image made of few packages, and write an inventory of the pair and one of the third."""
+def write_dockerfile() -> Path:
+    """Write the Dockerfile of an image of few packages, and return where it is."""
     text = (REPOSITORY / "Dockerfile.perf").read_text()
     for name, packages in IMAGE_PACKAGES.items():
         text, found = re.subn(rf'(?m)^ARG {name}="[^"]*"$', f'ARG {name}="{packages}"', text)
         assert found == 1, name
     dockerfile = PROJECT / "Dockerfile.perf"
     dockerfile.write_text(text)
-    variable = f"    perf_image_dockerfile: {dockerfile}\n"
+    return dockerfile
+
+
+def _write_inventories() -> None:
+    """Have the hosts' image made of few packages, and write an inventory of the pair and one of the third."""
+    variable = f"    perf_image_dockerfile: {write_dockerfile()}\n"
     text = INVENTORY.read_text()
     if variable not in text:
         INVENTORY.write_text(text.replace("  vars:\n", f"  vars:\n{variable}", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from perfctl.cli.command import repeat_options
-from perfctl.errors import Interrupted, PartialFailure
-from perfctl.model import Event, Listener, Note, RunStarted
+from perfctl.errors import HostLeased, PartialFailure, PerfctlError
+from perfctl.model import Event, Listener, Note
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
@@ -22,10 +23,7 @@ _OF_A_RUN = ("inventory", *_OF_RESULTS)
 
 @contextmanager
 def run_progress(settings: Settings) -> Iterator[Listener]:
-    """Yield a listener that shows a run's progress, and which database the results go to.
-
-    The hint of an Interrupted, a command, gets the options that were given.
-    """
+    """Yield a listener that shows a run's progress; a resume in an error's hint gets the given options."""
     from perfctl.output import progress
 
     with progress() as listener:
@@ -33,8 +31,7 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
 
         def with_database(event: Event) -> None:
             nonlocal is_database_named, run_id
-            if isinstance(event, RunStarted):
-                run_id = event.run_id
+            run_id = getattr(event, "run_id", run_id)
             if not is_database_named:
                 is_database_named = True
                 listener(Note("info", "", f"results go to {settings.database_url}{_shared_remark(settings)}"))
@@ -42,12 +39,13 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
 
         try:
             yield with_database
-        except Interrupted as error:
-            if error.hint:
-                error.hint = repeat_options(error.hint, *_OF_A_RUN)
+        except PerfctlError as error:
+            # Who holds a host has a run of another database.
+            if error.hint and not isinstance(error, HostLeased):
+                resume = r"perfctl resume [0-9a-f-]{36}"
+                error.hint = re.sub(resume, lambda it: repeat_options(it[0], *_OF_A_RUN), error.hint)
             raise
         except SystemExit:
-            # A signal; what was measured is kept.
             if run_id:
                 click.echo(f"go on: {repeat_options(f'perfctl resume {run_id}', *_OF_A_RUN)}", err=True)
             raise

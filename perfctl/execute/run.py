@@ -11,7 +11,7 @@ from perfctl import __version__
 from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
-from perfctl.errors import CommandFailed, DatabaseMoved, HostLeased, Interrupted
+from perfctl.errors import CommandFailed, DatabaseMoved, DatabaseUnavailable, HostLeased, Interrupted
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
@@ -192,14 +192,17 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
 
 @contextmanager
 def _with_way_back(run_id: str) -> Iterator[None]:
-    """Name the commands that finish the run in the error of a database that went away."""
+    """Name the command that finishes the run in the error of a database that went away or is full."""
     try:
         yield
     except DatabaseMoved as error:
         error.hint = (
-            f"put it back, then: perfctl resume {run_id}; or, where it is now: perfctl resume {run_id}"
-            " --db FILE; the hosts keep the results that are not in it"
+            f"put it back, then: perfctl resume {run_id}; or name with --db where it is now;"
+            " the hosts keep the results that are not in it"
         )
+        raise
+    except DatabaseUnavailable as error:
+        error.hint = "; ".join(filter(None, (error.hint, f"go on: perfctl resume {run_id}")))
         raise
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,23 @@ def test_a_stop_is_clean_and_resume_finishes(slow: Project, number: signal.Signa
     again = slow.perfctl("resume", run["run_id"])
     assert again.returncode == 2
     assert "nothing is left to do" in again.stderr
+
+
+def test_a_run_whose_database_was_moved_is_finished_by_the_command_that_it_prints(slow: Project) -> None:
+    process = _start_and_wait(slow, invocations=1)
+    elsewhere = slow.database.rename(slow.folder / "elsewhere.db")
+    _, stderr = process.communicate(timeout=90)
+    assert process.returncode == 8, stderr
+    assert processes_with(MARK) == []
+    elsewhere.rename(slow.database)
+    (printed,) = re.findall(r"perfctl (resume [^;\n]*)", stderr)
+    # As a user copies it: with no other options.
+    argv = [sys.executable, "-m", "perfctl", *shlex.split(printed)]
+    done = subprocess.run(
+        argv, env=slow.environ, cwd=slow.folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    _assert_whole(slow)
 
 
 def test_a_job_outlives_its_controller_and_is_collected(slow: Project) -> None:

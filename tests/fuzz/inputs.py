@@ -61,8 +61,12 @@ SHARES = dict.fromkeys(KINDS, 0.0)
 """How much of each kind the tests that were imported take."""
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-given: Any = hypothesis.given
-"""The decorator of Hypothesis, for tests that return something."""
+
+
+def given(*strategies: Any, **named: Any) -> Callable[[Test], Test]:
+    """Return the decorator of Hypothesis, for tests that return something."""
+    decorator: Callable[[Test], Test] = hypothesis.given(*strategies, **named)
+    return decorator
 
 
 def inputs(kind: str, share: float, *, cases: int = 1) -> Callable[[Test], Test]:

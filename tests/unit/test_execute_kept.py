@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.errors import DatabaseMoved, UsageError
+from perfctl.errors import DatabaseMoved, DatabaseUnavailable, UsageError
 from perfctl.execute import resume_run
 from perfctl.job import reap
 from perfctl.model import Event, InvocationEnded, Listener, ignore
@@ -151,6 +152,27 @@ def test_a_report_that_was_cut_is_stored_and_not_read(tmp_path: Path) -> None:
         )
         assert {(row[1], "500 bytes" in str(row[0])) for row in found.rows} == {(500, True)}
         assert store.reparse().changed == 0, "a cut report is not read later either"
+
+
+def test_a_run_whose_database_cannot_grow_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(path: Path) -> None:
+        # As on a full disk, every write beyond what is there fails.
+        log_bytes = path.with_name(path.name + "-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes, unlimited[1]))
+
+    _, listener = harming(fill, database)
+    try:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            execute(planned, database, listener)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert f"go on: perfctl resume {planned.run_id}" in str(caught.value.hint)
+    outcome = resume_run(planned.run_id, database_url=str(database), listener=ignore, force=True)
+    assert (outcome.status, outcome.ok) == ("complete", 4)
+    assert kept_on_host(planned) == []
 
 
 def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _DEFAULTS = {
     "ANSIBLE_HOST_KEY_CHECKING": ("defaults", "host_key_checking", "True"),
     "ANSIBLE_PYTHON_INTERPRETER": ("defaults", "interpreter_python", "/usr/bin/python3"),
     "ANSIBLE_DEPRECATION_WARNINGS": ("defaults", "deprecation_warnings", "False"),
+    # Of its own: what a killed Ansible has left there is removed by the next provision, and nobody else's.
+    "ANSIBLE_REMOTE_TEMP": ("defaults", "remote_tmp", "~/.ansible/perfctl"),
 }
 """The settings where neither the user's environment nor the user's ansible.cfg has another."""
 

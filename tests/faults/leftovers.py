@@ -28,7 +28,17 @@ _LISTINGS: dict[str, list[str]] = {
     "file": [
         *("find", "/dev/shm", "/tmp", "/var/tmp", "/var/lib/perfctl", "/root", "/srv", "-mindepth", "1"),
         *("-not", "-path", "*/systemd-private-*", "-not", "-path", "/root/.ansible"),
-        *("-not", "-path", "/root/.ansible/tmp", "-not", "-name", "lease", "-not", "-name", "lease.until"),
+        *(
+            "-not",
+            "-path",
+            "/root/.ansible/perfctl",
+            "-not",
+            "-name",
+            "lease",
+            "-not",
+            "-name",
+            "lease.until",
+        ),
         *("-not", "-path", "/var/lib/perfctl/spool"),
     ],
     "file in /run": ["find", "/run", "-name", "*perfctl*", "-o", "-name", "*ansible*"],

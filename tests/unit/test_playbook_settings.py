@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from perfctl import assets
 from perfctl.errors import UsageError
 from perfctl.playbook import run_playbook
 from perfctl.playbook.runner import _environment
@@ -29,6 +31,12 @@ def test_our_settings_where_nobody_says_otherwise(nobody: dict[str, str]) -> Non
     assert settings["PERFCTL_PLAYBOOK_ID"] == "mark"
     assert settings["LC_ALL"] == "C.UTF-8"
     assert settings["ANSIBLE_SSH_ARGS"] == "-o ControlMaster=auto -o ControlPersist=60s"  # no -C
+
+
+def test_what_a_killed_ansible_left_is_looked_for_where_it_works(nobody: dict[str, str]) -> None:
+    (play,) = yaml.safe_load((assets.playbooks_dir() / "provision.yml").read_text())
+    (task,) = [task for task in play["pre_tasks"] if "ansible.builtin.find" in task]
+    assert _environment(nobody, "")["ANSIBLE_REMOTE_TEMP"] == task["ansible.builtin.find"]["paths"]
 
 
 def test_programs_are_found_beside_the_running_python(nobody: dict[str, str]) -> None:

@@ -20,7 +20,9 @@ from perfctl.lab.topology import LabSpec
 from perfctl.model import Listener, Plan, RunStarted
 from perfctl.provision import ProvisionReport
 
-STARTED = RunStarted("0193-run", Plan("cpu", "1", "native", (), (), ()), done=0, estimate_s=1)
+STARTED = RunStarted(
+    "01a2204f-465d-7858-98b5-a6f5b766cc3b", Plan("cpu", "1", "native", (), (), ()), done=0, estimate_s=1
+)
 OPTIONS = ["-i", "inventory/lab.yml", "--db", "x.db"]
 
 
@@ -44,8 +46,12 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def measured(*_: object, listener: Listener, **__: object) -> RunOutcome:
         listener(STARTED)
         if counts["status"] == "interrupted":
-            raise Interrupted("stopped", where="run 0193-run", hint="perfctl resume 0193-run")
-        return RunOutcome("0193-run", **counts)
+            raise Interrupted(
+                "stopped",
+                where="run 01a2204f-465d-7858-98b5-a6f5b766cc3b",
+                hint="perfctl resume 01a2204f-465d-7858-98b5-a6f5b766cc3b",
+            )
+        return RunOutcome("01a2204f-465d-7858-98b5-a6f5b766cc3b", **counts)
 
     monkeypatch.setattr(perfctl.plan.request, "plan_run", lambda request: None)
     monkeypatch.setattr(perfctl.execute, "execute_run", measured)
@@ -58,9 +64,11 @@ def test_a_run_says_which_database_it_fills_and_how_to_compare(
     command: list[str], outcome: dict[str, Any]
 ) -> None:
     done = _invoke(*command, *OPTIONS)
-    assert done.stdout == "0193-run\n"
+    assert done.stdout == "01a2204f-465d-7858-98b5-a6f5b766cc3b\n"
     assert done.stderr.splitlines()[0] == "results go to x.db"
-    assert "see what it costs: perfctl compare 0193-run --db x.db\n" in done.stderr
+    assert (
+        "see what it costs: perfctl compare 01a2204f-465d-7858-98b5-a6f5b766cc3b --db x.db\n" in done.stderr
+    )
 
 
 def test_a_run_in_an_empty_folder_says_where_the_default_database_is(outcome: dict[str, Any]) -> None:
@@ -68,7 +76,7 @@ def test_a_run_in_an_empty_folder_says_where_the_default_database_is(outcome: di
     first = done.stderr.splitlines()[0]
     assert first.startswith(f"results go to {Path('data', 'perfctl', 'results.db')} (")
     assert "perfctl.toml" in first, "what makes a folder a project"
-    assert "see what it costs: perfctl compare 0193-run\n" in done.stderr
+    assert "see what it costs: perfctl compare 01a2204f-465d-7858-98b5-a6f5b766cc3b\n" in done.stderr
 
 
 def test_a_run_in_a_project_folder_fills_its_own_database(here: Path, outcome: dict[str, Any]) -> None:
@@ -92,8 +100,8 @@ def test_a_run_with_failures_names_the_commands_that_find_it_again(
     error = _invoke("run", "--suite", "cpu", *OPTIONS, "--project", "my fleet").exception
     assert isinstance(error, PartialFailure)
     assert error.hint == (
-        "why: perfctl show 0193-run --db x.db --project 'my fleet'; run the rest again: "
-        "perfctl resume 0193-run -i inventory/lab.yml --db x.db --project 'my fleet'"
+        "why: perfctl show 01a2204f-465d-7858-98b5-a6f5b766cc3b --db x.db --project 'my fleet'; run the rest again: "
+        "perfctl resume 01a2204f-465d-7858-98b5-a6f5b766cc3b -i inventory/lab.yml --db x.db --project 'my fleet'"
     )
 
 
@@ -104,7 +112,7 @@ def test_a_run_that_is_stopped_names_the_command_that_goes_on(
     outcome["status"] = "interrupted"
     error = _invoke(*command, *OPTIONS).exception
     assert isinstance(error, Interrupted)
-    assert error.hint == "perfctl resume 0193-run -i inventory/lab.yml --db x.db"
+    assert error.hint == "perfctl resume 01a2204f-465d-7858-98b5-a6f5b766cc3b -i inventory/lab.yml --db x.db"
 
 
 @pytest.mark.parametrize(

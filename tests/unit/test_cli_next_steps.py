@@ -16,7 +16,7 @@ from perfctl.cli import main_group
 from perfctl.errors import Interrupted, PartialFailure, UnknownName, UsageError
 from perfctl.execute import RunOutcome
 from perfctl.lab import Lab
-from perfctl.lab.topology import LabSpec
+from perfctl.lab.topology import LabRequest, LabSpec, resolve
 from perfctl.model import Listener, Plan, RunStarted
 from perfctl.provision import ProvisionReport
 
@@ -132,6 +132,21 @@ def test_a_lab_that_is_up_says_where_its_inventory_is_and_how_to_provision(
     done = _invoke("lab", "up", *project)
     assert done.stdout == f"{Path(*project[1:]).absolute() / 'inventory' / 'lab.yml'}\n"
     assert done.stderr == words
+
+
+def test_releases_and_control_groups_may_be_given_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = []
+
+    def up(project_dir: Path, request: LabRequest, **_: object) -> Lab:
+        requests.append(request)
+        return Lab(resolve(request, None), project_dir / "inventory" / "lab.yml", ())
+
+    monkeypatch.setattr(perfctl.lab, "up", up)
+    words = "--release 12 --release 13 --cgroup machine --cgroup v2 --hosts 4 --light"
+    for options in (words.split(), []):
+        assert _invoke("lab", "up", *options).exit_code == 0
+    wanted = LabRequest(hosts=4, light=True, releases=("12", "13"), cgroups=("machine", "v2"))
+    assert requests == [wanted, LabRequest()]
 
 
 def test_a_lab_that_is_not_there_is_named_with_its_project(here: Path) -> None:

@@ -12,6 +12,7 @@ if [ "${1:-}" = drift ]; then
     exit 0
 fi
 command -v dockerd > /dev/null && echo installed
+command -v docker > /dev/null && echo client
 [ -d /run/systemd/system ] && echo systemd
 systemctl -q is-enabled docker.service 2> /dev/null && echo enabled
 answers && echo answers

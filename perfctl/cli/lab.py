@@ -50,7 +50,7 @@ def lab() -> None:
 )
 @click.option("--with-image", is_flag=True, help="Also build the perf-tools image, for provisioning to load.")
 @click.pass_obj
-def up(settings: Settings, with_image: bool, **request: Any) -> None:
+def up(settings: Settings, /, with_image: bool, **request: Any) -> None:
     """Bring a lab up and write its inventory.
 
     Prints the path of the inventory, for `perfctl -i`. A docker engine is installed and started when none

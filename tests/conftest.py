@@ -1,10 +1,11 @@
-"""Which worker runs which test, and the lab that they share (tests/lab.py).
+"""Which worker runs which test, and the labs that they share (tests/lab.py).
 
 `make test` runs three workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the host that it keeps busy:
 
     lab("both")                    the pair of hosts: comes first
     lab("third")                   the third host, whose fixture is `third_host`: begins at once, too
+    lab("fourth")                  the fourth host, whose fixture is `fourth_host`: any worker that is free
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
     lab("first"), lab("second")    come last: one queue for each host of the pair, side by side
@@ -25,9 +26,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests import lab as shared_lab
-from tests.lab import PAIR, THIRD, LabAtHand
+from tests.lab import FOURTH, PAIR, THIRD, LabAtHand
 
-_QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:]}
+_QUEUES = {"both": PAIR, "third": THIRD, "fourth": FOURTH, "first": PAIR[:1], "second": PAIR[1:]}
 """The hosts that each queue keeps busy."""
 _reserved = ExitStack()
 _queue_reserved: str | None = None
@@ -40,12 +41,12 @@ def _queue(item: pytest.Item) -> str | None:
 
 
 def _order(item: pytest.Item) -> tuple[int, int]:
-    """Return when a test begins: pair and third host, then this machine, then each host of the pair."""
+    """Return when a test begins: pair, third host, this machine, fourth host, then each host of the pair."""
     mark, queue = item.get_closest_marker("lab"), _queue(item)
     stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
         return 2, stage == "up"
-    return {"both": 0, "third": 1}.get(queue, 3), {"up": 0, None: 1, "end": 2}[stage]
+    return {"both": 0, "third": 1, "fourth": 3}.get(queue, 4), {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -119,5 +120,11 @@ def provisioned_lab() -> LabAtHand:
 
 @pytest.fixture(scope="session")
 def third_host() -> LabAtHand:
-    """Return the lab's third host after `perfctl provision`."""
+    """Return the third host, which is Debian 13, after `perfctl provision`."""
     return shared_lab.lab_at("third", THIRD)
+
+
+@pytest.fixture(scope="session")
+def fourth_host() -> LabAtHand:
+    """Return the host with control groups of version 2 alone after `perfctl provision`, without guests."""
+    return shared_lab.lab_at("fourth", FOURTH)

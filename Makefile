@@ -33,6 +33,7 @@ help:
 	@echo "make unit      the tests that need no lab                                   (50 s)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (4 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
+	@echo "make releases  hosts of Debian 11, 12, 13 and with cgroup v2, each tried whole (40 min)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
@@ -133,6 +134,11 @@ unit-trixie: venv
 	@$(STEP) "Install mmdebstrap if it is missing" "20 s" bootstrap/packages mmdebstrap
 	@$(STEP) "Run venv, unit, lint and the tests of the wheel on Debian 13" "6 min" .venv/bin/python -m tests.trixie
 
+.PHONY: releases
+releases: venv
+	@$(STEP) "Try perfctl on Debian 11, 12, 13 and with control groups of version 2" "40 min" \
+	    .venv/bin/python -m tests.releases
+
 .PHONY: lint
 lint: venv
 	@$(STEP) "Formatting (ruff)" "1 s" ruff format --check --quiet .
@@ -176,8 +182,11 @@ lab-down:
 	@if [ -x $(PERFCTL) ]; then \
 	    $(STEP) "Take down the demo's lab" "8 s" $(PERFCTL) lab down $(PURGE) && \
 	    $(STEP) "Take down the tests' labs" "8 s" \
-	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-test perfctl-faults; do \
-	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done'; \
+	        sh -c '[ -d $(TEST_LAB) ] || exit 0; for name in perfctl-light perfctl-more perfctl-test perfctl-faults; do \
+	            $(PERFCTL) --project $(TEST_LAB) lab down $(PURGE) --name $$name || exit; done' && \
+	    $(STEP) "Take down the lab of the releases" "8 s" \
+	        sh -c '[ ! -d .state/releases ] || \
+	            $(PERFCTL) --project .state/releases lab down $(PURGE) --name perfctl-releases'; \
 	fi
 
 .PHONY: clean

@@ -1,4 +1,4 @@
-"""Which worker runs which test, and the lab that they share (tests/lab.py).
+"""Which worker runs which test, and the labs that they share (tests/lab.py).
 
 `make test` runs five workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
 order. What needs the lab is marked with the hosts that it keeps busy. Each such mark is a queue with a worker
@@ -7,6 +7,7 @@ of its own:
     lab("both")                    the pair of hosts
     lab("third")                   the third host, whose fixture is `third_host`
     lab("first"), lab("second")    one host of the pair each: their workers wait until the pair is free
+    lab("fourth")                  the fourth host, whose fixture is `fourth_host`: any worker that is free
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
 
@@ -29,10 +30,10 @@ from contextlib import ExitStack
 import pytest
 
 from tests import lab as shared_lab
-from tests.lab import PAIR, THIRD, LabAtHand
+from tests.lab import FOURTH, PAIR, THIRD, LabAtHand
 
-_QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:]}
-"""The hosts that each queue keeps busy, in the order in which workers take the queues."""
+_QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:], "fourth": FOURTH}
+"""The hosts that each queue keeps busy, in the order in which workers take the queues; the last one comes last."""
 _AFTER = {"first": "both", "second": "both"}
 """The queue that has its hosts before another one may have them."""
 _NICENESS_WITHOUT_HOST = 5
@@ -53,7 +54,8 @@ def _order(item: pytest.Item) -> tuple[int, int]:
     stage = mark.kwargs.get("stage") if mark else None
     if queue is None:
         return len(_QUEUES), stage == "up"
-    return list(_QUEUES).index(queue), {"up": 0, None: 1, "end": 2}[stage]
+    turn = len(_QUEUES) + 1 if queue == "fourth" else list(_QUEUES).index(queue)
+    return turn, {"up": 0, None: 1, "end": 2}[stage]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -139,5 +141,11 @@ def provisioned_lab() -> LabAtHand:
 
 @pytest.fixture(scope="session")
 def third_host() -> LabAtHand:
-    """Return the lab's third host after `perfctl provision`."""
+    """Return the third host, which is Debian 13, after `perfctl provision`."""
     return shared_lab.lab_at("third", THIRD)
+
+
+@pytest.fixture(scope="session")
+def fourth_host() -> LabAtHand:
+    """Return the host with control groups of version 2 alone after `perfctl provision`, without guests."""
+    return shared_lab.lab_at("fourth", FOURTH)

@@ -1,13 +1,17 @@
-"""The lab that all tests share: three systemd hosts on this machine, brought up and provisioned once.
+"""The labs that all tests share: four systemd hosts on this machine, brought up and provisioned once.
+
+    perfctl-test-1, -2     the pair: Debian 12
+    perfctl-more-1         the third host: Debian 13, with guests
+    perfctl-more-2         the fourth host: Debian 12 with control groups of version 2 alone, without guests
 
 The first test that asks starts `python -m tests.lab`, which works in the background while other tests run;
-whoever needs the lab waits for its stage:
+whoever needs a lab waits for its stage:
 
-    worker 1 ──┐                                         up ──> provisioned (the pair) ──> third
+    worker 1 ──┐                                         up ──> provisioned (the pair) ──> third ──> fourth
     worker 2 ──┼──> .state/test-lab/session.json <── stage, pid, or what failed
     worker 3 ──┘
 
-PERFCTL_TEST_KEEP_LAB=1 leaves it up at the end, so that the next run of the tests starts at once.
+PERFCTL_TEST_KEEP_LAB=1 leaves them up at the end, so that the next run of the tests starts at once.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +37,17 @@ from perfctl.lab import LabRequest, down, up
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = REPOSITORY / ".state" / "test-lab"
-REQUEST = LabRequest("perfctl-test", 3, False, "172.31.241.0/24", "10.242.0.0/16")
+REQUEST = LabRequest("perfctl-test", 2, False, "172.31.241.0/24", "10.242.0.0/16", ("12",))
+MORE = LabRequest(
+    *("perfctl-more", 2, False, "172.31.245.0/24", "10.245.0.0/16"), ("13", "12"), ("machine", "v2")
+)
 PAIR = ("perfctl-test-1", "perfctl-test-2")
-THIRD = ("perfctl-test-3",)
+THIRD = ("perfctl-more-1",)
+FOURTH = ("perfctl-more-2",)
+_GROUPS = {PAIR: "pair", THIRD: "third", FOURTH: "fourth"}
 INVENTORY = PROJECT / "inventory" / f"{REQUEST.name}.yml"
-"""The one that `perfctl lab up` wrote: all hosts."""
-STAGES = ("up", "provisioned", "third")
+"""The one that `perfctl lab up` wrote: the pair."""
+STAGES = ("up", "provisioned", "third", "fourth")
 
 IMAGE_PACKAGES = {
     "TOOLS": "ca-certificates ethtool iproute2 iputils-ping iputils-tracepath numactl openssh-server procps",
@@ -55,7 +65,7 @@ _LOG_TAIL_BYTES = 6000
 
 @dataclass(frozen=True)
 class LabAtHand:
-    """Hosts of the lab that is up: an inventory of them alone, and their names."""
+    """Hosts of a lab that is up: an inventory of them alone, and their names."""
 
     project_dir: Path
     inventory: Path
@@ -88,7 +98,7 @@ def begin_session() -> None:
 
 
 def end_session() -> None:
-    """Take the lab down if this session brought it up, and end the bring-up if it is still going on."""
+    """Take the labs down if this session brought them up, and end the bring-up if it is still going on."""
     with _locked():
         state = _read()
         if state.get("session") != os.environ.get(_SESSION_VARIABLE):
@@ -97,11 +107,12 @@ def end_session() -> None:
             _end(int(state["pid"]))
         _STAGE_FILE.unlink()
     if os.environ.get("PERFCTL_TEST_KEEP_LAB") != "1":
-        down(PROJECT, REQUEST.name)
+        for name in (MORE.name, REQUEST.name):
+            down(PROJECT, name)
 
 
 def lab_at(stage: str, hosts: tuple[str, ...] = PAIR) -> LabAtHand:
-    """Return hosts of the lab as soon as it has reached a stage.
+    """Return hosts of a lab as soon as a stage is reached.
 
     Raises AssertionError with the log when it cannot.
     """
@@ -173,24 +184,33 @@ def _start() -> None:
 
 
 def _bring_up() -> None:
-    """Take the lab through its stages; each is written down when it is reached."""
+    """Take the labs through their stages; each is written down when it is reached."""
     state = {"session": os.environ[_SESSION_VARIABLE], "pid": os.getpid(), "reached": []}
     _write(state)
     try:
         up(PROJECT, REQUEST)
-        _write_inventories()
+        _write_inventories(REQUEST, (PAIR,))
         _reach(state, "up")
-        # The pair first: most tests wait for it.
-        for hosts, stage in ((PAIR, "provisioned"), (THIRD, "third")):
-            lab = LabAtHand(PROJECT, _inventory_of(hosts), hosts)
-            done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
-            print(done.stdout, done.stderr, sep="", flush=True)
-            if done.returncode != 0:
-                raise RuntimeError(f"perfctl provision exited {done.returncode}")
-            _reach(state, stage)
+        # The pair first: most tests wait for it. Making the image of another release is mostly waiting.
+        with ThreadPoolExecutor() as pool:
+            pair = pool.submit(_provision, PAIR, state, "provisioned")
+            up(PROJECT, MORE)
+            pair.result()
+        _write_inventories(MORE, (THIRD, FOURTH))
+        _provision(THIRD, state, "third")
+        _provision(FOURTH, state, "fourth")
     except BaseException as error:
         _write(state | {"failed": f"{type(error).__name__}: {error}"})
         raise
+
+
+def _provision(hosts: tuple[str, ...], state: dict[str, Any], stage: str) -> None:
+    lab = LabAtHand(PROJECT, _inventory_of(hosts), hosts)
+    done = lab.perfctl("provision", timeout_s=_PROVISION_TIMEOUT_S)
+    print(done.stdout, done.stderr, sep="", flush=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"perfctl provision exited {done.returncode}")
+    _reach(state, stage)
 
 
 def write_dockerfile() -> Path:
@@ -200,25 +220,30 @@ def write_dockerfile() -> Path:
         text, found = re.subn(rf'(?m)^ARG {name}="[^"]*"$', f'ARG {name}="{packages}"', text)
         assert found == 1, name
     dockerfile = PROJECT / "Dockerfile.perf"
-    dockerfile.write_text(text)
+    # Written anew it would make the stamps of hosts stale.
+    if not dockerfile.exists() or dockerfile.read_text() != text:
+        dockerfile.write_text(text)
     return dockerfile
 
 
-def _write_inventories() -> None:
-    """Have the hosts' image made of few packages, and write an inventory of the pair and one of the third."""
+def _write_inventories(lab: LabRequest, groups: Sequence[tuple[str, ...]]) -> None:
+    """Have the hosts' image made of few packages, and write an inventory of each group of a lab's hosts."""
     variable = f"    perf_image_dockerfile: {write_dockerfile()}\n"
-    text = INVENTORY.read_text()
+    whole = PROJECT / "inventory" / f"{lab.name}.yml"
+    text = whole.read_text()
     if variable not in text:
-        INVENTORY.write_text(text.replace("  vars:\n", f"  vars:\n{variable}", 1))
-    inventory = yaml.safe_load(INVENTORY.read_text())
+        whole.write_text(text.replace("  vars:\n", f"  vars:\n{variable}", 1))
+    inventory = yaml.safe_load(whole.read_text())
     all_hosts = inventory["all"]["hosts"]
-    for hosts in (PAIR, THIRD):
+    for hosts in groups:
         inventory["all"]["hosts"] = {name: all_hosts[name] for name in hosts}
+        if hosts == FOURTH:
+            inventory["all"]["vars"]["perf_vm_host"] = False
         _inventory_of(hosts).write_text(yaml.safe_dump(inventory))
 
 
 def _inventory_of(hosts: tuple[str, ...]) -> Path:
-    return PROJECT / "inventory" / f"{'pair' if hosts == PAIR else 'third'}.yml"
+    return PROJECT / "inventory" / f"{_GROUPS[hosts]}.yml"
 
 
 def _reach(state: dict[str, Any], stage: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -56,14 +55,13 @@ def main() -> int:
 
 @contextmanager
 def _image() -> Iterator[None]:
-    archive = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
-    sources = [re.sub(rf" {archive.suite}\b", f" {_SUITE}", line) for line in archive.sources]
+    archive = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo()))).of(_SUITE)
     # /tmp may be mounted noexec, and a root file system is no use there.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         tar = f"{folder}/base.tar"
         options = ["--quiet", "--variant=minbase", "--include=ca-certificates,make"]
         keyring = "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg"
-        _run(["mmdebstrap", *options, keyring, _SUITE, tar, *sources], {"TMPDIR": folder})
+        _run(["mmdebstrap", *options, keyring, _SUITE, tar, *archive.sources], {"TMPDIR": folder})
         _run(["docker", "import", tar, _NAME])
     try:
         yield

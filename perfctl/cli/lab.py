@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,9 +12,7 @@ from perfctl.cli.command import Group, repeat_options
 from perfctl.cli.format import format_option
 from perfctl.cli.settings import Settings
 
-_name_option = click.option(
-    "--name", default="lab", show_default=True, help="The lab, when there are several."
-)
+_name_option = click.option("--name", default="lab", show_default=True, help="Which lab of several.")
 
 
 @click.group(cls=Group)
@@ -26,7 +25,19 @@ def lab() -> None:
 
 
 @lab.command()
-@click.option("--hosts", type=click.IntRange(min=1), help="How many hosts.  [default: 2, or as it is]")
+@click.option("--hosts", type=click.IntRange(min=1), help="How many hosts in all.  [default: 2, or as it is]")
+@click.option(
+    *("--release", "releases"),
+    type=click.Choice(["11", "12", "13"]),
+    multiple=True,
+    help="Debian release of the hosts; repeated: they get them in turn.  [default: this machine's]",
+)
+@click.option(
+    *("--cgroup", "cgroups"),
+    type=click.Choice(["machine", "v2"]),
+    multiple=True,
+    help="Control groups they see: the machine's, or version 2 alone; repeated: in turn.  [default: machine]",
+)
 @click.option(
     "--light/--no-light", default=None, help="Hosts run only sshd, without systemd: for labs of many hosts."
 )
@@ -37,31 +48,22 @@ def lab() -> None:
 @click.option(
     "--test-subnet", metavar="CIDR", help="The network that carries tests.  [default: 10.241.0.0/16]"
 )
-@click.option(
-    "--with-image", is_flag=True, help="Also build the perf-tools image, which provisioning then loads."
-)
+@click.option("--with-image", is_flag=True, help="Also build the perf-tools image, for provisioning to load.")
 @click.pass_obj
-def up(
-    settings: Settings,
-    hosts: int | None,
-    light: bool | None,
-    name: str,
-    management_subnet: str | None,
-    test_subnet: str | None,
-    with_image: bool,
-) -> None:
+def up(settings: Settings, /, with_image: bool, **request: Any) -> None:
     """Bring a lab up and write its inventory.
 
     Prints the path of the inventory, for `perfctl -i`. A docker engine is installed and started when none
-    answers. Repeating it is quick and restores what is missing; a larger --hosts adds hosts.
+    answers. Repeating it is quick and restores what is missing; a larger --hosts adds hosts. With `--release
+    12 --release 13`, hosts 1, 3, ... are Debian 12 and hosts 2, 4, ... Debian 13.
     """
     from perfctl.lab import LabRequest
     from perfctl.lab import up as bring_up
     from perfctl.output import progress
 
-    request = LabRequest(name, hosts, light, management_subnet, test_subnet)
+    lab = LabRequest(**request)
     with progress() as listener:
-        result = bring_up(settings.project_dir, request, with_image=with_image, listener=listener)
+        result = bring_up(settings.project_dir, lab, with_image=with_image, listener=listener)
     click.echo(str(result.inventory))
     if not result.spec.light:
         path = result.inventory
@@ -95,9 +97,7 @@ def status(settings: Settings, name: str, fmt: str) -> None:
 @lab.command()
 @_name_option
 @click.option("--keep-engine", is_flag=True, help="Do not stop the docker engine that the lab started.")
-@click.option(
-    "--purge", is_flag=True, help="Remove the images and archives that are kept for the next lab, too."
-)
+@click.option("--purge", is_flag=True, help="Also remove images and archives that are kept for the next lab.")
 @click.pass_obj
 def down(settings: Settings, name: str, keep_engine: bool, purge: bool) -> None:
     """Remove a lab: its containers, volumes, networks, key and inventory, and nothing else.
@@ -110,7 +110,5 @@ def down(settings: Settings, name: str, keep_engine: bool, purge: bool) -> None:
 
     with progress() as listener:
         found = take_down(settings.project_dir, name, keep_engine=keep_engine, purge=purge, listener=listener)
-    click.echo(
-        f"the lab {name} is gone" if found else f"no lab {name} in {settings.project_dir}: nothing to do",
-        err=True,
-    )
+    gone, none = f"the lab {name} is gone", f"no lab {name} in {settings.project_dir}: nothing to do"
+    click.echo(gone if found else none, err=True)

@@ -15,6 +15,65 @@ from perfctl.errors import EnvironmentDied
 from perfctl.model import Environment
 from perfctl.shell import Completed
 
+READ_GROUP = """
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+  base=/sys/fs/cgroup$group
+  quota=$(cat "$base/cpu.max")
+  memory=$(cat "$base/memory.max")
+  [ "$(cat "$base/memory.swap.max")" = 0 ] && swap=capped
+  events=$base/memory.events
+  controllers=" $(cat /sys/fs/cgroup/cgroup.controllers) "
+  for controller in cpu memory; do
+    case $controllers in *" $controller "*) ;; *) lacks="$lacks $controller" ;; esac
+  done
+else
+  cpu=/sys/fs/cgroup/cpu$group
+  [ -d "$cpu" ] || cpu=/sys/fs/cgroup/cpu,cpuacct$group
+  base=/sys/fs/cgroup/memory$group
+  quota="$(cat "$cpu/cpu.cfs_quota_us") $(cat "$cpu/cpu.cfs_period_us")"
+  [ "$limit" = 0 ] || echo "$limit" >"$base/memory.memsw.limit_in_bytes"
+  memory=$(cat "$base/memory.limit_in_bytes")
+  [ "$(cat "$base/memory.memsw.limit_in_bytes")" = "$memory" ] && swap=capped
+  events=$base/memory.oom_control
+fi 2>/dev/null
+while read -r key value _; do
+  [ "$key $value" = "SwapTotal: 0" ] && swap=capped
+done </proc/meminfo
+printf '%s\\n' "quota=$quota" "memory=$memory" "swap=$swap" "events=$events"
+[ -z "$lacks" ] || echo "lacks=$lacks"
+"""
+"""POSIX sh that prints KEY=VALUE lines about the control group $group (below /sys/fs/cgroup): `quota`,
+`memory` and `swap` as `not_in_force` wants them, `events` (the file that counts OOM kills), and `lacks`, the
+controllers that control groups of version 2 do not have, if any. With those of version 1, swap is first
+limited to $limit bytes unless that is 0: systemd has no setting for it."""
+
+CONTAINER_LIMITS_ARGV = (
+    "sh",
+    "-c",
+    """
+while read -r key value; do
+  case $key in
+    Cpus_allowed_list:) echo "cpus=$value" ;;
+    Mems_allowed_list:) echo "nodes=$value" ;;
+  esac
+done </proc/self/status
+online=0
+while read -r word _; do
+  [ "$word" != processor ] || online=$((online + 1))
+done </proc/cpuinfo
+echo "online=$online"
+group=
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || while IFS=: read -r number _ path; do
+  [ "$number" != 0 ] || group=${path%/}
+done </proc/self/cgroup
+limit=0
+"""
+    + READ_GROUP
+    + "exit 0\n",
+)
+"""Prints, inside a container, what `not_in_force` wants to know. Version 2: where a container has the host's
+namespace of control groups, its own group is a folder among the host's, else it is the root."""
+
 _MAX_CPU = 8191
 """The highest number that Linux can be built for."""
 
@@ -98,7 +157,8 @@ def not_in_force(environment: Environment, found: Mapping[str, str]) -> str | No
     """Return which limit is not in force, in words, None when all are.
 
     `found` is what a command under the limits reads: `cpus`, `nodes`, `online` (number of CPUs), `quota` (us
-    per us, as in cpu.max), `memory` (bytes) and `swap` ('capped' where swap adds nothing).
+    per us, as in cpu.max), `memory` (bytes), `swap` ('capped' where swap adds nothing) and `lacks` (the
+    controllers that control groups of version 2 do not have).
     """
     if environment.cpuset_cpus and _numbers(found.get("cpus")) != set(parse_cpulist(environment.cpuset_cpus)):
         return f"of the CPUs {environment.cpuset_cpus} only {found.get('cpus') or 'none'} are available"
@@ -114,13 +174,19 @@ def not_in_force(environment: Environment, found: Mapping[str, str]) -> str | No
                 f"a quota of {environment.cpu_quota:g} CPUs is no limit: the host has {found.get('online')}"
             )
         if _quota(found.get("quota", "")) != round(environment.cpu_quota, 2):
-            return f"the quota of {environment.cpu_quota:g} CPUs is not in force"
+            return f"the quota of {environment.cpu_quota:g} CPUs is not in force{_lack(found, 'cpu')}"
     if environment.memory_mib is not None:
         if found.get("memory") != str(memory_bytes(environment)):
-            return f"the limit of {environment.memory_mib} MiB is not in force"
+            return f"the limit of {environment.memory_mib} MiB is not in force{_lack(found, 'memory')}"
         if found.get("swap") != "capped":
             return "the memory limit does not count swap, and the host has swap"
     return None
+
+
+def _lack(found: Mapping[str, str], controller: str) -> str:
+    if controller not in found.get("lacks", "").split():
+        return ""
+    return f": control groups there are of version 2, without the controller {controller}"
 
 
 def _numbers(cpulist: str | None) -> set[int]:

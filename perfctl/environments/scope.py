@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from perfctl.environments.limits import memory_bytes, oom_kills, scope_properties
+from perfctl.environments.limits import READ_GROUP, memory_bytes, oom_kills, scope_properties
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -48,28 +48,12 @@ busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.s
 exec "$@"
 """
 
-# $0 is the unit's name, $1 the memory limit in bytes. Prints KEY=VALUE lines about the scope's control group.
-# Where control groups are of version 1, systemd has no setting for swap.
-_READ = """
+# $0 is the unit's name, $1 the memory limit in bytes.
+_READ = f"""
 group=$(systemctl show -p ControlGroup --value "$0")
-if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-  base=/sys/fs/cgroup$group
-  quota=$(cat "$base/cpu.max")
-  memory=$(cat "$base/memory.max")
-  [ "$(cat "$base/memory.swap.max")" = 0 ] && swap=capped
-  events=$base/memory.events
-else
-  cpu=/sys/fs/cgroup/cpu$group
-  [ -d "$cpu" ] || cpu=/sys/fs/cgroup/cpu,cpuacct$group
-  base=/sys/fs/cgroup/memory$group
-  quota="$(cat "$cpu/cpu.cfs_quota_us") $(cat "$cpu/cpu.cfs_period_us")"
-  [ "$1" = 0 ] || echo "$1" >"$base/memory.memsw.limit_in_bytes"
-  memory=$(cat "$base/memory.limit_in_bytes")
-  [ "$(cat "$base/memory.memsw.limit_in_bytes")" = "$1" ] && swap=capped
-  events=$base/memory.oom_control
-fi 2>/dev/null
-grep -q '^SwapTotal: *0 kB' /proc/meminfo && swap=capped
-printf '%s\\n' "quota=$quota" "memory=$memory" "swap=$swap" "events=$events"
+limit=$1
+{READ_GROUP}
+exit 0
 """
 
 

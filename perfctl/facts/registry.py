@@ -224,6 +224,7 @@ _TIME = (
 
 _LIMITS = (
     FactSpec("cgroup.version", Function("cgroup_version", "files of /sys/fs/cgroup"), inside=True),
+    FactSpec("cgroup.controllers", File("/sys/fs/cgroup/cgroup.controllers"), inside=True),
     FactSpec("cgroup.path", File("/proc/self/cgroup"), inside=True, is_static=False),
     _cgroup("cpu.max", "cpu", "cpu.cfs_quota_us"),
     _cgroup("cpu.weight", "cpu", "cpu.shares"),

@@ -10,18 +10,19 @@ A lab that is already up is recognised without Ansible.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from perfctl import assets
-from perfctl.errors import Refused, UnknownName
+from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.lab.engine import Labelled, LabEngine, needs_sudo
 from perfctl.lab.folder import LAYOUT, LabFolder, LabState
-from perfctl.lab.machine import Archive, debian_archive, name_servers, routed_networks
+from perfctl.lab.machine import Archive, cgroup2_mount, debian_archive, name_servers, routed_networks
 from perfctl.lab.topology import (
+    CODENAMES,
     DEFAULT_NAME,
     TEST_MTU_BYTES,
     LabHost,
@@ -44,6 +45,7 @@ _DOWN_TIMEOUT_S = 600.0
 _SSH_TIMEOUT_S = 15.0
 _READ_AT_ONCE = 8
 _OTHER_NAME = "use another --name"
+_CGROUP_TREE = "/sys/fs/cgroup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class HostStatus:
     test_address: str
     ssh: str
     """ok, or why the login fails."""
+    release: str | None = None
+    """Its Debian release, such as 13; None for the machine's own."""
+    cgroup: str = "machine"
+    """What it sees as control groups: the machine's own tree, or v2."""
 
     @property
     def is_ready(self) -> bool:
@@ -82,7 +88,7 @@ def up(
     """Bring a lab up, or the hosts that are missing, and return it; its inventory is written.
 
     With `with_image` the perf-tools image is built meanwhile, with this machine's engine, and kept where
-    provisioning looks for it.
+    provisioning looks for it; all hosts must have the same release for that.
     Raises UsageError and Refused before anything is changed, PlaybookFailed with the module's message.
     """
     folder = LabFolder(project_dir.absolute(), request.name)
@@ -90,6 +96,12 @@ def up(
     spec = resolve(request, existing.spec if existing else None)
     lab = Lab(spec, folder.inventory, members(spec))
     layout = existing.layout if existing else LAYOUT
+    releases = list(dict.fromkeys(member.release for member in lab.members))
+    if with_image and len(releases) > 1:
+        raise UsageError(
+            f"--with-image makes one image, and the hosts have the releases {', '.join(releases)}",
+            hint="leave it out: provisioning makes one image for each release",
+        )
     with folder.locked():
         engine = LabEngine()
         has_engine = engine.answers()
@@ -103,15 +115,22 @@ def up(
             _refuse_collisions(folder, spec, engine)
         if folder.has_foreign_inventory():
             raise Refused("perfctl did not write this file", where=str(folder.inventory), hint=_OTHER_NAME)
-        archive = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
-        tag = image_tag(archive)
-        if has_engine and existing and engine.has_image(f"perfctl-lab:{existing.image_tag}"):
-            # All hosts of a lab are made of the same bits, also those that join it later.
-            tag = existing.image_tag
-        variables = _up_variables(folder, spec, archive, tag) | {"perf_lab_image_with_tools": with_image}
-        _build(folder, LabState(spec, tag, {}, layout), variables, listener)
+        own = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
+        images = {release: _image(folder, own, release) for release in releases}
+        for release, tag in existing.image_tags.items() if existing and has_engine else ():
+            # All hosts of a lab and a release are made of the same bits, also those that join it later.
+            if release in images and engine.has_image(f"perfctl-lab:{tag}"):
+                images[release] = replace(images[release], tag=tag)
+        variables = _up_variables(folder, spec, images) | {"perf_lab_image_with_tools": with_image}
+        if with_image:
+            variables |= {
+                "perf_image_base_archive": images[releases[0]].base_archive,
+                "perf_image_state_dir": str(folder.image_dir / "perf-tools"),
+            }
+        tags = {release: image.tag for release, image in images.items()}
+        _build(folder, LabState(spec, tags, {}, layout), variables, listener)
         ids = {item.name: item.id for item in _own(folder, engine)}
-        folder.write(LabState(spec, tag, ids, layout))
+        folder.write(LabState(spec, tags, ids, layout))
     return lab
 
 
@@ -163,7 +182,9 @@ def _build(folder: LabFolder, state: LabState, variables: dict[str, Any], listen
     # Written first, so that what an interrupted build leaves behind can be taken down.
     folder.write(state)
     spec = state.spec
-    text = f"{spec.hosts} hosts; about 20 s, and 90 s more the first time, when their image is made"
+    images = len(state.image_tags)
+    made = "their image is made" if images == 1 else f"their {images} images are made"
+    text = f"{spec.hosts} hosts; about 20 s, and {90 * images} s more the first time, when {made}"
     listener(Note("info", spec.name, text))
     timeout_s = _UP_TIMEOUT_S + spec.hosts * _UP_TIMEOUT_PER_HOST_S
     _play(folder, "present", variables, timeout_s, listener)
@@ -187,33 +208,61 @@ def _play(
     result.raise_for_failures()
 
 
-def _up_variables(folder: LabFolder, spec: LabSpec, archive: Archive, tag: str) -> dict[str, Any]:
-    base_archive = str(folder.image_dir / f"base-{tag}.tar")
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """The image of the hosts of one release: what it is made from, and its tag."""
+
+    archive: Archive
+    tag: str
+    image_dir: Path
+
+    @property
+    def base_archive(self) -> str:
+        """The path of its small base as a tar."""
+        return str(self.image_dir / f"base-{self.tag}.tar")
+
+
+def _image(folder: LabFolder, own: Archive, release: str) -> _Image:
+    archive = own.of(CODENAMES[release]) if release else own
+    return _Image(archive, image_tag(archive), folder.image_dir)
+
+
+def _up_variables(folder: LabFolder, spec: LabSpec, images: Mapping[str, _Image]) -> dict[str, Any]:
     return {
-        "perf_image_base_archive": base_archive,
-        "perf_image_state_dir": str(folder.image_dir / "perf-tools"),
-        "perf_lab_image_tag": tag,
+        "perf_lab_images": [
+            {"tag": image.tag, "suite": image.archive.suite, "sources": list(image.archive.sources)}
+            for image in images.values()
+        ],
         "perf_lab_image_dir": str(folder.image_dir),
-        "perf_lab_image_suite": archive.suite,
-        "perf_lab_image_sources": list(archive.sources),
         "perf_lab_hosts_lab": spec.name,
         "perf_lab_hosts_state_dir": str(folder.state_dir),
-        "perf_lab_hosts_image": f"perfctl-lab:{tag}",
         "perf_lab_hosts_inventory": str(folder.inventory),
-        "perf_lab_hosts_base_archive": base_archive,
         "perf_lab_hosts_management_subnet": spec.management_subnet,
         "perf_lab_hosts_test_subnet": spec.test_subnet,
         "perf_lab_hosts_test_mtu_bytes": TEST_MTU_BYTES,
         "perf_lab_hosts_name_servers": list(name_servers()),
         "perf_lab_hosts_light": spec.light,
-        "perf_lab_hosts_members": [asdict(member) for member in members(spec)],
+        "perf_lab_hosts_members": [
+            {
+                "name": member.name,
+                "management_address": member.management_address,
+                "test_address": member.test_address,
+                "container_range": member.container_range,
+                "guest_range": member.guest_range,
+                "image": f"perfctl-lab:{images[member.release].tag}",
+                "base_archive": images[member.release].base_archive,
+                "cgroup_mount": cgroup2_mount() if member.cgroup == "v2" else _CGROUP_TREE,
+            }
+            for member in members(spec)
+        ],
     }
 
 
 def image_tag(archive: Archive) -> str:
     """Return the content hash of the recipe of the hosts' image: the same recipe is never built twice."""
     role = assets.roles_dir() / "perf_lab_image"
-    files = sorted(path for part in ("defaults", "files", "tasks") for path in (role / part).iterdir())
+    parts = ("defaults", "files", "tasks", "templates")
+    files = sorted(path for part in parts for path in (role / part).iterdir())
     recipe = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return content_hash({"files": recipe, "archive": archive})[:16]
 
@@ -281,6 +330,8 @@ def _status(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> tuple[HostSt
             address=member.management_address,
             test_address=member.test_address,
             ssh=_try_ssh(folder, member) if running else "not running",
+            release=member.release or None,
+            cgroup=member.cgroup,
         )
 
     with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:

@@ -21,11 +21,13 @@ _INVENTORY_MARK = "# Written by `perfctl lab up`"
 
 @dataclass(frozen=True, slots=True)
 class LabState:
-    """A lab as it was built: its spec, its image's tag, and the engine's ids of what was made, by name."""
+    """A lab as it was built: its spec, its images' tags by release, and the engine's ids of what was made."""
 
     spec: LabSpec
-    image_tag: str
+    image_tags: dict[str, str]
+    """The release of the machine itself is ''."""
     ids: dict[str, str]
+    """By name."""
     layout: int = LAYOUT
 
 
@@ -74,8 +76,12 @@ class LabFolder:
         """Return the lab that was built here, or None. Raises DataError for a damaged state file."""
         try:
             document: Any = json.loads(self._state_file.read_text())
-            spec = LabSpec(**document["spec"])
-            return LabState(spec, document["image_tag"], document["ids"], document.get("layout", 1))
+            settings = dict(document["spec"])
+            for name in ("releases", "cgroups"):
+                settings[name] = tuple(settings.get(name, ()))
+            # Before there were several there was one, that of the machine's own release.
+            tags = document["image_tags"] if "image_tags" in document else {"": document["image_tag"]}
+            return LabState(LabSpec(**settings), tags, document["ids"], document.get("layout", 1))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, UsageError) as error:

@@ -1,4 +1,6 @@
-"""Read what a lab needs of its machine: Debian archive, name servers, routes. The parsers are pure."""
+"""Read what a lab needs of its machine: Debian archive, name servers, routes, control groups. The parsers are
+pure.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,21 @@ _TARGETS_ARGV = (
 )
 _RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _ROUTES = Path("/proc/net/route")
+_MOUNTS = Path("/proc/mounts")
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The Debian archive of this machine."""
+    """A Debian archive: this machine's, or another release in the same place."""
 
     suite: str
     sources: tuple[str, ...]
     """Lines of sources.list(5): the suite itself, its updates and its security updates."""
+
+    def of(self, suite: str) -> Archive:
+        """Return the archive of another release in the same place, whether or not there is one."""
+        own = re.compile(rf" {re.escape(self.suite)}(?=[ -])")
+        return Archive(suite, tuple(own.sub(f" {suite}", line) for line in self.sources))
 
 
 def debian_archive(root: LocalShell) -> Archive:
@@ -90,6 +98,26 @@ def read_name_servers(resolv_conf: str) -> tuple[str, ...]:
             if not address.is_loopback and not address.is_link_local:
                 found.append(words[1])
     return tuple(found)
+
+
+def cgroup2_mount() -> str:
+    """Return where this machine has its control groups of version 2. Raises Refused where it has none."""
+    mount = read_cgroup2_mount(_MOUNTS.read_text())
+    if mount is None:
+        raise Refused(
+            "this machine has no control groups of version 2 mounted",
+            hint="leave out --cgroup v2, or mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+        )
+    return mount
+
+
+def read_cgroup2_mount(mounts: str) -> str | None:
+    """Return where the text of /proc/mounts has a cgroup2 file system; None when it has none."""
+    for line in mounts.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[2] == "cgroup2" and words[1].startswith("/sys/fs/cgroup"):
+            return words[1]
+    return None
 
 
 def routed_networks() -> tuple[tuple[str, IPv4Network], ...]:

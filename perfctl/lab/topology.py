@@ -1,4 +1,4 @@
-"""The hosts and addresses of a lab, from its name, size and subnets alone."""
+"""The hosts of a lab and their addresses and releases, from its name, size and other settings alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ DEFAULT_HOSTS = 2
 DEFAULT_MANAGEMENT_SUBNET = "172.31.240.0/24"
 DEFAULT_TEST_SUBNET = "10.241.0.0/16"
 TEST_MTU_BYTES = 9000
+CODENAMES = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
+"""The Debian releases that hosts can have."""
+CGROUPS = ("machine", "v2")
+"""What hosts see as control groups: the machine's own tree, or only its hierarchy of version 2."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _FIRST_ADDRESS = 10
@@ -31,17 +35,23 @@ class LabRequest:
     light: bool | None = None
     management_subnet: str | None = None
     test_subnet: str | None = None
+    releases: tuple[str, ...] = ()
+    """Debian releases, such as 13, which the hosts get in turn; (): as they are, or the machine's own."""
+    cgroups: tuple[str, ...] = ()
+    """Views of control groups, of CGROUPS, which the hosts get in turn; (): as they are, or machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """A lab that can exist: name and sizes are checked."""
+    """A lab that can exist: name, sizes and releases are checked."""
 
     name: str
     hosts: int
     light: bool
     management_subnet: str
     test_subnet: str
+    releases: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -63,6 +73,17 @@ class LabSpec:
                 f"{self.hosts} hosts do not fit into {management} and {test}: at most {max(0, most)} do",
                 hint="use larger subnets; the test subnet needs a /24 for each host and one more",
             )
+        for option, given, known in (
+            ("--release", self.releases, tuple(CODENAMES)),
+            ("--cgroup", self.cgroups, CGROUPS),
+        ):
+            if unknown := [value for value in given if value not in known]:
+                raise UsageError(f"{option} cannot be {unknown[0]!r}: it is one of {', '.join(known)}")
+            if len(given) > self.hosts:
+                raise UsageError(
+                    f"{len(given)} times {option}, but {self.hosts} hosts: some would be left out",
+                    hint=f"the hosts get them in turn: --hosts {len(given)} or more",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,10 @@ class LabHost:
     """Where the containers on this host get their addresses."""
     guest_range: str
     """Where its virtual machines, and the containers in them, get theirs."""
+    release: str
+    """Its Debian release, such as 13; '' for the machine's own."""
+    cgroup: str
+    """What it sees as control groups: one of CGROUPS."""
 
 
 def subnet(text: str) -> IPv4Network:
@@ -90,7 +115,10 @@ def subnet(text: str) -> IPv4Network:
 
 
 def members(spec: LabSpec) -> tuple[LabHost, ...]:
-    """Return the hosts: addresses from .11 on in both subnets, a /25 each for their containers and guests."""
+    """Return the hosts: addresses from .11 on in both subnets, a /25 each for their containers and guests.
+
+    They get releases and views of control groups in turn, so that a host keeps its own when others join.
+    """
     management, test = subnet(spec.management_subnet), subnet(spec.test_subnet)
     halves = _RANGE_PREFIX + 1
     half_size = 2 ** (32 - halves)
@@ -101,9 +129,15 @@ def members(spec: LabSpec) -> tuple[LabHost, ...]:
             test_address=f"{test[_FIRST_ADDRESS + number]}/{test.prefixlen}",
             container_range=f"{test[2 * number * half_size]}/{halves}",
             guest_range=f"{test[(2 * number + 1) * half_size]}/{halves}",
+            release=_in_turn(spec.releases, number, ""),
+            cgroup=_in_turn(spec.cgroups, number, CGROUPS[0]),
         )
         for number in range(1, spec.hosts + 1)
     )
+
+
+def _in_turn(values: tuple[str, ...], number: int, default: str) -> str:
+    return values[(number - 1) % len(values)] if values else default
 
 
 def resolve(request: LabRequest, existing: LabSpec | None) -> LabSpec:
@@ -113,14 +147,17 @@ def resolve(request: LabRequest, existing: LabSpec | None) -> LabSpec:
     Raises UsageError for a request that cannot be met, Refused for one that would have to rebuild the lab.
     """
     if existing is None:
+        fewest = max(DEFAULT_HOSTS, len(request.releases), len(request.cgroups))
         return LabSpec(
             name=request.name,
-            hosts=DEFAULT_HOSTS if request.hosts is None else request.hosts,
+            hosts=fewest if request.hosts is None else request.hosts,
             light=bool(request.light),
             management_subnet=request.management_subnet or DEFAULT_MANAGEMENT_SUBNET,
             test_subnet=request.test_subnet or DEFAULT_TEST_SUBNET,
+            releases=request.releases,
+            cgroups=request.cgroups,
         )
-    wanted = {key: value for key, value in asdict(request).items() if value is not None}
+    wanted = {key: value for key, value in asdict(request).items() if value not in (None, ())}
     spec = LabSpec(**(asdict(existing) | wanted))
     changed = [field.name for field in fields(LabSpec) if _differs(field.name, spec, existing)]
     if changed:
@@ -139,4 +176,10 @@ def _differs(field: str, spec: LabSpec, existing: LabSpec) -> bool:
 
 
 def _settings(spec: LabSpec, names: list[str]) -> str:
-    return ", ".join(f"{name} {getattr(spec, name)}" for name in names)
+    return ", ".join(f"{name} {_setting(getattr(spec, name))}" for name in names)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value) or "as on this machine"
+    return str(value)

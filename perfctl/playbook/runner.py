@@ -115,6 +115,11 @@ class Runner:
         return True
 
 
+def default_interpreter(environ: Mapping[str, str]) -> str:
+    """Return the interpreter that Ansible uses on hosts for which the inventory names none."""
+    return _environment(environ, "")["ANSIBLE_PYTHON_INTERPRETER"]
+
+
 def _environment(environ: Mapping[str, str], mark: str) -> dict[str, str]:
     """Return what is to be set in Ansible's environment. The user's own settings are kept."""
     bin_dir = str(Path(sys.executable).parent)

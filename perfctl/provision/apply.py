@@ -14,6 +14,7 @@ from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
 from perfctl.playbook import HostStats, PlaybookResult, run_playbook
 from perfctl.provision import stamp
 from perfctl.provision.lease import leased
+from perfctl.provision.python import check_pythons
 from perfctl.provision.ranges import check_ranges
 from perfctl.provision.report import (
     HostReport,
@@ -47,9 +48,9 @@ def provision(
     Returns a report of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
     partial run by `tags`, which neither reads nor leaves a stamp. Unless `check`, the others are leased
     meanwhile. A host that cannot be reached or fails does not stop the others; one that refuses stops all of
-    them before anything is changed. Raises NoHostMatched, UsageError, HostLeased and Refused (address ranges
-    that do not fit together; nothing is changed), CommandTimeout and PlaybookFailed (the playbook could not
-    start).
+    them before anything is changed. Raises NoHostMatched, UsageError, HostLeased and Refused (a Python that
+    is too old for Ansible, address ranges that do not fit together; nothing is changed), CommandTimeout and
+    PlaybookFailed (the playbook could not start).
     """
     variables = dict(extra_vars or {})
     hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
@@ -59,6 +60,7 @@ def provision(
     stamps = stamp.read_stamps(hosts)
     job = _Job(hosts, keys, stamps, runs_everywhere=force or is_partial)
     if job.todo:
+        check_pythons({name: stamps[name].python for name in job.todo})
         fleet = load_hosts(inventory, passthrough=passthrough) if limit else hosts
         check_ranges(fleet, variables, concerned=job.todo)
         leave = {} if is_partial else {h: {"key": keys[h], "boot_id": stamps[h].boot_id} for h in job.todo}

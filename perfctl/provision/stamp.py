@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 from perfctl import assets
 from perfctl.errors import HostError, HostUnreachable, PerfctlError
 from perfctl.model import Host, content_hash
+from perfctl.playbook.host_python import interpreter_of
 from perfctl.ssh import connect
 
 STAMP_PATH = "/var/lib/perfctl/stamp.json"
@@ -32,7 +34,13 @@ _ROLES = (
 )
 _READ_AT_ONCE = 32
 _TIMEOUT_S = 20.0
-_READ = f"cat /proc/sys/kernel/random/boot_id; cat {STAMP_PATH} 2>/dev/null || true"
+# "$@" is the host's Python, where it is known.
+_READ = f"""
+cat /proc/sys/kernel/random/boot_id
+code='import sys; print("%d.%d.%d" % sys.version_info[:3])'
+{{ [ $# -gt 0 ] && "$@" -S -E -c "$code" 2>/dev/null; }} || echo
+cat {STAMP_PATH} 2>/dev/null || true
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class StampReading:
     boot_id: str = ""
     key: str = ""
     stamped_boot_id: str = ""
+    python: str = ""
+    """The version of the Python that Ansible will use there, '' where it is not known."""
     error: HostError | None = None
 
     def is_current(self, key: str) -> bool:
@@ -78,22 +88,24 @@ def forget(host: Host) -> None:
 
 
 def _read_stamp(host: Host) -> StampReading:
+    python = shlex.split(interpreter_of(host) or "")
     try:
         transport = connect(host)
         try:
-            lines = transport.run(["sh", "-c", _READ], timeout_s=_TIMEOUT_S).text.splitlines()
+            argv = ["sh", "-c", _READ, "sh", *python]
+            lines = transport.run(argv, timeout_s=_TIMEOUT_S).text.splitlines()
         finally:
             transport.close()
     except HostError as error:
         return StampReading(error=error)
     except PerfctlError as error:
         return StampReading(error=HostUnreachable(error.message, where=host.name, hint=error.hint))
-    boot_id = lines[0].strip() if lines else ""
+    boot_id, version, *rest = [*lines, "", ""]
     try:
-        stamp = json.loads("\n".join(lines[1:]))
-        return StampReading(boot_id, str(stamp["key"]), str(stamp["boot_id"]))
+        stamp = json.loads("\n".join(rest))
+        return StampReading(boot_id, str(stamp["key"]), str(stamp["boot_id"]), version)
     except (ValueError, LookupError, TypeError, RecursionError):
-        return StampReading(boot_id)
+        return StampReading(boot_id, python=version)
 
 
 def _shipped() -> Iterator[Path]:

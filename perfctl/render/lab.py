@@ -12,7 +12,7 @@ from perfctl.render.view import Column, View, columns
 def lab_view(hosts: Iterable[HostStatus]) -> View:
     """Return the view of what every host of a lab is doing."""
     fields = [
-        *columns("host", "container"),
+        *columns("host", "release", "cgroup", "container"),
         Column("system", "systemd"),
         Column("address"),
         Column("test_address", "test address"),

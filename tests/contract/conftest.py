@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,12 +135,12 @@ def container_over(host_maker: Maker) -> Maker:
     return make
 
 
-def guest_over(host_maker: Maker, name: str) -> Maker:
+def guest_over(host_maker: Maker, what: str | Environment) -> Maker:
     """Return the maker of a shell inside a guest of a lab host, or inside a container in that guest."""
 
     @contextmanager
     def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
-        with host_maker(request, folder) as host, opened(host, name) as inside:
+        with host_maker(request, folder) as host, opened(host, what) as inside:
             yield inside
 
     return make
@@ -173,6 +174,10 @@ def opened(host: Shell, what: str | Environment, image: str | None = None) -> It
         yield inside
 
 
+LIMITED_IN_GUEST = replace(
+    environment("container-in-vm"), cpuset_cpus="0", cpuset_mems="0", cpu_quota=1.0, memory_mib=512
+)
+"""A guest has control groups of version 2 with all their controllers."""
 FIRST = jobs_over(lab_host("provisioned_lab"), on_this_machine=False)
 THIRD = jobs_over(lab_host("third_host"), on_this_machine=False)
 SHELLS: dict[str, Maker] = {
@@ -184,7 +189,7 @@ SHELLS: dict[str, Maker] = {
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
     "native with limits": limited_over(FIRST),
     "vm over jobs over ssh": guest_over(THIRD, "vm"),
-    "container in vm": guest_over(THIRD, "container-in-vm"),
+    "container in vm": guest_over(THIRD, LIMITED_IN_GUEST),
 }
 _OF_THE_LAB = {
     "container over local": "engine",

@@ -55,7 +55,6 @@ def test_status_tells_that_every_host_is_ready(lab: LabAtHand) -> None:
     assert [(row["host"], row["container"], row["ssh"]) for row in rows] == [
         ("perfctl-test-1", "running", "ok"),
         ("perfctl-test-2", "running", "ok"),
-        ("perfctl-test-3", "running", "ok"),
     ]
     # Degraded where tests before this one have made a unit fail.
     assert {row["system"] for row in rows} <= {"running", "degraded"}
@@ -69,7 +68,7 @@ def test_no_unit_of_ours_has_failed_on_a_host(lab: LabAtHand) -> None:
 
 def test_plain_ansible_reaches_the_hosts_with_the_written_inventory(lab: LabAtHand) -> None:
     output = _ansible(INVENTORY, "-m", "ansible.builtin.ping")
-    assert output.count("SUCCESS") == 3
+    assert output.count("SUCCESS") == 2
 
 
 def test_hosts_are_machines_of_their_own(lab: LabAtHand) -> None:

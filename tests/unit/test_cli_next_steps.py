@@ -16,7 +16,7 @@ from perfctl.cli import main_group
 from perfctl.errors import Interrupted, PartialFailure, UnknownName, UsageError
 from perfctl.execute import RunOutcome
 from perfctl.lab import Lab
-from perfctl.lab.topology import LabSpec
+from perfctl.lab.topology import LabRequest, LabSpec, resolve
 from perfctl.model import Listener, Plan, RunStarted
 from perfctl.provision import ProvisionReport
 
@@ -100,8 +100,8 @@ def test_a_run_with_failures_names_the_commands_that_find_it_again(
     error = _invoke("run", "--suite", "cpu", *OPTIONS, "--project", "my fleet").exception
     assert isinstance(error, PartialFailure)
     assert error.hint == (
-        "why: perfctl show 01a2204f-465d-7858-98b5-a6f5b766cc3b --db x.db --project 'my fleet'; run the rest again: "
-        "perfctl resume 01a2204f-465d-7858-98b5-a6f5b766cc3b -i inventory/lab.yml --db x.db --project 'my fleet'"
+        f"why: perfctl show {RUN} --db x.db --project 'my fleet'; run the rest again: "
+        f"perfctl resume {RUN} -i inventory/lab.yml --db x.db --project 'my fleet'"
     )
 
 
@@ -140,6 +140,21 @@ def test_a_lab_that_is_up_says_where_its_inventory_is_and_how_to_provision(
     done = _invoke("lab", "up", *project)
     assert done.stdout == f"{Path(*project[1:]).absolute() / 'inventory' / 'lab.yml'}\n"
     assert done.stderr == words
+
+
+def test_releases_and_control_groups_may_be_given_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = []
+
+    def up(project_dir: Path, request: LabRequest, **_: object) -> Lab:
+        requests.append(request)
+        return Lab(resolve(request, None), project_dir / "inventory" / "lab.yml", ())
+
+    monkeypatch.setattr(perfctl.lab, "up", up)
+    words = "--release 12 --release 13 --cgroup machine --cgroup v2 --hosts 4 --light"
+    for options in (words.split(), []):
+        assert _invoke("lab", "up", *options).exit_code == 0
+    wanted = LabRequest(hosts=4, light=True, releases=("12", "13"), cgroups=("machine", "v2"))
+    assert requests == [wanted, LabRequest()]
 
 
 def test_a_lab_that_is_not_there_is_named_with_its_project(here: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,13 @@ import pytest
 from perfctl.environments import CATALOGUE, environment
 from perfctl.environments.container import Docker
 from perfctl.environments.container.engine import OOM_ARGV
-from perfctl.environments.limits import affinity_argv, not_in_force, oom_kills, scope_properties
+from perfctl.environments.limits import (
+    CONTAINER_LIMITS_ARGV,
+    affinity_argv,
+    not_in_force,
+    oom_kills,
+    scope_properties,
+)
 from perfctl.environments.native import NativeDriver
 from perfctl.environments.scope import key_values
 from perfctl.errors import EnvironmentDied, EnvironmentNotMade, EnvironmentUnavailable
@@ -101,6 +110,8 @@ def test_all_hold() -> None:
         ({"memory": "max"}, "the limit of 512 MiB is not in force"),
         ({"memory": "9223372036854771712"}, "the limit of 512 MiB is not in force"),
         ({"memory": None}, "the limit of 512 MiB is not in force"),
+        ({"memory": "", "lacks": "cpu memory"}, "of version 2, without the controller memory"),
+        ({"quota": "", "lacks": "cpu memory"}, "of version 2, without the controller cpu"),
         ({"swap": ""}, "does not count swap"),
     ],
 )
@@ -124,6 +135,73 @@ def test_counting_what_the_kernel_killed(text: str, count: int) -> None:
 
 def test_lines_of_a_script() -> None:
     assert key_values("cpus=0-1\nnoise\nquota=1 2 \nswap=\n") == {"cpus": "0-1", "quota": "1 2", "swap": ""}
+
+
+# --- read back from control groups --------------------------------------------------------------------------
+
+_V2 = {
+    "cgroup.controllers": "cpuset cpu memory pids",
+    "own/cpu.max": "150000 100000",
+    "own/memory.max": "536870912",
+    "own/memory.swap.max": "0",
+}
+_V1 = {
+    "cpu/cpu.cfs_quota_us": "150000",
+    "cpu/cpu.cfs_period_us": "100000",
+    "memory/memory.limit_in_bytes": "536870912",
+    "memory/memory.memsw.limit_in_bytes": "536870912",
+}
+
+
+def read_back(folder: Path, files: Mapping[str, str], shell: Sequence[str]) -> dict[str, str]:
+    """Return what is read inside a container whose control groups are files in a folder."""
+    for name, text in files.items():
+        path = folder / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    (folder / "own").write_text("9:memory:/docker/a\n0::/own\n")
+    (folder / "meminfo").write_text("MemTotal:  100 kB\nSwapTotal:  100 kB\n")
+    script = CONTAINER_LIMITS_ARGV[2].replace("/sys/fs/cgroup", str(folder / "cgroup"))
+    script = script.replace("/proc/self/cgroup", str(folder / "own"))
+    script = script.replace("/proc/meminfo", str(folder / "meminfo"))
+    done = subprocess.run([*shell, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stderr == ""
+    return key_values(done.stdout)
+
+
+@pytest.mark.parametrize("shell", [["sh"], ["busybox", "sh"]], ids=["sh", "busybox"])
+@pytest.mark.parametrize("files", [_V1, _V2], ids=["version 1", "version 2"])
+def test_a_container_reads_its_own_limits(tmp_path: Path, files: dict[str, str], shell: list[str]) -> None:
+    found = read_back(tmp_path, files, shell)
+    assert {key: found[key] for key in ("quota", "memory", "swap")} == {
+        key: HELD[key] for key in ("quota", "memory", "swap")
+    }
+    assert "lacks" not in found
+    assert (int(found["online"]), found["cpus"] != "") == (os.cpu_count(), True)
+
+
+def test_a_version_2_without_controllers_has_no_limits_and_says_so(tmp_path: Path) -> None:
+    found = read_back(tmp_path, {"cgroup.controllers": "", "own/cpu.stat": "usage_usec 1"}, ["sh"])
+    assert (found["quota"], found["memory"], found["swap"]) == ("", "", "")
+    assert found["lacks"] == "cpu memory"
+
+
+def test_a_limit_that_docker_drops_silently_is_no_limit() -> None:
+    made = driver_of(replace(environment("container"), memory_mib=64))
+    host = answering(run=said(0, "online=2\nmemory=\nlacks=memory\n"))
+    with pytest.raises(EnvironmentUnavailable, match="the limit of 64 MiB is not in force: control groups"):
+        made.check(host)
+    made.check(answering(run=said(0, "online=2\nmemory=67108864\nswap=capped\n")))
+
+
+def test_a_container_without_limits_or_with_a_kernel_of_its_own_is_only_started() -> None:
+    for wanted in (
+        environment("container"),
+        replace(environment("container"), memory_mib=64, runtime="runsc"),
+    ):
+        host = answering(run=said())
+        driver_of(wanted).check(host)
+        assert host.asked[0][host.asked[0].index("--entrypoint") + 1] == "true"
 
 
 # --- docker's warnings --------------------------------------------------------------------------------------

@@ -183,6 +183,58 @@ def test_else_the_distributions_is_taken_and_it_is_said_why(
     assert _choose(root, downloaded, kernel="host") == [f"no guest image: no kernel for guests: {reason}"]
 
 
+_PROGRAMS = {
+    "apt-cache": "",
+    "apt-get": "touch kernel.deb",
+    "dpkg-deb": 'mkdir -p "$3/$MODULES/6.12.9-cloud" "$3/boot"; echo kernel > "$3/boot/vmlinuz-6.12.9-cloud"',
+    "depmod": 'for place in lib usr/lib; do touch "$2/$place/modules/$3/modules.dep"; done',
+}
+"""What stands for programs of the host: a package is downloaded, and has its modules in $MODULES."""
+
+
+def _unpack(root: Path, folder: Path, modules: str) -> subprocess.CompletedProcess[str]:
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, script in _PROGRAMS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    return _sh(
+        _FAIL + '. "$FILES/kernel.sh"; choose_kernel "$1" "$2"; printf "%s\\n" "$kernel_reason" '
+        '"$kernel_release" "$kernel_file" "$kernel_modules"; ls "$kernel_modules"',
+        str(root),
+        _RELEASE,
+        VM_DIR=str(folder / "vm"),
+        KERNEL="auto",
+        KERNEL_PACKAGE="linux-image",
+        MODULES=modules,
+        PATH=f"{programs}:{os.environ['PATH']}",
+    )
+
+
+@pytest.mark.parametrize("modules", ["lib/modules", "usr/lib/modules"])
+def test_a_package_may_keep_its_modules_in_lib_or_in_usr_lib(
+    root: Path, tmp_path: Path, modules: str
+) -> None:
+    reason = _lose_vmlinuz(root)
+    done = _unpack(root, tmp_path, modules)
+    folder = tmp_path / "vm" / "kernels" / "linux-image"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "unpacked the kernel of linux-image",
+        reason,
+        "6.12.9-cloud",
+        f"{folder}/boot/vmlinuz-6.12.9-cloud",
+        f"{folder}/lib/modules/6.12.9-cloud",
+        "modules.dep",
+    ]
+
+
+def test_a_package_without_a_kernel_is_named(root: Path, tmp_path: Path) -> None:
+    _lose_vmlinuz(root)
+    done = _unpack(root, tmp_path, "usr/share/doc")
+    assert (done.returncode, done.stderr) == (1, "no guest image: linux-image holds no kernel\n")
+
+
 def test_no_kernel_at_all_is_refused_with_the_reason(root: Path, downloaded: Path) -> None:
     reason = _lose_vmlinuz(root)
     assert _choose(root, downloaded, package="") == [

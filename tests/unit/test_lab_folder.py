@@ -11,7 +11,8 @@ from perfctl.errors import DataError, Refused
 from perfctl.lab.folder import LabFolder, LabState
 from perfctl.lab.topology import LabSpec
 
-STATE = LabState(LabSpec("lab", 2, False, "172.31.240.0/24", "10.241.0.0/16"), "abc", {"lab-1": "0f"})
+SPEC = LabSpec("lab", 2, False, "172.31.240.0/24", "10.241.0.0/16", ("12", "13"), ("machine", "v2"))
+STATE = LabState(SPEC, {"12": "abc", "13": "def"}, {"lab-1": "0f"})
 
 
 @pytest.fixture
@@ -32,9 +33,10 @@ def test_a_lab_of_an_older_perfctl_is_read_and_known_as_such(folder):
         folder.write(STATE)
     path = folder.state_dir / "lab.json"
     document = json.loads(path.read_text())
-    del document["layout"]
-    path.write_text(json.dumps(document))
-    assert folder.read() == replace(STATE, layout=1)
+    del document["layout"], document["image_tags"], document["spec"]["releases"], document["spec"]["cgroups"]
+    path.write_text(json.dumps(document | {"image_tag": "abc"}))
+    before = replace(SPEC, releases=(), cgroups=())
+    assert folder.read() == replace(STATE, spec=before, image_tags={"": "abc"}, layout=1)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"spec": {"name": "lab"}}', '{"spec": 1, "ids": {}}'])

@@ -2,7 +2,9 @@
 
 from ipaddress import IPv4Network
 
-from perfctl.lab.machine import read_index_targets, read_name_servers, read_routes
+import pytest
+
+from perfctl.lab.machine import read_cgroup2_mount, read_index_targets, read_name_servers, read_routes
 
 TARGETS = """\
 |nodistro|main|https://packages.example.org/node/
@@ -32,6 +34,42 @@ def test_only_debian_main_of_the_own_release_with_its_updates():
         "deb http://mirror.example.org/debian/ bookworm-updates main",
         "deb http://mirror.example.org/debian-security/ bookworm-security main",
     )
+
+
+def test_another_release_is_in_the_same_place():
+    archive = read_index_targets(TARGETS)
+    assert archive is not None
+    other = archive.of("trixie")
+    assert other.suite == "trixie"
+    assert other.sources == (
+        "deb http://mirror.example.org/debian/ trixie main",
+        "deb http://mirror.example.org/debian/ trixie-updates main",
+        "deb http://mirror.example.org/debian-security/ trixie-security main",
+    )
+    assert archive.of("bookworm") == archive
+
+
+def test_only_the_suite_of_a_source_is_another():
+    archive = read_index_targets("Debian|bookworm|main|http://bookworm.example.org/bookworm/\n")
+    assert archive is not None
+    assert archive.of("trixie").sources == ("deb http://bookworm.example.org/bookworm/ trixie main",)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "expected"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n", "/sys/fs/cgroup"),
+        (
+            "tmpfs /sys/fs/cgroup tmpfs ro 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n",
+            "/sys/fs/cgroup/unified",
+        ),
+        ("cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /tmp/elsewhere cgroup2 rw 0 0\n", None),
+        ("", None),
+    ],
+)
+def test_where_control_groups_of_version_2_are(mounts, expected):
+    assert read_cgroup2_mount(mounts) == expected
 
 
 def test_a_list_of_mirrors_gives_its_first_one(tmp_path):

@@ -71,6 +71,43 @@ def test_a_lab_that_cannot_be_is_refused(changes, words):
 
 def test_a_new_lab_takes_the_defaults():
     assert resolve(LabRequest(), None) == SPEC
+    assert {(member.release, member.cgroup) for member in members(SPEC)} == {("", "machine")}
+
+
+def test_hosts_get_releases_and_control_groups_in_turn_and_keep_them_when_others_join():
+    spec = resolve(LabRequest(hosts=3, releases=("12", "13"), cgroups=("v2", "machine")), None)
+    dealt = [(member.release, member.cgroup) for member in members(spec)]
+    assert dealt == [("12", "v2"), ("13", "machine"), ("12", "v2")]
+    more = members(resolve(LabRequest(hosts=5), spec))
+    assert more[:3] == members(spec)
+    assert [member.release for member in more[3:]] == ["13", "12"]
+
+
+@pytest.mark.parametrize(
+    ("lab_request", "hosts"),
+    [
+        (LabRequest(releases=("13",)), 2),
+        (LabRequest(releases=("11", "12", "13")), 3),
+        (LabRequest(cgroups=("machine", "machine", "v2")), 3),
+        (LabRequest(releases=("11", "12", "13"), hosts=4), 4),
+    ],
+)
+def test_there_is_a_host_for_each_release(lab_request, hosts):
+    assert resolve(lab_request, None).hosts == hosts
+
+
+def test_releases_for_which_there_is_no_host_are_refused():
+    with pytest.raises(UsageError, match="2 times --release, but 1 hosts: some would be left out"):
+        resolve(LabRequest(releases=("12", "13"), hosts=1), None)
+
+
+@pytest.mark.parametrize(
+    ("lab_request", "words"),
+    [(LabRequest(releases=("10",)), "--release cannot be '10'"), (LabRequest(cgroups=("v1",)), "--cgroup")],
+)
+def test_what_hosts_cannot_be_is_refused(lab_request, words):
+    with pytest.raises(UsageError, match=words):
+        resolve(lab_request, None)
 
 
 def test_a_lab_that_is_there_keeps_what_is_not_asked_for():
@@ -90,6 +127,8 @@ def test_hosts_can_join():
         LabRequest(light=True),
         LabRequest(test_subnet="10.9.0.0/16"),
         LabRequest(management_subnet="172.31.9.0/24"),
+        LabRequest(releases=("13",)),
+        LabRequest(cgroups=("v2",)),
     ],
 )
 def test_what_would_rebuild_the_lab_is_refused(lab_request):
@@ -97,3 +136,8 @@ def test_what_would_rebuild_the_lab_is_refused(lab_request):
         resolve(lab_request, SPEC)
     assert caught.value.exit_code == 7
     assert "perfctl lab down" in (caught.value.hint or "")
+
+
+def test_a_release_that_differs_is_named():
+    with pytest.raises(Refused, match="exists with releases as on this machine, not releases 12 13"):
+        resolve(LabRequest(releases=("12", "13")), SPEC)

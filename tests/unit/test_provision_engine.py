@@ -29,6 +29,7 @@ def _found(**findings: Any) -> dict[str, Any]:
         "service": {},
         "snap": False,
         "dockerd": "",
+        "client": False,
         "podman": "",
         "systemd": True,
         "package": "",

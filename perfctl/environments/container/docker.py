@@ -75,10 +75,18 @@ class Docker:
         """Return the command that makes the same container without starting it, to read docker's view."""
         return [self.program, "create", *_options(environment, name, labels), *_command(environment)]
 
-    def probe_argv(self, environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
-        """Return the command that runs `true` in such a container and removes it: existence is not use."""
+    def probe_argv(
+        self,
+        environment: Environment,
+        name: str,
+        labels: Mapping[str, str],
+        command: Sequence[str] = ("true",),
+    ) -> list[str]:
+        """Return the command that runs `command` in such a container and removes it: existence is not use."""
         options = _options(environment, name, labels)
-        return [self.program, "run", "--rm", *options, "--entrypoint", "true", str(environment.image)]
+        program, *arguments = command
+        image = str(environment.image)
+        return [self.program, "run", "--rm", *options, "--entrypoint", program, image, *arguments]
 
     def exec_argv(self, name: str, argv: Sequence[str], *, has_stdin: bool = False) -> list[str]:
         """Return the command that runs `argv` inside; without input stdin is /dev/null there."""

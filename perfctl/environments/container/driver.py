@@ -18,7 +18,10 @@ from types import MappingProxyType
 from perfctl.environments.container.docker import Docker
 from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL, Engine
 from perfctl.environments.container.shell import CALL_TIMEOUT_S, ContainerShell
+from perfctl.environments.kinds import traits_of
+from perfctl.environments.limits import CONTAINER_LIMITS_ARGV, is_limited, not_in_force
 from perfctl.environments.naming import PREFIX, name_stem, new_name
+from perfctl.environments.scope import key_values
 from perfctl.errors import CommandFailed, EnvironmentFailure, EnvironmentUnavailable, PerfctlError
 from perfctl.model import Environment
 from perfctl.shell import Completed, Shell
@@ -26,6 +29,11 @@ from perfctl.shell import Completed, Shell
 ENGINES: Mapping[str, Engine] = MappingProxyType({"docker": Docker()})
 """The engines by the name that an environment's field `engine` has."""
 DEFAULT_ENGINE = "docker"
+
+_NO_LIMIT_HINT = (
+    "leave it out with --env, or boot the host with that controller of its control groups; version 1: "
+    "cgroup_enable=memory swapaccount=1"
+)
 
 
 def start_argv(environment: Environment) -> list[str]:
@@ -52,9 +60,15 @@ class ContainerDriver:
         self._host_address = host_address
 
     def check(self, host: Shell) -> None:
-        """Start `true` once with the very options that will be used. Raises EnvironmentFailure."""
+        """Start a command once with the very options that will be used: `true`, or one that reads the limits.
+
+        Raises EnvironmentFailure, also where a limit is not in force: engines only warn, or not even that.
+        """
         name = self._new_name()
-        argv = self._engine.probe_argv(self._environment, name, self._labels)
+        # A kernel of its own has control groups of its own, which say nothing of the limits around it.
+        reads_limits = is_limited(self._environment) and not traits_of(self._environment).has_own_kernel
+        command = CONTAINER_LIMITS_ARGV if reads_limits else ("true",)
+        argv = self._engine.probe_argv(self._environment, name, self._labels, command)
         try:
             completed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
         except BaseException as error:
@@ -63,6 +77,9 @@ class ContainerDriver:
         if completed.exit_code:
             raise self._failure(host, completed)
         self._refuse_lost_limits(host, completed)
+        wrong = not_in_force(self._environment, key_values(completed.text)) if reads_limits else None
+        if wrong:
+            raise EnvironmentUnavailable(wrong, where=self._place(host), hint=_NO_LIMIT_HINT)
 
     def describe(self, host: Shell) -> dict[str, str]:
         """Return engine, image, network and container options as the engine reports them; '' unknown.
@@ -122,7 +139,7 @@ class ContainerDriver:
         raise EnvironmentUnavailable(
             f"a limit is not in force: {lost}",
             where=self._place(host),
-            hint="boot the host with cgroup_enable=memory swapaccount=1, or leave it out with --env",
+            hint=_NO_LIMIT_HINT,
         )
 
     def _failure(self, host: Shell, completed: Completed) -> EnvironmentFailure:

@@ -45,8 +45,14 @@ class Engine(Protocol):
         """Return the command that makes the same container without starting it, to read the engine's view."""
         ...
 
-    def probe_argv(self, environment: Environment, name: str, labels: Mapping[str, str]) -> list[str]:
-        """Return the command that runs `true` in such a container and removes it: existence is not use."""
+    def probe_argv(
+        self,
+        environment: Environment,
+        name: str,
+        labels: Mapping[str, str],
+        command: Sequence[str] = ("true",),
+    ) -> list[str]:
+        """Return the command that runs `command` in such a container and removes it: existence is not use."""
         ...
 
     def exec_argv(self, name: str, argv: Sequence[str], *, has_stdin: bool = False) -> list[str]:

@@ -42,6 +42,10 @@ installed:
   description: Whether there is an engine, in whatever form.
   type: bool
   returned: always
+client:
+  description: Whether the command C(docker) is there.
+  type: bool
+  returned: always
 answers:
   description: Whether it answers.
   type: bool
@@ -255,6 +259,7 @@ def look() -> dict[str, Any]:
         "service": service(),
         "snap": "LoadState=loaded" in output(["systemctl", "show", "-p", "LoadState", SNAP_UNIT]).split(),
         "dockerd": shutil.which("dockerd", path=PATH) or "",
+        "client": bool(shutil.which("docker", path=PATH)),
         "podman": podman(),
         "systemd": Path("/run/systemd/system").is_dir(),
     }
@@ -269,6 +274,7 @@ def facts(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": describe(found),
         "installed": bool(describe(found)),
+        "client": found["client"],
         "answers": bool(found["answer"]),
         "enabled": bool(found["service"].get("enabled")),
         "systemd": found["systemd"],

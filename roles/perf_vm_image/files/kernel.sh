@@ -54,6 +54,15 @@ download_kernel() {
     try_download || { apt-get -q update > /dev/null 2>&1 || true; try_download; }
 }
 
+# merge_lib FOLDER: make FOLDER/lib a link to usr/lib, as on a host. Debian's packages have modules in lib up to 12 and in
+# usr/lib from 13 on, and each release's depmod looks where its own packages have them.
+merge_lib() {
+    mkdir -p "$1/usr/lib"
+    if [ -d "$1/lib/modules" ]; then mv "$1/lib/modules" "$1/usr/lib"; fi
+    rm -rf "${1:?}/lib"
+    ln -s usr/lib "$1/lib"
+}
+
 # Download and unpack into FOLDER; the rename at the end makes it count. It is kept until KERNEL_PACKAGE changes or
 # somebody removes it, so that the guest's kernel changes only when somebody wants that. (No "||" after the subshell:
 # it would make the shell go on after errors within.)
@@ -70,6 +79,7 @@ fetch_kernel() {
             "$(grep -E '^(E|W|Err):? ' apt.log 2> /dev/null | tail -n 2 | xargs)"
         dpkg-deb -x ./*.deb .
         rm -f ./*.deb apt.log
+        merge_lib .
         [ -n "$(ls lib/modules 2> /dev/null)" ] || fail "$KERNEL_PACKAGE holds no kernel"
         depmod -b . "$(ls lib/modules)"
     )

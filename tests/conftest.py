@@ -33,7 +33,7 @@ from tests import lab as shared_lab
 from tests.lab import FOURTH, PAIR, THIRD, LabAtHand
 
 _QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:], "fourth": FOURTH}
-"""The hosts that each queue keeps busy, in the order in which workers take the queues; the last one comes last."""
+"""The hosts that each queue keeps busy, in the order in which workers take the queues."""
 _AFTER = {"first": "both", "second": "both"}
 """The queue that has its hosts before another one may have them."""
 _NICENESS_WITHOUT_HOST = 5

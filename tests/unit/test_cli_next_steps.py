@@ -20,9 +20,8 @@ from perfctl.lab.topology import LabRequest, LabSpec, resolve
 from perfctl.model import Listener, Plan, RunStarted
 from perfctl.provision import ProvisionReport
 
-STARTED = RunStarted(
-    "01a2204f-465d-7858-98b5-a6f5b766cc3b", Plan("cpu", "1", "native", (), (), ()), done=0, estimate_s=1
-)
+RUN = "01a2204f-465d-7858-98b5-a6f5b766cc3b"
+STARTED = RunStarted(RUN, Plan("cpu", "1", "native", (), (), ()), done=0, estimate_s=1)
 OPTIONS = ["-i", "inventory/lab.yml", "--db", "x.db"]
 
 

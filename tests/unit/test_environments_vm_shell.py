@@ -85,13 +85,26 @@ def test_a_full_disk_is_why_a_command_failed():
     assert ran(lambda argv, stdin: next(answers)).exit_code == 1
 
 
+OF_GUEST = "[9.1] oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null)\n"
+OF_CONTAINER = "[9.1] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null)\n"
+
+
 def test_a_command_that_the_guests_kernel_killed_for_memory():
-    answers = iter([inside(137), inside(stdout="pgfault 9\noom_kill 1\n")])
+    answers = iter([inside(137), inside(stdout=OF_GUEST)])
     with pytest.raises(EnvironmentDied, match="2048 MiB") as caught:
         ran(lambda argv, stdin: next(answers))
     assert caught.value.reason == "out_of_memory"
-    answers = iter([inside(137), inside(stdout="oom_kill 0\n")])
+    answers = iter([inside(137), inside(stdout=OF_CONTAINER)])
     assert ran(lambda argv, stdin: next(answers)).exit_code == 137
+
+
+def test_only_a_kill_that_is_new_is_why_a_command_was_killed():
+    answers = iter([inside(137), inside(stdout=OF_GUEST), inside(137), inside(stdout=OF_GUEST)])
+    host = ScriptedHost(ssh=lambda argv, stdin: next(answers))
+    with driver().open(host) as guest:
+        with pytest.raises(EnvironmentDied, match="OOM-killed"):
+            guest.run(["sysbench"], timeout_s=2)
+        assert guest.run(["sysbench"], timeout_s=2).exit_code == 137
 
 
 def test_a_timeout_ends_the_command_inside_and_keeps_what_it_said():

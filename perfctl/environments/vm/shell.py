@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from perfctl.environments.inside import InsideProcess, InsideShell
-from perfctl.environments.limits import OutOfMemory, oom_kills
+from perfctl.environments.limits import OutOfMemory
 from perfctl.environments.variables import with_variables
 from perfctl.environments.vm.commands import (
     CALL_TIMEOUT_S,
@@ -36,6 +36,8 @@ _END_MARK = f"{MARK}\n".encode()
 _NO_SPACE = b"No space left on device"
 _SIGKILLED = 128 + 9
 _MARK_LINE = re.compile(rf"{MARK}(?: \d+)?\n")
+_OUT_OF_MEMORY = re.compile(r"oom-kill:constraint=CONSTRAINT_(?!MEMCG)")
+"""The guest itself was short of memory: not a container in it that reached its own limit."""
 
 
 class DiskFull(EnvironmentDied):
@@ -95,6 +97,7 @@ class GuestShell(InsideShell):
         self._opened = opened
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
+        self._oom_kills = 0
 
     @property
     def domain(self) -> str:
@@ -242,8 +245,11 @@ class GuestShell(InsideShell):
             failure = self.failure()
             if failure is not None and failure.reason == DiskFull.default_reason:
                 raise DiskFull(failure, failed)
-        if failed.exit_code == _SIGKILLED and oom_kills(self._peek(["cat", "/proc/vmstat"]) or ""):
-            raise OutOfMemory(self._environment, failed, where=self.name)
+        if failed.exit_code == _SIGKILLED:
+            before = self._oom_kills
+            self._oom_kills = len(_OUT_OF_MEMORY.findall(self._peek(["dmesg"]) or ""))
+            if self._oom_kills > before:
+                raise OutOfMemory(self._environment, failed, where=self.name)
 
     def _end_timed_out(
         self, error: CommandTimeout, token: str, argv: Sequence[str], timeout_s: float

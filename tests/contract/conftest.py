@@ -198,10 +198,16 @@ _OF_THE_LAB = {
     "vm over jobs over ssh": "third",
     "container in vm": "third",
 }
-_PARAMETERS = [
-    pytest.param(name, marks=[pytest.mark.lab(_OF_THE_LAB[name])] if name in _OF_THE_LAB else [])
-    for name in SHELLS
-]
+_SLOW = "container in vm"
+"""Each command takes seconds: the engine's client starts on an emulated processor."""
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.lab(_OF_THE_LAB[name])] if name in _OF_THE_LAB else []
+    return [*marks, pytest.mark.slow] if name == _SLOW else marks
+
+
+_PARAMETERS = [pytest.param(name, marks=_marks(name)) for name in SHELLS]
 
 
 @pytest.fixture(scope="module", params=_PARAMETERS)

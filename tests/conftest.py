@@ -14,8 +14,6 @@ of its own:
 `stage="up"` says that the lab need not be provisioned: such tests come first in their queue, and last among
 those that keep no host busy, because others need no lab at all. `stage="end"` says that the host is not as it
 was provisioned afterwards: such a test is the last of its queue.
-
-What keeps no host busy leaves the processors to what does: all else waits for the hosts at the end.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ _QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:], 
 """The hosts that each queue keeps busy, in the order in which workers take the queues."""
 _AFTER = {"first": "both", "second": "both"}
 """The queue that has its hosts before another one may have them."""
-_NICENESS_WITHOUT_HOST = 5
 _queues_of_session: set[str] = set()
 _reserved = ExitStack()
 _queue_reserved: str | None = None
@@ -86,9 +83,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Wait until the hosts that a test needs are free; they stay reserved for the tests after it."""
     global _queue_reserved
     queue = _queue(item)
-    # Who is not root may not lower it again, and runs everything at the same priority.
-    if os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS_WITHOUT_HOST if queue is None else 0)
     if queue is not None and queue != _queue_reserved:
         after = _AFTER.get(queue)
         _reserved.enter_context(

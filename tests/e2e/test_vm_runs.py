@@ -146,7 +146,8 @@ def guest_ranges(lab: LabAtHand) -> dict[str, list[Any]]:
 def server_addresses(project: Project) -> dict[str, Any]:
     """Return an address that was connected to from each environment."""
     found = {}
-    for row in project.rows("SELECT environment, argv_json FROM v_invocation WHERE workload = 'netperf'"):
+    sql = "SELECT environment, argv_json FROM v_invocation WHERE workload = 'netperf' AND status = 'ok'"
+    for row in project.rows(sql):
         argv: list[str] = json.loads(row["argv_json"])
         found[row["environment"]] = ipaddress.ip_address(argv[argv.index("-H") + 1])
     return found

@@ -86,10 +86,10 @@ def guest_of(lab: LabAtHand, project: Project) -> str:
 # Over the connection that perfctl itself holds open; without one there is nobody to ask. It is the guest that
 # waits for its benchmark: who asks again and again from outside may hear of it when it is over. The brackets
 # keep it from finding itself.
-_IN_GUEST = 'timeout 20 ssh -S "/var/lib/perfctl/vm/guests/$0/ssh" guest "$@" || true'
+_IN_GUEST = 'timeout 100 ssh -S "/var/lib/perfctl/vm/guests/$0/ssh" guest "$@" || true'
 _ONCE_IT_MEASURES = (
     "measures() { pgrep -f '[-]-time=4' >/dev/null; }; "
-    "for _ in $(seq 40); do measures && break; sleep 0.2; done; measures && "
+    "for _ in $(seq 300); do measures && break; sleep 0.2; done; measures && "
 )
 
 
@@ -99,7 +99,8 @@ def wait_until_it_measures(lab: LabAtHand, project: Project, process: Any, then:
     def does() -> bool:
         name = guest_of(lab, project)
         command = f"{_ONCE_IT_MEASURES} {{ {then}; echo done; }}"
-        said = lab.inside(lab.hosts[0], "sh", "-c", _IN_GUEST, name, command) if name else ""
+        argv = ("sh", "-c", _IN_GUEST, name, command)
+        said = lab.inside(lab.hosts[0], *argv, timeout_s=150) if name else ""
         return "done" in said or process.poll() is not None
 
     wait_until(does, "a guest that measures", 300)

@@ -251,6 +251,8 @@ def test_a_failure_is_told_in_the_modules_words_with_host_and_task(
     provisioned_lab: LabAtHand, one: str
 ) -> None:
     extra = '{"perf_tools_extra_packages": ["no-such-package"]}'
+    sources = ("sh", "-c", "cd /etc/apt/sources.list.d && ls -l && cat *")
+    before = provisioned_lab.inside(one, *sources)
     try:
         done = provisioned_lab.perfctl(
             "provision", "--limit", one, "--tags", "tools", "-e", extra, timeout_s=300
@@ -259,7 +261,7 @@ def test_a_failure_is_told_in_the_modules_words_with_host_and_task(
         assert "Unable to locate package no-such-package" in done.stderr
         assert f"{one}, task 'perf_tools: Install the packages'" in done.stderr
         # A source that did not help is not kept.
-        assert "perfctl-non-free" not in provisioned_lab.inside(one, "ls", "/etc/apt/sources.list.d")
+        assert provisioned_lab.inside(one, *sources) == before
         # What it is now is neither the old state nor the new one.
         assert "stamp.json" not in provisioned_lab.inside(one, "ls", "/var/lib/perfctl")
     finally:

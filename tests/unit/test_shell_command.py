@@ -47,19 +47,23 @@ def test_no_word_of_the_line_is_longer_than_the_oldest_shell_takes() -> None:
     assert max(map(len, words)) <= 1024
 
 
-def test_what_a_command_writes_just_before_it_ends_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_command_writes_just_before_it_ends_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # As on a busy machine: nothing has come for a while, and between two looks the command writes and ends.
-    move, looks = _Running.move, []
+    move, looks, go = _Running.move, [], tmp_path / "go"
+    line = 'until [ -e "$0" ]; do sleep 0.01; done; echo its last line'
 
     def find_nothing_at_first(running: _Running, timeout_s: float) -> bool:
         looks.append(timeout_s)
         if len(looks) == 1:
+            go.touch()
             running._process.wait(timeout=30)
             return False
         return move(running, timeout_s)
 
     monkeypatch.setattr(_Running, "move", find_nothing_at_first)
-    assert LocalShell().run(["echo", "its last line"], timeout_s=30).text == "its last line\n"
+    assert LocalShell().run(["sh", "-c", line, str(go)], timeout_s=60).text == "its last line\n"
 
 
 def test_without_becoming_root_there_is_no_sudo() -> None:

@@ -67,7 +67,9 @@ STALL = """
 echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 mount -t debugfs debugfs /sys/kernel/debug
-for runtime in /sys/kernel/debug/sched/fair_server/cpu*/runtime; do [ ! -e "$runtime" ] || echo 0 >"$runtime"; done
+for runtime in /sys/kernel/debug/sched/fair_server/cpu*/runtime; do
+  [ ! -e "$runtime" ] || echo 0 >"$runtime"
+done
 while :; do true | true; done &
 while :; do chrt -f 99 timeout 8 chrt -f 98 sh -c 'while :; do :; done'; sleep 0.1; done
 """

@@ -251,7 +251,7 @@ def test_a_failure_is_told_in_the_modules_words_with_host_and_task(
     provisioned_lab: LabAtHand, one: str
 ) -> None:
     extra = '{"perf_tools_extra_packages": ["no-such-package"]}'
-    sources = ("sh", "-c", "cd /etc/apt/sources.list.d && ls -l && cat *")
+    sources = ("sh", "-c", "cd /etc/apt/sources.list.d && ls && cat *")
     before = provisioned_lab.inside(one, *sources)
     try:
         done = provisioned_lab.perfctl(

@@ -98,8 +98,8 @@ demo:
 	@echo "    perfctl -i $(LAB) --db $(DATABASE) run --suite memory"
 	@echo "    make lab-down"
 
-# One for each queue of tests that need hosts (tests/conftest.py), and one for what needs none.
-WORKERS := 5
+# Three for the tests that need hosts (tests/conftest.py), and one for what needs none.
+WORKERS := 4
 
 .PHONY: test-packages
 test-packages:

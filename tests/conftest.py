@@ -1,12 +1,11 @@
 """Which worker runs which test, and the labs that they share (tests/lab.py).
 
-`make test` runs five workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
-order. What needs the lab is marked with the hosts that it keeps busy. Each such mark is a queue with a worker
-of its own:
+`make test` runs four workers side by side (pytest-xdist). Tests of one file stay together on one worker, in
+order. What needs the lab is marked with the hosts that it keeps busy:
 
-    lab("both")                    the pair of hosts
-    lab("third")                   the third host, whose fixture is `third_host`
-    lab("first"), lab("second")    one host of the pair each: their workers wait until the pair is free
+    lab("both"), lab("first")      the pair of hosts, and after that the first of them: one worker
+    lab("third")                   the third host, whose fixture is `third_host`: a worker of its own
+    lab("second")                  the second host of the pair: a worker that waits until the pair is free
     lab("fourth")                  the fourth host, whose fixture is `fourth_host`: any worker that is free
     lab("engine")                  this machine's own engine: no host of the lab, any worker that is free
     (no mark)                      this machine only: the same
@@ -30,9 +29,11 @@ import pytest
 from tests import lab as shared_lab
 from tests.lab import FOURTH, PAIR, THIRD, LabAtHand
 
-_QUEUES = {"both": PAIR, "third": THIRD, "first": PAIR[:1], "second": PAIR[1:], "fourth": FOURTH}
+_QUEUES = {"both": PAIR, "first": PAIR[:1], "third": THIRD, "second": PAIR[1:], "fourth": FOURTH}
 """The hosts that each queue keeps busy, in the order in which workers take the queues."""
-_AFTER = {"first": "both", "second": "both"}
+_WORKER_OF = {"first": "both"}
+"""The queue whose worker takes another one, too."""
+_AFTER = {"second": "both"}
 """The queue that has its hosts before another one may have them."""
 _queues_of_session: set[str] = set()
 _reserved = ExitStack()
@@ -68,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     queue = _queue(item)
-    group = f"lab-{queue}" if queue else item.nodeid.partition("::")[0]
+    group = f"lab-{_WORKER_OF.get(queue, queue)}" if queue else item.nodeid.partition("::")[0]
     item.add_marker(pytest.mark.xdist_group(group))
 
 

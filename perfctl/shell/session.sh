@@ -35,15 +35,24 @@ more_members() {
   :
 }
 
+# read_uptime: sets `uptime_tenths`, the time since boot in tenths of a second.
+read_uptime() {
+  read -r uptime_tenths _ </proc/uptime
+  uptime_tenths=${uptime_tenths%.*}${uptime_tenths#*.}
+  uptime_tenths=$((${uptime_tenths%?}))
+}
+
 # end_session SID GRACE_TENTHS: SIGTERM, wait, SIGKILL, wait. Fails when something is still alive.
+# By the clock: among thousands of processes, or on a busy host, a look itself takes its time.
 end_session() {
   members "$1"
   [ -n "$alive" ] || return 0
   kill -TERM $alive 2>/dev/null
-  left=$2
+  read_uptime
+  end_tenths=$((uptime_tenths + $2))
   # Most processes are gone at once: look at once, soon, then every tenth of a second.
   pause=0
-  while [ "$left" -gt 0 ]; do
+  while [ "$uptime_tenths" -lt "$end_tenths" ]; do
     [ "$pause" = 0 ] || sleep "$pause"
     members "$1"
     [ -n "$alive" ] || return 0
@@ -51,16 +60,17 @@ end_session() {
       0) pause=0.01 ;;
       0.01) pause=0.03 ;;
       0.03) pause=0.06 ;;
-      *) pause=0.1 left=$((left - 1)) ;;
+      *) pause=0.1 ;;
     esac
+    read_uptime
   done
-  left=50
-  while [ "$left" -gt 0 ]; do
+  end_tenths=$((uptime_tenths + 50))
+  while [ "$uptime_tenths" -lt "$end_tenths" ]; do
     kill -KILL $alive 2>/dev/null
     sleep 0.1
     members "$1"
     [ -n "$alive" ] || return 0
-    left=$((left - 1))
+    read_uptime
   done
   return 1
 }

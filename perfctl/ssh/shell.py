@@ -64,10 +64,11 @@ class SshShell:
             try:
                 in_time = running.until_end(deadline)
             except KeyboardInterrupt:
-                self.end(running.pid)
+                self.end(running.await_pid())
                 raise
+            pid = running.pid if in_time else running.await_pid()
         if not in_time:
-            self.end(running.pid)
+            self.end(pid)
             raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", where=self.name)
         own = unwrap(bytes(running.stdout), bytes(running.stderr))
         if own.pid is None:
@@ -240,6 +241,17 @@ class _Running:
         """The id of the wrapper's process, None until it has been printed."""
         return unwrap(b"", bytes(self.stderr)).pid
 
+    def await_pid(self) -> int | None:
+        """Return the id of the wrapper's process once it is printed, None if the command never begins.
+
+        What is to be ended may begin after its time is up, on a host that is busy.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while self.pid is None and not (self.is_ended or self.channel.closed) and time.monotonic() < deadline:
+            time.sleep(0.005)
+            self.drain()
+        return self.pid
+
     @property
     def is_ended(self) -> bool:
         """Whether the host has reported the command's exit status."""
@@ -322,12 +334,10 @@ class _SshProcess:
         """End it and its children; again is harmless."""
         if self._is_stopped:
             return
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while self.is_running() and self._running.pid is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        pid = self._running.await_pid()
         self._is_stopped = True
         try:
-            self._shell.end(self._running.pid)
+            self._shell.end(pid)
         finally:
             self._running.drain()
             self._shell.release(self._running.channel)

@@ -26,7 +26,7 @@ from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.config import settings_for
-from perfctl.ssh.shell import SshShell
+from perfctl.ssh.shell import SshShell, _Running
 from tests.contract.job_spool import RUN
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd, running_sshd
@@ -555,3 +555,27 @@ def test_an_idle_connection_carries_no_bytes(sshd: Sshd) -> None:
     assert shell.traffic_bytes() == before
     assert before[0] > 0 and before[1] > 0
     shell.close()
+
+
+def test_a_command_that_begins_after_its_time_is_up_is_ended(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a busy host: the time is up before anything that the host has said is read.
+    until_end, looks, seconds = _Running.until_end, [], unique_seconds()
+
+    def too_late_at_first(running: _Running, deadline: float) -> bool:
+        looks.append(deadline)
+        if len(looks) > 1:
+            return until_end(running, deadline)
+        running.feed()
+        wait_until(lambda: with_argument(seconds), "the command to begin")
+        return False
+
+    monkeypatch.setattr(_Running, "until_end", too_late_at_first)
+    shell = connect(sshd.host())
+    try:
+        with pytest.raises(CommandTimeout):
+            shell.run(["sleep", seconds], timeout_s=30)
+        assert with_argument(seconds) == []
+    finally:
+        shell.close()

@@ -16,6 +16,7 @@ from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
 from perfctl.shell.command import MARK, Elevation, command_line, login_line, refuse_if_sudo_failed, unwrap
 from perfctl.shell.local import LocalShell, _Running
 from perfctl.shell.reader import PieceReader
+from perfctl.shell.session import SESSION_FUNCTIONS
 
 
 def test_a_command_line_is_quoted_once() -> None:
@@ -64,6 +65,22 @@ def test_what_a_command_writes_just_before_it_ends_is_read(
 
     monkeypatch.setattr(_Running, "move", find_nothing_at_first)
     assert LocalShell().run(["sh", "-c", line, str(go)], timeout_s=60).text == "its last line\n"
+
+
+def test_what_ignores_sigterm_is_killed_in_time_where_each_look_takes_long() -> None:
+    slow = """
+    members() { looks=$((looks + 1)); sleep 0.4; alive=$victim; kill -0 "$victim" 2>/dev/null || alive=; }
+    (trap '' TERM; exec sleep 60) &
+    victim=$! looks=0
+    end_session none 20
+    echo "$? $looks"
+    """
+    argv = ["sh", "-c", f"{SESSION_FUNCTIONS}\n{slow}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    code, looks = map(int, done.stdout.split())
+    # Looks of 0.4 s for the grace of 2 s, and one or two after SIGKILL; not twenty.
+    assert code == 0
+    assert looks <= 8
 
 
 def test_without_becoming_root_there_is_no_sudo() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,7 +81,7 @@ class Request:
 
     def line(self, verb: str, slot: int) -> bytes:
         """Return the request as one line: shell code that the server reads from the spool."""
-        stdin = shlex.quote(self.stdin_path) if self.stdin_path else "/dev/null"
+        stdin = quote([self.stdin_path]) if self.stdin_path else "/dev/null"
         timeout_ms = math.ceil(self.timeout_s * 1000)
         settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}"
         # One byte more, by which a cut is known.

@@ -180,7 +180,7 @@ def _seconds(words: Sequence[str]) -> float | None:
         seconds = sum(map(float, words))
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds * _US_PER_S) else None
 
 
 def _in_us(seconds: float | None) -> int | None:

@@ -37,10 +37,12 @@ def test_a_shell_reads_the_words_as_they_were(shell: list[str]) -> None:
 
 def test_a_request_says_slot_time_and_input_first() -> None:
     line = Request("inv-1", ("true",), 36.0005, "/spool/jobs/inv-1.in").line("run", 3)
-    settings = "slot=3 timeout_ms=36001 stdin=/spool/jobs/inv-1.in keep_bytes=67108865 lease=''"
+    settings = "slot=3 timeout_ms=36001 stdin='/spool/jobs/inv-1.in' keep_bytes=67108865 lease=''"
     settings += " token=0 until=0.000 look_ms=0"
     assert line.decode() == f"run inv-1 {settings}; set -- 'true'\n"
     assert b"stdin=/dev/null " in Request("inv-1", ("true",)).line("spawn", 0)
+    # A request is one line, whatever the folder of the spool is called.
+    assert Request("inv-1", ("true",), 1, "/a\nb/inv-1.in").line("run", 0).count(b"\n") == 1
 
 
 def test_a_request_says_under_which_lease_it_is_made() -> None:

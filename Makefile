@@ -118,7 +118,7 @@ test-fast: venv test-packages
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
 	    bootstrap/packages busybox-static openssh-server sudo tcsh xz-utils
-	@$(STEP) "Run the tests that need no lab" "50 s" \
+	@$(STEP) "Run the tests that need no lab" "3 min" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 
 .PHONY: fuzz

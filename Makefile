@@ -30,7 +30,7 @@ help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
 	@echo "make test      every test, on real hosts                                    (29 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
-	@echo "make unit      the tests that need no lab                                   (50 s)"
+	@echo "make unit      the tests that need no lab                                   (3 min)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (8 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make releases  hosts of Debian 11, 12, 13 and with cgroup v2, each tried whole (40 min)"

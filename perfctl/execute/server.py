@@ -16,8 +16,9 @@ from perfctl.shell import Completed, Shell
 from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import ServerSpec
 
-_READY_TIMEOUT_S = 15.0
+_READY_TIMEOUT_S = 60.0
 _LISTEN = "0A"
+# One command of a container in an emulated guest takes seconds, and ten and more on a busy host.
 _READ_TIMEOUT_S = 30.0
 
 
@@ -103,4 +104,5 @@ def serving(shell: Shell, spec: ServerSpec) -> Iterator[None]:
 
 def _is_listening(shell: Shell, port: int) -> bool:
     # tcp6 is absent where IPv6 is off; cat then exits 1 but has printed the other file.
-    return listens(shell.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"], timeout_s=10).text, port)
+    argv = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
+    return listens(shell.run(argv, timeout_s=_READ_TIMEOUT_S).text, port)

@@ -305,12 +305,13 @@ def test_reap_keeps_a_result_unless_it_may_discard_it(transport: Transport, root
 
 @pytest.mark.parametrize("is_spool_gone", [False, True])
 def test_a_server_ends_by_itself_after_its_lifetime(
-    transport: Transport, root: str, is_spool_gone: bool
+    transport: Transport, root: str, tmp_path: Path, is_spool_gone: bool
 ) -> None:
-    jobs = JobShell.start(transport, RUN, lifetime_s=1, spool_root=root)
-    seconds = unique_seconds()
-    jobs.spawn(["sleep", seconds])
-    wait_until(lambda: with_argument(seconds), "the background command")
+    jobs = JobShell.start(transport, RUN, lifetime_s=2, spool_root=root)
+    began, seconds = tmp_path / "began", unique_seconds()
+    # On a busy machine the lifetime may be over before anyone has looked for the command.
+    jobs.spawn(["sh", "-c", f"echo > {began}; exec sleep {seconds}"])
+    wait_until(began.exists, "the background command")
     if is_spool_gone:
         shutil.rmtree(root)
     wait_until(lambda: not with_argument(seconds) and not servers(jobs), "the end of its lifetime")

@@ -527,7 +527,7 @@ def turning_away(port: int, times: int) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            # Nobody may come any more: the block ends, and the socket is closed while it is waited for.
+            # Where nobody comes any more, the socket is closed while it waits.
             with contextlib.suppress(OSError):
                 for _ in range(times):
                     server.accept()[0].close()
@@ -535,11 +535,8 @@ def turning_away(port: int, times: int) -> Iterator[int]:
                     threading.Thread(target=_pump, args=(client, there), daemon=True).start()
                     _pump(there, client)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+        threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(timeout=30)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

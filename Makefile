@@ -12,7 +12,7 @@ TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
 # What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
-UNIT_TESTS := tests/unit tests/fuzz tests/contract/test_server_watch.py tests/contract/test_ssh_connection.py
+UNIT_TESTS := tests/unit tests/fuzz
 # How often `make faults` does each attack.
 TIMES := 3
 # Of the inputs of `make fuzz` and the moments of `make faults`; the same number gives the same ones. "" draws one.

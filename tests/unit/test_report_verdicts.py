@@ -295,7 +295,7 @@ def test_another_process_with_another_hash_seed_prints_the_same_bytes(path: Path
             run(store, seed=seed)
         run_id = store.run_id("latest")
     outputs = set()
-    for hash_seed in ("1", "2", "77"):
+    for hash_seed in ("1", "77"):
         for fmt in ("json", "table"):
             done = subprocess.run(
                 [sys.executable, "-m", "perfctl", "--db", str(path), "compare", run_id, "--format", fmt],

@@ -80,7 +80,7 @@ def peak_bytes(action: Callable[[], object]) -> int:
 @pytest.mark.parametrize("case", ["sysbench/memory-write-seq", "netperf/tcp-rr", "startup/vm"])
 def test_a_long_output_is_read_or_refused_without_a_copy_of_it(case: str, filling: str) -> None:
     tool, parameters, report = captured(DATA / case)
-    text = filled(filling, 2 * MIB)
+    text = filled(filling, MIB)
 
     def read(output: str) -> None:
         with suppress(OutputError):
@@ -105,7 +105,7 @@ def test_an_outcome_of_a_long_output_has_a_short_detail(filling: str) -> None:
     tool, parameters = _of("sysbench", "cpu")
     benchmark = Benchmark("b", tool.name, parameters, expected_s=1)
     for exit_code in (0, 1, 127):
-        output = filled(filling, 2 * MIB).encode()
+        output = filled(filling, MIB).encode()
         outcome = read_outcome(tool, benchmark, Completed(("x",), exit_code, output, output))
         assert outcome.status is Status.FAILED
         assert len(outcome.detail) < 3000

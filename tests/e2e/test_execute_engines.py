@@ -17,8 +17,8 @@ from perfctl.plan.request import PlannedRun
 from perfctl.report import comparison_report
 from perfctl.report.gate import GateState, gate_report
 from perfctl.store import open_store
-from tests.unit.fake_docker import FakeDocker
-from tests.unit.local_run import LocalFleet, execute, planned_run
+from tests.e2e.fake_docker import FakeDocker
+from tests.e2e.local_run import LocalFleet, execute, planned_run
 
 CONTAINER = Environment("container", "container", engine="docker", image="perf-tools", network="bridge")
 STOPPED = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"

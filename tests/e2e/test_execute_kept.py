@@ -19,8 +19,8 @@ from perfctl.job import reap
 from perfctl.model import Event, InvocationEnded, Listener, ignore
 from perfctl.shell.local import LocalShell
 from perfctl.store import check, open_store, query
+from tests.e2e.local_run import execute, kept_on_host, planned_run
 from tests.unit import store_cases as cases
-from tests.unit.local_run import execute, kept_on_host, planned_run
 
 
 def moved(path: Path) -> None:

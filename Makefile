@@ -11,7 +11,7 @@ DEMO := $(PERFCTL) --inventory $(LAB) --db $(DATABASE)
 TEST_LAB := .state/test-lab
 # More arguments for pytest, e.g. make test PYTEST="-k lab -x"
 PYTEST :=
-# What needs no lab and takes seconds. The other tests without a lab take minutes: jobs, whole runs, simulations.
+# Tests of single modules. Others need no lab either, but take minutes: shells, jobs, whole runs, simulations.
 UNIT_TESTS := tests/unit tests/fuzz
 # How often `make faults` does each attack.
 TIMES := 3
@@ -30,7 +30,7 @@ help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
 	@echo "make test      every test, on real hosts                                    (29 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
-	@echo "make unit      the tests that need no lab                                   (3 min)"
+	@echo "make unit      the tests of single modules, which need no lab               (1 min)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (8 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make releases  hosts of Debian 11, 12, 13 and with cgroup v2, each tried whole (40 min)"
@@ -118,7 +118,7 @@ test-fast: venv test-packages
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
 	    bootstrap/packages busybox-static openssh-server sudo tcsh xz-utils
-	@$(STEP) "Run the tests that need no lab" "3 min" \
+	@$(STEP) "Run the tests of single modules" "1 min" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 
 .PHONY: fuzz

@@ -233,7 +233,7 @@ def test_what_changes_during_a_run_confounds_what_was_measured(
         (line,) = [item for item in comparison_report(store, "latest").comparisons if not item.is_aa]
         assert what in line.confounded
         (gated,) = gate_report(store, "latest", max_regression=10.0).lines
-        assert gated.state is GateState.UNDECIDED and what in gated.why
+        assert gated.state is GateState.UNDECIDED and what in gated.why and what in gated.confounded
 
 
 def test_what_stays_as_it_was_confounds_nothing(docker: FakeDocker, tmp_path: Path) -> None:
@@ -244,4 +244,5 @@ def test_what_stays_as_it_was_confounds_nothing(docker: FakeDocker, tmp_path: Pa
     with open_store(database, read_only=True) as store:
         assert store.changes("latest") == ()
         (gated,) = gate_report(store, "latest", max_regression=10.0).lines
-        assert gated.state is not GateState.UNDECIDED
+        # What is measured here is not decided on a busy machine; nothing else may stand in the way.
+        assert not gated.confounded

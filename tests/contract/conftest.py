@@ -207,6 +207,23 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
     return [*marks, pytest.mark.slow] if name == _SLOW else marks
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of one shell together: it is opened once. The slow one gets the last value alone."""
+    places = [place for place, item in enumerate(items) if _shell_of(item)]
+    ordered = sorted((items[place] for place in places), key=lambda item: list(SHELLS).index(_shell_of(item)))
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+    last = {item.function: item for item in ordered if isinstance(item, pytest.Function)}
+    dropped = [item for item in ordered if _shell_of(item) == _SLOW and item not in last.values()]
+    items[:] = [item for item in items if item not in dropped]
+    config.hook.pytest_deselected(items=dropped)
+
+
+def _shell_of(item: pytest.Item) -> str:
+    """Return the name of the shell that a test of the contract is tried over; '' where it is no such test."""
+    return item.callspec.params.get("shell", "") if hasattr(item, "callspec") else ""
+
+
 _PARAMETERS = [pytest.param(name, marks=_marks(name)) for name in SHELLS]
 
 

@@ -316,7 +316,8 @@ def test_a_stray_process_and_a_temporary_file_are_left_over(marked: str, tmp_pat
     ]
 
 
-def test_what_goes_away_by_itself_is_not_left_over() -> None:
+def test_what_goes_away_by_itself_is_not_left_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "_AGAIN_S", 0)
     looks = iter([{"old", "unit"}, {"old", "unit"}, {"old"}])
     assert leftovers.left_over(lambda: next(looks), {"old"}) == []
 

@@ -86,7 +86,7 @@ class World:
 SETUP = """
 import sys, threading
 from pathlib import Path
-from tests.unit.test_job_lease import World
+from tests.contract.test_job_lease import World
 from perfctl.errors import HostLeased
 world = World(Path(sys.argv[1]))
 def ready():

@@ -132,7 +132,7 @@ def test_what_is_no_yaml_is_refused_without_the_words_of_a_secret(text: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ['!!int ""', "!!timestamp x", "!!bool x", "2001-99-99", "9" * 5000, "[" * 50_000, "!!float x"],
+    ['!!int ""', "!!timestamp x", "!!bool x", "2001-99-99", "9" * 5000, "[" * 20_000, "!!float x"],
     ids=lambda text: text[:16],
 )
 def test_what_yaml_has_no_error_for_is_no_yaml(text: str) -> None:

@@ -305,7 +305,7 @@ def test_another_process_with_another_hash_seed_prints_the_same_bytes(path: Path
             timeout=60,
             check=True,
         ).stdout
-        for hash_seed in ("1", "2", "77")
+        for hash_seed in ("1", "77")
     }
     assert len(outputs) == 1 and b"container" in outputs.pop()
 

@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help
 help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
-	@echo "make test      every test, on real hosts                                    (29 min)"
+	@echo "make test      every test, on real hosts                                    (27 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
 	@echo "make unit      the tests of single modules, which need no lab               (1 min)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (8 min)"
@@ -108,7 +108,7 @@ test-packages:
 
 .PHONY: test
 test: venv test-packages
-	@$(STEP) "Run all tests" "28 min" .venv/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+	@$(STEP) "Run all tests" "26 min" .venv/bin/python -m pytest -n $(WORKERS) $(PYTEST)
 
 .PHONY: test-fast
 test-fast: venv test-packages

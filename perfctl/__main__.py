@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
@@ -115,6 +116,13 @@ def _catch_signals() -> None:
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+    # What was done is done, and its exit code stands: one that comes while Python ends would kill it.
+    atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    for number in _WORDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -468,3 +468,24 @@ def test_provision_says_which_hosts_it_means_before_it_reaches_any(project: Path
     assert done.returncode in (3, 4)
     first = done.stderr.splitlines()[0]
     assert first == f"2 host(s): n1, n2 ({project / 'inventory' / 'fleet.yml'})"
+
+
+LATE = """
+import os, signal, sys
+from perfctl.__main__ import main
+class Late:
+    # Modules go away after Python has given every signal of its own handlers its default.
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.{name}):
+        kill(pid, number)
+late = Late()
+main(["--version"])
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_that_comes_while_python_ends_changes_nothing(number: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE.format(name=number.name)], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"version" in done.stdout

@@ -53,7 +53,8 @@ def environment_secret(name: str, value: str, *, where: str) -> str:
     Raises UsageError for a secret that is too short to be searched for.
     """
     if _SECRET_ENVIRONMENT_NAME.search(name):
-        if 0 < len(value) < SHORTEST:
+        # A line end at its end is no part of it where it is printed.
+        if value and len(value.strip()) < SHORTEST:
             raise UsageError(
                 f"the environment variable {name} has fewer than {SHORTEST} characters: it could not be kept"
                 " out of messages",

@@ -217,10 +217,11 @@ def test_a_wrong_value_out_of_the_environment_is_not_printed(
     assert "[hidden: FLEET_TOKEN]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["q7x2", "q7x2\n\n"])
 def test_a_secret_of_the_environment_that_is_too_short_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    monkeypatch.setenv("SUDO_PASS", "q7x2")
+    monkeypatch.setenv("SUDO_PASS", value)
     with pytest.raises(UsageError, match="SUDO_PASS has fewer than 6 characters") as caught:
         host_of(ansible_become_password="{{ lookup('env', 'SUDO_PASS') }}")
     assert "q7x2" not in f"{caught.value}{caught.value.hint}"

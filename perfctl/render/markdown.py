@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from perfctl.output import visible
+from perfctl.redaction import redact
 from perfctl.render.cells import cell_texts
 from perfctl.render.view import Screen, Section, View
 
@@ -55,4 +56,5 @@ def _plain(text: str) -> str:
 
 
 def _plain_lines(text: str) -> str:
-    return "\n".join(map(_plain, text.splitlines()))
+    # A secret of several lines is found in the whole text only.
+    return "\n".join(map(_plain, redact(text).splitlines()))

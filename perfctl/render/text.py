@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from perfctl.output import visible
+from perfctl.redaction import redact
 from perfctl.render.cells import cell_texts
 from perfctl.render.view import Column, Screen, Section, Tone, View
 
@@ -38,7 +39,7 @@ def render(view: View, screen: Screen) -> str:
     sections = [_section(section, screen, note_width) for section in view.tables]
     numbered = [f"{number}  {text}" for number, text in enumerate(view.remarks, 1)]
     parts = [
-        _wrapped([*view.warnings, *view.lead.splitlines()], note_width),
+        _wrapped([*view.warnings, *redact(view.lead).splitlines()], note_width),
         *(sections or [["(nothing)"]]),
         _wrapped(numbered, note_width),
         *(_section(section, screen, note_width) for section in view.appendix),

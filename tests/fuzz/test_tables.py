@@ -132,6 +132,13 @@ def test_no_format_shows_a_secret(secret: str, view: View, data: st.DataObject) 
 # ---- one of a kind -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_secret_of_short_lines_is_hidden_in_a_lead(name: str) -> None:
+    view = View("any", [Column("name", "")], [], lead="of 0000\n0 blocks")
+    with secrets_known("0000\n0"):
+        assert not is_told(FORMATS[name].render(view, Screen()), "0000\n0")
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

@@ -31,13 +31,13 @@ help:
 	@echo "make test      every test, on real hosts                                    (27 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
 	@echo "make unit      the tests of single modules, which need no lab               (1 min)"
-	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (8 min)"
+	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (10 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make releases  hosts of Debian 11, 12, 13 and with cgroup v2, each tried whole (40 min)"
 	@echo "make lint      formatting, types, floor plan, playbooks                     (1 min)"
 	@echo "make bench     what perfctl itself costs, as ratios                         (25 min; 8 with KILLS=5)"
 	@echo "make bench-stats   the figures asked of the statistics, simulated and live  (13 min)"
-	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (45 min; 20 with TIMES=1)"
+	@echo "make faults    runs attacked at random moments: lost, doubled, left over    (30 min; 12 with TIMES=1)"
 	@echo "make venv      .venv with the pinned dependencies and perfctl               (2 min the first time)"
 	@echo "make lab-down  take down the labs of demo and tests                         (10 s)"
 	@echo "make clean     lab-down, then remove .venv, the labs' images and caches     (20 s)"
@@ -125,7 +125,7 @@ unit: venv
 fuzz: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" bootstrap/packages openssh-client
 	@seed=$(or $(SEED),$$(date +%s)); \
-	$(STEP) "Give all that reads 100,000 inputs: make fuzz SEED=$$seed makes the same ones" "8 min" \
+	$(STEP) "Give all that reads 100,000 inputs: make fuzz SEED=$$seed makes the same ones" "10 min" \
 	    env PERFCTL_FUZZ_EXAMPLES=100000 \
 	    .venv/bin/python -m pytest -n 2 --hypothesis-seed=$$seed tests/fuzz $(PYTEST)
 
@@ -170,7 +170,7 @@ bench-stats: venv
 .PHONY: faults
 faults: venv
 	@$(STEP) "Install missing packages that attacks need" "5 s" bootstrap/packages iproute2 mount procps
-	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "45 min" \
+	@$(STEP) "Attack runs $(TIMES) times in each way, on a lab of two hosts" "30 min" \
 	    .venv/bin/python -m tests.faults --times $(TIMES) $(if $(SEED),--seed $(SEED))
 
 # -- taking down -----------------------------------------------------------------------------------------------

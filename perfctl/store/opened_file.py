@@ -58,29 +58,36 @@ class OpenedFile:
         if found.st_size < min(self._size_bytes, pages * self._page_bytes):
             yield f"it was cut from {self._size_bytes} to {found.st_size} bytes"
         self._size_bytes = found.st_size
-        if found.st_mtime_ns != self._written_ns:
-            if self.is_overwritten or self._has_other_content(connection):
-                self.is_overwritten = True
-                yield "something else was copied into its file"
-            self._written_ns = found.st_mtime_ns
+        if found.st_mtime_ns != self._written_ns and not self.is_overwritten:
+            is_other = self._has_other_content(connection)
+            self.is_overwritten = is_other is True
+            if is_other is not None:
+                self._written_ns = found.st_mtime_ns
+        if self.is_overwritten:
+            yield "something else was copied into its file"
         for log, identity in self._beside.items():
             if _identity_of(log) != identity:
                 yield f"{log.name} was moved, deleted or replaced while it was written"
 
-    def _has_other_content(self, connection: sqlite3.Connection) -> bool:
+    def _has_other_content(self, connection: sqlite3.Connection) -> bool | None:
         """Return whether the file, without its log, is not an earlier state of the database.
 
         It is written when a log is copied into it, by any program that has it open. Then it has all the runs
-        and invocations that it had before, and only such runs as the database has.
+        and invocations that it had before, and only such runs as the database has. None when that cannot be
+        told now: beside a reader of an older state only some pages of the log are copied.
         """
         for _ in range(_LOOKS):
             found = _content_of(self._path)
-            if found is not None and found.follows(self._content):
+            if found is None:
+                return None
+            if found.follows(self._content):
                 with suppress(sqlite3.DatabaseError):
                     known = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run")}
                     if found.runs <= known:
                         self._content = found
                         return False
+            if not _is_whole(self._path):
+                return None
             # The log may be on its way into it.
             time.sleep(_LOOK_PAUSE_S)
         return True
@@ -106,20 +113,35 @@ class _Content:
 
 
 _NOTHING = _Content(frozenset(), 0)
+_NO_DATABASE = _Content(frozenset(), -1)
 _LOOKS, _LOOK_PAUSE_S = 20, 0.05
 
 
 def _content_of(path: Path) -> _Content | None:
-    """Return the content of a file without its log; None where it cannot be read."""
+    """Return the content of a file without its log; None where its pages are of several states."""
+    try:
+        with closing(_without_log(path)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'run'").fetchone():
+                return _NOTHING
+            runs = frozenset(run_id for (run_id,) in connection.execute("SELECT run_id FROM run"))
+            (newest,) = connection.execute("SELECT max(invocation_pk) FROM invocation").fetchone()
+            return _Content(runs, newest or 0)
+    except sqlite3.Error as error:
+        return _NO_DATABASE if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB else None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether the pages of a file without its log belong together, or are no database's."""
+    try:
+        with closing(_without_log(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error as error:
+        return error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+
+
+def _without_log(path: Path) -> sqlite3.Connection:
     # By SQLite, not by open(): closing a file of ours would drop the locks that SQLite holds on it.
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'run'").fetchone():
-            return _NOTHING
-        runs = frozenset(run_id for (run_id,) in connection.execute("SELECT run_id FROM run"))
-        (newest,) = connection.execute("SELECT max(invocation_pk) FROM invocation").fetchone()
-        return _Content(runs, newest or 0)
-    return None
+    return sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True)
 
 
 def _identity_of(path: Path) -> _Identity | None:

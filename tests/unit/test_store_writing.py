@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -412,6 +413,31 @@ def test_one_attempt_at_a_block_is_begun_once(store):
     store.begin_block(run_id, cases.block(), 1)
     with pytest.raises(DataError, match="UNIQUE"):
         store.begin_block(run_id, cases.block(), 1)
+
+
+def test_a_reader_of_an_older_state_does_not_make_it_another_file(store, path):
+    run_id = cases.begin_run(store)
+
+    def measure(indexes: range) -> None:
+        for index in indexes:
+            values = {("native", 1): 1.0, ("native", 2): 2.0, ("container", 1): float(index)}
+            cases.measure_block(store, run_id, cases.block(index=index), values)
+
+    with closing(sqlite3.connect(path)) as other, closing(sqlite3.connect(path)) as reader:
+        measure(range(40))
+        other.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        measure(range(40, 60))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM invocation").fetchone()
+        measure(range(60, 61))
+        # Only pages that nothing newer stands in the log for: by itself the file is of no state at all.
+        _, logged, copied = other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        assert copied < logged
+        measure(range(61, 80))
+        reader.rollback()
+        other.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        measure(range(80, 81))
+    assert len(store.block_states(run_id)) == 81
 
 
 def test_many_threads_write_and_nothing_is_lost(store, path):

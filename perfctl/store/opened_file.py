@@ -88,7 +88,7 @@ class OpenedFile:
                         return False
             if not _is_whole(self._path):
                 return None
-            # The log may be on its way into it.
+            # The log may have been on its way into it, and be there by now.
             time.sleep(_LOOK_PAUSE_S)
         return True
 
@@ -114,7 +114,7 @@ class _Content:
 
 _NOTHING = _Content(frozenset(), 0)
 _NO_DATABASE = _Content(frozenset(), -1)
-_LOOKS, _LOOK_PAUSE_S = 20, 0.05
+_LOOKS, _LOOK_PAUSE_S = 3, 0.05
 
 
 def _content_of(path: Path) -> _Content | None:
@@ -134,7 +134,8 @@ def _is_whole(path: Path) -> bool:
     """Return whether the pages of a file without its log belong together, or are no database's."""
     try:
         with closing(_without_log(path)) as connection:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return str(said) == "ok"
     except sqlite3.Error as error:
         return error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
 

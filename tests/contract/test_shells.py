@@ -34,6 +34,7 @@ def with_argument(shell: Shell, text: str) -> list[str]:
     return [path.split("/")[2] for path in found.text.split()]
 
 
+# Of each list the last value is the one that the slowest shell is tried with (conftest.py).
 @pytest.mark.parametrize("code", [0, 1, 124, 255, 3])
 def test_an_exit_code_is_a_value(shell: Shell, code: int) -> None:
     assert shell.run(["sh", "-c", f"exit {code}"], timeout_s=30).exit_code == code

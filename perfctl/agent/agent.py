@@ -1910,7 +1910,8 @@ def reap(request: Record) -> Record:
                 ended.append(f"server perfctl-{name}")
             end_run(spool)
             ended += [f"result {job_id}" for job_id in leave(spool, discard=bool(request.get("discard")))]
-    return {"ended": ended + reap_units(run)}
+    # A unit that has just ended may still be listed.
+    return {"ended": list(dict.fromkeys(ended + reap_units(run)))}
 
 
 def reap_units(run: str | None) -> list[str]:

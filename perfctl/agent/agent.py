@@ -1206,11 +1206,14 @@ class Agent:
         """Return the living processes of a job: of its session, with its mark, left behind, and their own."""
         table = processes()
         mark = mark_of(self.run, job.id)
-        roots = {each.pid for each in table.values() if job.pid in (each.pid, each.session, each.group)}
+        roots: set[int] = set()
+        if job.pid:
+            # Zero is whoever has its session outside of this process's namespace.
+            roots = {each.pid for each in table.values() if job.pid in (each.pid, each.session, each.group)}
         others = set(self._running) - {job.pid} | {os.getpid()}
         roots |= {pid for pid in table if pid not in others and is_marked(pid, mark)}
         roots |= {pid for pid, owner in self._strays.items() if owner == job.id and pid in table}
-        if job.exit_code is None:
+        if job.exit_code is None and job.pid:
             # Dead already, and not waited for yet.
             roots.add(job.pid)
         if len(others) == 1 and not is_unnamed(job.id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,3 +145,15 @@ def test_notes_of_jobs_are_read_or_empty(tmp_path: Path) -> None:
         "c": ({}, 9),
         "d": ({"x": 1}, 0),
     }
+
+
+def test_a_command_that_never_started_has_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, processes that came in from outside have the session and the group 0."""
+    outside = host_agent.Process(4, [b"S", b"0", b"0", b"0", *[b"0"] * 15, b"7"])
+    monkeypatch.setattr(host_agent, "processes", lambda: {4: outside})
+    monkeypatch.setattr(host_agent, "is_marked", lambda pid, *marks: False)
+    agent: Any = SimpleNamespace(run="r1", _running={}, _strays={})
+    for job_id in ("auto-1", "inv-1"):
+        job = host_agent.Job(job_id, host_agent.checked_request({**REQUEST, "verb": "spawn"}))
+        job.exit_code = 127
+        assert host_agent.Agent._members(agent, job) == set()

@@ -25,6 +25,16 @@ def with_argument(text: str) -> list[int]:
     return found
 
 
+def mentioning(text: str) -> list[int]:
+    """Return the ids of living processes of whose arguments one has this in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+    return found
+
+
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 30) -> None:
     """Poll until `condition` holds, or fail with `what`."""
     deadline = time.monotonic() + timeout_s

@@ -25,7 +25,7 @@ from perfctl.shell import Completed, Process, Shell
 CALL_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 30.0
 
-# $1 is the unit's name, the rest its settings. What the job server's own unit is stopped for, a lifetime that
+# $1 is the unit's name, the rest its settings. What the agent's own unit is stopped for, a lifetime that
 # is over, must end the scope too: it is beside that unit, not in it. Without --collect, one that ran out
 # of memory would stay on the host as a failed unit.
 _KEEP = """

@@ -1,7 +1,7 @@
 """Execute a planned run: blocks in their order, as detached jobs, each invocation committed as it ends.
 
     PlannedRun ──> execute_run, resume_run
-                     ├── Fleet          one connection, lease and job server per host
+                     ├── Fleet          one connection, lease and agent per host
                      ├── leftovers      what killed runs have left on the hosts is removed
                      ├── preflight      facts of the hosts: is every host fit to be measured?
                      ├── survey         facts inside the environments

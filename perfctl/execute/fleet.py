@@ -1,4 +1,4 @@
-"""Connect to the hosts of a run: one connection, one lease and one job server per host until the run ends."""
+"""Connect to the hosts of a run: one connection, one lease and one agent per host until the run ends."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ class Fleet:
                 leased.transport,
                 self._run_id,
                 lifetime_s=self._lifetime_s,
+                python=leased.host.python,
                 spool_root=leased.host.spool_root,
                 lease=leased.lease,
             )

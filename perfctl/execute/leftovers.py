@@ -67,7 +67,9 @@ def remove_run(leased: LeasedHost, run_id: str, *, discard: bool = False) -> Ite
     HostUnreachable, UsageError.
     """
     spool_root = leased.host.spool_root
-    jobs = reap_jobs(leased.transport, run_id, discard=discard, spool_root=spool_root)
+    jobs = reap_jobs(
+        leased.transport, run_id, python=leased.host.python, discard=discard, spool_root=spool_root
+    )
     for line in jobs:
         kind, _, name = line.partition(" ")
         yield kind, name

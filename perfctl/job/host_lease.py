@@ -36,12 +36,12 @@ _USERS_FOLDERS = "/var/tmp/perfctl-"
 _LOCK = "/var/tmp"
 _LOCK_S = 20.0
 _LARGEST_BYTES = 65536
+_LARGEST_NOTE_BYTES = 16 << 20
 _FIRST_JOB_S = 180.0
-"""A job server that is younger may not have got its first job yet."""
+"""An agent that is younger may not have got its first job yet."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TOKEN = re.compile(rb"\s*\d{1,18}\s*")
 _PID = re.compile(r"\s*([0-9]{1,9})(?:\s|$)")
-_LEASE = re.compile(r" lease='([^']+)' ")
 _UNIT_FOLDERS = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 
 
@@ -146,18 +146,27 @@ def renewed_until(path: str, token: int) -> float:
         return 0.0
 
 
+def notes(spool: str) -> Iterator[tuple[str, Record, int]]:
+    """Yield each job that was asked for: path of its files, request, process (0: none is noted)."""
+    for path in glob.glob(glob.escape(spool) + "/jobs/*.job"):
+        line, _, rest = content(path, _LARGEST_NOTE_BYTES).partition("\n")
+        try:
+            request = dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            request = {}
+        yield path[: -len(".job")], request, process_id(rest)
+
+
 def running_jobs(spool: str) -> list[int]:
     """Return the processes of the jobs with a time limit that have not ended, whoever waits for them."""
-    found = []
-    for path in glob.glob(glob.escape(spool) + "/jobs/*.run"):
-        stem = path[: -len(".run")]
-        request = content(stem + ".cmd").partition("; set -- ")[0]
-        if " timeout_ms=0 " in request or content(stem + ".end"):
-            continue
-        pid = process_id(content(path))
-        if pid and is_job(pid, os.path.basename(spool)):
-            found.append(pid)
-    return found
+    return [
+        pid
+        for path, request, pid in notes(spool)
+        if request.get("timeout_s") is not None
+        and pid
+        and not os.path.exists(path + ".end")
+        and is_job(pid, os.path.basename(spool))
+    ]
 
 
 def process_id(text: str) -> int:
@@ -196,10 +205,10 @@ def left(request: Record) -> Record:
     live, dead, results = set(), set(), set()
     for spool in spools(spool_roots(request), "*"):
         run = os.path.basename(spool)
-        age_s = server_age_s(spool)
+        age_s = agent_age_s(spool)
         if running_jobs(spool) or is_held_by(spool, run) or (age_s is not None and age_s < _FIRST_JOB_S):
             live.add(run)
-        elif age_s is not None or any(is_job(pid, run) for pid in pids(spool)):
+        elif age_s is not None or any(pid and is_job(pid, run) for _, _, pid in notes(spool)):
             dead.add(run)
         else:
             results.add(run)
@@ -214,35 +223,29 @@ def left(request: Record) -> Record:
 
 def is_held_by(spool: str, run: str) -> bool:
     """Return whether a run still holds the lease that its last jobs were begun under."""
-    for path in glob.glob(glob.escape(spool) + "/jobs/*.cmd"):
-        found = _LEASE.search(content(path).partition("; set -- ")[0])
-        holder = read(found[1])[1] if found else None
-        if found and holder and holder["run_id"] == run and judge(found[1])["state"] == "held":
+    for _, request, _ in notes(spool):
+        path = str(request.get("lease") or "")
+        holder = read(path)[1] if path else None
+        if holder and holder["run_id"] == run and judge(path)["state"] == "held":
             return True
     return False
 
 
-def server_age_s(spool: str) -> float | None:
-    """Return for how long the job server of a spool has run; None when it does not."""
-    pid = process_id(content(spool + "/server.pid"))
-    command = content(f"/proc/{pid}/cmdline") if pid else ""
-    if spool + "/server.sh\0serve\0" + spool not in command:
-        return None
-    fields = stat_fields(pid)
-    # It may have ended since its command was read.
-    return now() - float(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else None
-
-
-def pids(spool: str) -> Iterator[int]:
-    """Yield the first processes of all jobs, background commands among them."""
-    for path in glob.glob(glob.escape(spool) + "/jobs/*.run"):
-        pid = process_id(content(path))
-        if pid:
-            yield pid
+def agent_age_s(spool: str) -> float | None:
+    """Return for how long the agent of a spool has run; None when it does not."""
+    try:
+        agent = json.loads(content(spool + "/agent.json"))["agent"]
+        boot, pid, start = agent.split(":")
+        fields = stat_fields(process_id(pid))
+        if boot == boot_id() and fields and fields[19] == start and fields[0] not in "ZX":
+            return now() - float(start) / os.sysconf("SC_CLK_TCK")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    return None
 
 
 def units() -> set[str]:
-    """Return the runs whose job server's unit has processes, wherever its spool lies."""
+    """Return the runs whose agent's unit has processes, wherever its spool lies."""
     found = set()
     for folder in _UNIT_FOLDERS:
         for path in glob.glob(folder + "/perfctl-*.service"):
@@ -405,11 +408,11 @@ def remove(path: str) -> None:
         raise Failure("another user holds it: only root can take it away")
 
 
-def content(path: str) -> str:
+def content(path: str, most_characters: int = _LARGEST_BYTES) -> str:
     """Return the text of a small file, '' where it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LARGEST_BYTES)
+            return file.read(most_characters)
     except OSError:
         return ""
 

@@ -1,23 +1,18 @@
-"""Requests and results between a controller and the attach loop; a result becomes a value or an error."""
+"""What a controller asks an agent to run, and how an agent's answer becomes a value or an error."""
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from perfctl.agent import Answer
 from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
+from perfctl.job import host_view
 from perfctl.job.lease import LeaseLost
 from perfctl.model import OUTPUT_LIMIT_BYTES
-from perfctl.shell import Completed
+from perfctl.shell import Completed, ResourceUsage
 from perfctl.shell.command import checked
-
-OUTPUT_PARTS = 2
-"""Standard output and standard error."""
-COUNTER_PARTS = 3
-"""Counters before and after, and the host's view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +36,11 @@ class JobTimeout(CommandTimeout):
 
 
 class JobLost(HostUnreachable):
-    """A job's server was killed, or its host restarted, before the job ended."""
+    """A job's agent was killed, or its host restarted, before the job ended."""
 
     def __init__(self, *, where: str) -> None:
         super().__init__(
-            "the job is lost: its server ended before it did",
+            "the job is lost: its agent ended before it did",
             where=where,
             hint="was the host restarted, or out of memory? then: perfctl resume",
         )
@@ -72,76 +67,102 @@ class Request:
     job_id: str
     argv: tuple[str, ...]
     timeout_s: float = 0.0
-    stdin_path: str | None = None
+    stdin: bytes = b""
     probe: ProcessProbe | None = None
     lease: tuple[str, int, float] | None = None
     """The lease's file, its token, and until when the host is held; None: nothing is checked."""
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
     """How much of each output is kept; what follows is dropped on the host."""
 
-    def line(self, verb: str, slot: int) -> bytes:
-        """Return the request as one line: shell code that the server reads from the spool."""
-        stdin = quote([self.stdin_path]) if self.stdin_path else "/dev/null"
-        timeout_ms = math.ceil(self.timeout_s * 1000)
-        settings = f"slot={slot} timeout_ms={timeout_ms} stdin={stdin}"
-        # One byte more, by which a cut is known.
-        settings += f" keep_bytes={self.output_limit_bytes + 1}{self._lease_settings()}"
-        settings += self._probe_settings()
-        return os.fsencode(f"{verb} {self.job_id} {settings}; set -- {quote(self.argv)}\n")
-
-    def _lease_settings(self) -> str:
-        path, token, until = self.lease or ("", 0, 0.0)
-        return f" lease={quote([path])} token={token} until={until:.3f}"
-
-    def _probe_settings(self) -> str:
-        if self.probe is None:
-            return " look_ms=0"
-        # Before the first millisecond the command is hardly there.
-        look_ms = max(1, round(self.probe.after_s * 1000))
-        return f" look_ms={look_ms} watched={quote([self.probe.processes])}"
+    def header(self, verb: str) -> dict[str, Any]:
+        """Return the request as the agent reads it. Raises UsageError for an impossible argument."""
+        return {
+            "verb": verb,
+            "id": self.job_id,
+            "argv": checked(self.argv),
+            "timeout_s": self.timeout_s,
+            "has_input": bool(self.stdin),
+            "watched": self.probe.processes if self.probe else None,
+            "half_after_s": self.probe.after_s if self.probe else None,
+            "lease": list(self.lease) if self.lease else None,
+            "limit_bytes": self.output_limit_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a job ended, and the parts of its output."""
+    """How a job ended, and what was kept of it."""
 
-    exit_code: int
-    started_ns: int
-    ended_ns: int
     why: str
-    parts: tuple[bytes, ...]
+    """'exited', 'timeout', 'full' (the disk of the spool), 'cancelled', 'unstarted', 'fenced', 'lost'."""
+    argv: tuple[str, ...] = ()
+    exit_code: int = 0
+    started_ns: int = 0
+    ended_ns: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    counters_before: bytes = b""
+    counters_after: bytes = b""
+    host_view: bytes = b""
     cut_at_bytes: int | None = None
     """The limit of each output, where one of them had more."""
+    usage: ResourceUsage | None = None
+    left_behind: tuple[str, ...] = ()
 
     @classmethod
-    def parse(
-        cls, line: bytes, parts: Sequence[bytes], where: str, *, cut_at_bytes: int | None = None
-    ) -> Result:
-        """Return the result in an answer. Raises JobLost when its server is gone."""
-        found = _RESULT.fullmatch(line.strip())
-        if found is None:
-            raise JobLost(where=where)
-        code, started_ns, ended_ns = map(int, found.groups()[:3])
-        return cls(code, started_ns, ended_ns, found[4].decode("ascii"), tuple(parts), cut_at_bytes)
+    def parse(cls, answer: Answer, where: str) -> Result:
+        """Return the result in an answer. Raises JobLost (nobody will ever end the job), HostUnreachable."""
+        header = answer.header
+        try:
+            why = str(header["why"])
+            if why == "lost":
+                raise JobLost(where=where)
+            stdout, stderr, before, after, *readings = answer.parts
+            usage = None if header["usage"] is None else _usage(header["usage"])
+            found = cls(
+                why=why,
+                argv=tuple(map(_text, header["argv"])),
+                exit_code=_whole(header["exit_code"]),
+                started_ns=_whole(header["started_ns"]),
+                ended_ns=_whole(header["ended_ns"]),
+                stdout=stdout,
+                stderr=stderr,
+                counters_before=before,
+                counters_after=after,
+                cut_at_bytes=_whole(header["limit_bytes"]) if header["is_cut"] else None,
+                usage=usage,
+                left_behind=tuple(map(_text, header["left_behind"])),
+            )
+            if not readings:
+                return found
+            half_ns = None if header["half_ns"] is None else _whole(header["half_ns"])
+            first, half, last = readings
+            watched, pid = str(header["watched"]), _whole(header["pid"])
+            view = host_view.ViewReadings(first, half, last, half_ns, watched, pid)
+        except (LookupError, ValueError, TypeError) as error:
+            text = f"its agent's result cannot be read: {type(error).__name__}: {error}"
+            raise HostUnreachable(f"{text:.200}", where=where) from error
+        return replace(found, host_view=view.text(found.started_ns, found.ended_ns, usage))
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""
-        stdout, stderr, before, after, view = self.parts
         return Completed(
             argv=tuple(argv),
             exit_code=self.exit_code,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=self.stdout,
+            stderr=self.stderr,
             started_ns=self.started_ns or None,
             ended_ns=self.ended_ns or None,
-            counters_before=before,
-            counters_after=after,
-            host_view=view,
+            counters_before=self.counters_before,
+            counters_after=self.counters_after,
+            host_view=self.host_view,
             cut_at_bytes=self.cut_at_bytes,
+            usage=self.usage,
+            left_behind=self.left_behind,
         )
 
     def value(self, argv: Sequence[str], where: str) -> Completed:
-        """Return the completed command. Raises JobTimeout, SpoolFull."""
+        """Return the completed command. Raises JobTimeout, SpoolFull, LeaseLost."""
         if self.why == "fenced":
             raise LeaseLost(where=where)
         if self.why == "unstarted":
@@ -162,34 +183,32 @@ class Result:
         return completed
 
 
-_RESULT = re.compile(rb"(\d{1,9})\s+(\d{1,19})\s+(\d{1,19})\s+([a-z]{1,20})")
-"""Exit code, start and end in nanoseconds of the host's clock, what ended it."""
-_TOKEN = re.compile(r"""'([^']*)'|(?P<quote>"'")|(?P<newline>"\$nl")|(?P<end> )""", re.DOTALL)
-
-
-def quote(words: Sequence[str]) -> str:
-    """Return the words as one line of shell code; a newline is written as the server's variable for it."""
-    return " ".join(
-        "'" + word.replace("'", "'\"'\"'").replace("\n", "'\"$nl\"'") + "'" for word in checked(words)
+def _usage(found: Mapping[str, Any]) -> ResourceUsage:
+    largest = found["max_rss_bytes"]
+    return ResourceUsage(
+        user_s=_seconds(found["user_s"]),
+        system_s=_seconds(found["system_s"]),
+        max_rss_bytes=None if largest is None else _whole(largest),
+        minor_faults=_whole(found["minor_faults"]),
+        major_faults=_whole(found["major_faults"]),
+        voluntary_switches=_whole(found["voluntary_switches"]),
+        involuntary_switches=_whole(found["involuntary_switches"]),
     )
 
 
-_KEEP_BYTES = re.compile(rb" keep_bytes=(\d+) ")
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r:.40} is no number of its kind")
+    return value
 
 
-def output_limit_bytes(line: bytes) -> int:
-    """Return the limit of each output in a request as it lies in the spool."""
-    found = _KEEP_BYTES.search(line.partition(b"; set -- ")[0])
-    return int(found[1]) - 1 if found else OUTPUT_LIMIT_BYTES
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 1e12:
+        raise ValueError(f"{value!r:.40} is no time")
+    return float(value)
 
 
-def unquote(line: bytes) -> tuple[str, ...]:
-    """Return the words of a request as it lies in the spool."""
-    text = os.fsdecode(line).rstrip("\n").partition("; set -- ")[2]
-    words = [""]
-    for token in _TOKEN.finditer(text):
-        if token["end"]:
-            words.append("")
-        else:
-            words[-1] += token[1] or ("'" if token["quote"] else "\n" if token["newline"] else "")
-    return tuple(words)
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value

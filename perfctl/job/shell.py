@@ -1,23 +1,30 @@
-"""A host's job server as a Shell."""
+"""A run's agent on a host as a Shell."""
 
 from __future__ import annotations
 
-import functools
 import itertools
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, Interrupted, PerfctlError
-from perfctl.job.channel import Channel
+from perfctl.agent import Agent, AgentChannel, AgentGone, AgentRefused, Answer, reap_run
+from perfctl.errors import (
+    CommandFailed,
+    CommandTimeout,
+    HostUnreachable,
+    Interrupted,
+    PerfctlError,
+    UsageError,
+)
 from perfctl.job.lease import HostLease, LeaseLost
 from perfctl.job.protocol import JobLost, JobTimeout, ProcessProbe, Request, Result, SpoolFull
-from perfctl.job.script import Started, checked_name, parse_list, script_argv, start_server
 from perfctl.model import OUTPUT_LIMIT_BYTES
-from perfctl.shell import Completed, Process, Transport
+from perfctl.shell import Completed, Process, Transport, as_text
 from perfctl.shell.files import get_file, put_file
 
 T = TypeVar("T")
@@ -27,8 +34,10 @@ _CHANNELS = 4
 # When a connection breaks it is tried again after so long; then the host is given up.
 _PAUSES_S = (0.5, 2.0)
 _CONTROL_TIMEOUT_S = 60.0
-_TRANSFER_TIMEOUT_S = 600.0
+# The host ends a job itself; after this much more than its time, the host counts as lost.
+_MARGIN_S = 25.0
 _ACKNOWLEDGE_AFTER = 16
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class JobShell:
@@ -39,23 +48,20 @@ class JobShell:
     """
 
     def __init__(
-        self, transport: Transport, start: Callable[[], Started], lease: HostLease | None = None
+        self, start: Callable[[], tuple[Agent, AgentChannel]], lease: HostLease | None = None
     ) -> None:
-        """Use `start` to start the server. `JobShell.start` is what callers want."""
-        started = start()
-        self._transport = transport
-        self._lease = lease
+        """Use `start` to start the agent. `JobShell.start` is what callers want."""
         self._start = start
-        self._spool = started.spool
+        self._lease = lease
+        self._agent, channel = start()
+        self._transport = self._agent.transport
         self._prefix = f"auto-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(_CHANNELS)
-        self._idle: list[Channel] = []
-        # A job of an earlier controller that still runs keeps its channel: nothing must queue behind it.
-        self._used = {state.slot for state in started.jobs.values() if state.state == "running"}
+        self._idle: list[AgentChannel] = [channel]
         self._has_found_running = any(
-            state.state == "running" and not _is_unnamed(job_id) for job_id, state in started.jobs.items()
+            state == "running" for state, _ in _states(channel.greeting, self.name).values()
         )
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
@@ -68,23 +74,32 @@ class JobShell:
         run_id: str,
         *,
         lifetime_s: float,
+        python: str = "python3",
         spool_root: str | None = None,
         lease: HostLease | None = None,
     ) -> JobShell:
-        """Start the run's job server on the host and make a channel to it ready.
+        """Start the run's agent on the host, by the interpreter `python` there.
 
         One that runs already is an earlier controller's: its servers and unnamed commands are ended, but not
         while a named job still runs: then it is `collect_results` that ends them, after that job. After
-        `lifetime_s` the server and all its jobs end by themselves. Every job renews `lease`, and does not
+        `lifetime_s` the agent and all its jobs end by themselves. Every job renews `lease`, and does not
         begin when another holder has taken the host. Raises CommandFailed, SpoolFull, HostUnreachable.
         """
-        shell = cls(
-            transport,
-            functools.partial(start_server, transport, run_id, lifetime_s=lifetime_s, spool_root=spool_root),
-            lease,
-        )
-        shell._with_channel(Channel.attach)
-        return shell
+        checked_name(run_id)
+
+        def start() -> tuple[Agent, AgentChannel]:
+            try:
+                return Agent.start(
+                    transport, run_id, python=python, lifetime_s=lifetime_s, spool_root=spool_root
+                )
+            except AgentRefused as error:
+                if error.kind == "full":
+                    text = "the agent could not be copied there"
+                    raise SpoolFull(text, where=transport.name, detail=error.message) from error
+                text = f"the agent does not start: {error.message}"
+                raise CommandFailed(text, where=transport.name, hint=error.hint) from error
+
+        return cls(start, lease)
 
     @property
     def name(self) -> str:
@@ -94,7 +109,7 @@ class JobShell:
     @property
     def spool(self) -> str:
         """The spool folder on the host. Jobs run in its subfolder `work`."""
-        return self._spool
+        return self._agent.spool
 
     def run(
         self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"", hold_s: float = 0.0
@@ -126,12 +141,11 @@ class JobShell:
         gone), SpoolFull, Interrupted (after `cancel`), LeaseLost (it did not begin), HostUnreachable (the job
         keeps running).
         """
-        stdin_path = self._put_stdin(job_id, stdin)
         request = Request(
             checked_name(job_id),
             tuple(argv),
             timeout_s,
-            stdin_path,
+            stdin,
             probe,
             self._terms_of(timeout_s + hold_s),
             output_limit_bytes,
@@ -139,7 +153,7 @@ class JobShell:
         with self._lock:
             self._running.add(job_id)
         try:
-            result = self._with_channel(lambda channel: self._persist(channel, request))
+            result = self._persist(request)
             if result.why == "cancelled":
                 self.acknowledge(job_id)
                 if self._lease and not self._is_cancelled(job_id):
@@ -167,11 +181,13 @@ class JobShell:
         """Start `argv` in the background; it ends with `stop()` on it or with the run."""
         job_id = self._new_id()
         request = Request(job_id, tuple(argv), lease=self._terms_of(0.0))
-        answer = self._with_channel(lambda channel: channel.spawn(request))
-        if answer == "full":
+        state = self._ask(request.header("spawn")).header.get("state")
+        if state == "unstarted":
             raise SpoolFull("the command was not started", where=self.name)
-        if answer == "fenced":
+        if state == "fenced":
             raise LeaseLost(where=self.name)
+        if state != "started":
+            raise Interrupted(f"the {argv[0]} command was ended", where=self.name)
         return _BackgroundJob(self, job_id)
 
     def put(self, local: Path, remote: str, *, mode: int) -> None:
@@ -207,95 +223,108 @@ class JobShell:
         JobLost, and LeaseLost for one that did not begin because the host had been taken away.
         """
         outcomes: dict[str, Completed | PerfctlError] = {}
-        listed = self._transport.run(script_argv(self._spool, "list"), timeout_s=_CONTROL_TIMEOUT_S)
-        for job_id, state in sorted(parse_list(listed.text, self.name).items()):
-            if _is_unnamed(job_id):
-                continue
-            if state.state == "lost":
-                outcomes[job_id] = JobLost(where=self.name)
-            else:
-                # A running job answers on its own channel only.
-                channel = (
-                    Channel(self._transport, self._spool, state.slot) if state.slot is not None else None
-                )
-                outcomes[job_id] = self._with_channel(
-                    functools.partial(self._outcome, job_id=job_id, timeout_s=state.timeout_s), channel
-                )
+        states = _states(self._ask({"verb": "list"}).header, self.name)
+        for job_id, (state, timeout_s) in sorted(states.items()):
+            outcomes[job_id] = (
+                JobLost(where=self.name) if state == "lost" else self._outcome(job_id, timeout_s)
+            )
         if self._has_found_running:
-            # Now that nothing runs, what has no name is ended, and the server's lifetime starts anew.
+            # Now that nothing runs, what has no name is ended, and the agent's lifetime starts anew.
             self._has_found_running = False
             self._drop_idle()
-            self._start()
+            self._agent, channel = self._start()
+            self._idle.append(channel)
         return outcomes
 
     def stop(self) -> None:
         """End everything of this run here. Results that were not acknowledged stay in the spool."""
-        self._drop_idle()
         with self._lock:
             stored, self._stored = self._stored, []
-        self._transport.run(script_argv(self._spool, "stop", *stored), timeout_s=_CONTROL_TIMEOUT_S)
+        channels = [*self._take_idle(), None]
+        for channel in channels:
+            try:
+                # Those that are idle may have broken meanwhile.
+                with _closing(channel or self._agent.open_channel()) as open_channel:
+                    open_channel.stop_agent(stored, timeout_s=_CONTROL_TIMEOUT_S)
+                break
+            except AgentGone:
+                self._reap(stored)
+            except HostUnreachable:
+                if channel is None:
+                    raise
+        for channel in channels:
+            if channel is not None:
+                channel.close()
 
     def is_running(self, job_id: str) -> bool:
         """Return whether a background command still runs."""
-        return self._with_channel(lambda channel: channel.is_running(job_id))
+        return self._ask({"verb": "is_running", "id": job_id}).header.get("is_running") is True
 
     def end(self, job_id: str) -> None:
-        """End a background command with its children. Raises HostUnreachable when something survives."""
-        if not self._with_channel(lambda channel: channel.end(job_id)):
+        """End a background command with its children. Raises CommandFailed when something survives."""
+        answer = self._ask({"verb": "end", "id": job_id}, timeout_s=_CONTROL_TIMEOUT_S)
+        if answer.header.get("is_gone") is not True:
             raise CommandFailed(f"background command {job_id} survives SIGKILL", where=self.name)
         self.acknowledge(job_id)
 
     def output(self, job_id: str) -> bytes:
         """Return what a background command has written so far."""
-        return self._with_channel(lambda channel: channel.output(job_id))
+        return b"".join(self._ask({"verb": "output", "id": job_id}).parts)
 
     # ---- channels ----
 
-    def _with_channel(self, action: Callable[[Channel], T], channel: Channel | None = None) -> T:
+    def _ask(self, header: Mapping[str, Any], *, timeout_s: float = _CONTROL_TIMEOUT_S) -> Answer:
+        return self._with_channel(lambda channel: self._request(channel, header, timeout_s))
+
+    def _request(self, channel: AgentChannel, header: Mapping[str, Any], timeout_s: float) -> Answer:
+        """Ask the agent, and tell it what is stored meanwhile, if that is much."""
+        with self._lock:
+            stored: list[str] = []
+            if len(self._stored) >= _ACKNOWLEDGE_AFTER:
+                stored, self._stored = self._stored, []
+        try:
+            return channel.request({**header, "stored": stored}, timeout_s=timeout_s)
+        except AgentRefused as error:
+            raise CommandFailed(f"its agent: {error.message}", where=self.name) from error
+        except HostUnreachable:
+            # These go with a later request.
+            with self._lock:
+                self._stored += stored
+            raise
+
+    def _with_channel(self, action: Callable[[AgentChannel], T]) -> T:
         with self._room:
-            channel = channel or self._take()
             try:
-                self._send_acknowledgements(channel)
+                channel = self._take()
+            except AgentGone as error:
+                raise JobLost(where=self.name) from error
+            try:
                 outcome = action(channel)
-            except BaseException:
+            except BaseException as error:
                 # Whatever is still under way on it must not be taken for the next answer.
-                self._drop(channel)
+                channel.close()
+                if isinstance(error, HostUnreachable):
+                    # The others are of the same connection.
+                    self._drop_idle()
                 raise
             with self._lock:
                 self._idle.append(channel)
             return outcome
 
-    def _take(self) -> Channel:
+    def _take(self) -> AgentChannel:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            free = (number for number in itertools.count() if number not in self._used)
-            number = next(free)
-            self._used.add(number)
-        return Channel(self._transport, self._spool, number)
+        return self._agent.open_channel()
 
-    def _drop_idle(self) -> None:
+    def _take_idle(self) -> list[AgentChannel]:
         with self._lock:
             idle, self._idle = self._idle, []
-        for channel in idle:
-            self._drop(channel)
+        return idle
 
-    def _drop(self, channel: Channel) -> None:
-        with self._lock:
-            self._used.discard(channel.number)
-        channel.close()
-
-    def _send_acknowledgements(self, channel: Channel) -> None:
-        with self._lock:
-            if len(self._stored) < _ACKNOWLEDGE_AFTER:
-                return
-            stored, self._stored = self._stored, []
-        try:
-            channel.acknowledge(stored)
-        except HostUnreachable:
-            # The request that comes next connects anew; these go with a later one.
-            with self._lock:
-                self._stored += stored
+    def _drop_idle(self) -> None:
+        for channel in self._take_idle():
+            channel.close()
 
     # ---- jobs ----
 
@@ -305,11 +334,18 @@ class JobShell:
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def _persist(self, channel: Channel, request: Request) -> Result:
-        """Run a job and come back to it, on its own channel, when the connection breaks."""
+    def _persist(self, request: Request) -> Result:
+        """Run a job and come back to it when the connection breaks."""
+        header = request.header("run")
+
+        def run(channel: AgentChannel) -> Answer:
+            if request.stdin:
+                channel.send_input(request.job_id, request.stdin)
+            return self._request(channel, header, request.timeout_s + _MARGIN_S)
+
         for pause_s in (*_PAUSES_S, None):
             try:
-                return channel.run(request)
+                return Result.parse(self._with_channel(run), self.name)
             except JobLost:
                 raise
             except HostUnreachable:
@@ -330,28 +366,75 @@ class JobShell:
             return job_id in self._cancelled
 
     def _end(self, job_ids: Sequence[str]) -> None:
-        self._transport.run(script_argv(self._spool, "cancel", *job_ids), timeout_s=_CONTROL_TIMEOUT_S)
-
-    def _put_stdin(self, job_id: str, stdin: bytes) -> str | None:
-        if not stdin:
-            return None
-        path = f"{self._spool}/jobs/{job_id}.in"
-        argv = ["sh", "-c", 'cat >"$1"', "perfctl-stdin", path]
-        done = self._transport.run(argv, timeout_s=_TRANSFER_TIMEOUT_S, stdin=stdin)
-        if done.exit_code != 0:
-            raise SpoolFull("the command was not started", where=self.name, detail=done.error_text)
-        return path
-
-    def _outcome(self, channel: Channel, job_id: str, timeout_s: float) -> Completed | PerfctlError:
+        """End jobs. On a channel of its own: all others may wait for just these."""
         try:
-            argv, result = channel.wait(job_id, timeout_s)
-            return result.value(argv, self.name)
+            with _closing(self._agent.open_channel()) as channel:
+                channel.request({"verb": "cancel", "ids": list(job_ids)}, timeout_s=_CONTROL_TIMEOUT_S)
+        except AgentGone:
+            # Who waits for them is told so.
+            return
+
+    def _outcome(self, job_id: str, timeout_s: float) -> Completed | PerfctlError:
+        header = {"verb": "wait", "id": job_id}
+        answer = self._ask(header, timeout_s=timeout_s + _MARGIN_S)
+        try:
+            result = Result.parse(answer, self.name)
+            return result.value(result.argv, self.name)
         except (JobTimeout, SpoolFull, JobLost, LeaseLost) as error:
             return error
 
+    def _reap(self, stored: Sequence[str]) -> None:
+        """End what an agent that was killed has left."""
+        root, _, run_id = self.spool.rpartition("/")
+        reap_run(self._transport, run_id, python=self._agent.python, spool_root=root, stored=stored)
 
-def _is_unnamed(job_id: str) -> bool:
-    return job_id.startswith("auto-")
+
+@contextmanager
+def _closing(channel: AgentChannel) -> Iterator[AgentChannel]:
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+def _states(answer: Mapping[str, Any], where: str) -> dict[str, tuple[str, float]]:
+    """Return state and timeout in seconds of the named jobs in an answer. Raises CommandFailed."""
+    try:
+        return {
+            checked_name(job_id): (str(state), min(max(0.0, float(timeout_s)), 1e9))
+            for job_id, (state, timeout_s) in dict(answer["jobs"]).items()
+        }
+    except (LookupError, ValueError, TypeError, OverflowError, UsageError) as error:
+        text = f"its agent's list of jobs cannot be read: {type(error).__name__}: {error}"
+        raise CommandFailed(f"{text:.200}", where=where) from error
+
+
+def checked_name(name: str) -> str:
+    """Return a run's or job's id. Raises UsageError when it cannot be part of a file name and a unit name."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a run or a job: letters, digits, dot, dash, underscore")
+    return name
+
+
+def reap(
+    transport: Transport,
+    run_id: str | None = None,
+    *,
+    python: str = "python3",
+    discard: bool = False,
+    spool_root: str | None = None,
+) -> list[str]:
+    """End what belongs to a run on a host (None: any run); return it, as "job ID" or "server NAME".
+
+    Agents, their units and jobs are ended. Results that no controller has stored stay in the spool, or
+    with `discard` are removed, returned as "result ID". Containers and guests are left to their environments.
+    Raises CommandFailed, HostUnreachable.
+    """
+    name = checked_name(run_id) if run_id else None
+    try:
+        return reap_run(transport, name, python=python, discard=discard, spool_root=spool_root)
+    except AgentRefused as error:
+        raise CommandFailed(f"reaping failed: {error.message}", where=transport.name) from error
 
 
 class _BackgroundJob:
@@ -377,4 +460,4 @@ class _BackgroundJob:
         """Return what it has written so far."""
         if self._final_output is not None:
             return self._final_output
-        return self._shell.output(self._job_id).decode("utf-8", "backslashreplace")
+        return as_text(self._shell.output(self._job_id))

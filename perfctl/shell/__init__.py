@@ -21,12 +21,26 @@ _LAST_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceUsage:
+    """What a command and those of its descendants that it waited for have used, as wait4 says it."""
+
+    user_s: float
+    system_s: float
+    max_rss_bytes: int | None
+    """Of the largest process. None where it is no larger than who started it, whose size it began with."""
+    minor_faults: int
+    major_faults: int
+    voluntary_switches: int
+    involuntary_switches: int
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The result of a command that ended.
 
     A job shell also fills in the host's CLOCK_MONOTONIC at start and end (ns) and the text of the counters
-    it read just before and just after, and the host's view when a probe was given (docs/telemetry.md);
-    other shells leave them None and empty.
+    it read just before and just after, what the command used and left behind, and the host's view when a
+    probe was given (docs/telemetry.md); other shells leave them None and empty.
     """
 
     argv: tuple[str, ...]
@@ -40,6 +54,10 @@ class Completed:
     host_view: bytes = b""
     cut_at_bytes: int | None = None
     """The limit of each output, where one of them was cut there: what followed was dropped on the host."""
+    usage: ResourceUsage | None = None
+    """None where the command was reached by another program, whose usage would be another."""
+    left_behind: tuple[str, ...] = ()
+    """Names of processes that it had started and that were ended after it."""
 
     @property
     def text(self) -> str:
@@ -100,13 +118,6 @@ class Stream(Protocol):
 
     def read_until(self, mark: bytes, *, timeout_s: float) -> bytes:
         """Return the bytes before `mark` and drop the mark. Raises like `read_line`."""
-        ...
-
-    def read_part(self, mark: bytes, *, most_bytes: int, timeout_s: float) -> tuple[bytes, bool]:
-        """Return at most `most_bytes` of the bytes before `mark`, and whether there were more.
-
-        The rest is dropped as it comes, and so is the mark. Raises like `read_line`.
-        """
         ...
 
     def close(self) -> None:

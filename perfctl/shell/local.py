@@ -290,10 +290,6 @@ class _LocalStream:
         """Return the bytes before `mark` and drop the mark."""
         return self._reader.until(mark, timeout_s)
 
-    def read_part(self, mark: bytes, *, most_bytes: int, timeout_s: float) -> tuple[bytes, bool]:
-        """Return at most `most_bytes` of the bytes before `mark`, and whether there were more."""
-        return self._reader.part(mark, most_bytes, timeout_s)
-
     def close(self) -> None:
         """Close both ends; a command that does not end by that is ended."""
         if not self._running.hang_up():

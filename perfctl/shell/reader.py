@@ -31,11 +31,20 @@ class PieceReader:
         return self.until(b"\n", timeout_s) + b"\n"
 
     def exactly(self, size_bytes: int, timeout_s: float) -> bytes:
-        """Return exactly that many bytes."""
+        """Return exactly that many bytes.
+
+        In memory there is one copy of them, besides the last pieces that came.
+        """
         deadline = time.monotonic() + timeout_s
-        while len(self._buffer) < size_bytes:
+        found = io.BytesIO()
+        while (left := size_bytes - found.tell()) > len(self._buffer):
+            found.write(self._buffer)
+            self._buffer.clear()
             self._more(deadline, timeout_s)
-        return self._take(size_bytes, 0)
+        with memoryview(self._buffer) as view:
+            found.write(view[:left])
+        del self._buffer[:left]
+        return found.getvalue()
 
     def until(self, mark: bytes, timeout_s: float) -> bytes:
         """Return the bytes before `mark` and drop the mark."""
@@ -46,28 +55,6 @@ class PieceReader:
             searched = max(0, len(self._buffer) - len(mark) + 1)
             self._more(deadline, timeout_s)
         return self._take(found, len(mark))
-
-    def part(self, mark: bytes, most_bytes: int, timeout_s: float) -> tuple[bytes, bool]:
-        """Return at most `most_bytes` of the bytes before `mark`, and whether there were more.
-
-        In memory there is one copy of what is returned, besides the last pieces that came.
-        """
-        deadline = time.monotonic() + timeout_s
-        kept = io.BytesIO()
-        size_bytes = 0
-        is_whole = False
-        while not is_whole:
-            found = self._buffer.find(mark)
-            is_whole = found >= 0
-            # The mark may straddle two pieces: its possible beginning stays for the next search.
-            ready = found if is_whole else max(0, len(self._buffer) - len(mark) + 1)
-            with memoryview(self._buffer) as view:
-                kept.write(view[: min(ready, max(0, most_bytes - size_bytes))])
-            size_bytes += ready
-            del self._buffer[: ready + (len(mark) if is_whole else 0)]
-            if not is_whole:
-                self._more(deadline, timeout_s)
-        return kept.getvalue(), size_bytes > most_bytes
 
     def _take(self, size_bytes: int, dropped: int) -> bytes:
         taken = bytes(self._buffer[:size_bytes])

@@ -1,6 +1,6 @@
-"""Parse the files of counters that the job script captured around a command. Pure; nothing here judges.
+"""Parse the files of counters that an agent captured around a command. Pure; nothing here judges.
 
-`tail -n +1 FILES` writes each file as a line "==> PATH <==" and its text.
+Each file is a line "==> PATH <==" and its text.
 """
 
 from __future__ import annotations

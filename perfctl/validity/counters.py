@@ -1,6 +1,6 @@
 """Parse what a host did while one invocation ran: the difference of two readings of the kernel's counters.
 
-The job script reads the files just before and just after the command; docs/validity.md lists them. A file or
+An agent reads the files just before and just after the command; docs/validity.md lists them. A file or
 a field that is not there gives None, never 0, and so does a counter that went backwards.
 """
 

@@ -8,6 +8,7 @@ same noise.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import threading
@@ -56,22 +57,43 @@ def bench_overhead(shell: SshShell, jobs: JobShell) -> None:
         around.append(whole[-1] - inside_ms(done))
     base = statistics.median(bare)
     print(
-        f"a job running true: {statistics.median(whole) / base:.2f} x one bare ssh exec of true "
-        f"({statistics.median(whole):.1f} ms to {base:.1f} ms); without the command itself "
-        f"{statistics.median(around) / base:.2f} x (target 2.5)"
+        f"a job running true: {statistics.median(whole) / base:.2f} x one bare exec of true (target 0.7), "
+        f"{statistics.median(whole):.2f} ms to {base:.2f} ms; without the command itself "
+        f"{statistics.median(around) / base:.2f} x"
     )
 
 
+# Of the agent and of the relays: which of them has run, and what the agent has used so far.
 SWITCHES = """
 for entry in /proc/[0-9]*; do
-  tr "\\0" " " <$entry/cmdline 2>/dev/null | grep -q "^[^ ]*sh $1 " && grep ctxt $entry/status
+  tr "\\0" " " <$entry/cmdline 2>/dev/null | grep -q "^[^ ]*python.* $1 " && grep ctxt $entry/status
 done
 """
 
 
+def agent_status(shell: SshShell, jobs: JobShell) -> tuple[float, int]:
+    """Return the agent's CPU time in milliseconds, without its jobs', and its largest size in KiB."""
+    pid = json.loads(shell.get(f"{jobs.spool}/agent.json"))["agent"].split(":")[1]
+    fields = shell.get(f"/proc/{pid}/stat").decode().rpartition(")")[2].split()
+    size_kib = shell.get(f"/proc/{pid}/status").decode().partition("VmHWM:")[2].split()[0]
+    return (int(fields[11]) + int(fields[12])) * 10.0, int(size_kib)
+
+
+def bench_size(shell: SshShell, jobs: JobShell) -> None:
+    """What the agent uses of the host for a job, and its size."""
+    before, _ = agent_status(shell, jobs)
+    for _ in range(TURNS):
+        jobs.run(["true"], timeout_s=30)
+    after, size_kib = agent_status(shell, jobs)
+    print(
+        f"the agent: {(after - before) / TURNS:.2f} ms of one processor per job (target 2), "
+        f"{size_kib / 1024:.1f} MiB (target 15)"
+    )
+
+
 def bench_quiet(shell: SshShell, jobs: JobShell) -> None:
     """What crosses the connection, and what of ours runs on the host, while a job sleeps."""
-    count = ["sh", "-c", SWITCHES, "sh", f"{jobs.spool}/server.sh"]
+    count = ["sh", "-c", SWITCHES, "sh", jobs.spool]
     thread = threading.Thread(target=lambda: jobs.run(["sleep", "4"], timeout_s=60))
     thread.start()
     time.sleep(1)
@@ -86,33 +108,32 @@ def bench_quiet(shell: SshShell, jobs: JobShell) -> None:
     moved = [end - start for start, end in zip(before, after, strict=True)]
     print(
         f"while a job sleeps: {moved[0]} bytes sent and {moved[1]} received in 1 s; the "
-        f"{len(switches.splitlines()) // 2} waiting processes of the job server were switched to "
+        f"{len(switches.splitlines()) // 2} waiting processes of the agent and its relay were switched to "
         f"{'never' if switches == again else 'SOMETIMES'} (target 0, 0, never)"
     )
 
 
 READINGS = 100
-# Reads as the job server does half way through a job; `times` says what this shell's commands have used.
-LOOK = f"""
-watched= job=$2/bench child=$$
-read_view before >"$job.seen"
-n=0
-while [ $n -lt {READINGS} ]; do n=$((n + 1)); read_view half -v at_ms=0 >"$job.half"; done
-times
-set -- /proc/[0-9]*
-echo "$#"
+VIEW = f"""
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import agent
+view = agent.ProcessView("")
+view.read(0)
+begin = time.process_time()
+for _ in range({READINGS}):
+    view.read(1)
+print((time.process_time() - begin) / {READINGS} * 1e3, len(agent.processes()))
 """
 
 
-def bench_look(shell: SshShell, jobs: JobShell) -> None:
-    """What the probe of the host's processes half way through a job costs of one processor."""
-    argv = ["sh", "-c", f'. "$1" list "$2" >/dev/null; {LOOK}', "sh", f"{jobs.spool}/server.sh", jobs.spool]
-    lines = shell.run(argv, timeout_s=120).text.split("\n")
-    minutes_and_seconds = [word.rstrip("s").split("m") for line in lines[:2] for word in line.split()]
-    used_s = sum(60 * float(minutes) + float(seconds) for minutes, seconds in minutes_and_seconds)
+def bench_view(shell: SshShell, jobs: JobShell) -> None:
+    """What the reading of the host's processes half way through a job costs of one processor."""
+    done = shell.run(["python3", "-I", "-S", "-B", "-c", VIEW, jobs.spool], timeout_s=120)
+    used_ms, count = done.text.split()
     print(
-        f"a probe of the host's processes half way: {used_s / READINGS * 1e3:.1f} ms of one processor, "
-        f"with {lines[2]} processes (target 10 ms)"
+        f"a reading of the host's processes half way: {float(used_ms):.1f} ms of one processor, "
+        f"with {count} processes (target 3 ms)"
     )
 
 
@@ -122,12 +143,13 @@ def main() -> None:
     host = load_hosts([inventory], limit=names[0] if names else None)[0]
     shell = connect(host)
     assert isinstance(shell, SshShell), f"{host.name} is not reached by ssh"
-    jobs = JobShell.start(shell, "bench-job", lifetime_s=300)
+    jobs = JobShell.start(shell, "bench-job", lifetime_s=300, python=host.python)
     try:
         jobs.run(["true"], timeout_s=30)
         bench_overhead(shell, jobs)
         bench_quiet(shell, jobs)
-        bench_look(shell, jobs)
+        bench_size(shell, jobs)
+        bench_view(shell, jobs)
     finally:
         jobs.stop()
         shell.close()

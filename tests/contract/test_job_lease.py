@@ -67,7 +67,8 @@ class World:
 
     def started(self, run_id: str, job_id: str) -> bool:
         """Return whether the processes of a job are noted."""
-        return (self.folder / "spool" / run_id / "jobs" / f"{job_id}.run").exists()
+        note = self.folder / "spool" / run_id / "jobs" / f"{job_id}.job"
+        return note.exists() and note.read_text().count("\n") == 2
 
     def start_holder(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Start another controller, and return when it has printed a line."""
@@ -236,9 +237,8 @@ def test_a_process_with_the_id_of_a_job_is_not_taken_for_it(world: World) -> Non
     world.let_time_pass()
     jobs = world.folder / "spool" / "run-1" / "jobs"
     jobs.mkdir(parents=True)
-    (jobs / "job-1.cmd").write_text("runner=1 slot=0 timeout_ms=5000 stdin=/dev/null; set -- 'true'\n")
     # This process lives, and is no job of the run.
-    (jobs / "job-1.run").write_text(f"{os.getpid()} 1\n")
+    (jobs / "job-1.job").write_text(f'{{"timeout_s": 5, "argv": ["true"]}}\n{os.getpid()}\n')
     assert world.state().state == "stale"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,15 +16,15 @@ import pytest
 
 from perfctl.errors import CommandFailed, Interrupted, UsageError
 from perfctl.job import JobShell, JobTimeout, ProcessProbe, reap
-from perfctl.job import script as job_script
+from perfctl.job.shell import checked_name
 from perfctl.model import Host
 from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
 from perfctl.validity import counter_files, parse_counters
-from tests.contract.job_spool import RUN, completed_of, servers, spool_files
-from tests.processes import unique_seconds, wait_until, with_argument
+from tests.contract.job_spool import RUN, agents, completed_of, spool_files
+from tests.processes import hidden_sleep, mentioning, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
 # ---- what a job records ------------------------------------------------------------------------------------
@@ -67,18 +68,34 @@ def test_the_jobs_own_processor_time_is_among_the_counters(jobs: JobShell) -> No
     assert delta.own_cpu_us is not None and delta.own_cpu_us >= burnt_us - 40_000 > 0
 
 
-def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters_of_a_look(jobs: JobShell) -> None:
-    if os.geteuid():
-        pytest.fail("this test needs root: nobody else may read the kernel's list of timers")
-    done = jobs.run_job("inv-1", ["true"], 30, probe=ProcessProbe("", 60))
-    jobs.acknowledge("inv-1")
+def test_the_wall_clock_against_the_monotonic_one_is_among_the_counters(jobs: JobShell) -> None:
+    done = jobs.run(["true"], timeout_s=30)
     before, after = (counter_files.parse_files(text) for text in (done.counters_before, done.counters_after))
     ahead_ns = counter_files.wall_ahead_ns(before)
-    assert ahead_ns is not None and ahead_ns == counter_files.wall_ahead_ns(after)
+    assert ahead_ns is not None
     assert abs(ahead_ns / 1e9 - (time.time() - time.monotonic())) < 1
-    assert parse_counters(done.counters_before, done.counters_after).clock_step_s == 0
-    whole = jobs.run(["true"], timeout_s=30)
-    assert parse_counters(whole.counters_before, whole.counters_after).clock_step_s is None
+    assert counter_files.wall_ahead_ns(after) is not None
+    step_s = parse_counters(done.counters_before, done.counters_after).clock_step_s
+    assert step_s is not None and step_s < 0.001
+
+
+def test_what_a_command_has_used_is_known(jobs: JobShell) -> None:
+    burn = "import os, time\nwhile sum(os.times()[:2]) < 0.5: pass\nprint(sum(os.times()[:2]))"
+    # Of the command and of those that it waited for.
+    done = jobs.run(["sh", "-c", '"$0" -c "$1"; exit 0', sys.executable, burn], timeout_s=60)
+    usage = done.usage
+    assert usage is not None
+    assert float(done.text) <= usage.user_s + usage.system_s < float(done.text) + 0.5
+    assert usage.minor_faults > 0 and usage.voluntary_switches > 0
+
+
+def test_the_memory_of_a_command_is_its_own_and_not_the_agents(jobs: JobShell) -> None:
+    small = jobs.run(["true"], timeout_s=30).usage
+    # It began with the agent's size, which says nothing of it.
+    assert small is not None and small.max_rss_bytes is None
+    large = jobs.run([sys.executable, "-c", "text = b'x' * (64 << 20)"], timeout_s=60)
+    assert large.usage is not None and large.usage.max_rss_bytes is not None
+    assert 64 << 20 < large.usage.max_rss_bytes < 256 << 20
 
 
 # ---- the spool folder --------------------------------------------------------------------------------------
@@ -103,16 +120,15 @@ def test_a_job_leads_a_session_of_its_own_and_reads_nothing(jobs: JobShell) -> N
     assert lines[2:] == ["/dev/null", "0022"]
 
 
-def test_a_job_inherits_nothing_of_the_server(jobs: JobShell) -> None:
-    names = jobs.run(
-        ["sh", "-c", "ls -l /proc/self/fd | wc -l; readlink /proc/$$/fd/3 /proc/$$/fd/4 /proc/$$/fd/6"],
-        timeout_s=30,
-    )
-    assert "spool" not in names.text
+def test_a_job_inherits_nothing_of_the_agent(jobs: JobShell) -> None:
+    assert jobs.run(["sh", "-c", "ls /proc/$$/fd"], timeout_s=30).text.split() == ["0", "1", "2"]
+    masks = jobs.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], timeout_s=30).text
+    # Of the first 31 signals; the C library has two of its own.
+    assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in masks.splitlines()] == [0, 0]
 
 
 class NobodyShell(LocalShell):
-    """This machine as a login without rights: no root folder, no kernel timer list, no units."""
+    """This machine as a login without rights: no root folder, no units."""
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
         return super().run([*self._drop_rights(), *argv], timeout_s=timeout_s, stdin=stdin)
@@ -129,7 +145,7 @@ def test_a_login_without_rights_gets_along(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     transport = NobodyShell("box")
-    jobs = JobShell.start(transport, RUN, lifetime_s=600)
+    jobs = JobShell.start(transport, RUN, lifetime_s=600, python="/usr/bin/python3")
     try:
         assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid() or 65534}/spool/{RUN}"
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -137,8 +153,7 @@ def test_a_login_without_rights_gets_along(monkeypatch: pytest.MonkeyPatch) -> N
         after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         assert (done.text.strip(), done.exit_code) == (str(os.geteuid() or 65534), 3)
         assert done.started_ns is not None and done.ended_ns is not None
-        # The wall clock is converted by an offset that was read against a clock of 10 ms.
-        assert before - 20_000_000 < done.started_ns < done.ended_ns < after + 20_000_000
+        assert before < done.started_ns < done.ended_ns < after
         with pytest.raises(JobTimeout):
             jobs.run(["sleep", "60"], timeout_s=0.3)
     finally:
@@ -171,7 +186,6 @@ def test_a_timeout_keeps_what_was_said_and_finds_children_in_other_sessions(jobs
 
 
 def test_each_job_has_its_own_deadline(jobs: JobShell) -> None:
-    # The watchdog of one job goes on sleeping for the next: shorter, longer, and after its own end.
     assert jobs.run(["true"], timeout_s=1).exit_code == 0
     assert jobs.run(["sleep", "1.5"], timeout_s=60).exit_code == 0
     for timeout_s in (0.3, 0.6):
@@ -185,8 +199,41 @@ def test_each_job_has_its_own_deadline(jobs: JobShell) -> None:
 
 def test_what_a_job_leaves_behind_in_its_group_ends_with_it(jobs: JobShell) -> None:
     seconds = unique_seconds()
-    assert jobs.run(["sh", "-c", f"sleep {seconds} & exit 3"], timeout_s=30).exit_code == 3
+    script = f"sleep {seconds} & until grep -q sleep /proc/$!/comm; do :; done; exit 3"
+    done = jobs.run(["sh", "-c", script], timeout_s=30)
+    assert (done.exit_code, done.left_behind) == (3, ("sleep",))
     assert with_argument(seconds) == []
+    assert jobs.run(["true"], timeout_s=30).left_behind == ()
+
+
+def test_what_a_measured_command_leaves_in_a_session_of_its_own_is_found_and_named(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    done = jobs.run_job("inv-1", hidden_sleep(seconds), 30)
+    assert (done.exit_code, done.left_behind) == (0, ("sleep",))
+    assert with_argument(seconds) == []
+    jobs.acknowledge("inv-1")
+
+
+def test_what_hides_from_session_and_environment_ends_with_the_run(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    # A command without a name may make what stays, such as a container.
+    assert jobs.run(hidden_sleep(seconds), timeout_s=30).exit_code == 0
+    assert len(with_argument(seconds)) == 1
+    jobs.stop()
+    assert with_argument(seconds) == []
+
+
+def test_a_timeout_ends_what_ignores_sigterm(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    with pytest.raises(JobTimeout) as caught:
+        jobs.run(["sh", "-c", f"trap '' TERM; sleep {seconds} & wait; sleep {seconds}"], timeout_s=0.3)
+    assert caught.value.completed.exit_code == 137
+    assert with_argument(seconds) == []
+
+
+def test_a_job_may_close_its_streams(jobs: JobShell) -> None:
+    done = jobs.run(["sh", "-c", "echo said; exec >&- 2>&- <&-; sleep 0.2; exit 4"], timeout_s=30)
+    assert (done.text, done.exit_code) == ("said\n", 4)
 
 
 # ---- ids, results, acknowledging ---------------------------------------------------------------------------
@@ -231,7 +278,7 @@ def test_a_name_that_could_leave_the_spool_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
         JobShell.start(transport, name, lifetime_s=60)
     with pytest.raises(UsageError):
-        job_script.checked_name(name)
+        checked_name(name)
 
 
 # ---- cancelling --------------------------------------------------------------------------------------------
@@ -304,7 +351,7 @@ def test_reap_keeps_a_result_unless_it_may_discard_it(transport: Transport, root
 
 
 @pytest.mark.parametrize("is_spool_gone", [False, True])
-def test_a_server_ends_by_itself_after_its_lifetime(
+def test_an_agent_ends_by_itself_after_its_lifetime(
     transport: Transport, root: str, tmp_path: Path, is_spool_gone: bool
 ) -> None:
     jobs = JobShell.start(transport, RUN, lifetime_s=2, spool_root=root)
@@ -314,7 +361,7 @@ def test_a_server_ends_by_itself_after_its_lifetime(
     wait_until(began.exists, "the background command")
     if is_spool_gone:
         shutil.rmtree(root)
-    wait_until(lambda: not with_argument(seconds) and not servers(jobs), "the end of its lifetime")
+    wait_until(lambda: not with_argument(seconds) and not agents(jobs), "the end of its lifetime")
     jobs.stop()
 
 
@@ -348,7 +395,8 @@ def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_run
     wait_until(lambda: with_argument(seconds), "the job")
 
     def activity() -> tuple[tuple[int, int], dict[int, str]]:
-        return transport.traffic_bytes(), _switches([*with_argument(ssh_jobs.spool), *sshd.connections()])
+        # The agent, the relay and the shell that started it.
+        return transport.traffic_bytes(), _switches([*mentioning(RUN), *sshd.connections()])
 
     def is_quiet() -> bool:
         before = activity()
@@ -356,7 +404,7 @@ def test_while_a_job_runs_nothing_crosses_the_connection_and_nothing_of_ours_run
         time.sleep(1.5)
         return activity() == before
 
-    # More than once: a start may still end, and the reader of the kernel's log wakes up for every message.
+    # More than once: a start may still end.
     wait_until(is_quiet, "a second and a half in which nothing runs")
     ssh_jobs.cancel()
     thread.join(timeout=60)

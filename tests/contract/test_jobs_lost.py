@@ -1,8 +1,9 @@
-"""Jobs that outlive their connection, their controller or their server, and a spool whose disk is full."""
+"""Jobs that outlive their connection, their controller or their agent, and a spool whose disk is full."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.errors import CommandTimeout, HostError
+from perfctl.errors import CommandTimeout, HostError, HostUnreachable, PerfctlError
 from perfctl.job import JobLost, JobShell, JobTimeout, ProcessProbe, SpoolFull
-from perfctl.job import script as job_script
 from perfctl.shell import Completed, Transport
 from perfctl.ssh import connect
-from tests.contract.job_spool import RUN, completed_of, servers
+from tests.contract.job_spool import RUN, agent_pid, agents, completed_of
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -81,7 +81,7 @@ def test_a_new_controller_collects_what_a_killed_one_left(sshd: Sshd, root: str,
     controller.wait(timeout=30)
 
     jobs = JobShell.start(connect(host), RUN, lifetime_s=600, spool_root=root)
-    # The old job still has its slot; new commands are not queued behind it.
+    # The old job still runs; new commands are not queued behind it.
     assert jobs.run(["echo", "meanwhile"], timeout_s=30).text == "meanwhile\n"
     threading.Timer(0.3, gate.touch).start()
     everything = completed_of(jobs)
@@ -144,7 +144,7 @@ def test_a_job_that_timed_out_without_its_controller_is_told(sshd: Sshd, root: s
     later.stop()
 
 
-def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
+def test_a_job_whose_agent_was_killed_is_lost_not_forgotten(
     jobs: JobShell, transport: Transport, root: str
 ) -> None:
     seconds = unique_seconds()
@@ -160,7 +160,7 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
     thread.start()
     wait_until(lambda: with_argument(seconds), "the job")
     # What an out-of-memory killer or a restart of the host does to it.
-    for pid in servers(jobs):
+    for pid in agents(jobs):
         os.kill(pid, signal.SIGKILL)
     later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     wait_until(lambda: not with_argument(seconds), "the end of what nobody waits for any longer")
@@ -173,33 +173,23 @@ def test_a_job_whose_server_was_killed_is_lost_not_forgotten(
 
 
 def test_a_start_waits_for_one_whose_controller_was_killed(transport: Transport, root: str) -> None:
+    def start() -> JobShell | HostUnreachable:
+        try:
+            return JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
+        except HostUnreachable as error:
+            # The next one has replaced its agent already.
+            return error
+
     # A start goes on though nobody waits for it any longer; the next one may come at once.
     with ThreadPoolExecutor(4) as pool:
-        starts = [
-            pool.submit(job_script.start_server, transport, RUN, lifetime_s=600, spool_root=root)
-            for _ in range(4)
-        ]
-        assert {start.result().spool for start in starts} == {f"{root}/{RUN}"}
+        starts = [pool.submit(start) for _ in range(4)]
+        shells = [start.result() for start in starts if isinstance(start.result(), JobShell)]
+    assert shells
     jobs = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
+    assert len(agents(jobs)) == 1
     assert jobs.run(["echo", "in turn"], timeout_s=60).text == "in turn\n"
     jobs.stop()
     wait_until(lambda: not with_argument(jobs.spool), "our processes on the host to end")
-
-
-def test_a_job_is_lost_when_of_all_the_server_only_who_waits_for_it_was_killed(jobs: JobShell) -> None:
-    # The out-of-memory killer takes one process; the watchdog and the server itself go on.
-    assert jobs.run(["true"], timeout_s=60).exit_code == 0
-    worker = int((Path(jobs.spool) / "worker.0").read_text())
-    seconds = unique_seconds()
-    killer = threading.Thread(target=lambda: kill_when(lambda: with_argument(seconds), worker))
-    killer.start()
-    with pytest.raises(JobLost):
-        jobs.run_job("inv-1", ["sleep", seconds], 300)
-    killer.join(timeout=60)
-    assert len(servers(jobs)) > 1
-    assert jobs.run(["echo", "the next"], timeout_s=60).text == "the next\n"
-    jobs.stop()
-    assert with_argument(seconds) == []
 
 
 def kill_when(condition: Callable[[], object], *pids: int) -> None:
@@ -209,22 +199,86 @@ def kill_when(condition: Callable[[], object], *pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_job_that_was_asked_for_and_never_begun_is_lost(
-    jobs: JobShell, transport: Transport, root: str, tmp_path: Path
+def test_a_job_is_lost_at_once_when_the_agent_is_killed_and_what_it_started_ends_with_the_stop(
+    jobs: JobShell,
 ) -> None:
-    worker = int((Path(jobs.spool) / "worker.0").read_text())
-    os.kill(worker, signal.SIGSTOP)
-    asked = Path(jobs.spool) / "jobs" / "inv-1.cmd"
-    killer = threading.Thread(target=lambda: kill_when(asked.exists, *servers(jobs)))
+    seconds = unique_seconds()
+    args = (lambda: with_argument(seconds), agent_pid(jobs.spool))
+    killer = threading.Thread(target=kill_when, args=args)
     killer.start()
     with pytest.raises(JobLost):
-        jobs.run_job("inv-1", ["touch", str(tmp_path / "ran")], 300)
+        jobs.run_job("inv-1", ["sleep", seconds], 300)
     killer.join(timeout=60)
+    with pytest.raises(JobLost):
+        jobs.run(["true"], timeout_s=60)
+    assert with_argument(seconds)
+    jobs.stop()
+    assert with_argument(seconds) == []
+
+
+def test_a_result_outlives_the_agent_that_was_killed(jobs: JobShell, transport: Transport, root: str) -> None:
+    jobs.run_job("inv-1", ["echo", "kept"], 60, probe=ProcessProbe("", 30.0))
+    os.kill(agent_pid(jobs.spool), signal.SIGKILL)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
+    done = completed_of(later)["inv-1"]
+    assert (done.text, done.argv) == ("kept\n", ("echo", "kept"))
+    assert done.counters_after and done.host_view and done.usage
+    later.acknowledge("inv-1")
+    later.stop()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PCA", b"x" * 5000])
+def test_a_result_that_is_not_whole_is_lost(
+    jobs: JobShell, transport: Transport, root: str, damage: bytes
+) -> None:
+    jobs.run_job("inv-1", ["echo", "kept"], 60)
+    os.kill(agent_pid(jobs.spool), signal.SIGKILL)
+    # As a host that lost its power leaves it.
+    (Path(jobs.spool) / "jobs" / "inv-1.end").write_bytes(damage)
     later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
     assert isinstance(later.collect_results()["inv-1"], JobLost)
     later.acknowledge("inv-1")
     later.stop()
+
+
+def test_a_job_that_was_asked_for_and_never_begun_is_lost(
+    jobs: JobShell, transport: Transport, root: str, tmp_path: Path
+) -> None:
+    agent = agent_pid(jobs.spool)
+    os.kill(agent, signal.SIGSTOP)
+    threading.Timer(0.5, os.kill, (agent, signal.SIGKILL)).start()
+    with pytest.raises(JobLost):
+        jobs.run_job("inv-1", ["touch", str(tmp_path / "ran")], 300)
+    later = JobShell.start(transport, RUN, lifetime_s=600, spool_root=root)
+    assert later.collect_results() == {}
+    later.stop()
     assert not (tmp_path / "ran").exists()
+
+
+def test_two_controllers_that_ask_for_one_job_both_get_its_result(
+    jobs: JobShell, transport: Transport, root: str, tmp_path: Path
+) -> None:
+    """As after a connection that broke and whose end the host has not seen yet."""
+    gate = tmp_path / "gate"
+    script = 'echo x >> "$1.count"; while [ ! -e "$1" ]; do sleep 0.05; done; echo done'
+    argv = ["sh", "-c", script, "sh", str(gate)]
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(jobs.run_job, "inv-1", argv, 60) for _ in range(2)]
+        wait_until(lambda: with_argument(str(gate)), "the job")
+        gate.touch()
+        assert [result.result().text for result in results] == ["done\n"] * 2
+    assert Path(f"{gate}.count").read_text() == "x\n"
+    jobs.acknowledge("inv-1")
+
+
+def test_a_spool_that_was_deleted_is_told_and_everything_ends_with_the_stop(jobs: JobShell) -> None:
+    seconds = unique_seconds()
+    jobs.spawn(["sleep", seconds])
+    shutil.rmtree(jobs.spool)
+    with pytest.raises(PerfctlError, match="No such file or directory"):
+        jobs.run(["true"], timeout_s=60)
+    jobs.stop()
+    wait_until(lambda: not with_argument(seconds) and not agents(jobs), "the end of what was started")
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------

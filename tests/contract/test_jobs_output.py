@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import tracemalloc
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from perfctl.errors import Interrupted
 from perfctl.job import JobShell, JobTimeout
 from perfctl.shell import Transport
-from tests.contract.job_spool import RUN, completed_of
+from tests.contract.job_spool import RUN, agent_pid, completed_of
 from tests.processes import unique_seconds, wait_until, with_argument
 
 LIMIT_BYTES = 100_000
@@ -106,9 +104,12 @@ def test_what_a_background_command_prints_is_bounded_too(jobs: JobShell) -> None
     assert process.output() == "first\n"
 
 
-def test_without_python_on_the_host_outputs_are_cut_when_they_are_sent(jobs: JobShell) -> None:
-    (limiter,) = with_argument(f"{jobs.spool}/output_limit.py")
-    os.kill(limiter, signal.SIGKILL)
-    done = jobs.run_job("inv-1", ["head", "-c", "200000", "/dev/zero"], 60, output_limit_bytes=LIMIT_BYTES)
-    assert (len(done.stdout), done.cut_at_bytes) == (LIMIT_BYTES, LIMIT_BYTES)
+def test_a_hundred_megabytes_are_cut_on_the_way_and_the_agent_stays_small(jobs: JobShell) -> None:
+    argv = ["head", "-c", str(100 << 20), "/dev/zero"]
+    done = jobs.run_job("inv-1", argv, 300, output_limit_bytes=LIMIT_BYTES)
+    assert (len(done.stdout), done.cut_at_bytes, done.exit_code) == (LIMIT_BYTES, LIMIT_BYTES, 0)
     jobs.acknowledge("inv-1")
+    assert len(jobs.run(["head", "-c", str(20 << 20), "/dev/zero"], timeout_s=300).stdout) == 20 << 20
+    status = Path(f"/proc/{agent_pid(jobs.spool)}/status").read_text()
+    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
+    assert peak_kib < 15 << 10

@@ -89,7 +89,7 @@ def test_a_servers_host_that_cannot_be_read_says_why_and_is_not_asked_again(
     watch = ServerWatch(hosts["h2"].jobs)
     watch.begin()
     first = watch.counters
-    assert first.problem.startswith("the other end is gone")
+    assert first.problem.startswith("the job is lost")
     watch.end()
     assert watch.counters == ServerCounters(problem=first.problem)
 

@@ -58,7 +58,7 @@ def kept_on_host(planned: PlannedRun) -> Sequence[str]:
 
 
 class LocalJobs(LocalShell):
-    """Jobs that are plain commands with the PATH of this process, which the job server does not take over."""
+    """Jobs that are plain commands with the PATH of this process, which the agent does not take over."""
 
     def run_job(
         self,

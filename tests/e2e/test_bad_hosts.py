@@ -118,7 +118,7 @@ def test_a_full_disk_under_the_spool_is_named(
     try:
         exit_code, stderr = _run(on_host, host)
     finally:
-        # Lazily: a job server that still ends makes it busy, and every later test would find it full.
+        # Lazily: an agent that still ends makes it busy, and every later test would find it full.
         provisioned_lab.inside(host, "umount", "--lazy", spool)
     assert exit_code == 3, stderr
     assert set(_reasons(on_host)) == {("failed", "spool_full")}

@@ -21,6 +21,7 @@ from perfctl.plan import make_plan
 from perfctl.plan.request import PlannedRun
 from perfctl.shell.local import LocalShell
 from perfctl.store import Store, open_store
+from tests.contract.job_spool import agent_pid
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.unit import store_cases as cases
 
@@ -109,7 +110,7 @@ def test_what_a_killed_run_left_is_removed_but_for_its_results(hosts: list[Host]
     jobs.run_job("job-1", ["true"], 30)
     jobs.spawn(["sleep", seconds])
     wait_until(lambda: with_argument(seconds), "the command to run")
-    os.kill(int((Path(jobs.spool) / "server.pid").read_text()), signal.SIGKILL)
+    os.kill(agent_pid(jobs.spool), signal.SIGKILL)
     planned = PlannedRun(new_id(), plan_for([host]), (host,))
     told: list[Event] = []
     try:

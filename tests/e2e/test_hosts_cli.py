@@ -23,6 +23,7 @@ from perfctl.provision import provision, undo
 from perfctl.shell.local import LocalShell
 from perfctl.store import open_store
 from perfctl.workloads import resolve_parameters, workload
+from tests.contract.job_spool import agent_pid
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.unit import store_cases as cases
 
@@ -121,7 +122,7 @@ def leave_behind(host: Host, run_id: str, seconds: str) -> None:
     jobs = JobShell.start(TRANSPORT, run_id, lifetime_s=600, spool_root=host.spool_root)
     jobs.run_job("job-1", ["true"], 30)
     jobs.spawn(["sleep", seconds])
-    os.kill(int((Path(jobs.spool) / "server.pid").read_text()), signal.SIGKILL)
+    os.kill(agent_pid(jobs.spool), signal.SIGKILL)
     wait_until(lambda: with_argument(seconds), "the command to run")
 
 

@@ -140,7 +140,7 @@ def _small_spools(scene: Scene) -> Iterator[None]:
         yield
     finally:
         for host in scene.lab.hosts:
-            # Lazily: a job server that still ends makes it busy.
+            # Lazily: an agent that still ends makes it busy.
             output_of(host, ["umount", "--lazy", _SPOOL])
 
 

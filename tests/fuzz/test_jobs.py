@@ -1,11 +1,10 @@
-"""What job server, lease and controller tell each other is read or refused; nothing of it reaches a shell."""
+"""What agent, lease and controller tell each other is read or refused."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,29 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from perfctl.errors import CommandFailed, HostLeased, UsageError
-from perfctl.job import Claim, HostLease, JobLost, LeaseState, ProcessProbe, host_lease, read_leases
+from perfctl.agent import Answer
+from perfctl.agent import agent as host_agent
+from perfctl.errors import CommandFailed, HostLeased, HostUnreachable
+from perfctl.job import (
+    Claim,
+    HostLease,
+    JobTimeout,
+    LeaseLost,
+    LeaseState,
+    ProcessProbe,
+    SpoolFull,
+    host_lease,
+    read_leases,
+)
+from perfctl.job.host_view import ViewReadings
 from perfctl.job.lease import _this_controller
-from perfctl.job.protocol import COUNTER_PARTS, OUTPUT_PARTS, Request, Result, unquote
-from perfctl.job.script import parse_list
+from perfctl.job.protocol import Request, Result
 from perfctl.model import Host
 from perfctl.shell import Completed
 from tests.fuzz.inputs import bounded, given, inputs
 from tests.fuzz.mutation import JSON, NUMBERS, TEXTS, mutated, mutated_json
 
 HOST = Host("h1", "192.0.2.1")
-ARGUMENTS = st.lists(
-    TEXTS.filter(lambda text: "\0" not in text and "\ud800" not in text), min_size=1, max_size=4
-)
 
 
 @pytest.fixture(scope="module")
@@ -37,90 +45,89 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 # ---- jobs --------------------------------------------------------------------------------------------------
 
+REQUEST = Request("inv-1", ("echo", "x"), 1.5, b"", ProcessProbe("", 1.0), ("/y", 1, 2.0)).header("run")
+RESULT = {
+    **{"id": "inv-1", "argv": ["x"], "exit_code": 3, "started_ns": 1000, "ended_ns": 2500, "why": "exited"},
+    **{"pid": 7, "watched": "", "half_ns": 1500, "left_behind": [], "limit_bytes": 9, "is_cut": False},
+    "usage": {
+        **{"user_s": 0.5, "system_s": 0.1, "max_rss_bytes": 4096, "minor_faults": 1, "major_faults": 0},
+        **{"voluntary_switches": 1, "involuntary_switches": 1},
+    },
+}
 
-@inputs("messages", 0.02)
-@given(ARGUMENTS, TEXTS.filter(lambda text: "\0" not in text and "\ud800" not in text))
-def test_no_word_of_a_request_is_carried_out_by_the_shell_that_reads_it(
-    folder: Path, words: list[str], place: str
-) -> bool:
-    mark = folder / "executed"
-    words = [word.replace("EXECUTED", str(mark)) for word in words]
-    request = Request(
-        "job", tuple(words), 1.5, f"/x{place}", ProcessProbe(place, 1.0), (f"/y{place}", 1, 2.0)
-    )
-    line = request.line("run", 2)
-    assert line.count(b"\n") == 1 and unquote(line) == tuple(words)
-    code = line.decode("utf-8", "surrogateescape").removeprefix("run job ")
-    script = f"nl='\n'\n{code}\nfor w in \"$@\"; do printf '%s\\0' \"$w\"; done"
-    printed = subprocess.run(
-        ["sh", "-c", script], capture_output=True, timeout=60, check=True, cwd=folder
-    ).stdout
-    assert printed.split(b"\0")[:-1] == [os.fsencode(word) for word in words]
-    assert not mark.exists()
+
+def frame_of(data: bytes) -> tuple[dict[str, Any], list[bytes]] | None:
+    """Return the first frame in bytes, None where they are not all of one. Raises FrameError."""
+    decoder = host_agent.Decoder()
+    decoder.feed(data)
+    return decoder.next()
+
+
+@inputs("messages", 0.04)
+@given(mutated_json(REQUEST) | JSON)
+def test_any_request_is_taken_whole_or_refused(value: Any) -> bool:
+    try:
+        frame = frame_of(host_agent.pack(value if isinstance(value, dict) else {"argv": value}))
+        assert frame is not None
+        job = host_agent.Job("inv-1", host_agent.checked_request({"verb": "run", **frame[0]}))
+    except (host_agent.Failure, UnicodeEncodeError):
+        return False
+    assert job.argv and all(isinstance(word, bytes) and b"\0" not in word for word in job.argv)
+    assert 0 <= job.timeout_ns <= 10**18 and job.limit_bytes >= 0
     return True
 
 
-RESULTS = st.builds(
-    "{} {} {} {}\n".format,
-    NUMBERS,
-    NUMBERS,
-    NUMBERS,
-    st.sampled_from(["exited", "timeout", "full", "fenced"]),
-)
+def test_of_a_hundred_thousand_frames_each_is_read_or_refused() -> None:
+    chance = random.Random(11)
+    whole = host_agent.pack(REQUEST, [5]) + b"input"
+    found = {"read": 0, "refused": 0, "not whole": 0}
+    with bounded():
+        for _ in range(100_000):
+            data = bytearray(whole)
+            for _ in range(chance.randrange(4)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            if chance.random() < 0.3:
+                begin = chance.randrange(len(data))
+                data[begin : begin + chance.randrange(9)] = chance.randbytes(chance.randrange(9))
+            if chance.random() < 0.3:
+                del data[chance.randrange(len(data)) :]
+            try:
+                found["not whole" if frame_of(bytes(data)) is None else "read"] += 1
+            except host_agent.FrameError:
+                found["refused"] += 1
+    assert min(found.values()) > 1000
 
 
 @inputs("messages", 0.08)
-@given(
-    (RESULTS | mutated("3 1000 2500 exited\n") | TEXTS).map(
-        lambda text: text.encode("utf-8", "surrogatepass")
-    )
-    | st.binary()
-)
-def test_any_result_of_a_job_is_read_or_lost(line: bytes) -> bool:
+@given(mutated_json(RESULT), st.lists(st.binary(max_size=9), max_size=7))
+def test_any_result_of_a_job_is_read_or_an_error_of_its_host(header: Any, parts: list[bytes]) -> bool:
+    answer = Answer(header if isinstance(header, dict) else {"why": header}, tuple(parts))
     try:
-        found = Result.parse(line, [b""] * (OUTPUT_PARTS + COUNTER_PARTS), "h1")
-    except JobLost as error:
-        assert error.where == "h1"
+        found = Result.parse(answer, "h1")
+        done = found.value(found.argv, "h1")
+    except HostUnreachable as error:
+        assert error.where == "h1" and len(error.message) < 500
         return False
-    assert (
-        found.started_ns >= 0 and found.ended_ns >= 0 and 0 <= found.exit_code < 10**9 and found.why.isalpha()
-    )
-    assert found.completed(("x",)).exit_code == found.exit_code
+    except (JobTimeout, SpoolFull, LeaseLost):
+        return True
+    assert found.started_ns >= 0 and found.ended_ns >= 0 and found.exit_code >= 0
+    assert all(isinstance(text, str) for text in (*done.argv, *done.left_behind))
     return True
 
 
-@inputs("messages", 0.05)
-@given(mutated("a ended\nb running 2 36500\nc lost\n") | TEXTS)
-def test_any_list_of_jobs_is_read_or_refused(text: str) -> bool:
-    try:
-        jobs = parse_list(text, "h1")
-    except CommandFailed as error:
-        assert error.where == "h1" and len(error.message) < 500
-        return False
-    for state in jobs.values():
-        assert (
-            math.isfinite(state.timeout_s)
-            and state.timeout_s >= 0
-            and (state.slot is None or state.slot >= 0)
-        )
-    return bool(jobs)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"a 1 2 exited\n", b"1 2 3 4\n", b"-1 2 3 exited\n", b"9" * 5000 + b" 1 2 exited\n", b"\xff 1 2 x\n"],
+VIEW = (
+    b"==> /proc/1/stat <==\n1 (a b) S 0 1 1 0 -1 4 0 0 0 0 5 6 0 0 20 0 1 0 9" + b" 0" * 16 + b" 3\n"
+    b"==> /proc/1/cgroup <==\n0::/x\n==> leader <==\n1\n==> /sys/fs/cgroup/x/cpu.stat <==\nuser_usec 5\n"
 )
-def test_a_result_that_is_none_is_a_lost_job(line: bytes) -> None:
-    with pytest.raises(JobLost):
-        Result.parse(line, [b""] * (OUTPUT_PARTS + COUNTER_PARTS), "h1")
 
 
-@pytest.mark.parametrize(
-    "text", ["\n", "a\n", "a running x y\n", "a running 1\n", "../x ended\n", "a running 1 2 3\n"]
-)
-def test_a_list_of_jobs_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(CommandFailed, match="the job server's list cannot be read at"):
-        parse_list(text, "h1")
+@inputs("messages", 0.03)
+@given(mutated(VIEW.decode()), mutated(VIEW.decode()), st.sampled_from(["", "cgroup:x", "pidfile:/x"]))
+def test_any_reading_of_processes_makes_a_view(first: str, last: str, watched: str) -> bool:
+    before, after = (text.encode("utf-8", "surrogatepass") for text in (first, last))
+    text = ViewReadings(before, after, after, 5, watched, 1).text(0, 10, None)
+    assert text.count(b"==> in all <==\n") == 1
+    return True
 
 
 # ---- leases ------------------------------------------------------------------------------------------------
@@ -171,11 +178,11 @@ def test_any_file_of_a_lease_is_a_holder_or_none(folder: Path, data: st.DataObje
     (folder / "lease.until").write_bytes(data.draw(TOKENS).encode() + b" " + data.draw(NUMBERS).encode())
     spool = folder / "spool" / "0198-run" / "jobs"
     spool.mkdir(parents=True, exist_ok=True)
-    (spool / "j.run").write_bytes(data.draw(NUMBERS).encode())
-    (spool / "j.cmd").write_bytes(
-        f"slot=1 lease='{folder}/{data.draw(NUMBERS)}' token=1; set -- 'x'".encode()
-    )
-    (folder / "spool" / "0198-run" / "server.pid").write_bytes(data.draw(NUMBERS).encode())
+    note = {"timeout_s": 5, "lease": f"{folder}/{data.draw(NUMBERS)}", "argv": ["x"]}
+    line = data.draw(mutated_json(note).map(json.dumps) | TEXTS)
+    (spool / "j.job").write_bytes(f"{line}\n{data.draw(NUMBERS)}\n".encode("utf-8", "surrogatepass"))
+    agent = data.draw(mutated_json({"protocol": 1, "agent": "b:1:2"}).map(json.dumps) | TEXTS)
+    (folder / "spool" / "0198-run" / "agent.json").write_bytes(agent.encode("utf-8", "surrogatepass"))
     answer = shown(folder)
     for item in answer["leases"]:
         check_state(LeaseState.parse(item))
@@ -271,8 +278,8 @@ def test_a_folder_with_a_nul_byte_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", "1x"])
 def test_a_process_id_that_is_none_is_no_job(tmp_path: Path, text: str) -> None:
     (tmp_path / "spool" / "r1" / "jobs").mkdir(parents=True)
-    (tmp_path / "spool" / "r1" / "jobs" / "j.run").write_text(text)
-    (tmp_path / "spool" / "r1" / "server.pid").write_text(text)
+    (tmp_path / "spool" / "r1" / "jobs" / "j.job").write_text(f'{{"timeout_s": 5}}\n{text}\n')
+    (tmp_path / "spool" / "r1" / "agent.json").write_text(json.dumps({"agent": f"b:{text}:{text}"}))
     assert shown(tmp_path)["results"] == ["r1"]
 
 
@@ -290,8 +297,3 @@ def test_an_answer_that_is_none_is_an_error_of_its_host(stdout: bytes) -> None:
 def test_a_controller_that_names_no_process_is_not_known_to_be_gone(controller: dict[str, Any]) -> None:
     whole = {**_this_controller(), "pid": None, **controller}
     assert not LeaseState("k", "held", "", "me", "run", None, None, None, False, whole).controller_is_gone
-
-
-def test_an_argument_with_a_nul_byte_is_refused() -> None:
-    with pytest.raises(UsageError):
-        Request("job", ("a\0",)).line("run", 0)

@@ -1,118 +1,140 @@
-"""What is said between controller and job server, without either."""
+"""What is sent between controller and agent, without either."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfctl.agent import Answer
+from perfctl.agent import agent as host_agent
 from perfctl.errors import HostUnreachable, OutputError, UsageError
 from perfctl.job import JobLost, JobTimeout, ProcessProbe, SpoolFull
-from perfctl.job.protocol import Request, Result, output_limit_bytes, quote, unquote
-from perfctl.job.script import JobState, parse_list
+from perfctl.job.lease import LeaseLost
+from perfctl.job.protocol import Request, Result
 from perfctl.model import OUTPUT_LIMIT_BYTES, Reason
+from perfctl.shell import ResourceUsage
 
-_PARTS = (b"out", b"err", b"before", b"after", b"view")
-_WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
-_AWKWARD = st.text("'\"$nl\n\\ `;", max_size=12)
-
-
-@given(st.lists(_WORD | _AWKWARD, min_size=1, max_size=6))
-def test_a_request_is_one_line_that_gives_the_words_back(words: list[str]) -> None:
-    line = Request("job", tuple(words), 1.5).line("run", 2)
-    assert line.count(b"\n") == 1 and line.endswith(b"\n")
-    assert unquote(line) == tuple(words)
-
-
-@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "ash"]])
-def test_a_shell_reads_the_words_as_they_were(shell: list[str]) -> None:
-    words = ["a b", "", "'", '"', "$HOME", "new\nline", "\n", "'\"$nl\"'", "\\", "*", "ü", "tab\t", " "]
-    script = f"nl='\n'; set -- {quote(words)}; for w in \"$@\"; do printf '%s\\0' \"$w\"; done"
-    said = subprocess.run([*shell, "-c", script], capture_output=True, timeout=30, check=True).stdout
-    assert said.split(b"\0")[:-1] == [os.fsencode(word) for word in words]
-
-
-def test_a_request_says_slot_time_and_input_first() -> None:
-    line = Request("inv-1", ("true",), 36.0005, "/spool/jobs/inv-1.in").line("run", 3)
-    settings = "slot=3 timeout_ms=36001 stdin='/spool/jobs/inv-1.in' keep_bytes=67108865 lease=''"
-    settings += " token=0 until=0.000 look_ms=0"
-    assert line.decode() == f"run inv-1 {settings}; set -- 'true'\n"
-    assert b"stdin=/dev/null " in Request("inv-1", ("true",)).line("spawn", 0)
-    # A request is one line, whatever the folder of the spool is called.
-    assert Request("inv-1", ("true",), 1, "/a\nb/inv-1.in").line("run", 0).count(b"\n") == 1
+HEADER: dict[str, Any] = {
+    "id": "inv-1",
+    "argv": ["x", "y"],
+    "exit_code": 3,
+    "started_ns": 1000,
+    "ended_ns": 2500,
+    "why": "exited",
+    "usage": {
+        "user_s": 0.5,
+        "system_s": 0.25,
+        "max_rss_bytes": None,
+        "minor_faults": 7,
+        "major_faults": 0,
+        "voluntary_switches": 2,
+        "involuntary_switches": 1,
+    },
+    "pid": 17,
+    "watched": None,
+    "half_ns": None,
+    "left_behind": ["sleep"],
+    "limit_bytes": 3,
+    "is_cut": False,
+}
+PARTS = (b"out", b"err", b"before", b"after")
+_WORD = st.text(st.characters(exclude_characters="\0"), max_size=30).filter(lambda text: text.isprintable())
 
 
-def test_a_request_says_under_which_lease_it_is_made() -> None:
-    line = Request("inv-1", ("true",), lease=("/state/lease", 17, 1234.5)).line("run", 0)
-    assert b" lease='/state/lease' token=17 until=1234.500 " in line
+def parsed(**changes: Any) -> Result:
+    return Result.parse(Answer({**HEADER, **changes}, PARTS), "h1")
 
 
-def test_a_request_says_how_much_of_its_outputs_is_kept() -> None:
-    line = Request("inv-1", ("echo", " keep_bytes=7 "), output_limit_bytes=1000).line("run", 0)
-    # One byte more, by which a cut is known.
-    assert b" keep_bytes=1001 " in line
-    assert output_limit_bytes(line) == 1000
-    assert output_limit_bytes(b"slot=0 timeout_ms=5 stdin=/dev/null; set -- 'old'\n") == OUTPUT_LIMIT_BYTES
+@given(st.lists(_WORD, min_size=1, max_size=6))
+def test_the_agent_reads_the_words_of_a_request_as_they_were(words: list[str]) -> None:
+    decoder = host_agent.Decoder()
+    decoder.feed(host_agent.pack(Request("job", tuple(words), 1.5).header("run")))
+    frame = decoder.next()
+    assert frame is not None
+    job = host_agent.Job("job", host_agent.checked_request(frame[0]))
+    assert job.argv == [word.encode("utf-8", "surrogateescape") for word in words]
+    assert (job.timeout_ns, job.limit_bytes, job.is_background) == (1_500_000_000, OUTPUT_LIMIT_BYTES, False)
+
+
+def test_bytes_that_are_no_utf8_reach_the_agent_as_they_were() -> None:
+    header = json.loads(json.dumps(Request("job", ("echo", "\udce9"), 1).header("run")))
+    assert host_agent.Job("job", host_agent.checked_request(header)).argv == [b"echo", b"\xe9"]
+
+
+def test_a_request_says_under_which_lease_it_is_made_and_what_is_watched() -> None:
+    probe = ProcessProbe("pidfile:/a b/pid", 2.5)
+    header = Request("inv-1", ("true",), probe=probe, lease=("/state/lease", 17, 1234.5)).header("run")
+    assert header["lease"] == ["/state/lease", 17, 1234.5]
+    assert (header["watched"], header["half_after_s"]) == ("pidfile:/a b/pid", 2.5)
+    assert Request("inv-1", ("true",)).header("run")["watched"] is None
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800"])
+def test_an_impossible_argument_is_refused_before_anything_is_sent(word: str) -> None:
+    with pytest.raises(UsageError):
+        Request("job", ("x", word)).header("run")
+
+
+def test_a_result_carries_the_hosts_times_all_parts_and_what_was_used() -> None:
+    done = parsed().value(("x", "y"), "h1")
+    assert (done.argv, done.exit_code, done.started_ns, done.ended_ns) == (("x", "y"), 3, 1000, 2500)
+    assert (done.stdout, done.stderr, done.counters_before, done.counters_after) == PARTS
+    assert done.usage == ResourceUsage(0.5, 0.25, None, 7, 0, 2, 1)
+    assert (done.left_behind, done.host_view, done.cut_at_bytes) == (("sleep",), b"", None)
 
 
 def test_a_cut_output_says_where_it_was_cut_however_the_job_ended() -> None:
-    done = Result.parse(b"0 1 2 exited\n", _PARTS, "h1", cut_at_bytes=3).value(("x",), "h1")
-    assert done.cut_at_bytes == 3
+    assert parsed(is_cut=True).value(("x",), "h1").cut_at_bytes == 3
     with pytest.raises(JobTimeout) as caught:
-        Result.parse(b"143 1 2 timeout\n", _PARTS, "h1", cut_at_bytes=3).value(("x",), "h1")
+        parsed(is_cut=True, why="timeout").value(("x",), "h1")
     assert caught.value.completed.cut_at_bytes == 3
-
-
-def test_an_impossible_argument_is_refused_before_anything_is_sent() -> None:
-    with pytest.raises(UsageError):
-        Request("job", ("a\0b",)).line("run", 0)
-
-
-def test_a_request_to_look_says_when_and_at_what() -> None:
-    line = Request("inv-1", ("true",), 1, probe=ProcessProbe("pidfile:/a b/pid", 2.0004)).line("run", 3)
-    assert b" look_ms=2000 watched='pidfile:/a b/pid'; set -- " in line
-    at_once = Request("i", ("true",), 1, probe=ProcessProbe("", 0)).line("run", 3)
-    assert b" look_ms=1 watched=''; set -- " in at_once
-
-
-def test_a_result_carries_the_hosts_times_and_all_parts() -> None:
-    done = Result.parse(b"3 1000 2500 exited\n", _PARTS, "h1").value(("x", "y"), "h1")
-    assert (done.argv, done.exit_code, done.started_ns, done.ended_ns) == (("x", "y"), 3, 1000, 2500)
-    assert (done.stdout, done.stderr, done.counters_before, done.counters_after, done.host_view) == _PARTS
 
 
 def test_a_timeout_is_an_error_with_what_was_said() -> None:
     with pytest.raises(
         JobTimeout, match=r"h1: sysbench did not end in its time and was ended after 2\.0 s"
     ) as caught:
-        Result.parse(b"143 1000000000 3000000000 timeout\n", _PARTS, "h1").value(("sysbench",), "h1")
+        parsed(started_ns=1_000_000_000, ended_ns=3_000_000_000, why="timeout").value(("sysbench",), "h1")
     assert caught.value.completed.stdout == b"out"
 
 
 def test_a_full_spool_is_an_error_with_what_was_kept() -> None:
-    with pytest.raises(SpoolFull, match=r"exit code 0.*3 bytes of its output were kept") as caught:
-        Result.parse(b"0 1 2 full\n", _PARTS, "h1").value(("x",), "h1")
+    with pytest.raises(SpoolFull, match=r"exit code 3.*3 bytes of its output were kept") as caught:
+        parsed(why="full").value(("x",), "h1")
     assert isinstance(caught.value, OutputError)
     assert Reason(caught.value.reason) is Reason.SPOOL_FULL
     assert caught.value.completed is not None
     with pytest.raises(SpoolFull, match="was not started") as caught:
-        Result.parse(b"0 0 0 unstarted\n", _PARTS, "h1").value(("x",), "h1")
+        parsed(why="unstarted").value(("x",), "h1")
     assert caught.value.completed is None
+    with pytest.raises(LeaseLost):
+        parsed(why="fenced").value(("x",), "h1")
 
 
-@pytest.mark.parametrize("line", [b"lost\n", b"\n", b"1 2\n"])
-def test_a_job_nobody_will_end_is_lost(line: bytes) -> None:
+def test_a_job_nobody_will_end_is_lost() -> None:
     with pytest.raises(JobLost, match="job is lost") as caught:
-        Result.parse(line, _PARTS, "h1")
+        Result.parse(Answer({"id": "x", "why": "lost", "parts": []}), "h1")
     assert isinstance(caught.value, HostUnreachable) and "perfctl resume" in str(caught.value.hint)
 
 
-def test_the_list_of_jobs_is_read() -> None:
-    assert parse_list("a ended\nb running 2 36500\nc lost\n", "h1") == {
-        "a": JobState("ended"),
-        "b": JobState("running", 2, 36.5),
-        "c": JobState("lost"),
-    }
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exit_code": -1},
+        {"exit_code": True},
+        {"ended_ns": "1"},
+        {"argv": [3]},
+        {"usage": {}},
+        {"usage": {**HEADER["usage"], "user_s": -1}},
+        {"limit_bytes": None, "is_cut": True},
+        {"left_behind": None},
+    ],
+)
+def test_a_result_that_is_none_is_an_error_of_its_host(changes: dict[str, Any]) -> None:
+    with pytest.raises(HostUnreachable, match="its agent's result cannot be read") as caught:
+        parsed(**changes)
+    assert caught.value.where == "h1"

@@ -1,4 +1,4 @@
-"""Marked parts of a stream that arrives in pieces of any size."""
+"""Lines, marked and counted bytes of a stream that arrives in pieces of any size."""
 
 from __future__ import annotations
 
@@ -24,36 +24,34 @@ def reader(pieces: Iterable[bytes]) -> PieceReader:
 @given(
     st.lists(st.binary(max_size=40) | st.sampled_from([b"<-mark", b"<-", b"->", b""]), max_size=4),
     st.integers(1, 12),
-    st.integers(0, 60),
 )
-def test_a_part_is_what_is_before_its_mark_up_to_a_limit(
-    parts: list[bytes], piece_bytes: int, most_bytes: int
+def test_what_is_before_a_mark_and_what_is_counted_come_as_they_are(
+    parts: list[bytes], piece_bytes: int
 ) -> None:
     parts = [part for part in parts if MARK not in part + MARK[:-1]]
-    stream = b"".join(part + MARK for part in parts) + b"a line\n"
+    stream = b"".join(part + MARK + part for part in parts) + b"a line\n"
     source = reader(stream[at : at + piece_bytes] for at in range(0, len(stream), piece_bytes))
     for part in parts:
-        expected = (part[:most_bytes], len(part) > most_bytes)
-        assert source.part(MARK, most_bytes, timeout_s=10) == expected
+        assert source.until(MARK, timeout_s=10) == part
+        assert source.exactly(len(part), timeout_s=10) == part
     assert source.line(timeout_s=10) == b"a line\n"
 
 
-def test_a_part_without_its_mark_is_no_part() -> None:
+@pytest.mark.parametrize("size_bytes", [7, 100])
+def test_less_than_was_counted_is_an_end(size_bytes: int) -> None:
     with pytest.raises(HostUnreachable, match="the other end is gone"):
-        reader([b"so far"]).part(MARK, 100, timeout_s=10)
+        reader([b"so far"]).exactly(size_bytes, timeout_s=10)
 
 
-@pytest.mark.parametrize(("most_bytes", "most_in_memory"), [(8 << 20, 12 << 20), (1 << 20, 3 << 20)])
-def test_a_part_is_in_memory_once_and_what_is_over_the_limit_never(
-    most_bytes: int, most_in_memory: int
-) -> None:
+def test_a_counted_part_is_in_memory_once() -> None:
     piece = bytes(1 << 15)
     source = reader(itertools.chain(itertools.repeat(piece, 256), [MARK]))
     tracemalloc.start()
     try:
-        found, has_more = source.part(MARK, most_bytes, timeout_s=60)
+        found = source.exactly(8 << 20, timeout_s=60)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (len(found), has_more) == (most_bytes, most_bytes < 8 << 20)
-    assert peak_bytes < most_in_memory
+    assert len(found) == 8 << 20
+    assert source.exactly(len(MARK), timeout_s=10) == MARK
+    assert peak_bytes < 12 << 20

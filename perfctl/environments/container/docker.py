@@ -181,7 +181,9 @@ class Docker:
         """Return what `docker exec` left behind as a shell on the host would have given it for `argv`.
 
         Docker reports a program that cannot be started on stdout, with 126 or 127 as its version pleases.
+        What was used is the client's own, not the command's.
         """
+        completed = replace(completed, usage=None)
         if completed.exit_code not in (126, 127) or not completed.text.startswith(_NOT_STARTED):
             return replace(completed, argv=tuple(argv))
         is_missing = "not found" in completed.text or "no such file or directory" in completed.text

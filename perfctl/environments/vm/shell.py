@@ -207,7 +207,8 @@ class GuestShell(InsideShell):
         if own.pid is None or not (is_cut or own.stderr.endswith(_END_MARK)):
             raise self._lost(own.stderr)
         stderr = own.stderr.removesuffix(_END_MARK)
-        inside = replace(completed, argv=tuple(argv), stdout=own.stdout, stderr=stderr)
+        # What was used is the connection's own, not the command's.
+        inside = replace(completed, argv=tuple(argv), stdout=own.stdout, stderr=stderr, usage=None)
         if inside.exit_code:
             self._raise_for_shortage(inside)
         return inside
@@ -266,7 +267,7 @@ class GuestShell(InsideShell):
         error.where = self.name
         if isinstance(error, JobTimeout):
             error.completed = replace(
-                error.completed, argv=tuple(argv), stdout=ended.stdout, stderr=ended.stderr
+                error.completed, argv=tuple(argv), stdout=ended.stdout, stderr=ended.stderr, usage=None
             )
 
     def _lost(self, stderr: bytes) -> EnvironmentDied:

@@ -1,0 +1,1954 @@
+"""The agent: runs the commands of one run on this host, whether or not a controller is connected.
+
+One file of standard-library Python 3.9 or newer. It is sent once per run and host, and lies compiled in the
+run's spool folder from then on; docs/jobs.md draws how a request goes through it.
+
+    start REQUEST            make the spool, start the agent or find it with a job that runs, and be a channel
+    serve SPOOL LIFETIME_S   be the agent
+    reap REQUEST             end what belongs to a run
+
+A channel is a process that has handed its input and output to the agent, and sleeps. Messages are frames: a
+prefix, JSON and raw parts. The files of a job lie in `jobs` (ID.job: the request and the process, ID.in,
+ID.end: the result) and `output` (ID.out, ID.err) until a controller says that it has stored them. No file is
+synced: a host that restarts loses its jobs anyway, and a result that is not whole counts as lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # Not there for the hosts, where typing is slow to import.
+    import types
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    Record = dict[str, Any]
+
+PROTOCOL = 1
+"""Agents of another number speak another language."""
+
+SPAWNED_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GRACE_S = 2.0
+"""How long processes may take to end after SIGTERM before they get SIGKILL."""
+_KILL_S = 5.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_READ_BYTES = 1 << 16
+_PIECE_BYTES = 3072
+_NS = 1_000_000_000
+
+
+class Failure(Exception):
+    """Why a request could not be carried out; `kind` is 'failed', 'full' or 'version'."""
+
+    def __init__(self, message: str, kind: str = "failed") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+# ---- frames -----------------------------------------------------------------------------------------------
+
+PREFIX = struct.Struct(">4sI")
+MAGIC = b"PCA" + bytes([PROTOCOL])
+LARGEST_HEADER_BYTES = 8 << 20
+LARGEST_PART_BYTES = 1 << 20
+"""Of what is sent to the agent; what is longer goes in pieces."""
+_MOST_PARTS = 16
+
+
+class FrameError(Exception):
+    """What arrived is no frame of this protocol."""
+
+
+def pack(header: Mapping[str, Any], sizes: Sequence[int] = ()) -> bytes:
+    """Return the beginning of a frame; parts of these sizes in bytes must follow."""
+    text = json.dumps({**header, "parts": list(sizes)}).encode("ascii")
+    return PREFIX.pack(MAGIC, len(text)) + text
+
+
+def header_size(prefix: bytes) -> int:
+    """Return how many bytes of JSON follow a prefix. Raises FrameError."""
+    magic, size = PREFIX.unpack(prefix)
+    if magic != MAGIC:
+        raise FrameError(f"no frame of protocol {PROTOCOL} begins with {bytes(prefix)!r}")
+    if size > LARGEST_HEADER_BYTES:
+        raise FrameError(f"a header of {size} bytes is too long")
+    return int(size)
+
+
+def parse_header(text: bytes, largest_part_bytes: int) -> Record:
+    """Return a frame's header, whose `parts` are sizes. Raises FrameError."""
+    try:
+        header = json.loads(text.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"a header cannot be read: {error!s:.80}") from error
+    if not isinstance(header, dict):
+        raise FrameError("a header is no object")
+    sizes = header.get("parts")
+    if not isinstance(sizes, list) or len(sizes) > _MOST_PARTS:
+        raise FrameError("a header does not name its parts")
+    if not all(type(size) is int and 0 <= size <= largest_part_bytes for size in sizes):
+        raise FrameError("a part's size is none, or too large")
+    return header
+
+
+class Decoder:
+    """Makes frames out of bytes as they come."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._header: Record | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that have arrived."""
+        self._buffer += data
+
+    def next(self) -> tuple[Record, list[bytes]] | None:
+        """Return the next frame's header and parts, None until it is whole. Raises FrameError."""
+        if self._header is None:
+            if len(self._buffer) < PREFIX.size:
+                return None
+            end = PREFIX.size + header_size(bytes(self._buffer[: PREFIX.size]))
+            if len(self._buffer) < end:
+                return None
+            self._header = parse_header(bytes(self._buffer[PREFIX.size : end]), LARGEST_PART_BYTES)
+            del self._buffer[:end]
+        sizes = self._header["parts"]
+        if len(self._buffer) < sum(sizes):
+            return None
+        parts = []
+        for size in sizes:
+            parts.append(bytes(self._buffer[:size]))
+            del self._buffer[:size]
+        header, self._header = self._header, None
+        return header, parts
+
+
+# ---- processes --------------------------------------------------------------------------------------------
+
+
+def content(path: str, most_bytes: int = _READ_BYTES) -> bytes:
+    """Return the beginning of a small file, b'' where it cannot be read."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return os.read(file, most_bytes)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
+
+
+class Process:
+    """A living process, from /proc/PID/stat; see proc(5)."""
+
+    __slots__ = ("group", "parent", "pid", "session", "start")
+
+    def __init__(self, pid: int, fields: Sequence[bytes]) -> None:
+        self.pid = pid
+        self.parent, self.group, self.session = map(int, fields[1:4])
+        self.start = int(fields[19])
+        """In clock ticks since the boot."""
+
+
+def process(pid: int) -> Process | None:
+    """Return a process, None when it has ended."""
+    fields = content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return Process(pid, fields) if len(fields) > 19 and fields[0] not in b"ZX" else None
+
+
+def processes() -> dict[int, Process]:
+    """Return the living processes that this login can see, by their ids."""
+    found = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return {each.pid: each for each in found if each is not None}
+
+
+def mark_of(run: str, job_id: str) -> bytes:
+    """Return what each process of a job has in its environment, unless it hides."""
+    return f"PERFCTL_JOB={run}/{job_id};".encode()
+
+
+def is_marked(pid: int, *marks: bytes) -> bool:
+    """Return whether a process began with one of these in its environment."""
+    text = content(f"/proc/{pid}/environ", 2 << 20)
+    return any(mark in text for mark in marks)
+
+
+def with_descendants(table: Mapping[int, Process], roots: Iterable[int]) -> set[int]:
+    """Return the roots and all that they have started, and so on, that still has its parent."""
+    children: dict[int, list[int]] = {}
+    for each in table.values():
+        children.setdefault(each.parent, []).append(each.pid)
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid not in found:
+            found.add(pid)
+            todo += children.get(pid, ())
+    return found
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes that may be gone, or somebody else's."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
+
+
+def end_all(find: Callable[[], set[int]]) -> bool:
+    """End what `find` finds: SIGTERM, SIGKILL after a while; return whether nothing is left."""
+    begin = time.monotonic()
+    told: set[int] = set()
+    pause_s = 0.01
+    while True:
+        pids = find()
+        if not pids:
+            return True
+        passed_s = time.monotonic() - begin
+        if passed_s > GRACE_S + _KILL_S:
+            return False
+        if passed_s > GRACE_S:
+            signal_all(pids, signal.SIGKILL)
+        else:
+            signal_all(pids - told, signal.SIGTERM)
+            told |= pids
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.1)
+
+
+# ---- what is read around a job ----------------------------------------------------------------------------
+
+_COUNTERS = (
+    "/proc/stat",
+    "/proc/loadavg",
+    "/proc/pressure/cpu",
+    "/proc/pressure/memory",
+    "/proc/pressure/io",
+    "/proc/vmstat",
+    "/proc/net/snmp",
+    "/proc/net/dev",
+    "/proc/diskstats",
+    "/sys/kernel/warn_count",
+    "/sys/kernel/oops_count",
+    "/proc/sys/kernel/hung_task_detect_count",
+)
+
+
+class Counters:
+    """The kernel's counters: descriptors that stay open, so that reading them costs little."""
+
+    def __init__(self, unit: str) -> None:
+        paths = [*_COUNTERS, *_link_counters(), *_thermal_counters()]
+        groups, has_own_time = _group_counters(unit)
+        paths += groups
+        if not has_own_time:
+            # Where no group counts the jobs' time, this process does, which waits for them.
+            paths.append(f"/proc/{os.getpid()}/stat")
+        self._files: list[tuple[bytes, int]] = []
+        for path in paths:
+            try:
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                # Of some the kernel says only now that it does not have them.
+                os.pread(file, 1, 0)
+            except OSError:
+                os.close(file)
+                continue
+            self._files.append((b"==> %s <==\n" % os.fsencode(path), file))
+
+    def read(self) -> bytes:
+        """Return all files' text, each below a line `==> PATH <==`."""
+        found: list[bytes] = []
+        for head, file in self._files:
+            try:
+                text = piece = os.pread(file, _READ_BYTES, 0)
+                # The kernel gives some in pieces of up to a page; no line is longer than a quarter of one.
+                while len(piece) > _PIECE_BYTES:
+                    piece = os.pread(file, _READ_BYTES, len(text))
+                    text += piece
+            except OSError:
+                # Of an interface or a processor that has gone.
+                continue
+            found += (head, text, b"\n")
+        return b"".join(found)
+
+
+def _link_counters() -> list[str]:
+    # A container's end of a link is gone tomorrow, and has no cable.
+    names = [name for name in _names("/sys/class/net") if name != "lo" and not name.startswith("veth")]
+    return [f"/sys/class/net/{name}/carrier_changes" for name in names]
+
+
+def _thermal_counters() -> list[str]:
+    found = []
+    for cpu in _names("/sys/devices/system/cpu"):
+        if cpu.startswith("cpu") and cpu[3:].isdigit():
+            folder = f"/sys/devices/system/cpu/{cpu}/thermal_throttle"
+            names = (name for name in _names(folder) if name.endswith(("_throttle_count", "_total_time_ms")))
+            found += [f"{folder}/{name}" for name in names]
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _group_counters(unit: str) -> tuple[list[str], bool]:
+    """Return the files of the control group that this process and its jobs are in, and if one has their time.
+
+    In version 1 each controller has a tree of its own, and a job may be in our unit in one and in the whole
+    machine's group in another. A group is only ours by its name, and so is the processor time that it counts;
+    how often a quota stopped it is said by any but the root, which has none.
+    """
+    found = []
+    has_own_time = False
+    for line in content("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
+        number, controllers, group = [*line.split(":", 2), "", ""][:3]
+        if group in ("", "/"):
+            continue
+        last = group.rpartition("/")[2]
+        is_own = last.startswith(f"{unit}.") or (last.startswith("session-") and last.endswith(".scope"))
+        if number == "0" and not controllers:
+            paths = [f"/sys/fs/cgroup{group}/cpu.stat", f"/sys/fs/cgroup/unified{group}/cpu.stat"]
+            paths = [path for path in paths if is_own and os.access(path, os.R_OK)]
+            has_own_time = has_own_time or bool(paths)
+            found += paths
+        names = controllers.split(",")
+        if "cpu" in names:
+            found.append(f"/sys/fs/cgroup/{controllers}{group}/cpu.stat")
+        if "cpuacct" in names and is_own:
+            path = f"/sys/fs/cgroup/{controllers}{group}/cpuacct.usage"
+            has_own_time = has_own_time or os.access(path, os.R_OK)
+            found.append(path)
+    return found, has_own_time
+
+
+def read_clock() -> bytes:
+    """Return how far the wall clock is ahead of the monotonic one, in nanoseconds, as a counter.
+
+    Right to a fraction of a microsecond: of several readings the one counts that took the least time.
+    """
+    best_ns, ahead_ns = _NS, 0
+    for _ in range(4):
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        wall = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        took_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - before
+        if took_ns < best_ns:
+            best_ns, ahead_ns = took_ns, wall - before - took_ns // 2
+    return b"==> clock <==\n%d\n" % ahead_ns
+
+
+class KernelLog:
+    """What the kernel writes into its log after `begin`. Nobody is woken up by it."""
+
+    _KEPT_BYTES = 1 << 16
+    _DEVICE = os.makedev(1, 11)
+
+    def __init__(self) -> None:
+        self._file = -1
+        try:
+            status = os.lstat("/dev/kmsg")
+            # In some containers it is a link to a console, whose input is not ours to take.
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == self._DEVICE:
+                self._file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            pass
+
+    def begin(self) -> None:
+        """Skip what the kernel has written until now."""
+        if self._file >= 0:
+            os.lseek(self._file, 0, os.SEEK_END)
+
+    def read(self) -> bytes:
+        """Return the records that came, as a section of the counters; b'' where they cannot be read."""
+        if self._file < 0:
+            return b""
+        records: list[bytes] = []
+        size = 0
+        is_cut = False
+        while True:
+            try:
+                record = os.read(self._file, 8192)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                # The kernel has written over what was not read yet; the next one is the oldest it has.
+                is_cut = True
+                continue
+            except OSError:
+                is_cut = True
+                break
+            if not record:
+                break
+            size += len(record)
+            if size > self._KEPT_BYTES:
+                is_cut = True
+                break
+            records.append(record)
+        return b"\n==> kernel log%s <==\n%s" % (b", cut" if is_cut else b"", b"".join(records))
+
+
+class ProcessView:
+    """Raw readings of all processes around and during a job; the controller subtracts them.
+
+    `watched` says which are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own.
+    """
+
+    def __init__(self, watched: str) -> None:
+        self._text = watched[len("cgroup:") :].encode() if watched.startswith("cgroup:") else b""
+        self._pid_file = watched[len("pidfile:") :] if watched.startswith("pidfile:") else ""
+        self._first: dict[str, bytes] = {}
+        self._counters: list[str] = []
+        self.readings = [b"", b"", b""]
+        """Before, half way and after."""
+        self.half_ns: int | None = None
+
+    def read(self, number: int) -> None:
+        """Take the reading of this number."""
+        found: list[bytes] = []
+        seen: dict[str, bytes] = {}
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            text = content(f"/proc/{name}/stat")
+            if not text:
+                continue
+            seen[name] = text
+            _add(found, f"/proc/{name}/stat", text)
+            # Where it is matters only for who has used time since.
+            if self._first.get(name) != text:
+                group = content(f"/proc/{name}/cgroup")
+                _add(found, f"/proc/{name}/cgroup", group)
+                if self._text and not self._counters and self._text in group:
+                    self._counters = self._group_counters(group)
+        self._add_threads(found)
+        for path in self._counters:
+            _add(found, path, content(path))
+        if number == 0:
+            self._first = seen
+        self.readings[number] = b"".join(found)
+
+    def _add_threads(self, found: list[bytes]) -> None:
+        if not self._pid_file:
+            return
+        # Such a file may lack the end of its line.
+        words = content(self._pid_file).split()
+        if words and words[0].isdigit():
+            leader = words[0].decode("ascii")
+            found.append(b"==> leader <==\n%s\n" % words[0])
+            for name in _names(f"/proc/{leader}/task"):
+                path = f"/proc/{leader}/task/{name}/stat"
+                _add(found, path, content(path))
+
+    def _group_counters(self, group: bytes) -> list[str]:
+        """Return the file that counts the time of the environment's control group."""
+        whole, accounting = "", ""
+        for line in group.decode("utf-8", "surrogateescape").splitlines():
+            number, controllers, path = [*line.split(":", 2), "", ""][:3]
+            if self._text not in os.fsencode(path):
+                continue
+            # In version 1 each controller has a tree of its own: one may count it together with others.
+            if "cpuacct" in controllers.split(","):
+                accounting = f"/sys/fs/cgroup/cpuacct{path}/cpuacct.stat"
+            elif number == "0":
+                whole = f"/sys/fs/cgroup{path}/cpu.stat"
+        return [path for path in (accounting or whole,) if path]
+
+
+def _add(found: list[bytes], path: str, text: bytes) -> None:
+    if text:
+        found += (b"==> %s <==\n" % os.fsencode(path), text, b"" if text.endswith(b"\n") else b"\n")
+
+
+# ---- jobs -------------------------------------------------------------------------------------------------
+
+
+def is_unnamed(job_id: str) -> bool:
+    """Return whether a job is one whose result nobody but its own controller asks for."""
+    return job_id.startswith("auto-")
+
+
+class Job:
+    """A command: requested, running, ending, ended."""
+
+    def __init__(self, job_id: str, request: Record) -> None:
+        self.id = job_id
+        self.argv = [str(word).encode("utf-8", "surrogateescape") for word in request["argv"]]
+        self.words = request["argv"]
+        self.timeout_ns = int(request["timeout_s"] * _NS)
+        self.limit_bytes = request["limit_bytes"]
+        self.watched = request["watched"]
+        self.view = None if self.watched is None else ProcessView(self.watched)
+        half_after_s = request["half_after_s"]
+        self.half_after_ns = None if half_after_s is None else int(half_after_s * _NS)
+        self.lease = request["lease"]
+        self.has_input = request["has_input"]
+        self.was_started = False
+        self.is_background = request["verb"] == "spawn"
+        self.log: KernelLog | None = None
+        self.pid = 0
+        self.started_ns = 0
+        self.ended_ns = 0
+        self.exit_code: int | None = None
+        """None while its process runs."""
+        self.usage: Record | None = None
+        self.why = "exited"
+        self.before = b""
+        self.after = b""
+        self.left_behind: list[str] = []
+        self.is_over = False
+        """Whether everything that it started has ended, or been let be."""
+        self.survives = False
+        self.at_end: list[Callable[[], None]] = []
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When it is ended, None for a background command."""
+        return None if self.is_background else self.started_ns + self.timeout_ns
+
+    @property
+    def half_way_ns(self) -> int | None:
+        """When the processes are read on the way, None where they are not, or were."""
+        if self.view is None or self.view.half_ns is not None or self.half_after_ns is None:
+            return None
+        return self.started_ns + self.half_after_ns
+
+
+class Ending:
+    """Ends processes step by step: SIGTERM, SIGKILL after a while, giving up at last."""
+
+    def __init__(self, find: Callable[[], set[int]], then: Callable[[bool], None]) -> None:
+        self._find = find
+        self._then = then
+        self._told: set[int] = set()
+        self._pause_ns = 5_000_000
+        self.next_ns = time.monotonic_ns()
+        self._kill_ns = self.next_ns + int(GRACE_S * _NS)
+        self._last_ns = self._kill_ns + int(_KILL_S * _NS)
+
+    def step(self) -> bool:
+        """Do what is due now; return whether it is over, having called `then` with whether all are gone."""
+        now = time.monotonic_ns()
+        pids = self._find()
+        if not pids or now > self._last_ns:
+            self._then(not pids)
+            return True
+        if now >= self._kill_ns:
+            signal_all(pids, signal.SIGKILL)
+        else:
+            signal_all(pids - self._told, signal.SIGTERM)
+            self._told |= pids
+        self._pause_ns = min(2 * self._pause_ns, 100_000_000)
+        self.next_ns = now + self._pause_ns
+        if now < self._kill_ns:
+            self.next_ns = min(self.next_ns, self._kill_ns)
+        return False
+
+
+# ---- channels ---------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """Waits for descriptors, and calls who waits for them."""
+
+    def __init__(self) -> None:
+        self._poller = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+
+    def watch(self, file: int, events: int, handler: Callable[[], None]) -> None:
+        """Call `handler` whenever the events are there; instead of what was said for this file before."""
+        self._handlers[file] = handler
+        self._poller.register(file, events)
+
+    def forget(self, file: int) -> None:
+        """Wait for this file no longer; again is harmless."""
+        if self._handlers.pop(file, None):
+            self._poller.unregister(file)
+
+    def turn(self, timeout_ms: int | None) -> None:
+        """Wait for events, not longer than the timeout, and handle them."""
+        for file, _ in self._poller.poll(timeout_ms):
+            handler = self._handlers.get(file)
+            # One handler may close what another one waits for.
+            if handler:
+                handler()
+
+
+class Channel:
+    """A controller's way in: the input and output of a process that sleeps beside its link."""
+
+    def __init__(self, link: socket.socket, loop: Loop, agent: Agent) -> None:
+        self._link = link
+        self._loop = loop
+        self._agent = agent
+        self._input = -1
+        self._output = -1
+        self._decoder = Decoder()
+        self._waiting: list[bytes | tuple[int, int]] = []
+        """What was not written yet: bytes, or a file and how many bytes of it."""
+        self._pending = memoryview(b"")
+        loop.watch(link.fileno(), select.POLLIN, self._link_has_news)
+
+    def _link_has_news(self) -> None:
+        """Take the two descriptors; later news is that the process at the other end has ended."""
+        try:
+            _, files, _, _ = socket.recv_fds(self._link, 1, 2)
+        except OSError:
+            files = []
+        for file in files:
+            # A job that had them would keep the channel open when this process is gone.
+            os.set_inheritable(file, False)
+        if self._input >= 0 or len(files) != 2:
+            for file in files:
+                os.close(file)
+            self.close()
+            return
+        self._input, self._output = files
+        for file in files:
+            os.set_blocking(file, False)
+        self._loop.watch(self._input, select.POLLIN, self._receive)
+        self.send(pack(self._agent.greeting()))
+
+    def _receive(self) -> None:
+        try:
+            data = os.read(self._input, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._decoder.feed(data)
+        while self._input >= 0:
+            try:
+                frame = self._decoder.next()
+            except FrameError as error:
+                self.send(pack({"error": str(error), "kind": "failed"}))
+                self.close()
+                return
+            if frame is None:
+                return
+            try:
+                self._agent.handle(self, *frame)
+            except Failure as error:
+                self.send(pack({"error": str(error), "kind": error.kind}))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                # Whatever one request was, the other jobs go on.
+                self.send(pack({"error": f"{type(error).__name__}: {error}", "kind": "failed"}))
+
+    def send(self, *pieces: bytes | tuple[int, int]) -> None:
+        """Send bytes, and files as (descriptor, number of bytes), which are closed."""
+        self._waiting += pieces
+        if self._input < 0:
+            self.close()
+        elif not self._pending:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            is_whole = self._write()
+        except OSError:
+            self.close()
+            return
+        # Input and output may be one socket under two numbers: each is waited for by itself.
+        if is_whole:
+            self._loop.forget(self._output)
+        else:
+            self._loop.watch(self._output, select.POLLOUT, self._flush)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything has been written."""
+        return not self._pending and not self._waiting
+
+    def _write(self) -> bool:
+        while True:
+            if not self._pending:
+                self._pending = memoryview(self._next_bytes())
+                if not self._pending:
+                    return True
+            try:
+                self._pending = self._pending[os.write(self._output, self._pending) :]
+            except BlockingIOError:
+                return False
+
+    def _next_bytes(self) -> bytes:
+        """Return what is sent in one go: each write wakes up who reads."""
+        found: list[bytes] = []
+        size = 0
+        while self._waiting and size < _READ_BYTES:
+            piece = self._waiting.pop(0)
+            if isinstance(piece, tuple):
+                file, left = piece
+                piece = os.read(file, min(left, _READ_BYTES - size))
+                if left and not piece:
+                    os.close(file)
+                    raise OSError(errno.EIO, "an output has become shorter")
+                if left > len(piece):
+                    self._waiting.insert(0, (file, left - len(piece)))
+                else:
+                    os.close(file)
+            found.append(piece)
+            size += len(piece)
+        return b"".join(found)
+
+    def close(self) -> None:
+        """Close everything, by which its process ends; again is harmless."""
+        for file in (self._input, self._output):
+            if file >= 0:
+                self._loop.forget(file)
+                os.close(file)
+        self._input = self._output = -1
+        for piece in self._waiting:
+            if isinstance(piece, tuple):
+                os.close(piece[0])
+        self._waiting = []
+        self._pending = memoryview(b"")
+        if self._link.fileno() >= 0:
+            self._loop.forget(self._link.fileno())
+            self._link.close()
+        self._agent.channels.discard(self)
+
+
+# ---- the agent --------------------------------------------------------------------------------------------
+
+_OUTPUT_PAUSE_NS = 20_000_000
+"""From a write to the look at the outputs: who prints without end must not be slowed down much by this."""
+_BLOCK = b"x" * 8192
+_PARTS = ("out", "err")
+
+
+class Agent:
+    """Runs jobs and serves channels, in one thread that sleeps in between."""
+
+    def __init__(self, spool: str, lifetime_s: float) -> None:
+        self.spool = spool
+        self.run = os.path.basename(spool)
+        self.identity = identity_of(os.getpid())
+        self.channels: set[Channel] = set()
+        self._loop = Loop()
+        self._jobs: dict[str, Job] = {}
+        self._running: dict[int, Job] = {}
+        """By the id of the process that was started."""
+        self._strays: dict[int, str | None] = {}
+        """Children that were not started here but left behind, with the job that did."""
+        self._endings: list[Ending] = []
+        self._cancelled: set[str] = set()
+        self._at_stop: list[Callable[[], None]] = []
+        self._logs: list[KernelLog] = []
+        self._is_stopping = False
+        self._end_ns = time.monotonic_ns() + int(lifetime_s * _NS)
+        self._look_ns: int | None = None
+        """When to look at the outputs again; None: when the kernel says that one was written to."""
+        os.umask(0o022)
+        os.environ["LC_ALL"] = "C"
+        os.environ["PATH"] = SPAWNED_PATH
+        self._environment = dict(os.environb)
+        self._no_input = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._probe = os.open(f"{spool}/probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._outputs = os.open(f"{spool}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._children = f"/proc/self/task/{os.getpid()}/children"
+        become_subreaper()
+        self._has_reserve = self._make_reserve()
+        self._counters = Counters(f"perfctl-{self.run}")
+        self._listen_to_signals()
+        self._watch_outputs()
+        self._socket = self._listen()
+
+    # ---- waiting ----
+
+    def _listen_to_signals(self) -> None:
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGIO, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        # A login's end is not ours.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        self._loop.watch(reader, select.POLLIN, lambda: self._signalled(reader))
+
+    def _signalled(self, reader: int) -> None:
+        now = time.monotonic_ns()
+        numbers = os.read(reader, 4096)
+        if signal.SIGCHLD in numbers:
+            self._reap(now)
+        if signal.SIGIO in numbers and self._look_ns is None:
+            self._look_ns = now + _OUTPUT_PAUSE_NS
+        if signal.SIGTERM in numbers:
+            self.stop()
+
+    def _listen(self) -> socket.socket:
+        # By a name that is short: the whole path may be longer than a socket's can be.
+        os.chdir(self.spool)
+        remove("agent.sock")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        listener.bind("agent.sock")
+        os.chmod("agent.sock", 0o600)
+        listener.listen(16)
+        self._loop.watch(listener.fileno(), select.POLLIN, self._accept)
+        with open("agent.new", "w", encoding="ascii") as file:
+            json.dump({"protocol": PROTOCOL, "agent": self.identity}, file)
+        os.rename("agent.new", "agent.json")
+        os.chdir("work")
+        return listener
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._socket.accept()
+            _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return
+        if uid not in (0, os.geteuid()):
+            link.close()
+            return
+        link.setblocking(False)
+        self.channels.add(Channel(link, self._loop, self))
+
+    def serve(self) -> None:
+        """Serve until the run is stopped or the lifetime is over."""
+        while not (self._is_stopping and not self._endings):
+            self._loop.turn(self._timeout_ms())
+            self._do_what_is_due()
+        limit = time.monotonic() + 5.0
+        while any(not channel.is_idle for channel in self.channels) and time.monotonic() < limit:
+            self._loop.turn(100)
+
+    def _timeout_ms(self) -> int:
+        times = [self._end_ns] if not self._is_stopping else []
+        for job in self._running.values():
+            if job.deadline_ns is not None and job.why == "exited":
+                times.append(job.deadline_ns)
+            if job.half_way_ns is not None:
+                times.append(job.half_way_ns)
+        times += [ending.next_ns for ending in self._endings]
+        if self._look_ns is not None:
+            times.append(self._look_ns)
+        left_ns = min(times, default=time.monotonic_ns() + _NS) - time.monotonic_ns()
+        return min(max(0, -(-left_ns // 1_000_000)), 1 << 30)
+
+    def _do_what_is_due(self) -> None:
+        now = time.monotonic_ns()
+        for job in list(self._running.values()):
+            half_ns = job.half_way_ns
+            if job.view and half_ns is not None and now >= half_ns:
+                job.view.half_ns = now
+                job.view.read(1)
+            if job.deadline_ns is not None and now >= job.deadline_ns:
+                self._force(job, "timeout")
+        if self._look_ns is not None and now >= self._look_ns:
+            self._look_at_outputs()
+        if now >= self._end_ns and not self._is_stopping:
+            self.stop("lost")
+        due = [ending for ending in self._endings if now >= ending.next_ns]
+        for ending in due:
+            if ending.step():
+                self._endings.remove(ending)
+
+    # ---- requests ----
+
+    def greeting(self) -> Record:
+        """Return what a channel begins with."""
+        return {"protocol": PROTOCOL, "python": sys.version.split()[0], "jobs": self._list()}
+
+    def handle(self, channel: Channel, request: Record, parts: list[bytes]) -> None:
+        """Carry out a request. Raises Failure, which is the answer then."""
+        for job_id in request.get("stored") or ():
+            self._forget(str(job_id))
+        verb = request.get("verb")
+        if verb == "list":
+            channel.send(pack({"jobs": self._list()}))
+        elif verb == "stop":
+            self.stop(then=lambda: channel.send(pack({})))
+        elif verb == "cancel":
+            self._cancel(channel, [checked_name(item) for item in request.get("ids") or ()])
+        elif verb in ("run", "spawn", "wait", "input", "is_running", "end", "output"):
+            job_id = checked_name(request.get("id"))
+            getattr(self, f"_{verb}")(channel, job_id, request, parts)
+        else:
+            raise Failure(f"no request is called {str(verb)!r:.40}")
+
+    def _run(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        if job is None and any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
+            # Of an earlier agent: it is not run again.
+            self._send_stored(channel, job_id)
+            return
+        job = job or self._begun(job_id, request)
+        self._when_over(job, lambda: self._send_result(channel, job))
+
+    def _spawn(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id) or self._begun(job_id, request)
+        channel.send(pack({"state": "started" if job.why == "exited" else job.why}))
+
+    def _wait(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            self._send_stored(channel, job_id)
+        else:
+            self._when_over(job, lambda: self._send_result(channel, job))
+
+    def _input(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
+        """Keep a piece of a command's standard input; there is no answer unless it cannot be kept."""
+        if job_id in self._jobs:
+            return  # The connection broke when it had been sent.
+        path = self._path(job_id, "in")
+        is_first = bool(request.get("is_first"))
+        # After a piece that could not be kept there is no file, and those that follow are dropped.
+        flags = os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if is_first else os.O_APPEND)
+        try:
+            file = os.open(path, flags | os.O_CLOEXEC, 0o600)
+            try:
+                for part in parts:
+                    write_all(file, part)
+            finally:
+                os.close(file)
+        except OSError as error:
+            # The request that needs it finds nothing, and is refused.
+            remove(path)
+            if error.errno not in _FULL and (is_first or error.errno != errno.ENOENT):
+                raise Failure(f"its input cannot be kept: {error.strerror}") from error
+
+    def _is_running(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        channel.send(pack({"is_running": job is not None and job.exit_code is None}))
+
+    def _end(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            channel.send(pack({"is_gone": True}))
+            return
+        self._force(job, "cancelled")
+        self._when_over(job, lambda: channel.send(pack({"is_gone": not job.survives})))
+
+    def _output(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise Failure(f"there is no command {job_id}")
+        channel.send(*self._frame({}, job.limit_bytes, job_id, []))
+
+    def _cancel(self, channel: Channel, job_ids: list[str]) -> None:
+        left = set(job_ids)
+
+        def ended(job_id: str) -> None:
+            left.discard(job_id)
+            if not left:
+                channel.send(pack({}))
+
+        for job_id in job_ids:
+            job = self._jobs.get(job_id)
+            if job is None:
+                # Its request may still be under way.
+                self._cancelled.add(job_id)
+                ended(job_id)
+            else:
+                self._force(job, "cancelled")
+                self._when_over(job, lambda job_id=job_id: ended(job_id))  # type: ignore[misc]
+        if not job_ids:
+            channel.send(pack({}))
+
+    def _when_over(self, job: Job, action: Callable[[], None]) -> None:
+        if job.is_over:
+            action()
+        else:
+            job.at_end.append(action)
+
+    def _list(self) -> Record:
+        """Return state and time limit of the named jobs here: 'running', 'ended' or 'lost'."""
+        found: Record = {}
+        names = {name.rpartition(".")[::2] for name in _names(f"{self.spool}/jobs")}
+        for job_id in {job_id for job_id, kind in names if kind in ("job", "end") and not is_unnamed(job_id)}:
+            job = self._jobs.get(job_id)
+            if job is not None and not job.is_over:
+                found[job_id] = ["running", job.timeout_ns / _NS]
+            else:
+                found[job_id] = ["ended" if (job_id, "end") in names else "lost", 0.0]
+        return found
+
+    def _path(self, job_id: str, kind: str) -> str:
+        return f"{self.spool}/{'output' if kind in _PARTS else 'jobs'}/{job_id}.{kind}"
+
+    def _forget(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if not _NAME.fullmatch(job_id) or (job is not None and not job.is_over):
+            return
+        self._jobs.pop(job_id, None)
+        for kind in ("job", "in", "end", *_PARTS):
+            remove(self._path(job_id, kind))
+
+    # ---- a job's beginning ----
+
+    def _begun(self, job_id: str, request: Record) -> Job:
+        """Return a job that was started, or one that is over because it could not be."""
+        job = Job(job_id, checked_request(request))
+        job.why = self._refusal(job) or "exited"
+        if job.why != "exited":
+            job.is_over, job.exit_code = True, 0
+            self._jobs[job_id] = job
+            if job.why == "fenced" and not is_unnamed(job_id):
+                self._store(job)
+            return job
+        files = self._make_files(job)
+        if files is None:
+            # It is not known here: once there is room it may be asked for again.
+            job.why, job.is_over, job.exit_code = "unstarted", True, 0
+            return job
+        self._jobs[job_id] = job
+        note, stdin, outputs = files
+        if not job.is_background:
+            if job.view:
+                job.view.read(0)
+            # One for each job at a time, kept: to open it costs as much as all the rest.
+            job.log = self._logs.pop() if self._logs else KernelLog()
+            job.log.begin()
+            job.before = self._counters.read() + read_clock()
+        self._start(job, stdin, outputs)
+        # By this a host's lease and a later agent find its processes; on a full disk by their mark alone.
+        if job.exit_code is None:
+            write_if_possible(note, b"%d\n" % job.pid)
+        for file in {note, stdin, *outputs} - {self._no_input}:
+            os.close(file)
+        if job.exit_code is not None:
+            self._ended(job, time.monotonic_ns())
+        return job
+
+    def _refusal(self, job: Job) -> str:
+        if job.id in self._cancelled or self._is_stopping:
+            self._cancelled.discard(job.id)
+            return "cancelled"
+        if job.lease and not hold(*job.lease):
+            return "fenced"
+        return ""
+
+    def _note(self, job: Job) -> int:
+        """Write down the request; return the file, in which the process follows. Raises OSError."""
+        timeout_s = None if job.is_background else job.timeout_ns / _NS
+        lease = job.lease[0] if job.lease else None
+        line = {"agent": self.identity, "timeout_s": timeout_s, "lease": lease, "argv": job.words}
+        # As long as a result is not written, this says that it was asked for: never is it run twice.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        note = os.open(self._path(job.id, "job"), flags, 0o600)
+        write_all(note, json.dumps(line).encode("ascii") + b"\n")
+        return note
+
+    def _make_files(self, job: Job) -> tuple[int, int, list[int]] | None:
+        """Return the files of the note, of the input and of both outputs, None where there is no room."""
+        opened: list[int] = []
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        try:
+            opened.append(self._note(job))
+            opened += [os.open(self._path(job.id, kind), flags, 0o600) for kind in _PARTS]
+            stdin = self._no_input
+            if job.has_input:
+                stdin = os.open(self._path(job.id, "in"), os.O_RDONLY | os.O_CLOEXEC)
+                opened.append(stdin)
+            if self._has_room():
+                return opened[0], stdin, opened[1:3]
+            is_full = True
+        except OSError as error:
+            is_input_lost = error.errno == errno.ENOENT and len(opened) == 3
+            is_full = error.errno in _FULL or is_input_lost
+            if not is_full:
+                for file in opened:
+                    os.close(file)
+                raise Failure(f"{error.filename or self.spool}: {error.strerror}") from error
+        for file in opened:
+            os.close(file)
+        self._forget(job.id)
+        return None
+
+    def _start(self, job: Job, stdin: int, outputs: Sequence[int]) -> None:
+        name, _, mark = mark_of(self.run, job.id).partition(b"=")
+        environment = {**self._environment, name: mark}
+        actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate((stdin, *outputs))]
+
+        def spawn(argv: list[bytes]) -> int:
+            return os.posix_spawnp(
+                argv[0],
+                argv,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+
+        job.was_started = True
+        job.started_ns = time.monotonic_ns()
+        try:
+            try:
+                job.pid = spawn(job.argv)
+            except OSError as error:
+                if error.errno != errno.ENOEXEC:
+                    raise
+                # A script without a first line that says by what: as execvp has it.
+                program = shutil.which(os.fsdecode(job.argv[0])) or os.fsdecode(job.argv[0])
+                job.pid = spawn([b"/bin/sh", os.fsencode(program), *job.argv[1:]])
+        except OSError as error:
+            job.exit_code = 127 if error.errno == errno.ENOENT else 126
+            write_if_possible(outputs[1], b"%s: %s\n" % (job.argv[0], str(error.strerror).encode()))
+            return
+        self._running[job.pid] = job
+
+    # ---- a job's end ----
+
+    def _reap(self, now: int) -> None:
+        ended = []
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            self._strays.pop(pid, None)
+            job = self._running.pop(pid, None)
+            if job is not None:
+                code = os.waitstatus_to_exitcode(status)
+                job.exit_code = 128 - code if code < 0 else code
+                job.usage = usage_of(usage)
+                ended.append(job)
+        for job in ended:
+            self._ended(job, now)
+        for ending in self._endings:
+            ending.next_ns = now
+
+    def _ended(self, job: Job, now: int) -> None:
+        """Read what is read after the end, and end what the job has left behind."""
+        job.ended_ns = now
+        if not job.is_background:
+            job.after = self._counters.read() + read_clock()
+            if job.view:
+                job.view.read(2)
+        if job.why != "exited":
+            return  # It is being ended, with everything that it started.
+        left = self._left_behind(job) if job.pid else set()
+        if left:
+            job.left_behind = sorted(filter(None, map(name_of, left)))
+            self._end_job(job)
+        else:
+            self._over(job)
+
+    def _left_behind(self, job: Job) -> set[int]:
+        """Return processes that a job which has ended has left, and that must not run during the next one.
+
+        What has left its parents has become a child of this process. Those in sessions of their own are let
+        be when the command has no name: such as a container's, which was made by it.
+        """
+        text = content(self._children)
+        new = [int(word) for word in text.split() if int(word) not in self._running]
+        for pid in new:
+            if pid not in self._strays:
+                self._strays[pid] = self._owner_of(pid, job)
+        if job.is_background:
+            return set()
+        found = {pid for pid in new if self._strays[pid] == job.id}
+        if is_unnamed(job.id):
+            found = {pid for pid in found if is_in_session(pid, job.pid)}
+        if not found:
+            # Where this process adopts nothing they are in its group at least.
+            with contextlib.suppress(OSError):
+                os.killpg(job.pid, 0)
+                found = {job.pid}
+        return found
+
+    def _owner_of(self, pid: int, ended: Job) -> str | None:
+        """Return the job that has left a process behind, as far as that is known."""
+        if is_in_session(pid, ended.pid) or not self._running:
+            return ended.id
+        found = re.search(rb"PERFCTL_JOB=[^/\0;]+/([^/\0;]+);", content(f"/proc/{pid}/environ", 2 << 20))
+        return found[1].decode("ascii", "replace") if found else None
+
+    def _force(self, job: Job, why: str) -> None:
+        """End a job with everything that it started."""
+        if job.is_over and not job.is_background:
+            return
+        if job.why == "exited" and job.exit_code is None:
+            job.why = why
+        elif not job.is_over:
+            return  # It is being ended already.
+        job.is_over = False
+        self._end_job(job)
+
+    def _end_job(self, job: Job) -> None:
+        def then(are_gone: bool) -> None:
+            job.survives = not are_gone
+            self._over(job)
+
+        self._endings.append(Ending(lambda: self._members(job), then))
+
+    def _members(self, job: Job) -> set[int]:
+        """Return the living processes of a job: of its session, with its mark, left behind, and their own."""
+        table = processes()
+        mark = mark_of(self.run, job.id)
+        roots: set[int] = set()
+        if job.pid:
+            # Zero is whoever has its session outside of this process's namespace.
+            roots = {each.pid for each in table.values() if job.pid in (each.pid, each.session, each.group)}
+        others = set(self._running) - {job.pid} | {os.getpid()}
+        roots |= {pid for pid in table if pid not in others and is_marked(pid, mark)}
+        roots |= {pid for pid, owner in self._strays.items() if owner == job.id and pid in table}
+        if job.exit_code is None and job.pid:
+            # Dead already, and not waited for yet.
+            roots.add(job.pid)
+        if len(others) == 1 and not is_unnamed(job.id):
+            # Nobody else is there who could have started them.
+            known = {*self._strays, *others}
+            children = {pid for pid, each in table.items() if each.parent == os.getpid()}
+            roots |= children - known
+        return with_descendants(table, roots) - others
+
+    def _over(self, job: Job) -> None:
+        """Keep the result and answer who waits for it."""
+        if job.log:
+            # Last, for the log comes a tick of the kernel's clock after what it tells of.
+            job.after += job.log.read()
+            self._logs.append(job.log)
+            job.log = None
+        if job.was_started and not job.is_over:
+            # What has printed nothing has found no disk full.
+            if self._cut_outputs(job) and not self._has_room() and job.why == "exited":
+                job.why = "full"
+            if job.why == "cancelled":
+                # It is no result.
+                remove(self._path(job.id, "job"))
+            elif not is_unnamed(job.id) and job.why != "lost":
+                self._store(job)
+        job.is_over = True
+        actions, job.at_end = job.at_end, []
+        for action in actions:
+            action()
+
+    # ---- results ----
+
+    def _header(self, job: Job) -> Record:
+        return {
+            "id": job.id,
+            "argv": job.words,
+            "exit_code": 128 + signal.SIGKILL if job.exit_code is None else job.exit_code,
+            "started_ns": job.started_ns,
+            "ended_ns": job.ended_ns,
+            "why": job.why,
+            "usage": job.usage,
+            "pid": job.pid,
+            "watched": job.watched,
+            "half_ns": job.view.half_ns if job.view else None,
+            "left_behind": job.left_behind,
+            "limit_bytes": job.limit_bytes,
+        }
+
+    @staticmethod
+    def _tail(job: Job) -> list[bytes]:
+        return [job.before, job.after, *(job.view.readings if job.view else ())]
+
+    def _store(self, job: Job) -> None:
+        """Keep a result in the spool, if need be in the room that was reserved for it."""
+        tail = self._tail(job)
+        path = self._path(job.id, "end")
+        # On a full disk what was reserved is free after the first attempt; then all but the counters is kept.
+        for number in range(3):
+            kept = tail if number < 2 else [b""] * len(tail)
+            try:
+                header = pack(self._header(job), [len(part) for part in kept])
+                file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                try:
+                    write_all(file, b"".join([header, *kept]))
+                finally:
+                    os.close(file)
+                os.rename(f"{path}.new", path)
+                return
+            except OSError:
+                self._release_reserve()
+                if job.why == "exited":
+                    job.why = "full"
+        # It is known as long as this process lives.
+        remove(f"{path}.new")
+
+    def _send_stored(self, channel: Channel, job_id: str) -> None:
+        """Send a result that lies in the spool; one that is not whole is lost."""
+        try:
+            with open(self._path(job_id, "end"), "rb") as file:
+                text = file.read()
+            size = header_size(text[: PREFIX.size])
+            header = parse_header(text[PREFIX.size : PREFIX.size + size], 1 << 40)
+            tail = text[PREFIX.size + size :]
+            sizes = header.pop("parts")
+            limit_bytes = int(header["limit_bytes"])
+            if len(tail) != sum(sizes):
+                raise FrameError("it is not whole")
+        except (OSError, FrameError, struct.error, LookupError, TypeError, ValueError):
+            channel.send(pack({"id": job_id, "why": "lost"}))
+            return
+        parts = []
+        for part in sizes:
+            parts.append(tail[:part])
+            tail = tail[part:]
+        channel.send(*self._frame(header, limit_bytes, job_id, parts))
+
+    def _send_result(self, channel: Channel, job: Job) -> None:
+        channel.send(*self._frame(self._header(job), job.limit_bytes, job.id, self._tail(job)))
+
+    def _frame(
+        self, header: Record, limit_bytes: int, job_id: str, tail: Sequence[bytes]
+    ) -> list[bytes | tuple[int, int]]:
+        """Return a frame with both outputs, as far as they are kept, and what follows them."""
+        outputs: list[bytes | tuple[int, int]] = []
+        sizes: list[int] = []
+        is_cut = False
+        for kind in _PARTS:
+            path = self._path(job_id, kind)
+            size = 0
+            with contextlib.suppress(OSError):
+                whole = os.stat(path).st_size
+                if whole:
+                    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    size = min(whole, limit_bytes)
+                    outputs.append((file, size))
+                is_cut = is_cut or whole > limit_bytes
+            sizes.append(size)
+        sizes += [len(part) for part in tail]
+        return [pack({**header, "is_cut": is_cut}, sizes), *outputs, *tail]
+
+    # ---- the spool's disk ----
+
+    def _make_reserve(self) -> bool:
+        """Put some room by, for results."""
+        try:
+            file = os.open(f"{self.spool}/reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(file, _BLOCK, 0)
+            finally:
+                os.close(file)
+        except OSError:
+            return False
+        return True
+
+    def _release_reserve(self) -> None:
+        os.ftruncate(self._probe, 0)
+        remove(f"{self.spool}/reserve")
+        self._has_reserve = False
+
+    def _has_room(self) -> bool:
+        """Return whether the disk can still take two blocks; else what was put by for this is free now."""
+        try:
+            is_there = os.pwrite(self._probe, _BLOCK, 0) == len(_BLOCK)
+        except OSError:
+            is_there = False
+        os.ftruncate(self._probe, 0)
+        if not is_there:
+            self._release_reserve()
+        elif not self._has_reserve:
+            self._has_reserve = self._make_reserve()
+        return is_there
+
+    # ---- the limit of outputs ----
+
+    def _watch_outputs(self) -> None:
+        """Have the kernel say once when an output is written to; where it cannot, they are cut at the end."""
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._outputs, fcntl.F_NOTIFY, fcntl.DN_MODIFY)
+
+    def _look_at_outputs(self) -> None:
+        self._look_ns = None
+        # First, so that what is written from now on is told.
+        self._watch_outputs()
+        for job in self._running.values():
+            self._cut_outputs(job)
+
+    def _cut_outputs(self, job: Job) -> int:
+        """Cut off what is over the job's limit; return the size of both outputs before.
+
+        One byte more than the limit stays, by which a cut is known.
+        """
+        sum_bytes = 0
+        for kind in _PARTS:
+            path = self._path(job.id, kind)
+            with contextlib.suppress(OSError):
+                size = os.stat(path).st_size
+                sum_bytes += size
+                if size > job.limit_bytes + 1:
+                    os.truncate(path, job.limit_bytes + 1)
+        return sum_bytes
+
+    # ---- the end of it all ----
+
+    def stop(self, why: str = "cancelled", then: Callable[[], None] | None = None) -> None:
+        """End everything that was started here; afterwards `then` is called, and the agent ends."""
+        if then:
+            self._at_stop.append(then)
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        if time.monotonic_ns() >= self._end_ns:
+            why = "lost"
+        jobs = [job for job in self._jobs.values() if not job.is_over]
+        for job in jobs:
+            job.why = why if job.exit_code is None else job.why
+
+        def over(_: bool) -> None:
+            for job in jobs:
+                if not job.is_over:
+                    self._over(job)
+            self._socket.close()
+            leave(self.spool)
+            for action in self._at_stop:
+                action()
+
+        self._endings = [Ending(self._everything, over)]
+
+    def _everything(self) -> set[int]:
+        own = os.getpid()
+        table = processes()
+        marks = [mark_of(self.run, job_id) for job_id in self._jobs]
+        marked = {pid for pid in table if is_marked(pid, *marks)}
+        # Those that are dead and not waited for yet, too.
+        return with_descendants(table, {own, *marked, *self._running}) - {own}
+
+
+def hold(path: str, token: int, until: float) -> bool:
+    """Return whether a lease is still this run's; then the host is held until that time."""
+    words = content(path, 100).split()
+    if not words or words[0] != b"%d" % token:
+        return False
+    try:
+        # In place: some file systems write a file out that was cut and closed.
+        file = os.open(f"{path}.until", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(file, b"%d %.3f\n" % (token, until), 0)
+        finally:
+            os.close(file)
+    except OSError:
+        pass
+    return True
+
+
+# ---- small things -----------------------------------------------------------------------------------------
+
+_DEFAULT_SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
+_MOST_SECONDS = 1e9
+
+
+def checked_name(name: Any) -> str:
+    """Return the id of a run or a job. Raises Failure for what cannot be part of a file's name."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Failure(f"{str(name)[:120]!r} cannot name a run or a job")
+    return name
+
+
+def checked_request(request: Record) -> Record:
+    """Return a request to run a command. Raises Failure for what is none."""
+    lease = request.get("lease")
+    argv = request.get("argv")
+    is_right = (
+        isinstance(argv, list)
+        and bool(argv)
+        and all(isinstance(word, str) and "\0" not in word for word in argv)
+        and is_number(request.get("timeout_s"))
+        and (request.get("half_after_s") is None or is_number(request["half_after_s"]))
+        and isinstance(request.get("watched"), (str, type(None)))
+        and type(request.get("limit_bytes")) is int
+        and 0 <= request["limit_bytes"] < 1 << 60
+        and isinstance(request.get("has_input"), bool)
+        and (lease is None or is_lease(lease))
+    )
+    if not is_right:
+        raise Failure("a request to run a command has not all it needs")
+    return {"half_after_s": None, "watched": None, "lease": None, **request}
+
+
+def is_lease(value: Any) -> bool:
+    """Return whether this is a lease's file, token and time."""
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    path, token, until = value
+    return isinstance(path, str) and "\0" not in path and type(token) is int and is_number(until)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether this is a number of seconds."""
+    return type(value) in (int, float) and 0 <= value <= _MOST_SECONDS
+
+
+def usage_of(usage: Any) -> Record:
+    """Return what a process and its waited-for descendants have used, by wait4.
+
+    A process that is spawned begins with the size of who spawned it: a size that is not larger than this
+    process's own is not known (None).
+    """
+    own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "user_s": usage.ru_utime,
+        "system_s": usage.ru_stime,
+        "max_rss_bytes": usage.ru_maxrss * 1024 if usage.ru_maxrss > own_kib else None,
+        "minor_faults": usage.ru_minflt,
+        "major_faults": usage.ru_majflt,
+        "voluntary_switches": usage.ru_nvcsw,
+        "involuntary_switches": usage.ru_nivcsw,
+    }
+
+
+def become_subreaper() -> None:
+    """Become the parent of all descendants that lose theirs, where Python can call this function at all."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def is_in_session(pid: int, leader: int) -> bool:
+    """Return whether a process is in a session, or a group, that another one leads."""
+    try:
+        return leader in (os.getsid(pid), os.getpgid(pid))
+    except OSError:
+        return False
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process, '' when it is gone."""
+    text = content(f"/proc/{pid}/stat").decode("utf-8", "backslashreplace")
+    return text.partition("(")[2].rpartition(")")[0]
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of `data`. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def write_if_possible(file: int, data: bytes) -> None:
+    """Write what nothing depends on."""
+    with contextlib.suppress(OSError):
+        os.write(file, data)
+
+
+# ---- spools, seen from outside ----------------------------------------------------------------------------
+
+
+def identity_of(pid: int) -> str:
+    """Return a name of a process that no other has ever: boot, id and start; '' when it is gone."""
+    found = process(pid)
+    boot = content("/proc/sys/kernel/random/boot_id").strip().decode("ascii", "replace")
+    return f"{boot}:{pid}:{found.start}" if found else ""
+
+
+def live_agent(spool: str) -> Record | None:
+    """Return the agent of a spool that is alive: its `protocol`, `agent` and `pid`."""
+    try:
+        found = json.loads(content(f"{spool}/agent.json"))
+        pid = int(found["agent"].split(":")[1])
+        if found["agent"] == identity_of(pid):
+            return {"protocol": found["protocol"], "agent": found["agent"], "pid": pid}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    return None
+
+
+def noted_jobs(spool: str) -> dict[str, tuple[Record, int]]:
+    """Return the requests in a spool, with the process that each became (0: none is noted)."""
+    found = {}
+    for name in _names(f"{spool}/jobs"):
+        job_id, _, kind = name.rpartition(".")
+        if kind != "job":
+            continue
+        lines = content(f"{spool}/jobs/{name}", 16 << 20).split(b"\n")
+        try:
+            request = json.loads(lines[0])
+        except (ValueError, RecursionError):
+            request = None
+        pid = int(lines[1]) if len(lines) > 2 and lines[1].isdigit() and len(lines[1]) < 10 else 0
+        found[job_id] = (request if isinstance(request, dict) else {}, pid)
+    return found
+
+
+def running_jobs(spool: str) -> list[str]:
+    """Return the jobs of a spool whose process is alive."""
+    run = os.path.basename(spool)
+    noted = noted_jobs(spool).items()
+    return [job for job, (_, pid) in noted if pid and process(pid) and is_marked(pid, mark_of(run, job))]
+
+
+def has_ended(spool: str, job_id: str) -> bool:
+    """Return whether a job's result lies in a spool."""
+    return os.path.exists(f"{spool}/jobs/{job_id}.end")
+
+
+def has_running_job(spool: str, agent: str) -> bool:
+    """Return whether a named job of a live agent has not ended."""
+    return any(
+        request.get("agent") == agent and not is_unnamed(job_id) and not has_ended(spool, job_id)
+        for job_id, (request, _) in noted_jobs(spool).items()
+    )
+
+
+def members_of_run(spool: str) -> set[int]:
+    """Return what is left of a run: jobs, and agents that have no spool any more, or none yet."""
+    run = os.path.basename(spool)
+    table = processes()
+    noted = noted_jobs(spool)
+    leaders = {
+        pid for job_id, (_, pid) in noted.items() if pid in table and is_marked(pid, mark_of(run, job_id))
+    }
+    roots = {each.pid for each in table.values() if each.session in leaders}
+    # One machine may be several hosts of a run: other spools' jobs have other ids.
+    marks = [mark_of(run, job_id) for job_id in noted]
+    roots |= {pid for pid in table if is_marked(pid, *marks) or is_agent_of(pid, spool)}
+    return with_descendants(table, roots) - {os.getpid(), os.getppid()}
+
+
+def is_agent_of(pid: int, spool: str) -> bool:
+    """Return whether a process is an agent of a spool, here and not in a container of this machine."""
+    if b"\0serve\0%s\0" % os.fsencode(spool) not in content(f"/proc/{pid}/cmdline"):
+        return False
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
+
+
+def end_run(spool: str) -> None:
+    """End the agent of a spool and everything that it has started."""
+    agent = live_agent(spool)
+    unit = f"perfctl-{os.path.basename(spool)}.service"
+    if agent:
+        limit = time.monotonic() + GRACE_S + _KILL_S + 3.0
+        signal_all([agent["pid"]], signal.SIGTERM)
+        while live_agent(spool) == agent and time.monotonic() < limit:
+            time.sleep(0.005)
+    if is_booted_by_systemd() and agent:
+        run_program(["systemctl", "stop", unit])
+    end_all(lambda: members_of_run(spool))
+
+
+def leave(spool: str, *, discard: bool = False) -> list[str]:
+    """Remove a spool unless it holds results that a controller still wants; return those it removed."""
+    results = [name[: -len(".end")] for name in _names(f"{spool}/jobs") if name.endswith(".end")]
+    if results and not discard:
+        remove(f"{spool}/agent.json")
+        remove(f"{spool}/agent.sock")
+        return []
+    try:
+        lock = os.open(f"{spool}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        lock = -1
+    try:
+        if lock >= 0:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(spool, ignore_errors=True)
+    except BlockingIOError:
+        # Somebody starts another agent there, and makes its own order.
+        pass
+    finally:
+        if lock >= 0:
+            os.close(lock)
+    return results
+
+
+def is_booted_by_systemd() -> bool:
+    """Return whether a unit is made: systemd ends it in its time, with whatever hides from us.
+
+    A user's own systemd ends with the login.
+    """
+    return os.path.isdir("/run/systemd/system") and os.geteuid() == 0
+
+
+def run_program(argv: list[str]) -> tuple[int, str]:
+    """Return exit code and output of a program of the system, 127 where there is none."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+        )
+    except OSError as error:
+        return 127, str(error)
+    except subprocess.TimeoutExpired:
+        return 124, f"{argv[0]} did not end within 60 s"
+    return done.returncode, done.stdout.decode("utf-8", "backslashreplace").strip()
+
+
+# ---- starting ---------------------------------------------------------------------------------------------
+
+
+def spool_roots() -> list[str]:
+    """Return the folders in which this login's runs have their spools."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    first = "/var/lib/perfctl/spool" if os.geteuid() == 0 else f"{home}/perfctl/spool"
+    return [first, f"/var/tmp/perfctl-{os.geteuid()}/spool"]
+
+
+def make_spool(run: str, root: str | None) -> str:
+    """Return a folder that only we can enter, on a disk that can be written. Raises Failure."""
+    roots = [root] if root else spool_roots()
+    umask = os.umask(0o077)
+    try:
+        for folder in roots:
+            spool = f"{folder}/{run}"
+            try:
+                for name in ("jobs", "work", "output"):
+                    os.makedirs(f"{spool}/{name}", exist_ok=True)
+                # In /var/tmp another user may have made it before us.
+                found = [os.stat(os.path.dirname(folder)), os.stat(folder), os.lstat(spool)]
+                are_own = all(stat.S_ISDIR(item.st_mode) and item.st_uid == os.geteuid() for item in found)
+                if are_own and os.access(spool, os.W_OK):
+                    return spool
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise Failure(f"{spool}: {error.strerror}", "full") from error
+    finally:
+        os.umask(umask)
+    raise Failure(f"no place for a spool folder in: {' '.join(roots)}")
+
+
+def disk_failure(path: str, error: OSError) -> Failure:
+    """Return why something could not be written."""
+    return Failure(f"{path}: {error.strerror}", "full" if error.errno in _FULL else "failed")
+
+
+def take_turn(run: str, root: str | None) -> tuple[str, int]:
+    """Return the spool and its lock, held: one start after another. Raises Failure.
+
+    Whoever asked for an earlier one may be dead, but it goes on here.
+    """
+    limit = time.monotonic() + 20.0
+    while True:
+        spool = make_spool(run, root)
+        path = f"{spool}/lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise disk_failure(path, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it before may have removed the folder with it.
+            if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(lock)):
+                return spool, lock
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise Failure(f"another start of {run} does not end") from None
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+        time.sleep(0.02)
+
+
+def start(request: Record, code: types.CodeType) -> None:
+    """Start a run's agent anew, or find it with a job that still runs; then be a channel to it.
+
+    Raises Failure.
+    """
+    run = checked_name(request["run"])
+    spool, lock = take_turn(run, request.get("root"))
+    agent = live_agent(spool)
+    if agent and not has_running_job(spool, agent["agent"]):
+        # Its lifetime was counted for an earlier controller.
+        end_run(spool)
+        agent = None
+    if agent is None:
+        end_run(spool)
+        clean_up(spool)
+        try:
+            write_program(spool, code)
+        except OSError as error:
+            raise disk_failure(spool, error) from error
+        launch(spool, float(request["lifetime_s"]))
+    elif agent["protocol"] != PROTOCOL:
+        versions = f"protocol {agent['protocol']}, not {PROTOCOL}"
+        raise Failure(f"an agent of another version runs a job there ({versions})", "version")
+    # Else: it may need commands without a name, such as a connection into a guest. They are ended after it.
+    os.close(lock)
+    attach(spool, request["mark"], json.dumps({"spool": spool}))
+
+
+def clean_up(spool: str) -> None:
+    """Remove what an earlier agent has left besides results; nobody asks for unnamed commands again."""
+    for name in ("agent.json", "agent.sock", "probe", "reserve"):
+        remove(f"{spool}/{name}")
+    for folder in ("jobs", "output"):
+        for name in _names(f"{spool}/{folder}"):
+            if is_unnamed(name):
+                remove(f"{spool}/{folder}/{name}")
+
+
+def write_program(spool: str, code: types.CodeType) -> None:
+    """Write the agent's program into its spool, if there is room for it and for results. Raises OSError.
+
+    Compiled, by which it starts in a quarter of the time and stays a third smaller.
+    """
+    import importlib.util
+    import marshal
+
+    # The format of PEP 552.
+    program = importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+    for name, data in (("agent.pyc", program), ("reserve", _BLOCK), ("probe", _BLOCK)):
+        file = os.open(f"{spool}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(file, data)
+        finally:
+            os.close(file)
+    os.truncate(f"{spool}/probe", 0)
+
+
+def launch(spool: str, lifetime_s: float) -> None:
+    """Start the agent, and wait until it serves. Raises Failure."""
+    python = sys.executable or "/usr/bin/python3"
+    argv = [python, "-I", "-S", f"{spool}/agent.pyc", "serve", spool, f"{lifetime_s:.3f}"]
+    pid = 0
+    if is_booted_by_systemd():
+        launch_unit(spool, argv, lifetime_s)
+    else:
+        log = os.open(f"{spool}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        no_input = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        pid = os.posix_spawn(
+            python,
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, file, n) for n, file in enumerate((no_input, log, log))],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    limit = time.monotonic() + 20.0
+    while live_agent(spool) is None:
+        has_ended = pid != 0 and os.waitpid(pid, os.WNOHANG) != (0, 0)
+        if has_ended or time.monotonic() > limit:
+            text = content(f"{spool}/log").decode("utf-8", "backslashreplace").strip()
+            raise Failure(f"it ended at once: {text}" if has_ended else f"it does not answer: {text}")
+        time.sleep(0.002)
+
+
+def launch_unit(spool: str, argv: list[str], lifetime_s: float) -> None:
+    """Start the agent as a transient unit of systemd. Raises Failure."""
+    unit = f"perfctl-{os.path.basename(spool)}"
+    # One process that runs out of memory must not end all the others; systemd before 243 never ends them.
+    policy = ["--property=OOMPolicy=continue"]
+    text = ""
+    for _ in range(50):
+        code, text = run_program(
+            [
+                *("systemd-run", "--quiet", "--collect", f"--unit={unit}"),
+                f"--description=perfctl run {os.path.basename(spool)}",
+                f"--setenv=HOME={os.environ.get('HOME', '/root')}",
+                f"--property=RuntimeMaxSec={max(1, round(lifetime_s))}",
+                *("--property=KillMode=control-group", "--property=TasksMax=infinity"),
+                *("--property=TimeoutStopSec=10", *policy),
+                *argv,
+            ]
+        )
+        if code == 0:
+            return
+        if policy and "OOMPolicy" in text:
+            policy = []
+        elif "already" in text:
+            # Of a start that was killed half way, or ended and not yet forgotten by systemd.
+            run_program(["systemctl", "stop", f"{unit}.service"])
+            time.sleep(0.1)
+        else:
+            break
+    raise Failure(f"systemd does not start it: {text}")
+
+
+def attach(spool: str, mark: str, answer: str) -> None:
+    """Be a channel: hand input and output to the agent, and wait until it is done with them."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # By a name that is short: the whole path may be longer than a socket's can be.
+        os.chdir(spool)
+        link.connect("agent.sock")
+    except OSError:
+        os.write(1, f'{mark}{{"gone": true}}\n'.encode())
+        return
+    os.write(1, f"{mark}{answer}\n".encode())
+    socket.send_fds(link, [b"+"], [0, 1])
+    link.recv(1)
+
+
+def reap(request: Record) -> Record:
+    """End what belongs to a run (None: any), and say what that was. Raises Failure."""
+    run = request.get("run")
+    roots = [*spool_roots(), *([request["root"]] if request.get("root") else [])]
+    ended = []
+    for root in dict.fromkeys(roots):
+        for name in [checked_name(run)] if run else _names(root):
+            spool = f"{root}/{name}"
+            # Of a run that is named the agent is found even when its spool is gone.
+            if not run and not (_NAME.fullmatch(name) and os.path.isdir(f"{spool}/jobs")):
+                continue
+            for job_id in request.get("stored") or ():
+                for path in (f"{spool}/jobs/{job_id}.end", f"{spool}/jobs/{job_id}.job"):
+                    remove(path)
+            ended += [f"job {job_id}" for job_id in running_jobs(spool)]
+            if any(is_agent_of(pid, spool) for pid in processes()):
+                ended.append(f"server perfctl-{name}")
+            end_run(spool)
+            ended += [f"result {job_id}" for job_id in leave(spool, discard=bool(request.get("discard")))]
+    # A unit that has just ended may still be listed.
+    return {"ended": list(dict.fromkeys(ended + reap_units(run)))}
+
+
+def reap_units(run: str | None) -> list[str]:
+    """End the units of a run, or of any, whose spool is gone."""
+    if not is_booted_by_systemd():
+        return []
+    pattern = f"perfctl-{run or '*'}.service"
+    _, text = run_program(["systemctl", "list-units", "--plain", "--no-legend", pattern])
+    units = [line.split()[0] for line in text.splitlines() if line.split()]
+    for unit in units:
+        run_program(["systemctl", "stop", unit])
+    return [f"server {unit[: -len('.service')]}" for unit in units]
+
+
+def main(arguments: list[str], code: types.CodeType | None = None) -> None:
+    """Do what the arguments say; `code` is this file's own, which is kept for the agent."""
+    if arguments[0] == "serve":
+        log = os.open(f"{arguments[1]}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        for number in (1, 2):
+            os.dup2(log, number)
+        Agent(arguments[1], float(arguments[2])).serve()
+        return
+    request = json.loads(arguments[1])
+    os.environ["LC_ALL"] = "C"
+    os.environ["PATH"] = SPAWNED_PATH
+    try:
+        if arguments[0] == "start" and code:
+            start(request, code)
+        else:
+            os.write(1, f"{request['mark']}{json.dumps(reap(request))}\n".encode())
+    except Failure as error:
+        answer = json.dumps({"error": str(error), "kind": error.kind})
+        os.write(1, f"{request['mark']}{answer}\n".encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

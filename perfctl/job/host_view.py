@@ -1,0 +1,180 @@
+"""Which processes used the processors of a host during a job: differences of an agent's raw readings. Pure.
+
+docs/telemetry.md describes the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from perfctl.shell import ResourceUsage
+
+_HEAD = re.compile(rb"^==> (.*) <==\n", re.MULTILINE)
+_STAT = re.compile(r"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat", re.ASCII)
+_NUMBER = re.compile(r"\d{1,19}", re.ASCII)
+_TICKS_PER_S = 100
+"""The kernel counts in hundredths of a second on every architecture (USER_HZ)."""
+_US_PER_S = 1_000_000
+_COLUMNS = "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup"
+
+Files = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A process, or a thread of one: /proc/PID/stat, see proc(5)."""
+
+    pid: str
+    tid: str
+    name: str
+    session: str
+    user: int
+    system: int
+    start: str
+    cpu: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewReadings:
+    """The readings before, half way (b'' where it had ended before) and after a job."""
+
+    before: bytes
+    half: bytes
+    after: bytes
+    half_ns: int | None
+    watched: str
+    """Which processes are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own."""
+    pid: int
+    """The command's first process."""
+
+    def text(self, started_ns: int, ended_ns: int, usage: ResourceUsage | None) -> bytes:
+        """Return the host's view as it is kept and shown."""
+        first, last = _files(self.before), _files(self.after)
+        what = self.watched or f"session {self.pid}"
+        lines = [
+            "# Who used processor time on this host while the command ran "
+            f"({(ended_ns - started_ns) / 1e9:.3f} s), since just before it.",
+            f"# own: of the environment, which is {what}",
+        ]
+        if self.half_ns is None or not self.half:
+            lines.append("==> half way: it had ended before <==")
+        else:
+            lines.append(f"==> half way, after {(self.half_ns - started_ns) / 1e9:.3f} s <==")
+            lines += self._table(first, _files(self.half))
+        lines += ["==> after its end <==", *self._table(first, last)]
+        lines += ["==> in all <==", "of\tuser_s\tsystem_s"]
+        if usage is not None:
+            lines.append(f"command\t{usage.user_s:.2f}\t{usage.system_s:.2f}")
+        own = self._own_seconds(first, last, usage)
+        if own is not None:
+            lines.append(f"environment\t{own[0]:.2f}\t{own[1]:.2f}")
+        return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+    def _table(self, first: Files, now: Files) -> Iterator[str]:
+        """Yield what used processor time since the first reading, and what is new in the environment."""
+        yield _COLUMNS
+        was = {(task.pid, task.tid): task for task in _tasks(first)}
+        leader = now.get("leader", "").strip()
+        for task in _tasks(now):
+            user, system = task.user, task.system
+            before = was.get((task.pid, task.tid))
+            is_known = before is not None and before.start == task.start
+            if before is not None and is_known:
+                user, system = user - before.user, system - before.system
+            path = f"/proc/{task.pid}/cgroup"
+            # Of a process that stood still only the first reading has it.
+            groups = now.get(path) or first.get(path, "")
+            is_own = self._is_own(task, groups, leader)
+            if (user + system == 0) and (is_known or not is_own):
+                continue
+            own = "yes" if is_own else "no"
+            numbers = f"{user / _TICKS_PER_S:.2f}\t{system / _TICKS_PER_S:.2f}"
+            yield f"{task.pid}\t{task.tid}\t{task.cpu}\t{numbers}\t{own}\t{task.name}\t{_group(groups)}"
+
+    def _is_own(self, task: _Task, groups: str, leader: str) -> bool:
+        if self.watched.startswith("cgroup:"):
+            text = self.watched.removeprefix("cgroup:")
+            return bool(text) and text in groups
+        if self.watched:
+            return bool(leader) and (task.pid == leader or task.name == f"vhost-{leader}")
+        return task.session == str(self.pid)
+
+    def _own_seconds(
+        self, first: Files, last: Files, usage: ResourceUsage | None
+    ) -> tuple[float, float] | None:
+        """Return user and system time of all of the environment, None where no counter covers it alone."""
+        if not self.watched:
+            return None if usage is None else (usage.user_s, usage.system_s)
+        was, now = _counted(first), _counted(last)
+        if was is not None and now is not None:
+            return now[0] - was[0], now[1] - was[1]
+        leader = last.get("leader", "").strip()
+        seconds = None
+        if leader:
+            was_task, now_task = (
+                next((task for task in _tasks(files) if (task.pid, task.tid) == (leader, "-")), None)
+                for files in (first, last)
+            )
+            if now_task is not None:
+                user, system = now_task.user, now_task.system
+                if was_task is not None and was_task.start == now_task.start:
+                    user, system = user - was_task.user, system - was_task.system
+                seconds = user / _TICKS_PER_S, system / _TICKS_PER_S
+        return seconds
+
+
+def _files(reading: bytes) -> dict[str, str]:
+    """Return path -> text of a reading. What a process's name does to lines concerns that process alone."""
+    _, *parts = _HEAD.split(reading)
+    texts = [part.decode("utf-8", "surrogateescape") for part in parts]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _tasks(files: Files) -> Iterator[_Task]:
+    """Yield the processes of a reading and then the threads of the one that is named."""
+    found = ((match, text) for path, text in files.items() if (match := _STAT.fullmatch(path)))
+    for match, text in sorted(
+        found, key=lambda item: (bool(item[0][2]), int(item[0][1]), int(item[0][2] or 0))
+    ):
+        # The name may hold spaces and brackets: it ends at the last bracket.
+        name = re.sub(r"[\t\n]", " ", text.partition("(")[2].rpartition(")")[0])
+        fields = text.rpartition(")")[2].split()
+        if len(fields) > 36 and _NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12]):
+            yield _Task(
+                pid=match[1],
+                tid=match[2] or "-",
+                name=name,
+                session=fields[3],
+                user=int(fields[11]),
+                system=int(fields[12]),
+                start=fields[19],
+                cpu=fields[36],
+            )
+
+
+def _group(groups: str) -> str:
+    """Return the path that says most: of version 2 or of systemd's own tree, else any but the root."""
+    found = "-"
+    for line in groups.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        is_main = number == "0" or controllers == "name=systemd"
+        if path not in ("", "/") and (found == "-" or is_main):
+            found = path
+    return found
+
+
+def _counted(files: Files) -> tuple[float, float] | None:
+    """Return the seconds of user and system time that a control group has used, also by what has ended."""
+    for path, text in files.items():
+        if not path.startswith("/sys/fs/cgroup/"):
+            continue
+        pairs = [line.split() for line in text.splitlines()]
+        values = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _NUMBER.fullmatch(pair[1])}
+        if "user_usec" in values and "system_usec" in values:
+            return values["user_usec"] / _US_PER_S, values["system_usec"] / _US_PER_S
+        if "user" in values and "system" in values:
+            return values["user"] / _TICKS_PER_S, values["system"] / _TICKS_PER_S
+    return None

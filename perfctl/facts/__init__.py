@@ -4,7 +4,7 @@
     read_inside()  registry -> request -> inside.sh, through any Shell         --> raw -> Fingerprint
 
 Files and outputs are sent as they are; `parsers` makes the facts' texts of them, and `values` knows what a
-text means: `value_of(facts, name, kind)`. Nothing is installed and nothing is cached on the host.
+text means: `value_of(facts, name, value_class)`. Nothing is installed and nothing is cached on the host.
 docs/facts.md has the table.
 
 `host` answers questions about a host by its fingerprint; `perfctl.validity` judges by them.

@@ -53,7 +53,7 @@ def route_interface(facts: Fingerprint, address: str) -> str | None:
 
 def is_bridge(facts: Fingerprint, interface: str) -> bool:
     """Return whether an interface of the host is a bridge; False where that was not read."""
-    return _links(facts).get(interface, _NO_LINK).kind == "bridge"
+    return _links(facts).get(interface, _NO_LINK).device_type == "bridge"
 
 
 def mtu_bytes(facts: Fingerprint, interface: str) -> int | None:
@@ -78,7 +78,7 @@ def _speed_mbit_s(links: Links, name: str, depth: int) -> int | None:
     link = links.get(name)
     if link is None or depth == 0:
         return None
-    if link.kind == "bridge":
+    if link.device_type == "bridge":
         ports = [port for port, other in links.items() if other.master == name]
         speeds = [_speed_mbit_s(links, port, depth - 1) for port in ports]
         return max((speed for speed in speeds if speed is not None), default=None)
@@ -110,11 +110,11 @@ def is_on_local_disk(facts: Fingerprint, directory: str) -> bool:
     if nearest is None or nearest in unknown:
         return False
     mount = mounts[nearest]
-    if mount.kind == "overlay":
+    if mount.file_system == "overlay":
         return True
     is_dax = any(option in ("dax", "dax=always") for option in mount.options)
     is_counted = mount.source.startswith("/dev/") and not (is_dax or _UNCOUNTED.match(mount.source))
-    return mount.kind in _LOCAL and is_counted
+    return mount.file_system in _LOCAL and is_counted
 
 
 _DOCKERS_FOLDER = "/var/lib/docker"

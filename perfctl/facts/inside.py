@@ -135,16 +135,20 @@ def _files(
     request: Request, stdout: bytes, stderr: bytes, *, is_whole: bool
 ) -> Mapping[str, tuple[RawFile, ...]]:
     """Return the files in what grep printed: lines 'path:text', and 'grep: path: why' on stderr."""
+    lines = [line for line in stdout.removesuffix(b"\n").split(b"\n") if b":" in line]
+    groups = [line.partition(b":")[2] for line in lines if line.startswith(b"/proc/self/cgroup:")]
+    own = [*_own_cgroup_files(groups, request.cgroup_files)]
+    # Engines give groups names such as 'cri-containerd:1'.
+    with_colon = tuple(f"{path}:".encode() for path in own if ":" in path)
     contents: dict[str, list[bytes]] = {}
-    for line in stdout.removesuffix(b"\n").split(b"\n"):
-        path, colon, text = line.partition(b":")
-        if colon:
-            contents.setdefault(text_of(path), []).append(text + b"\n")
-    read = [RawFile(path, b"".join(lines)) for path, lines in contents.items()]
+    for line in lines:
+        start = next((start for start in with_colon if line.startswith(start)), b"")
+        path, _, text = (start[:-1], b":", line[len(start) :]) if start else line.partition(b":")
+        contents.setdefault(text_of(path), []).append(text + b"\n")
+    read = [RawFile(path, b"".join(texts)) for path, texts in contents.items()]
     read += list(_errors(stderr))
     by_path = {file.path: file for file in read}
     found: dict[str, tuple[RawFile, ...]] = {}
-    own = _own_cgroup_files(contents.get("/proc/self/cgroup", []), request.cgroup_files)
     for pattern in (*request.files, *own):
         if "*" in pattern:
             fits = re.compile(_expression(pattern))
@@ -174,7 +178,7 @@ def _expression(pattern: str) -> str:
 def _own_cgroup_files(lines: Iterable[bytes], names: Iterable[str]) -> Iterator[str]:
     """Yield the paths that CONTROLLER/FILE of the own control group has; version 2 is the controller '.'."""
     for line in lines:
-        _, _, rest = text_of(line).rstrip("\n").partition(":")
+        _, _, rest = text_of(line).partition(":")
         controllers, _, group = rest.partition(":")
         for controller in (controllers or ".").split(",") if group.strip("/") else ():
             for name in names:

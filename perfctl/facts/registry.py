@@ -351,16 +351,16 @@ def type_of(name: str) -> FactType:
     return _BY_NAME[name].type if name in _BY_NAME else TEXT
 
 
-def read_value(fact: Fact | None, kind: type[T]) -> T | None:
+def read_value(fact: Fact | None, value_class: type[T]) -> T | None:
     """Return the value of a fact, None where it is not present or its text makes no sense.
 
-    `kind` is the class of the values of its type. Raises TypeError for another one.
+    `value_class` is that of its type. Raises TypeError for another one.
     """
     if fact is None or fact.state is not FactState.PRESENT:
         return None
     wanted = type_of(fact.name)
-    if wanted.kind is not kind:
-        raise TypeError(f"{fact.name} is {wanted.name}, not {kind.__name__}")
+    if wanted.value_class is not value_class:
+        raise TypeError(f"{fact.name} is {wanted.name}, not {value_class.__name__}")
     found: T | None = wanted.read(fact.value)
     return found
 
@@ -371,9 +371,9 @@ def is_present(facts: Fingerprint, name: str) -> bool:
     return fact is not None and fact.state is FactState.PRESENT
 
 
-def value_of(facts: Fingerprint | None, name: str, kind: type[T]) -> T | None:
+def value_of(facts: Fingerprint | None, name: str, value_class: type[T]) -> T | None:
     """Return the value of the fact of that name, like `read_value`."""
-    return read_value(facts.get(name), kind) if facts is not None else None
+    return read_value(facts.get(name), value_class) if facts is not None else None
 
 
 def markdown_table() -> str:

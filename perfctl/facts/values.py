@@ -32,7 +32,7 @@ class FactType:
     """A type: its name in the documentation, the class of its values, and how a text is read."""
 
     name: str
-    kind: type
+    value_class: type
     read: Callable[[str], Any]
 
 
@@ -150,7 +150,7 @@ class Link:
     mtu_bytes: int | None = None
     speed_mbit_s: int | None = None
     """Made up by interfaces of software."""
-    kind: str = ""
+    device_type: str = ""
     """'bridge', 'bond', 'vlan', ...; '' for most wires."""
     driver: str = ""
     master: str = ""
@@ -173,7 +173,7 @@ def _link(words: Iterable[str]) -> Link:
     return Link(
         mtu_bytes=whole_number(found.get("mtu", "")) or None,
         speed_mbit_s=whole_number(found.get("speed", "")) or None,
-        kind=found.get("DEVTYPE", ""),
+        device_type=found.get("DEVTYPE", ""),
         driver=found.get("DRIVER", ""),
         master=found.get("master", ""),
         lower=tuple(filter(None, found.get("lower", "").split(","))),
@@ -185,7 +185,7 @@ class Mount:
     """A file system; without source and options where the fact has none."""
 
     path: str
-    kind: str
+    file_system: str
     source: str = ""
     options: tuple[str, ...] = ()
 

@@ -52,9 +52,9 @@ class _Check:
     findings: list[Finding] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
 
-    def value(self, name: str, kind: type[T], *, before: bool = False) -> T | None:
+    def value(self, name: str, value_class: type[T], *, before: bool = False) -> T | None:
         """Return the value of a fact, or None when it is not present or makes no sense."""
-        return value_of(self.previous if before else self.facts, name, kind)
+        return value_of(self.previous if before else self.facts, name, value_class)
 
     @property
     def is_same_boot(self) -> bool:

@@ -243,7 +243,7 @@ def test_any_cpuinfo_and_mounts_are_read(cpuinfo: list[str], mounts: list[str]) 
 @given(st.sampled_from([spec.name for spec in ROWS]), FACT_TEXTS | TEXTS)
 def test_any_text_has_a_value_or_none(name: str, text: str) -> bool:
     value = type_of(name).read(text)
-    assert value is None or isinstance(value, type_of(name).kind)
+    assert value is None or isinstance(value, type_of(name).value_class)
     return value is not None
 
 

@@ -195,6 +195,13 @@ def test_an_environments_answer_has_the_same_facts():
     assert found["tool.bench.version"] == ("missing", "")
 
 
+def test_the_own_control_group_may_have_a_colon_in_its_name():
+    path = "/sys/fs/cgroup/pids/x:cri:1/pids.max"
+    out = OUT.replace("4:pids:/own\n", f"4:pids:/x:cri:1\n{path}:77\n")
+    assert inside_of(out)["cgroup.pids_max"] == ("present", "77")
+    assert inside_of(out.replace(f"{path}:77\n", ""))["cgroup.pids_max"] == ("present", "")
+
+
 def test_without_a_reader_files_are_not_called_missing():
     out = OUT.replace("code 2", "code 127").replace("/proc/sys/kernel/osrelease:6.1: a\n", "")
     found = inside_of(out, ERR.replace("code 2", "code 127"))
@@ -240,14 +247,14 @@ def test_a_damaged_answer_of_an_environment_is_refused(old, new):
 def test_every_fact_of_a_real_host_is_of_its_type(host):
     for name, state, text in rows_of(host):
         if state == FactState.PRESENT:
-            assert isinstance(type_of(name).read(text), type_of(name).kind), name
+            assert isinstance(type_of(name).read(text), type_of(name).value_class), name
 
 
 @pytest.mark.parametrize("case", PARSED)
 def test_every_fact_of_a_real_file_is_of_its_type(case):
     for name, text in expected_of(case).items():
         if isinstance(text, str):
-            assert isinstance(type_of(name).read(text), type_of(name).kind), name
+            assert isinstance(type_of(name).read(text), type_of(name).value_class), name
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,18 @@ def take_host_facts(
         if only is not None and connected.host.name not in only:
             return
         peers = list(peers_of(plan, connected.host, fleet.hosts).values())
-        argv = facts.host_argv(programs, version_argvs=versions, peers=peers)
-        done = connected.transport.run(argv, timeout_s=_FACTS_TIMEOUT_S)
         try:
-            fingerprint = facts.parse(done.text)
+            fingerprint = facts.read_host(
+                connected.transport,
+                python=connected.host.python,
+                programs=programs,
+                version_argvs=versions,
+                peers=peers,
+                timeout_s=_FACTS_TIMEOUT_S,
+            )
         except OutputError as error:
-            listener(Note("warning", connected.host.name, f"facts could not be read: {error}"))
+            text = f"facts could not be read: {error.with_hint}"
+            listener(Note("warning", connected.host.name, text))
             return
         store.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
         taken[connected.host.name] = fingerprint
@@ -340,9 +346,12 @@ def _read_inside(
     # open() raises for the same reasons as check(), and is needed anyway.
     with _telling(f"{host.name}/{environment.name}"), driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
-        argv = facts.inside_argv(programs_of(plan), version_argvs=versions_of(plan))
-        done = inside.run(argv, timeout_s=_FACTS_TIMEOUT_S)
-        fingerprint = facts.parse(done.text)
+        fingerprint = facts.read_inside(
+            inside,
+            programs=programs_of(plan),
+            version_argvs=versions_of(plan),
+            timeout_s=_FACTS_TIMEOUT_S,
+        )
         with suppress(CommandTimeout):
             paths = probe_paths(inside, peers)
         return _Inside(fingerprint, description, paths, inside.boot, inside.opening_s.get("console"))

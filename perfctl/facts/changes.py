@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from perfctl.facts.reading import FactChange, diff
+from perfctl.facts.differences import FactChange, diff
+from perfctl.facts.registry import read_value
 from perfctl.model import Fact, FactState, Fingerprint, Target
 
 _FIGURES_DEPEND_ON = re.compile(
@@ -23,7 +24,6 @@ _FIGURES_DEPEND_ON = re.compile(
     r"|environment\.(?!path\.|accelerator\.reason).+"
 )
 _LINKS = "net.links"
-_MTU = re.compile(r"^(\S+) .*\bmtu=(\d+)", re.MULTILINE)
 
 Place = tuple[str, str]
 """Host, and the environment there; '' is the host itself."""
@@ -87,9 +87,8 @@ def _was_read(before: Fact | None, after: Fact | None) -> bool:
 
 def _mtus(change: FactChange) -> Iterator[str]:
     """Yield the MTUs that changed; links themselves come and go with containers and guests."""
-    old, new = (
-        dict(_MTU.findall(fact.value)) if fact is not None else {} for fact in (change.before, change.after)
-    )
+    old, new = (read_value(fact, dict) or {} for fact in (change.before, change.after))
     for link in old.keys() & new.keys():
-        if old[link] != new[link]:
-            yield f"MTU of {link}: {old[link]} -> {new[link]}"
+        before, after = old[link].mtu_bytes, new[link].mtu_bytes
+        if before and after and before != after:
+            yield f"MTU of {link}: {before} -> {after}"

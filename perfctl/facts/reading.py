@@ -1,101 +1,107 @@
-"""Parse the output of the script, and compare two readings."""
+"""Read all facts of a host, or of the inside of an environment, as a fingerprint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
-from perfctl.errors import OutputError
+from perfctl.facts import inside, on_host
+from perfctl.facts.command_sources import CommandOutput, ProgramDigest, ProgramPath, ProgramVersion
+from perfctl.facts.raw import RawFacts
 from perfctl.facts.registry import REGISTRY, FactSpec
+from perfctl.facts.request import Request
+from perfctl.facts.values import ROUTE
 from perfctl.model import Fact, FactState, Fingerprint
+from perfctl.shell import Shell
 
-_SPECS: Mapping[str, FactSpec] = {spec.name: spec for spec in REGISTRY}
-# Prefixes of rows that the caller names, and whether they count for the hash.
-_PREFIXES: Mapping[str, bool] = {"tool.": True, "net.route.": False}
-_PARTS = 2
-_STATES = {state.value: state for state in FactState}
+_PLAIN = re.compile(r"[A-Za-z0-9@%_+=:,./-]+")
+_TIMEOUT_S = 60.0
 
 
-def _is_static(name: str) -> bool:
-    if name in _SPECS:
-        return _SPECS[name].is_static
-    for prefix, is_static in _PREFIXES.items():
-        if name.startswith(prefix):
-            return is_static
-    raise OutputError(f"the facts hold a row {name!r} that is not of this script")
+def read_host(
+    shell: Shell,
+    *,
+    python: str = "python3",
+    programs: Sequence[str] = (),
+    version_argvs: Sequence[Sequence[str]] = (),
+    peers: Sequence[str] = (),
+    timeout_s: float = _TIMEOUT_S,
+) -> Fingerprint:
+    """Return all facts of a host, whose interpreter is `python`.
 
-
-def parse(stdout: str) -> Fingerprint:
-    """Return the facts that the script printed.
-
-    Raises OutputError when the text is cut short, damaged, or mixed with other output: facts that were not
-    read must not pass for facts that are missing.
+    `programs` are the executables whose path and sha256 are recorded, `version_argvs` commands (first word: a
+    program) that print a version, `peers` addresses to which the route is looked up. Raises ValueError for a
+    program or peer whose name could not be a row's name, OutputError when the answer is damaged,
+    CommandTimeout, HostUnreachable.
     """
-    rows: dict[str, tuple[FactState, list[str]]] = {}
-    lines: list[str] | None = None
-    parts, counted, ended = 0, 0, False
-    for line in stdout.removesuffix("\n").split("\n"):
-        if ended:
-            raise OutputError(f"the facts continue after their end: {line[:80]!r}")
-        if line.startswith(" ") and lines is not None:
-            lines.append(line[1:])
-        elif line.startswith("="):
-            name, state = _head(line)
-            if name in rows:
-                raise OutputError(f"the facts hold the row {name!r} twice")
-            rows[name] = (state, [])
-            lines = rows[name][1] if state is FactState.PRESENT else None
-        elif line.startswith("#rows ") and line == f"#rows {len(rows) - counted}":
-            parts, counted, lines = parts + 1, len(rows), None
-        elif line == "#end":
-            ended = True
-        else:
-            raise OutputError(f"the facts are damaged at {line[:80]!r}")
-    if not ended or parts != _PARTS or counted != len(rows):
-        raise OutputError(f"the facts are cut short after {len(rows)} rows")
-    return Fingerprint(
-        tuple(Fact(name, state, "\n".join(text), _is_static(name)) for name, (state, text) in rows.items())
+    specs = host_specs(programs, version_argvs=version_argvs, peers=peers)
+    return fingerprint(specs, on_host.read_raw(shell, request_of(specs), python=python, timeout_s=timeout_s))
+
+
+def read_inside(
+    shell: Shell,
+    *,
+    programs: Sequence[str] = (),
+    version_argvs: Sequence[Sequence[str]] = (),
+    timeout_s: float = _TIMEOUT_S,
+) -> Fingerprint:
+    """Return the facts that an environment may change, read inside it. Raises like `read_host`."""
+    specs = inside_specs(programs, version_argvs=version_argvs)
+    return fingerprint(specs, inside.read_raw(shell, request_of(specs), timeout_s=timeout_s))
+
+
+def host_specs(
+    programs: Sequence[str] = (),
+    *,
+    version_argvs: Sequence[Sequence[str]] = (),
+    peers: Sequence[str] = (),
+) -> tuple[FactSpec, ...]:
+    """Return every row that is read on a host. Raises ValueError."""
+    routes = (
+        FactSpec(f"net.route.{peer}", CommandOutput(f"ip route get {_checked(peer)}"), ROUTE, is_static=False)
+        for peer in dict.fromkeys(peers)
     )
+    return (*REGISTRY, *_program_specs(programs, version_argvs), *routes)
 
 
-def _head(line: str) -> tuple[str, FactState]:
-    name, _, state = line[1:].rpartition(" ")
-    if not name or state not in _STATES:
-        raise OutputError(f"the facts are damaged at {line[:80]!r}")
-    return name, _STATES[state]
+def inside_specs(
+    programs: Sequence[str] = (), *, version_argvs: Sequence[Sequence[str]] = ()
+) -> tuple[FactSpec, ...]:
+    """Return every row that is read inside an environment. Raises ValueError."""
+    rows = (spec for spec in REGISTRY if spec.inside)
+    return (*rows, *_program_specs(programs, version_argvs))
 
 
-@dataclass(frozen=True, slots=True)
-class FactChange:
-    """One row that differs between two readings; None where a reading does not have it."""
-
-    name: str
-    before: Fact | None
-    after: Fact | None
-
-    def __str__(self) -> str:
-        """Return the first lines that differ: 'cpu.freq.governor: performance: 0-7 -> powersave: 0-7'."""
-        before, after = _text(self.before), _text(self.after)
-        differing = (pair for pair in zip(before, after, strict=False) if pair[0] != pair[1])
-        longer = (before[len(after) :], after[len(before) :])
-        old, new = next(differing, (next(iter(longer[0]), "(end)"), next(iter(longer[1]), "(end)")))
-        return f"{self.name}: {old} -> {new}"
+def request_of(specs: Sequence[FactSpec]) -> Request:
+    """Return what has to be read for some rows, each file and command once."""
+    return Request.merge(spec.source.request for spec in specs)
 
 
-def _text(fact: Fact | None) -> list[str]:
-    if fact is None:
-        return ["not read"]
-    return fact.value.split("\n") if fact.state is FactState.PRESENT else [fact.state.value]
+def fingerprint(specs: Sequence[FactSpec], raw: RawFacts) -> Fingerprint:
+    """Return the rows as they are in what was read. A row is never left out."""
+    return Fingerprint(tuple(_fact(spec, raw) for spec in specs))
 
 
-def diff(before: Fingerprint, after: Fingerprint, *, dynamic: bool = False) -> list[FactChange]:
-    """Return the static rows (with `dynamic` all) that differ, in the order of `before`, new rows last."""
-    old = {fact.name: fact for fact in before.facts}
-    new = {fact.name: fact for fact in after.facts}
-    changes = []
-    for name in dict.fromkeys([*old, *new]):
-        a, b = old.get(name), new.get(name)
-        counts = dynamic or any(fact.is_static for fact in (a, b) if fact)
-        if counts and a != b:
-            changes.append(FactChange(name, a, b))
-    return changes
+def _fact(spec: FactSpec, raw: RawFacts) -> Fact:
+    state, text = spec.source.find(raw)
+    return Fact(spec.name, state, text if state is FactState.PRESENT else "", spec.is_static)
+
+
+def _program_specs(programs: Sequence[str], version_argvs: Sequence[Sequence[str]]) -> Iterator[FactSpec]:
+    # A row is named by the program's last part: who comes first with a name has it.
+    for name, program in {_name(program): program for program in reversed(programs)}.items():
+        yield FactSpec(f"tool.{name}.path", ProgramPath(program))
+        yield FactSpec(f"tool.{name}.sha256", ProgramDigest(program))
+    for name, argv in {_name(argv[0]): argv for argv in reversed(version_argvs)}.items():
+        yield FactSpec(f"tool.{name}.version", ProgramVersion(tuple(argv)))
+
+
+def _name(program: str) -> str:
+    return PurePosixPath(_checked(program)).name
+
+
+def _checked(name: str) -> str:
+    if not _PLAIN.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a program or a peer")
+    return name

@@ -1,4 +1,4 @@
-"""The table of all facts, from which the script that reads them and the table in docs/facts.md are made.
+"""The table of all facts: name, type, and how each is read. The table in docs/facts.md is made of it.
 
 A row marked `inside` is read in every environment, all rows are read on the host. Dynamic rows (is_static
 False) do not count for the fingerprint's hash: they change from minute to minute, or with every container.
@@ -6,106 +6,70 @@ False) do not count for the fingerprint's hash: they change from minute to minut
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import TypeVar
 
+from perfctl.facts import parsers, values
+from perfctl.facts.command_sources import CommandOutput, EachLink, KernelLog, Libc, Python
+from perfctl.facts.sources import Cgroup, CgroupVersion, File, Files, FirstFile, Links, Source, Variable
+from perfctl.facts.values import LIST, NUMBER, SIZE, TEXT, FactType
+from perfctl.model import Fact, FactState, Fingerprint
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """The text of a file."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """Something out of one or many files; gather.awk explains each kind and its key."""
-
-    kind: Literal["first", "field", "folder", "spread", "cpuinfo", "mounts", "process"]
-    pattern: str
-    key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Cgroup:
-    """A file of the process's own cgroup, by the names of version 2 and version 1."""
-
-    v2: str
-    v1_controller: str
-    v1: str
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """An environment variable. Only those named in this table are ever read."""
-
-    variable: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommandOutput:
-    """What a command prints; `any_exit_code` for those that answer "no" with 1."""
-
-    words: str
-    any_exit_code: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """What a function of rows.sh emits. Rows with the same function and arguments are read by one call."""
-
-    function: str
-    how: str
-    arguments: str = ""
-
-
-Source = File | Gathered | Cgroup | Variable | CommandOutput | Function
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class FactSpec:
-    """One row: its dotted name, where it comes from, where it is read, whether it counts for the hash."""
+    """One row: its dotted name, where it comes from, its type, where it is read, whether the hash has it."""
 
     name: str
     source: Source
+    type: FactType = TEXT
     inside: bool = False
     is_static: bool = True
 
-    @property
-    def how(self) -> str:
-        """How it is read, in a few words for the documentation."""
-        match self.source:
-            case File(path):
-                return path
-            case Gathered(_, pattern, key):
-                return f"{pattern}: {key}" if key else pattern
-            case Cgroup(v2, v1_controller, v1):
-                return f"own cgroup: v2 {v2}, v1 {v1_controller}/{v1}"
-            case Variable(variable):
-                return f"${variable}"
-            case CommandOutput(words):
-                return words
-            case Function(_, how):
-                return how
+
+def _files(
+    prefix: str, folder: str, names: str, fact_type: FactType = TEXT, *, inside: bool = False
+) -> tuple[FactSpec, ...]:
+    return tuple(
+        FactSpec(f"{prefix}.{name}", File(f"{folder}/{name}"), fact_type, inside) for name in names.split()
+    )
 
 
-def _files(prefix: str, folder: str, names: str, *, inside: bool = False) -> tuple[FactSpec, ...]:
-    return tuple(FactSpec(f"{prefix}.{name}", File(f"{folder}/{name}"), inside) for name in names.split())
+def _spread(
+    name: str, pattern: str, fact_type: FactType = values.TEXTS, *, is_static: bool = True
+) -> FactSpec:
+    return FactSpec(name, Files(pattern, parsers.Spread(pattern)), fact_type, is_static=is_static)
 
 
-def _spread(name: str, pattern: str, *, is_static: bool = True) -> FactSpec:
-    return FactSpec(name, Gathered("spread", pattern), is_static=is_static)
+def _folder(name: str, pattern: str, fact_type: FactType = TEXT, **where: bool) -> FactSpec:
+    return FactSpec(name, Files(pattern, parsers.folder), fact_type, **where)
 
 
-def _cgroup(v2: str, v1_controller: str, v1: str, *, is_static: bool = True) -> FactSpec:
+def _field(name: str, path: str, key: str, fact_type: FactType = TEXT) -> FactSpec:
+    return FactSpec(name, File(path, parsers.Field(key), key), fact_type, inside=True)
+
+
+def _processes(name: str, names: str, *, is_static: bool = True) -> FactSpec:
+    source = Files("/proc/[0-9]*/comm", parsers.Processes(names), names)
+    return FactSpec(name, source, values.COUNTS, is_static=is_static)
+
+
+def _cgroup(
+    v2: str, v1_controller: str, v1: str, fact_type: FactType = TEXT, *, is_static: bool = True
+) -> FactSpec:
     name = f"cgroup.{v2.replace('.', '_')}"
-    return FactSpec(name, Cgroup(v2, v1_controller, v1), inside=True, is_static=is_static)
+    return FactSpec(name, Cgroup(v2, v1_controller, v1), fact_type, inside=True, is_static=is_static)
 
 
 _NEIGHBOURS = "^(containerd-shim.*|conmon|qemu-.*|firecracker|cloud-hyperviso)$"
 _CPU = "/sys/devices/system/cpu"
 _EACH_CPU = f"{_CPU}/cpu[0-9]*"
 _STATUS = "/proc/self/status"
+_MOUNTS = "/proc/self/mounts"
 
 _KERNEL = (
     FactSpec("host.name", File("/proc/sys/kernel/hostname"), is_static=False),
@@ -116,18 +80,27 @@ _KERNEL = (
     FactSpec("kernel.cmdline", File("/proc/cmdline")),
     FactSpec(
         "kernel.config",
-        Function("kernel_config", "/proc/config.gz or /boot/config-RELEASE: HZ, PREEMPT, NO_HZ"),
+        FirstFile(
+            ("/proc/config.gz", "/boot/config-{release}"),
+            parsers.kernel_config,
+            "/proc/config.gz or /boot/config-RELEASE: HZ, PREEMPT, NO_HZ",
+        ),
     ),
     FactSpec("kernel.preempt", File("/sys/kernel/debug/sched/preempt")),
-    FactSpec("kernel.dmesg_tail", Function("dmesg_tail", "the last 5 lines of dmesg"), is_static=False),
-    FactSpec("kernel.randomize_va_space", File("/proc/sys/kernel/randomize_va_space"), inside=True),
+    FactSpec("kernel.dmesg_tail", KernelLog(), is_static=False),
+    FactSpec("kernel.randomize_va_space", File("/proc/sys/kernel/randomize_va_space"), NUMBER, inside=True),
 )
 
 _CPUS = (
-    FactSpec("cpu.vulnerabilities", Gathered("folder", f"{_CPU}/vulnerabilities/*"), inside=True),
-    FactSpec("cpu.online", File(f"{_CPU}/online"), inside=True),
+    _folder("cpu.vulnerabilities", f"{_CPU}/vulnerabilities/*", inside=True),
+    FactSpec("cpu.online", File(f"{_CPU}/online"), LIST, inside=True),
     *(
-        FactSpec(f"cpu.{name}", Gathered("cpuinfo", "/proc/cpuinfo", key), is_static=name != "mhz")
+        FactSpec(
+            f"cpu.{name}",
+            File("/proc/cpuinfo", parsers.CpuInfo(key), key),
+            values.TEXTS,
+            is_static=name != "mhz",
+        )
         for name, key in (
             ("vendor", "vendor_id|CPU implementer|mvendorid"),
             ("model", "model name|Model Name|cpu model|Processor|cpu|uarch"),
@@ -150,65 +123,65 @@ _CPUS = (
         )
     ),
     *(
-        _spread(f"cpu.freq.{name}", f"{_EACH_CPU}/cpufreq/{file}", is_static=name != "current")
-        for name, file in (
-            ("governor", "scaling_governor"),
-            ("driver", "scaling_driver"),
-            ("epp", "energy_performance_preference"),
-            ("min", "scaling_min_freq"),
-            ("max", "scaling_max_freq"),
-            ("hardware_max", "cpuinfo_max_freq"),
-            ("current", "scaling_cur_freq"),
+        _spread(f"cpu.freq.{name}", f"{_EACH_CPU}/cpufreq/{file}", fact_type, is_static=name != "current")
+        for name, file, fact_type in (
+            ("governor", "scaling_governor", values.TEXTS),
+            ("driver", "scaling_driver", values.TEXTS),
+            ("epp", "energy_performance_preference", values.TEXTS),
+            ("min", "scaling_min_freq", values.NUMBERS),
+            ("max", "scaling_max_freq", values.NUMBERS),
+            ("hardware_max", "cpuinfo_max_freq", values.NUMBERS),
+            ("current", "scaling_cur_freq", values.NUMBERS),
         )
     ),
-    FactSpec("cpu.intel_no_turbo", File(f"{_CPU}/intel_pstate/no_turbo")),
-    FactSpec("cpu.boost", File(f"{_CPU}/cpufreq/boost")),
+    FactSpec("cpu.intel_no_turbo", File(f"{_CPU}/intel_pstate/no_turbo"), NUMBER),
+    FactSpec("cpu.boost", File(f"{_CPU}/cpufreq/boost"), NUMBER),
     FactSpec("cpu.idle.driver", File(f"{_CPU}/cpuidle/current_driver")),
     FactSpec("cpu.idle.governor", File(f"{_CPU}/cpuidle/current_governor")),
     _spread("cpu.idle.names", f"{_CPU}/cpu0/cpuidle/state*/name"),
-    _spread("cpu.idle.disable", f"{_EACH_CPU}/cpuidle/state*/disable"),
-    _spread("cpu.throttle", f"{_EACH_CPU}/thermal_throttle/*_count", is_static=False),
-    FactSpec("cpu.smt.active", File(f"{_CPU}/smt/active")),
+    _spread("cpu.idle.disable", f"{_EACH_CPU}/cpuidle/state*/disable", values.COUNTERS),
+    _spread("cpu.throttle", f"{_EACH_CPU}/thermal_throttle/*_count", values.COUNTERS, is_static=False),
+    FactSpec("cpu.smt.active", File(f"{_CPU}/smt/active"), NUMBER),
     FactSpec("cpu.smt.control", File(f"{_CPU}/smt/control")),
-    _spread("cpu.package", f"{_EACH_CPU}/topology/physical_package_id"),
+    _spread("cpu.package", f"{_EACH_CPU}/topology/physical_package_id", values.NUMBERS),
     _spread("cpu.siblings", f"{_EACH_CPU}/topology/thread_siblings_list"),
-    _spread("cpu.cache", f"{_EACH_CPU}/cache/index*/size"),
-    FactSpec("cpu.isolated", File(f"{_CPU}/isolated")),
-    FactSpec("cpu.nohz_full", File(f"{_CPU}/nohz_full")),
+    _spread("cpu.cache", f"{_EACH_CPU}/cache/index*/size", values.SIZES),
+    FactSpec("cpu.isolated", File(f"{_CPU}/isolated"), LIST),
+    FactSpec("cpu.nohz_full", File(f"{_CPU}/nohz_full"), LIST),
     FactSpec("cpu.irq_affinity", File("/proc/irq/default_smp_affinity")),
-    FactSpec("cpu.irqbalance", Gathered("process", "/proc/[0-9]*/comm", "^irqbalance$")),
+    _processes("cpu.irqbalance", "^irqbalance$"),
 )
 
 _TASK = (
     FactSpec("task.limits", File("/proc/self/limits"), inside=True),
     *(
-        FactSpec(f"task.{name}", Gathered("field", _STATUS, key), inside=True)
-        for name, key in (
-            ("speculation_store_bypass", "Speculation_Store_Bypass"),
-            ("speculation_indirect_branch", "SpeculationIndirectBranch"),
-            ("seccomp", "Seccomp"),
-            ("seccomp_filters", "Seccomp_filters"),
-            ("no_new_privs", "NoNewPrivs"),
-            ("cap_eff", "CapEff"),
-            ("cpus_allowed", "Cpus_allowed_list"),
-            ("mems_allowed", "Mems_allowed_list"),
+        _field(f"task.{name}", _STATUS, key, fact_type)
+        for name, key, fact_type in (
+            ("speculation_store_bypass", "Speculation_Store_Bypass", TEXT),
+            ("speculation_indirect_branch", "SpeculationIndirectBranch", TEXT),
+            ("seccomp", "Seccomp", NUMBER),
+            ("seccomp_filters", "Seccomp_filters", NUMBER),
+            ("no_new_privs", "NoNewPrivs", NUMBER),
+            ("cap_eff", "CapEff", TEXT),
+            ("cpus_allowed", "Cpus_allowed_list", LIST),
+            ("mems_allowed", "Mems_allowed_list", LIST),
         )
     ),
 )
 
 _MEMORY = (
-    FactSpec("numa.online", File("/sys/devices/system/node/online")),
+    FactSpec("numa.online", File("/sys/devices/system/node/online"), LIST),
     _spread("numa.distance", "/sys/devices/system/node/node[0-9]*/distance"),
     FactSpec("numa.hardware", CommandOutput("numactl -H"), is_static=False),
     FactSpec("numa.policy", CommandOutput("numactl --show"), inside=True),
-    FactSpec("numa.balancing", File("/proc/sys/kernel/numa_balancing")),
-    FactSpec("memory.total", Gathered("field", "/proc/meminfo", "MemTotal"), inside=True),
+    FactSpec("numa.balancing", File("/proc/sys/kernel/numa_balancing"), NUMBER),
+    _field("memory.total", "/proc/meminfo", "MemTotal", SIZE),
     FactSpec("memory.meminfo", File("/proc/meminfo"), is_static=False),
     FactSpec("memory.thp", File("/sys/kernel/mm/transparent_hugepage/enabled"), inside=True),
     FactSpec("memory.thp_defrag", File("/sys/kernel/mm/transparent_hugepage/defrag")),
-    FactSpec("memory.ksm", File("/sys/kernel/mm/ksm/run")),
-    FactSpec("memory.swaps", File("/proc/swaps"), is_static=False),
-    *_files("memory", "/proc/sys/vm", "swappiness nr_hugepages overcommit_memory"),
+    FactSpec("memory.ksm", File("/sys/kernel/mm/ksm/run"), NUMBER),
+    FactSpec("memory.swaps", File("/proc/swaps"), values.SWAP_AREAS, is_static=False),
+    *_files("memory", "/proc/sys/vm", "swappiness nr_hugepages overcommit_memory", NUMBER),
 )
 
 _TIME = (
@@ -223,13 +196,13 @@ _TIME = (
 )
 
 _LIMITS = (
-    FactSpec("cgroup.version", Function("cgroup_version", "files of /sys/fs/cgroup"), inside=True),
+    FactSpec("cgroup.version", CgroupVersion(), inside=True),
     FactSpec("cgroup.controllers", File("/sys/fs/cgroup/cgroup.controllers"), inside=True),
     FactSpec("cgroup.path", File("/proc/self/cgroup"), inside=True, is_static=False),
     _cgroup("cpu.max", "cpu", "cpu.cfs_quota_us"),
     _cgroup("cpu.weight", "cpu", "cpu.shares"),
-    _cgroup("cpuset.cpus.effective", "cpuset", "cpuset.effective_cpus"),
-    _cgroup("memory.max", "memory", "memory.limit_in_bytes"),
+    _cgroup("cpuset.cpus.effective", "cpuset", "cpuset.effective_cpus", LIST),
+    _cgroup("memory.max", "memory", "memory.limit_in_bytes", SIZE),
     _cgroup("io.max", "blkio", "blkio.throttle.write_bps_device"),
     _cgroup("pids.max", "pids", "pids.max"),
     _cgroup("cpu.stat", "cpu", "cpu.stat", is_static=False),
@@ -237,19 +210,20 @@ _LIMITS = (
 
 _SECURITY = (
     FactSpec("lsm.list", File("/sys/kernel/security/lsm")),
-    FactSpec("lsm.selinux", File("/sys/fs/selinux/enforce")),
+    FactSpec("lsm.selinux", File("/sys/fs/selinux/enforce"), NUMBER),
     FactSpec("lsm.apparmor", File("/sys/module/apparmor/parameters/enabled")),
-    FactSpec("lsm.current", Function("label", "/proc/self/attr/current"), inside=True),
+    # Not every grep tells the error of a kernel where no security module answers.
+    FactSpec("lsm.current", CommandOutput("cat /proc/self/attr/current"), inside=True),
 )
 
 _ENGINE = (
-    FactSpec("engine.daemon_json", File("/etc/docker/daemon.json")),
-    FactSpec("engine.dropins", Gathered("folder", "/etc/systemd/system/docker.service.d/*.conf")),
+    FactSpec("engine.daemon_json", File("/etc/docker/daemon.json"), values.SETTINGS),
+    _folder("engine.dropins", "/etc/systemd/system/docker.service.d/*.conf"),
     *(
         FactSpec(f"engine.{program}", CommandOutput(f"{program} --version"))
         for program in ("podman", "crun", "runsc", "kata-runtime")
     ),
-    FactSpec("engine.max_user_namespaces", File("/proc/sys/user/max_user_namespaces")),
+    FactSpec("engine.max_user_namespaces", File("/proc/sys/user/max_user_namespaces"), NUMBER),
 )
 
 _VM = (
@@ -259,7 +233,7 @@ _VM = (
 )
 
 _BUILD = (
-    FactSpec("libc.version", Function("libc", "getconf GNU_LIBC_VERSION or ldd --version"), inside=True),
+    FactSpec("libc.version", Libc(), inside=True),
     *(
         FactSpec(f"env.{name}", Variable(name), inside=True)
         for name in (
@@ -276,19 +250,17 @@ _BUILD = (
             "PYTHONMALLOC",
         )
     ),
-    FactSpec("python.version", Function("python", "python3: sys.version"), inside=True),
-    FactSpec("python.build", Function("python", "python3: sysconfig.get_config_vars, sys._jit"), inside=True),
-    FactSpec(
-        "python.packages", Function("python", "python3: *.dist-info and *.egg-info on sys.path"), inside=True
-    ),
+    FactSpec("python.version", Python(0, "python3: sys.version"), inside=True),
+    FactSpec("python.build", Python(1, "python3: sysconfig.get_config_vars, sys._jit"), inside=True),
+    FactSpec("python.packages", Python(2, "python3: *.dist-info and *.egg-info on sys.path"), inside=True),
 )
 
 _NETWORK = (
-    FactSpec("net.links", Function("links", "/sys/class/net/*, without veth*"), inside=True),
+    FactSpec("net.links", Links(), values.LINKS, inside=True),
     FactSpec("net.ip_link", CommandOutput("ip -j -d link"), is_static=False),
     FactSpec("net.qdisc", CommandOutput("tc -s qdisc"), is_static=False),
     *(
-        FactSpec(f"net.ethtool.{name}", Function("nics", f"ethtool {flag} of each NIC", flag))
+        FactSpec(f"net.ethtool.{name}", EachLink(flag, has_software=name == "features"))
         for name, flag in (
             ("features", "-k"),
             ("rings", "-g"),
@@ -300,39 +272,55 @@ _NETWORK = (
     *_files(
         "net",
         "/proc/sys/net/ipv4",
-        "tcp_congestion_control tcp_rmem tcp_wmem tcp_mtu_probing",
+        "tcp_congestion_control tcp_rmem tcp_wmem",
         inside=True,
     ),
-    *_files(
-        "net.core",
-        "/proc/sys/net/core",
-        "default_qdisc rmem_default rmem_max wmem_default wmem_max netdev_max_backlog somaxconn busy_poll",
+    *_files("net", "/proc/sys/net/ipv4", "tcp_mtu_probing", NUMBER, inside=True),
+    *_files("net.core", "/proc/sys/net/core", "default_qdisc"),
+    *_files("net.core", "/proc/sys/net/core", "rmem_default rmem_max wmem_default wmem_max", SIZE),
+    *_files("net.core", "/proc/sys/net/core", "netdev_max_backlog somaxconn busy_poll", NUMBER),
+    FactSpec(
+        "net.iptables_rules",
+        CommandOutput("iptables-save", parsers.rule_count, "number of rules in iptables-save"),
+        NUMBER,
     ),
-    FactSpec("net.iptables_rules", Function("iptables_rules", "number of rules in iptables-save")),
     FactSpec("net.nft_ruleset", CommandOutput("nft -s list ruleset"), is_static=False),
-    FactSpec("net.conntrack_count", File("/proc/sys/net/netfilter/nf_conntrack_count"), is_static=False),
-    FactSpec("net.conntrack_max", File("/proc/sys/net/netfilter/nf_conntrack_max")),
+    FactSpec(
+        "net.conntrack_count", File("/proc/sys/net/netfilter/nf_conntrack_count"), NUMBER, is_static=False
+    ),
+    FactSpec("net.conntrack_max", File("/proc/sys/net/netfilter/nf_conntrack_max"), NUMBER),
 )
 
 _STORAGE = (
     *(
-        _spread(f"storage.{name}", f"/sys/block/[!l]*/queue/{name}")
-        for name in ("scheduler", "nr_requests", "rotational", "write_cache", "read_ahead_kb")
+        _spread(f"storage.{name}", f"/sys/block/[!l]*/queue/{name}", fact_type)
+        for name, fact_type in (
+            ("scheduler", values.TEXTS),
+            ("nr_requests", values.NUMBERS),
+            ("rotational", values.NUMBERS),
+            ("write_cache", values.TEXTS),
+            ("read_ahead_kb", values.NUMBERS),
+        )
     ),
-    _spread("storage.size", "/sys/block/[!l]*/size"),
+    _spread("storage.size", "/sys/block/[!l]*/size", values.NUMBERS),
     _spread("storage.model", "/sys/block/[!l]*/device/model"),
-    FactSpec("storage.mounts", Gathered("mounts", "/proc/self/mounts"), inside=True),
-    FactSpec("storage.other_mounts", Gathered("mounts", "/proc/self/mounts", "others"), is_static=False),
+    FactSpec("storage.mounts", File(_MOUNTS, parsers.mounts), values.MOUNTS, inside=True),
+    FactSpec(
+        "storage.other_mounts",
+        File(_MOUNTS, parsers.other_mounts, "others"),
+        values.OTHER_MOUNTS,
+        is_static=False,
+    ),
     FactSpec("storage.free", CommandOutput("df -P"), is_static=False),
     FactSpec("storage.nvme", CommandOutput("nvme smart-log /dev/nvme0"), is_static=False),
 )
 
 _MOMENT = (
-    FactSpec("load.average", File("/proc/loadavg"), is_static=False),
-    FactSpec("load.neighbours", Gathered("process", "/proc/[0-9]*/comm", _NEIGHBOURS), is_static=False),
-    FactSpec("load.cpu_ticks", Gathered("first", "/proc/stat"), is_static=False),
-    FactSpec("load.pressure", Gathered("folder", "/proc/pressure/*"), is_static=False),
-    _spread("thermal.sensors", "/sys/class/hwmon/hwmon*/temp*_input", is_static=False),
+    FactSpec("load.average", File("/proc/loadavg"), values.LOAD_AVERAGE, is_static=False),
+    _processes("load.neighbours", _NEIGHBOURS, is_static=False),
+    FactSpec("load.cpu_ticks", File("/proc/stat", parsers.first_line), values.CPU_TICKS, is_static=False),
+    _folder("load.pressure", "/proc/pressure/*", values.PRESSURE, is_static=False),
+    _spread("thermal.sensors", "/sys/class/hwmon/hwmon*/temp*_input", values.COUNTERS, is_static=False),
 )
 
 REGISTRY: tuple[FactSpec, ...] = (
@@ -352,12 +340,47 @@ REGISTRY: tuple[FactSpec, ...] = (
 )
 """All facts but those of programs (`tool.*`) and of routes (`net.route.*`), which are named by the caller."""
 
+_BY_NAME: Mapping[str, FactSpec] = MappingProxyType({spec.name: spec for spec in REGISTRY})
+_ROUTE = "net.route."
+
+
+def type_of(name: str) -> FactType:
+    """Return the type of a fact, `text` for one that is not of this table."""
+    if name.startswith(_ROUTE):
+        return values.ROUTE
+    return _BY_NAME[name].type if name in _BY_NAME else TEXT
+
+
+def read_value(fact: Fact | None, value_class: type[T]) -> T | None:
+    """Return the value of a fact, None where it is not present or its text makes no sense.
+
+    `value_class` is that of its type. Raises TypeError for another one.
+    """
+    if fact is None or fact.state is not FactState.PRESENT:
+        return None
+    wanted = type_of(fact.name)
+    if wanted.value_class is not value_class:
+        raise TypeError(f"{fact.name} is {wanted.name}, not {value_class.__name__}")
+    found: T | None = wanted.read(fact.value)
+    return found
+
+
+def is_present(facts: Fingerprint, name: str) -> bool:
+    """Return whether the fact of that name was read."""
+    fact = facts.get(name)
+    return fact is not None and fact.state is FactState.PRESENT
+
+
+def value_of(facts: Fingerprint | None, name: str, value_class: type[T]) -> T | None:
+    """Return the value of the fact of that name, like `read_value`."""
+    return read_value(facts.get(name), value_class) if facts is not None else None
+
 
 def markdown_table() -> str:
     """Return the table of docs/facts.md."""
-    lines = ["| fact | read from | inside | static |", "|---|---|---|---|"]
+    lines = ["| fact | read from | type | inside | static |", "|---|---|---|---|---|"]
     for spec in REGISTRY:
-        how = spec.how.replace("|", "\\|")
+        how = spec.source.how.replace("|", "\\|")
         marks = ("yes" if flag else "" for flag in (spec.inside, spec.is_static))
-        lines.append(f"| {spec.name} | `{how}` | {' | '.join(marks)} |")
+        lines.append(f"| {spec.name} | `{how}` | {spec.type.name} | {' | '.join(marks)} |")
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from perfctl.facts.host import whole_number
+from perfctl.facts.values import whole_number
 
 CapturedFiles = Mapping[str, list[str]]
 """Path -> its lines without empty ones. A file without lines is empty, not missing."""

@@ -7,11 +7,12 @@ warns.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from perfctl.facts.host import online_cpus, parse_value_groups, present_text, whole_number
+from perfctl.facts import value_of
+from perfctl.facts.host import online_cpus
+from perfctl.facts.values import Counts, CpuTicks, Groups, LoadAverage, Pressure, SwapAreas
 from perfctl.model import Fact, FactState, Fingerprint
 from perfctl.validity.finding import Finding, Severity, Unjudged, format_number
 from perfctl.validity.thresholds import PREFLIGHT, RuleSet
@@ -21,6 +22,7 @@ _CONTAINERS = frozenset(
     | {"container-other"}
 )
 """What systemd-detect-virt prints on a host that is a container."""
+T = TypeVar("T")
 _MACHINE_WIDE = frozenset({"load", "pressure_cpu", "pressure_memory", "pressure_io"})
 _FREQUENCY = ("governor", "driver", "epp")
 _TURBO = ("cpu.intel_no_turbo", "cpu.boost")
@@ -50,15 +52,15 @@ class _Check:
     findings: list[Finding] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
 
-    def text(self, name: str, *, before: bool = False) -> str | None:
-        """Return the text of a fact, or None when it is not present."""
-        return present_text(self.previous if before else self.facts, name)
+    def value(self, name: str, value_class: type[T], *, before: bool = False) -> T | None:
+        """Return the value of a fact, or None when it is not present or makes no sense."""
+        return value_of(self.previous if before else self.facts, name, value_class)
 
     @property
     def is_same_boot(self) -> bool:
         """Whether the previous reading is of the same boot: only then can counters be subtracted."""
-        boot = self.text("host.boot_id")
-        return boot is not None and boot == self.text("host.boot_id", before=True)
+        boot = self.value("host.boot_id", str)
+        return boot is not None and boot == self.value("host.boot_id", str, before=True)
 
     def apply(self, rule: str, value: float, sentence: str, hint: str, *, may_refuse: bool = True) -> None:
         """Apply a rule; `{value}` in the sentence stands for the value with its unit."""
@@ -96,13 +98,13 @@ class _Check:
 def judge_host(
     facts: Fingerprint, *, previous: Fingerprint | None = None, rules: RuleSet = PREFLIGHT
 ) -> Preflight:
-    """Return the reasons against measuring on the host of these facts (`facts.parse` of `host_argv`).
+    """Return the reasons against measuring on the host of these facts (`facts.read_host`).
 
     `previous` are the facts that the last run read there after it ended, dynamic rows included if they are
     known. A fact that is missing is a rule that is not judged.
     """
     check = _Check(facts, previous, rules, is_container=False)
-    check.is_container = check.text("vm.virtualization") in _CONTAINERS
+    check.is_container = check.value("vm.virtualization", str) in _CONTAINERS
     for judge in (_busy, _waiting, _steal, _swap, _heat, _governor, _cap, _changed, _neighbours):
         judge(check)
     return Preflight(tuple(check.findings), tuple(check.unjudged))
@@ -112,15 +114,14 @@ def judge_host(
 
 
 def _pressure(check: _Check, resource: str) -> float | None:
-    text = check.text("load.pressure") or ""
-    match = re.search(rf"^{resource}: some avg10=(\d{{1,20}}(?:\.\d+)?) ", text, re.MULTILINE | re.ASCII)
-    return float(match[1]) if match else None
+    pressure = check.value("load.pressure", Pressure)
+    return pressure.some_avg10.get(resource) if pressure else None
 
 
 def _load_per_cpu(check: _Check) -> float | None:
-    match = re.match(r"\d{1,20}(?:\.\d+)?(?= )", check.text("load.average") or "", re.ASCII)
+    load = check.value("load.average", LoadAverage)
     cpus = online_cpus(check.facts)
-    return float(match[0]) / cpus if match and cpus else None
+    return load.minute / cpus if load and cpus else None
 
 
 def _busy(check: _Check) -> None:
@@ -151,74 +152,50 @@ def _waiting(check: _Check) -> None:
             check.apply(rule, waited, f"tasks waited for {what}: {{value}}", hint)
 
 
-def _ticks(check: _Check, *, before: bool) -> list[int] | None:
-    words = (check.text("load.cpu_ticks", before=before) or "").split()
-    numbers = _whole_numbers(words[1:9])
-    return numbers if words[:1] == ["cpu"] and numbers is not None and len(numbers) == 8 else None
-
-
-def _whole_numbers(words: Iterable[str]) -> list[int] | None:
-    """Return the numbers that words are; None where one of them is none."""
-    numbers = [whole_number(word) for word in words]
-    known = [number for number in numbers if number is not None]
-    return known if len(known) == len(numbers) else None
-
-
 def _steal(check: _Check) -> None:
-    now = _ticks(check, before=False)
+    now = check.value("load.cpu_ticks", CpuTicks)
     if now is None:
         check.missing("steal", "load.cpu_ticks")
         return
     since, ticks = "since it booted", now
-    old = _ticks(check, before=True) if check.is_same_boot else None
-    if old is not None and sum(now) > sum(old) and now[7] >= old[7]:
-        since, ticks = "since the last run", [b - a for a, b in zip(old, now, strict=True)]
-    if not sum(ticks):
+    old = check.value("load.cpu_ticks", CpuTicks, before=True) if check.is_same_boot else None
+    if old is not None and now.total > old.total and now.steal >= old.steal:
+        since, ticks = "since the last run", now.since(old)
+    if not ticks.total:
         check.missing("steal", "load.cpu_ticks")
         return
     text = f"the hypervisor gave {{value}} to others {since}"
     hint = "give the host a machine of its own, or measure more blocks (--blocks)"
-    check.apply("steal", 100 * ticks[7] / sum(ticks), text, hint)
+    check.apply("steal", 100 * ticks.steal / ticks.total, text, hint)
 
 
 def _swap(check: _Check) -> None:
-    text = check.text("memory.swaps")
-    if text is None:
-        check.missing("swap", "memory.swaps")
-        return
-    # Filename Type Size Used Priority; sizes in KiB.
-    used = _whole_numbers(line.split()[-2] for line in text.split("\n")[1:] if len(line.split()) >= 5)
-    if used is None:
+    areas = check.value("memory.swaps", SwapAreas)
+    if areas is None:
         check.missing("swap", "memory.swaps")
         return
     text = "swap is in use: {value}"
-    check.apply("swap", sum(used), text, "empty it: swapoff -a && swapon -a")
+    check.apply("swap", areas.used_kib, text, "empty it: swapoff -a && swapon -a")
 
 
 def _neighbours(check: _Check) -> None:
-    listed = check.text("load.neighbours")
-    if listed is None:
-        check.missing("neighbours", "load.neighbours")
-        return
-    rows = [line.rpartition(": ") for line in listed.split("\n") if line]
-    counts = _whole_numbers(count for _, _, count in rows)
+    counts = check.value("load.neighbours", Counts)
     if counts is None:
         check.missing("neighbours", "load.neighbours")
         return
-    names = ", ".join(name for name, _, _ in rows)
-    text = f"containers or guests run already: {{value}} ({names})"
-    check.apply("neighbours", sum(counts), text, "stop them if they do any work")
+    text = f"containers or guests run already: {{value}} ({', '.join(counts.by_name)})"
+    check.apply("neighbours", sum(counts.by_name.values()), text, "stop them if they do any work")
 
 
 # ---- how fast the CPUs may run ----------------------------------
 
 
 def _heat(check: _Check) -> None:
-    now = _throttled(check.text("cpu.throttle"))
+    now = _throttled(check)
     if now is None:
         check.missing("heat", "cpu.throttle")
         return
-    old = _throttled(check.text("cpu.throttle", before=True)) if check.is_same_boot else None
+    old = _throttled(check, before=True) if check.is_same_boot else None
     since, times = "since it booted", now
     if old is not None and now >= old:
         since, times = "since the last run", now - old
@@ -226,32 +203,32 @@ def _heat(check: _Check) -> None:
     check.apply("heat", times, text, "check the cooling, or run fewer benchmarks at a time")
 
 
-def _throttled(text: str | None) -> int | None:
-    """Return the highest count of rows such as 'core_throttle_count=3: 0-7'."""
-    counts = _whole_numbers(value.rpartition("=")[2] for value in parse_value_groups(text or ""))
-    return max(counts) if counts else None
+def _throttled(check: _Check, *, before: bool = False) -> int | None:
+    """Return the highest of the counters of all CPUs."""
+    counters = check.value("cpu.throttle", Groups, before=before)
+    return max(counters.values, default=None) if counters else None
 
 
 def _governor(check: _Check) -> None:
-    governors = check.text("cpu.freq.governor")
-    if not governors:
+    governors = check.value("cpu.freq.governor", Groups)
+    if governors is None or not governors.groups:
         check.missing("governor", "cpu.freq.governor")
         return
-    others = {name: count for name, count in parse_value_groups(governors).items() if name != "performance"}
+    others = {name: count for name, count in governors.counts.items() if name != "performance"}
     text = f"the frequency governor is not performance on {{value}}: {', '.join(others)}"
     hint = "cpupower frequency-set -g performance"
     check.apply("governor", sum(others.values()), text, hint)
 
 
 def _cap(check: _Check) -> None:
-    allowed, able = check.text("cpu.freq.max"), check.text("cpu.freq.hardware_max")
-    if not allowed or not able:
-        check.missing("frequency_cap", "cpu.freq.hardware_max" if allowed else "cpu.freq.max")
+    allowed, able = (check.value(name, Groups) for name in ("cpu.freq.max", "cpu.freq.hardware_max"))
+    if not (allowed and allowed.groups and able and able.groups):
+        is_allowed_known = allowed is not None and bool(allowed.groups)
+        check.missing("frequency_cap", "cpu.freq.hardware_max" if is_allowed_known else "cpu.freq.max")
         return
     # By value: where all CPUs are alike, so are both rows.
-    able_khz = parse_value_groups(able)
-    capped = {khz: count for khz, count in parse_value_groups(allowed).items() if khz not in able_khz}
-    text = f"the frequency is capped at {', '.join(capped)} kHz on {{value}}"
+    capped = {khz: count for khz, count in allowed.counts.items() if khz not in able.counts}
+    text = f"the frequency is capped at {', '.join(map(str, capped))} kHz on {{value}}"
     check.apply("frequency_cap", sum(capped.values()), text, "lift the cap: cpupower frequency-set -u")
 
 

@@ -11,7 +11,7 @@ import pytest
 from perfctl.environments import EnvironmentShell
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
 from perfctl.execute.network_path import probe_paths
-from perfctl.facts import inside_argv, parse
+from perfctl.facts import read_inside
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.model import new_id
@@ -225,8 +225,7 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
     "shell", [pytest.param("container in vm", marks=pytest.mark.lab("third"))], indirect=True
 )
 def test_control_groups_of_version_2_hold_every_limit(shell: EnvironmentShell) -> None:
-    done = shell.run(inside_argv(), timeout_s=120)
-    facts = {fact.name: fact.value for fact in parse(done.text).facts}
+    facts = {fact.name: fact.value for fact in read_inside(shell, timeout_s=120).facts}
     assert facts["cgroup.version"] == "2"
     assert {"cpu", "cpuset", "memory"} <= set(facts["cgroup.controllers"].split())
     assert facts["cgroup.memory_max"] == str(512 * _MIB)

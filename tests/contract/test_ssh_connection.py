@@ -345,8 +345,10 @@ def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str) -> None:
         done = shell.run(["sh", "-c", "cat; echo err >&2; exit 7"], timeout_s=30, stdin=b"in")
         assert (done.stdout, done.stderr, done.exit_code) == (b"in", b"err\n", 7)
         assert shell.run(["sh", "-c", "kill -9 $$"], timeout_s=30).exit_code == 137
-        fingerprint = facts.parse(shell.run(facts.host_argv(), timeout_s=60).text)
+        fingerprint = facts.read_host(shell)
         assert {fact.name for fact in fingerprint.facts} == {spec.name for spec in facts.REGISTRY}
+        assert facts.value_of(fingerprint, "kernel.release", str) == os.uname().release
+        assert facts.value_of(facts.read_inside(shell), "kernel.release", str) == os.uname().release
         stream = shell.stream(["cat"])
         stream.write(b"a line\n")
         assert stream.read_line(timeout_s=30) == b"a line\n"

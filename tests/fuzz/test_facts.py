@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-import subprocess
+import struct
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from perfctl import facts
 from perfctl.environments import CATALOGUE
 from perfctl.errors import OutputError
 from perfctl.facts import host as host_facts
-from perfctl.facts.registry import Gathered
+from perfctl.facts import inside, on_host, parsers
+from perfctl.facts.reading import fingerprint, host_specs, inside_specs, request_of
+from perfctl.facts.registry import type_of
 from perfctl.model import Fact, FactState, Fingerprint, Host, Target
 from perfctl.shell import Completed
 from perfctl.suites import load_suite
@@ -23,11 +27,12 @@ from perfctl.validity.assessment import Assessment
 from perfctl.validity.counters import CounterDelta, parse_counters
 from perfctl.validity.invocation import MeasuredInvocation, ServerCounters, assess_invocation
 from perfctl.validity.preflight import judge_host
+from tests.captured_facts import HOSTS, PARSED, content_of, fingerprint_of, source_of
 from tests.fuzz.inputs import bounded, given, inputs
-from tests.fuzz.mutation import NUMBERS, TEXTS, mutated
+from tests.fuzz.mutation import JSON, NUMBERS, TEXTS, mutated, mutated_json
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
-DOCUMENTS = [path.read_text() for path in sorted(DATA.glob("*/stdout"))]
+REAL = [fingerprint_of(host) for host in HOSTS]
 COUNTERS = [
     ((folder / "before").read_text(), (folder / "after").read_text())
     for folder in sorted(path.parent for path in DATA.glob("*/after"))
@@ -110,39 +115,96 @@ def judge(found: Fingerprint, earlier: Fingerprint) -> None:
     host_facts.route_interface(found, "192.0.2.1")
 
 
-@inputs("facts", 0.25)
+@inputs("facts", 0.2)
 @given(FACTS, FACTS)
 def test_any_facts_are_judged(found: Fingerprint, earlier: Fingerprint) -> bool:
     judge(found, earlier)
     return True
 
 
-@inputs("facts", 0.25)
-@given(st.sampled_from(DOCUMENTS).flatmap(mutated), st.sampled_from(DOCUMENTS))
-def test_damaged_facts_are_read_whole_or_refused(text: str, earlier: str) -> bool:
-    try:
-        found = facts.parse(text)
-    except OutputError as error:
-        assert str(error) and len(str(error)) < 2_000
-        return False
-    assert text.rstrip("\n").endswith("#end")
-    judge(found, facts.parse(earlier))
-    return True
+# ---- answers ---------------------------------------------------------------------------------------------
 
-
-_ROWS = st.sampled_from(
-    ["=kernel.release present", " text", "=cpu.model missing", "=x denied", "#rows 1", "#rows 0", "#end"]
+ROWS = host_specs(["sh"], version_argvs=[["sh", "-V"]], peers=["127.0.0.1"])
+INSIDE_ROWS = inside_specs(["sh"], version_argvs=[["sh", "-V"]])
+ON_HOST, INSIDE = request_of(ROWS), request_of(INSIDE_ROWS)
+FILES = {source_of(case)["path"]: content_of(case) for case in PARSED if "path" in source_of(case)}
+OUTPUTS = {
+    " ".join(source_of(case)["argv"]): content_of(case) for case in PARSED if "argv" in source_of(case)
+}
+KEYS = [command.key for command in ON_HOST.commands if command.always_runs]
+INDEX = {
+    "files": [[path, [[path, len(FILES[path]) if path in FILES else "ENOENT"]]] for path in ON_HOST.files],
+    "there": ["/sys/fs/cgroup/cpu", "/sys/class/net/eth0/bridge"],
+    "variables": {"LD_PRELOAD": "/x"},
+    "programs": {"sh": ["/bin/sh", "0" * 64]},
+    "outputs": [[key, 0, len(OUTPUTS.get(key, b"")), 0] for key in KEYS],
+    "is_whole": True,
+}
+CONTENT = b"".join(
+    [*(FILES[path] for path in ON_HOST.files if path in FILES), *(OUTPUTS.get(key, b"") for key in KEYS)]
 )
+MARK = "perfctl-0"
+
+
+def _printed(out: bytes, err: bytes = b"") -> Completed:
+    return Completed(("x",), 0, out, err)
 
 
 @inputs("facts", 0.1)
-@given(st.lists(_ROWS | TEXTS, max_size=12).map("\n".join))
-def test_any_text_is_facts_or_refused(text: str) -> bool:
+@given(st.just(INDEX) | mutated_json(INDEX) | JSON, st.just(0) | st.integers(-9, 9))
+def test_any_index_of_a_host_is_read_whole_or_refused(index: Any, shift: int) -> bool:
+    text = json.dumps(index).encode()
+    packed = zlib.compress(struct.pack(">I", max(0, len(text) + shift)) + text + CONTENT)
     try:
-        found = facts.parse(text)
-    except OutputError:
+        raw = on_host.parse_answer(_printed(packed), ON_HOST)
+    except OutputError as error:
+        assert str(error) and len(str(error)) < 2_000
         return False
-    assert text.rstrip("\n").endswith("#end") and len(found.facts) == text.count("\n=") + text.startswith("=")
+    found = fingerprint(ROWS, raw)
+    assert [fact.name for fact in found.facts] == [spec.name for spec in ROWS]
+    judge(found, REAL[0])
+    return True
+
+
+@inputs("facts", 0.03)
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(zlib.compress))
+def test_any_bytes_of_a_host_are_refused(printed: bytes) -> bool:
+    with pytest.raises(OutputError):
+        on_host.parse_answer(_printed(printed, b"\xff why"), ON_HOST)
+    return False
+
+
+_LINES = [
+    f"{path}:{line}"
+    for path, content in FILES.items()
+    if path in INSIDE.files
+    for line in content.decode().split("\n")[:40]
+]
+INSIDE_KEYS = [command.key for command in INSIDE.commands if command.always_runs]
+OUT = "".join(
+    f"\n{MARK} {part}\n"
+    for part in (
+        *("program sh /bin/sh", "code 0", "variable LD_PRELOAD"),
+        *(part for key in INSIDE_KEYS for part in (f"output {key}", "code 0")),
+        "listed",
+        "files\n" + "\n".join(_LINES),
+        *("code 2", "end"),
+    )
+)
+ERR = "".join(line + "\n" for line in OUT.split("\n") if line.startswith(MARK) or not line)
+
+
+@inputs("facts", 0.17)
+@given(mutated(OUT) | st.just(OUT), mutated(ERR) | st.just(ERR))
+def test_any_answer_of_an_environment_is_read_whole_or_refused(out: str, err: str) -> bool:
+    try:
+        raw = inside.parse_answer(_printed(_encoded(out), _encoded(err)), INSIDE, MARK)
+    except OutputError as error:
+        assert str(error) and len(str(error)) < 2_000
+        return False
+    found = fingerprint(INSIDE_ROWS, raw)
+    assert [fact.name for fact in found.facts] == [spec.name for spec in INSIDE_ROWS]
+    judge(found, REAL[0])
     return True
 
 
@@ -164,29 +226,25 @@ MOUNTS = st.lists(
     ).map(" ".join),
     max_size=8,
 )
-AWK_ROWS = [
-    f"{spec.name}|{spec.source.kind}|{spec.source.pattern}|{spec.source.key}"
-    for spec in facts.REGISTRY
-    if isinstance(spec.source, Gathered) and spec.source.kind in ("cpuinfo", "mounts")
-]
 
 
 @inputs("facts", 0.02)
 @given(CPUINFO, MOUNTS)
-def test_any_cpuinfo_and_mounts_keep_the_frame_of_the_facts(cpuinfo: list[str], mounts: list[str]) -> bool:
-    lines = [f"/proc/cpuinfo:{line}" for line in cpuinfo] + [f"/proc/self/mounts:{line}" for line in mounts]
-    program = (Path(facts.__file__).parent / "gather.awk").read_text()
-    done = subprocess.run(
-        ["awk", program, *AWK_ROWS],
-        input="".join(f"{line}\n" for line in ["/proc/cpuinfo:", *lines]).encode(),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    text = done.stdout.decode("utf-8", "backslashreplace").removesuffix("#gathered\n")
-    found = facts.parse(f"{text}#rows {len(AWK_ROWS)}\n#rows 0\n#end\n")
-    assert len(found.facts) == len(AWK_ROWS)
+def test_any_cpuinfo_and_mounts_are_read(cpuinfo: list[str], mounts: list[str]) -> bool:
+    for keys in ("model|cpu MHz", "processor N", "machine"):
+        text = parsers.CpuInfo(keys)(cpuinfo)
+        assert text is None or len(text.split("\n")) <= len(cpuinfo)
+    storage, others = parsers.mounts(mounts), parsers.other_mounts(mounts)
+    assert len([*filter(None, storage.split("\n")), *filter(None, others.split("\n"))]) <= len(mounts)
     return True
+
+
+@inputs("facts", 0.1)
+@given(st.sampled_from([spec.name for spec in ROWS]), FACT_TEXTS | TEXTS)
+def test_any_text_has_a_value_or_none(name: str, text: str) -> bool:
+    value = type_of(name).read(text)
+    assert value is None or isinstance(value, type_of(name).value_class)
+    return value is not None
 
 
 # ---- counters ----------------------------------------------------------------------------------------------

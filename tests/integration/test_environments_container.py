@@ -291,7 +291,7 @@ class Refusing(Prefixed):
 
 
 def read_facts(shell: Shell):
-    return facts.parse(shell.run(facts.inside_argv(["sh", "sysbench"]), timeout_s=60).text)
+    return facts.read_inside(shell, programs=["sh", "sysbench"])
 
 
 def test_the_same_environment_has_the_same_fingerprint_each_time(host, run_id):

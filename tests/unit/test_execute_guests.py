@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +43,9 @@ from perfctl.shell import Completed
 from perfctl.store import InvocationDetail, Store, open_store
 from perfctl.validity import Assessment
 from perfctl.workloads import resolve_parameters, workload
+from tests.captured_facts import answer_inside
 from tests.unit import store_cases as cases
 
-FACTS = (Path(__file__).parents[1] / "data" / "facts" / "virtual-machine" / "stdout").read_bytes()
 STALLED = EnvironmentDied("a CPU is stuck", reason="guest_stalled")
 VM = Environment("vm", "vm")
 IN_VM = Environment("container-in-vm", "container", within=VM)
@@ -88,8 +88,8 @@ class Shell:
         self.boot = boot
         self.opening_s = opening_s
 
-    def run(self, *_: object, **__: object) -> Completed:
-        return Completed((), 0, FACTS, b"")
+    def run(self, argv: Sequence[str], **_: object) -> Completed:
+        return answer_inside(argv)
 
     def artifacts(self) -> dict[str, bytes]:
         return {}

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from perfctl.facts import parse
 from perfctl.facts.host import (
-    count_cpus,
     is_on_local_disk,
     largest_cache_bytes,
+    mtu_bytes,
     online_cpus,
-    parse_value_groups,
     route_interface,
+    storage_folders,
 )
 from perfctl.model import Fact, FactState, Fingerprint
-
-DATA = Path(__file__).parents[1] / "data" / "facts"
+from tests.captured_facts import fingerprint_of
 
 
 def facts(name: str, text: str | None) -> Fingerprint:
     state = FactState.MISSING if text is None else FactState.PRESENT
     return Fingerprint((Fact(name, state, text or ""),))
-
-
-def test_rows_of_equal_cpus():
-    assert parse_value_groups("performance: 0-63,70\npowersave: 64") == {"performance": 65, "powersave": 1}
-    assert parse_value_groups("state: 1: 0-1") == {"state: 1": 2}
-    assert parse_value_groups("") == {}
-    assert count_cpus("0-3,8,10-11") == 7
 
 
 @pytest.mark.parametrize(
@@ -54,7 +43,7 @@ def test_the_largest_cache(text, largest):
 
 
 def test_the_interface_of_a_route():
-    read = parse((DATA / "host-with-docker" / "stdout").read_text(encoding="utf-8"))
+    read = fingerprint_of("host-with-docker")
     assert route_interface(read, "10.77.0.12") == "eth1"
     assert route_interface(read, "10.77.0.13") is None
     missing = Fingerprint(
@@ -62,6 +51,28 @@ def test_the_interface_of_a_route():
     )
     assert route_interface(missing, "a") is None
     assert route_interface(missing, "b") is None
+
+
+def test_an_mtu_is_that_of_the_interface():
+    links = facts("net.links", "lo mtu=65536\neth0 mtu=9000 speed=-1 DRIVER=virtio_net\neth1 mtu=x")
+    assert [mtu_bytes(links, name) for name in ("lo", "eth0", "eth1", "eth2")] == [65536, 9000, None, None]
+
+
+@pytest.mark.parametrize(
+    ("daemon_json", "dropins", "folders"),
+    [
+        (None, None, ("/var/lib/docker", "/x")),
+        ("", None, ("/var/lib/docker", "/x")),
+        ('{"data-root": "/srv/docker"}', None, ("/srv/docker", "/x")),
+        ('{"data-root": 3}', None, ()),
+        ("{", None, ()),
+        ("[]", None, ()),
+        (None, "a.conf: ExecStart=dockerd --data-root /y", ()),
+    ],
+)
+def test_where_an_engine_keeps_its_files_is_what_it_was_told(daemon_json, dropins, folders):
+    rows = (*facts("engine.daemon_json", daemon_json).facts, *facts("engine.dropins", dropins).facts)
+    assert storage_folders(Fingerprint(rows), ("/var/lib/docker", "/x")) == folders
 
 
 MOUNTS = (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from perfctl.errors import DataError
-from perfctl.facts import parse
 from perfctl.model import Fact, FactState, Fingerprint
 from perfctl.validity import Severity, parse_counters
 from perfctl.validity.bandwidth import memory_bandwidth
@@ -21,8 +18,7 @@ from perfctl.validity.bounds import (
     slowest,
 )
 from perfctl.validity.counters import CounterDelta
-
-DATA = Path(__file__).parents[1] / "data" / "facts"
+from tests.captured_facts import fingerprint_of
 
 LINKS = """lo mtu=65536 tx_queue_len=1000
 eth0 mtu=1500 tx_queue_len=1000 speed=10000 duplex=full DRIVER=ixgbe
@@ -81,7 +77,7 @@ def test_links_that_were_not_read_bound_nothing(links):
 
 @pytest.mark.parametrize("case", ["host-with-docker", "virtual-machine"])
 def test_real_hosts_of_software_have_no_line_rate(case):
-    read = parse((DATA / case / "stdout").read_text(encoding="utf-8"))
+    read = fingerprint_of(case)
     for interface in ("eth0", "eth1", "docker0", "lo"):
         assert line_rate(read, interface) is None
 

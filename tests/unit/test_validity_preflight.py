@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.facts import parse
 from perfctl.model import Fact, FactState, Fingerprint
 from perfctl.validity import PREFLIGHT, Preflight, Severity, judge_host
+from tests.captured_facts import fingerprint_of
 
-DATA = Path(__file__).parents[1] / "data" / "facts"
 DOCS = Path(__file__).parents[2] / "docs" / "validity.md"
 
 SWAPS = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"
@@ -257,7 +256,7 @@ def test_load_is_not_judged_without_the_number_of_cpus(text):
     ],
 )
 def test_real_hosts_without_sensors_stay_usable(case, warned, unjudged):
-    checked = judge_host(parse((DATA / case / "stdout").read_text(encoding="utf-8")))
+    checked = judge_host(fingerprint_of(case))
     assert {item.rule for item in checked.unjudged} == unjudged
     if warned is not None:
         assert checked.refusals == ()

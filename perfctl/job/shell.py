@@ -93,7 +93,7 @@ class JobShell:
                     transport, run_id, python=python, lifetime_s=lifetime_s, spool_root=spool_root
                 )
             except AgentRefused as error:
-                if error.kind == "full":
+                if error.reason == "full":
                     text = "the agent could not be copied there"
                     raise SpoolFull(text, where=transport.name, detail=error.message) from error
                 text = f"the agent does not start: {error.message}"

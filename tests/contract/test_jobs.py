@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import sys
 import threading
@@ -23,7 +24,7 @@ from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
 from perfctl.validity import counter_files, parse_counters
-from tests.contract.job_spool import RUN, agents, completed_of, spool_files
+from tests.contract.job_spool import RUN, agent_pid, agents, completed_of, spool_files
 from tests.processes import hidden_sleep, mentioning, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -125,6 +126,13 @@ def test_a_job_inherits_nothing_of_the_agent(jobs: JobShell) -> None:
     masks = jobs.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], timeout_s=30).text
     # Of the first 31 signals; the C library has two of its own.
     assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in masks.splitlines()] == [0, 0]
+
+
+def test_an_agent_may_open_many_files_and_a_job_as_many_as_a_login(jobs: JobShell) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = jobs.run(["sh", "-c", "ulimit -Sn; ulimit -Hn"], timeout_s=30).text.split()
+    assert limits == [str(soft), str(hard)]
+    assert resource.prlimit(agent_pid(jobs.spool), resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 class NobodyShell(LocalShell):

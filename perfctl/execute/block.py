@@ -267,6 +267,7 @@ def _measure(
     tool: Workload,
 ) -> InvocationOutcome:
     client: ConnectedHost = session.fleet[block.target.host]
+    leg = (block.benchmark, planned.environment, block.target.host)
     server = session.fleet[block.target.peer] if block.target.peer else None
     context = InvocationContext(
         run_id=session.run_id,
@@ -278,6 +279,7 @@ def _measure(
         server=server,
         host_view=session.plan.host_view,
         stop=session.stop,
+        took_s=session.took_s.get(leg),
         first_output_s={
             name: first_output_s(session.survey, name)
             for name in (block.target.host, block.target.peer)
@@ -285,9 +287,12 @@ def _measure(
         },
     )
     try:
-        return measure(context)
+        outcome = measure(context)
     except HostError as error:
         # The error names the host; where it does not, it is the client's.
         lost = error.where if error.where in (block.target.host, block.target.peer) else block.target.host
         session.fleet.mark_lost(str(lost), error)
         return outcome_of(error)
+    if outcome.status is Status.OK and outcome.took_s is not None:
+        session.took_s[leg] = outcome.took_s
+    return outcome

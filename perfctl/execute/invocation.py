@@ -30,6 +30,7 @@ from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import FilesSpec, OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
+_SHORTEST_WITH_HALF_S = 2.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
 _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
@@ -57,6 +58,14 @@ class InvocationOutcome:
     """The artifacts of its environments, by name."""
     server: ServerCounters | None = None
     """The counters of the server's host."""
+
+    @property
+    def took_s(self) -> float | None:
+        """How long the measured command took, None where that is not known."""
+        done = self.completed
+        if done is None or done.started_ns is None or done.ended_ns is None:
+            return None
+        return (done.ended_ns - done.started_ns) / 1e9
 
     def as_failure(self, why: str) -> InvocationOutcome:
         """Return the outcome with status 'failed' where it is 'skipped', `why` put before its detail."""
@@ -87,9 +96,11 @@ class InvocationContext:
     client: ConnectedHost
     server: ConnectedHost | None
     host_view: bool
-    """Whether the host's processes are read while the benchmark runs."""
+    """Whether the host's processes are read around the benchmark."""
     stop: threading.Event
     """Set when the user ends the run: nothing more is measured after that."""
+    took_s: float | None = None
+    """How long the measured command took the last time; None: it is the first one of its kind."""
     first_output_s: Mapping[str, float | None] = field(default_factory=dict)
     """By host: the seconds that an earlier guest took there until its first output."""
 
@@ -257,7 +268,16 @@ def _probe(context: InvocationContext, shell: EnvironmentShell) -> ProcessProbe 
     # A probe during the first command would be a part of what a start costs.
     if not context.host_view or isinstance(context.workload, OpeningWorkload):
         return None
-    return ProcessProbe(shell.host_processes, after_s=context.benchmark.expected_s / 2)
+    expected_s = context.benchmark.expected_s if context.took_s is None else context.took_s
+    return ProcessProbe(shell.host_processes, half_way_s(expected_s))
+
+
+def half_way_s(expected_s: float) -> float | None:
+    """Return after how many seconds a command that takes so long is half way, None for a short one.
+
+    A short one would be disturbed more.
+    """
+    return expected_s / 2 if expected_s >= _SHORTEST_WITH_HALF_S else None
 
 
 def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: Completed) -> Completed:

@@ -29,6 +29,8 @@ class RunSession:
     """Set when the user ends the run."""
     facts: dict[str, Fingerprint] = field(default_factory=dict)
     """The facts of the hosts before the first block."""
+    took_s: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """By benchmark, environment and host: how long the measured command took the last time."""
     bandwidth: NativeBandwidth = field(init=False)
     """The memory bandwidth measured on the hosts so far."""
 

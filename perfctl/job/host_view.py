@@ -38,7 +38,7 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class ViewReadings:
-    """The readings before, half way (b'' where it had ended before) and after a job."""
+    """The readings before, half way (b'' where there is none) and after a job."""
 
     before: bytes
     half: bytes
@@ -59,7 +59,7 @@ class ViewReadings:
             f"# own: of the environment, which is {what}",
         ]
         if self.half_ns is None or not self.half:
-            lines.append("==> half way: it had ended before <==")
+            lines.append("==> half way: not read <==")
         else:
             lines.append(f"==> half way, after {(self.half_ns - started_ns) / 1e9:.3f} s <==")
             lines += self._table(first, _files(self.half))

@@ -17,14 +17,14 @@ from perfctl.shell.command import checked
 
 @dataclass(frozen=True, slots=True)
 class ProcessProbe:
-    """When to read the host's processes while a job runs: besides its start and end, once on the way.
+    """That the host's processes are read around a job, and once while it runs.
 
     `processes` says which of them are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own.
     """
 
     processes: str
-    after_s: float
-    """When to read them on the way, counted from the start."""
+    half_after_s: float | None = None
+    """When to read them half way, counted from the start; None: they are not."""
 
 
 class JobTimeout(CommandTimeout):
@@ -83,7 +83,7 @@ class Request:
             "timeout_s": self.timeout_s,
             "has_input": bool(self.stdin),
             "watched": self.probe.processes if self.probe else None,
-            "half_after_s": self.probe.after_s if self.probe else None,
+            "half_after_s": self.probe.half_after_s if self.probe else None,
             "lease": list(self.lease) if self.lease else None,
             "limit_bytes": self.output_limit_bytes,
         }

@@ -71,7 +71,7 @@ def test_a_container_is_its_control_group_and_its_counter() -> None:
         (counter, "usage_usec 9\nuser_usec 3500000\nsystem_usec 500000\n"),
     )
     text = ViewReadings(before, b"", after, None, "cgroup:abc", 99).text(0, 10, USAGE).decode()
-    assert "==> half way: it had ended before <==\n==> after its end <==\n" in text
+    assert "==> half way: not read <==\n==> after its end <==\n" in text
     assert "50\t-\t0\t0.01\t0.00\tyes\tsh\t/docker/abc\n" in text
     assert text.endswith("command\t1.50\t0.25\nenvironment\t2.50\t0.50\n")
 

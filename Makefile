@@ -104,7 +104,7 @@ WORKERS := 4
 .PHONY: test-packages
 test-packages:
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh xz-utils
+	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils
 
 .PHONY: test
 test: venv test-packages

@@ -1623,10 +1623,10 @@ def spool_roots() -> list[str]:
 
 def make_spool(run: str, root: str | None) -> str:
     """Return a folder that only we can enter, on a disk that can be written. Raises Failure."""
-    roots = [root] if root else spool_roots()
+    reasons = []
     umask = os.umask(0o077)
     try:
-        for folder in roots:
+        for folder in [root] if root else spool_roots():
             spool = f"{folder}/{run}"
             try:
                 for name in ("jobs", "work", "output"):
@@ -1636,12 +1636,14 @@ def make_spool(run: str, root: str | None) -> str:
                 are_own = all(stat.S_ISDIR(item.st_mode) and item.st_uid == os.geteuid() for item in found)
                 if are_own and os.access(spool, os.W_OK):
                     return spool
+                reasons.append(f"{spool}: it is another user's, or cannot be written to")
             except OSError as error:
                 if error.errno in _FULL:
-                    raise Failure(f"{spool}: {error.strerror}", "full") from error
+                    raise disk_failure(spool, error) from error
+                reasons.append(f"{spool}: {error.strerror}")
     finally:
         os.umask(umask)
-    raise Failure(f"no place for a spool folder in: {' '.join(roots)}")
+    raise Failure(f"no place for a spool folder: {'; '.join(reasons)}")
 
 
 def disk_failure(path: str, error: OSError) -> Failure:

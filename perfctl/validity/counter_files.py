@@ -42,7 +42,7 @@ def parse_files(captured: bytes) -> CapturedFiles:
 
 def words_of(files: CapturedFiles, path: str, key: str) -> list[str]:
     """Return the words behind `key` on the line that begins with it, or none."""
-    split = (line.split() for line in files.get(path, []))
+    split = (line.split() for line in files.get(path, []) if key in line)
     return next((words[1:] for words in split if words[0] == key), [])
 
 
@@ -168,14 +168,19 @@ def tcp(files: CapturedFiles) -> tuple[str, Mapping[str, int]]:
     return path, {name: value for name, value in pairs if value is not None}
 
 
-def links(files: CapturedFiles) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Return each interface of /proc/net/dev with its sixteen counters."""
-    for line in files.get("/proc/net/dev", []):
-        name, colon, text = line.partition(":")
-        numbers = [whole_number(word) for word in text.split()]
-        known = tuple(value for value in numbers if value is not None)
-        if colon and len(known) == len(numbers) == 16:
-            yield name.strip(), known
+def links(files: CapturedFiles) -> dict[str, str]:
+    """Return each interface of /proc/net/dev with the text of its counters."""
+    found = (line.partition(":") for line in files.get("/proc/net/dev", []))
+    return {name.strip(): text for name, colon, text in found if colon}
+
+
+def link_counters(text: str) -> tuple[int, ...] | None:
+    """Return the sixteen counters of an interface, None where they are not all there."""
+    words = text.split()
+    digits = "".join(words)
+    if len(words) != 16 or not (digits.isascii() and digits.isdigit()) or len(max(words, key=len)) > 20:
+        return None
+    return tuple(map(int, words))
 
 
 def carrier_changes(files: CapturedFiles) -> dict[str, int]:

@@ -755,13 +755,14 @@ class Agent:
         os.environ["PATH"] = SPAWNED_PATH
         self._environment = dict(os.environb)
         self._no_input = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self._probe = os.open(f"{spool}/probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._reserve = os.open(f"{spool}/reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Room on the disk that is put by for results."""
         self._outputs = os.open(f"{spool}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._children = f"/proc/self/task/{os.getpid()}/children"
         become_subreaper()
         # The counters of several hundred processors are more files than a login may open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (_FILE_LIMITS[1], _FILE_LIMITS[1]))
-        self._has_reserve = self._make_reserve()
+        self._has_room()
         self._counters = Counters()
         self._listen_to_signals()
         self._watch_outputs()
@@ -1375,7 +1376,7 @@ class Agent:
                 os.rename(f"{path}.new", path)
                 return
             except OSError:
-                self._release_reserve()
+                os.ftruncate(self._reserve, 0)
                 if job.why == "exited":
                     job.why = "full"
         # It is known as long as this process lives.
@@ -1423,30 +1424,13 @@ class Agent:
 
     # ---- the spool's disk ----
 
-    def _make_reserve(self) -> bool:
-        """Put some room by, for results."""
-        try:
-            write_file(f"{self.spool}/reserve", _BLOCK, os.O_CREAT)
-        except OSError:
-            return False
-        return True
-
-    def _release_reserve(self) -> None:
-        os.ftruncate(self._probe, 0)
-        remove(f"{self.spool}/reserve")
-        self._has_reserve = False
-
     def _has_room(self) -> bool:
-        """Return whether the disk can still take two blocks; else what was put by for this is free now."""
+        """Return whether the disk takes a block besides the one that is put by; else that is free now."""
         try:
-            is_there = os.pwrite(self._probe, _BLOCK, 0) == len(_BLOCK)
+            is_there = os.pwrite(self._reserve, 2 * _BLOCK, 0) == 2 * len(_BLOCK)
         except OSError:
             is_there = False
-        os.ftruncate(self._probe, 0)
-        if not is_there:
-            self._release_reserve()
-        elif not self._has_reserve:
-            self._has_reserve = self._make_reserve()
+        os.ftruncate(self._reserve, len(_BLOCK) if is_there else 0)
         return is_there
 
     # ---- the limit of outputs ----
@@ -1984,7 +1968,7 @@ def start(request: Record, code: types.CodeType) -> None:
 
 def clean_up(spool: str) -> None:
     """Remove what an earlier agent has left besides results; nobody asks for unnamed commands again."""
-    for name in ("agent.json", "agent.sock", "probe", "reserve"):
+    for name in ("agent.json", "agent.sock", "reserve"):
         remove(f"{spool}/{name}")
     for folder in ("jobs", "output"):
         for name in names_in(f"{spool}/{folder}"):
@@ -2002,9 +1986,8 @@ def write_program(spool: str, code: types.CodeType) -> None:
 
     # The format of PEP 552.
     program = importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
-    for name, data in (("agent.pyc", program), ("reserve", _BLOCK), ("probe", _BLOCK)):
-        write_file(f"{spool}/{name}", data)
-    os.truncate(f"{spool}/probe", 0)
+    write_file(f"{spool}/agent.pyc", program)
+    write_file(f"{spool}/reserve", 2 * _BLOCK)
 
 
 def launch(spool: str, lifetime_s: float) -> None:

@@ -128,27 +128,23 @@ def test_a_spool_may_have_a_path_longer_than_a_sockets(transport: Transport, tmp
     assert not Path(jobs.spool).exists()
 
 
-class ReadOnlyShell(LocalShell):
-    """This machine with a /var/lib of its own, which cannot be written to."""
+class OwnVarLibShell(LocalShell):
+    """This machine with another /var/lib, a tmpfs that is mounted with these options."""
 
-    _ARGV = (
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        'mount -t tmpfs -o ro perfctl-test /var/lib && exec "$@"',
-        "sh",
-    )
+    def __init__(self, options: str) -> None:
+        super().__init__("box")
+        mount = f'mount -t tmpfs -o {options} perfctl-test /var/lib && exec "$@"'
+        self._argv = ["unshare", "--mount", "sh", "-c", mount, "sh"]
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        return super().run([*self._ARGV, *argv], timeout_s=timeout_s, stdin=stdin)
+        return super().run([*self._argv, *argv], timeout_s=timeout_s, stdin=stdin)
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        return super().stream([*self._ARGV, *argv])
+        return super().stream([*self._argv, *argv])
 
 
 def test_where_var_lib_is_read_only_the_spool_lies_elsewhere() -> None:
-    jobs = JobShell.start(ReadOnlyShell("box"), RUN, lifetime_s=600)
+    jobs = JobShell.start(OwnVarLibShell("ro"), RUN, lifetime_s=600)
     try:
         assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid()}/spool/{RUN}"
         assert jobs.run(["echo", "fine"], timeout_s=30).text == "fine\n"
@@ -158,11 +154,16 @@ def test_where_var_lib_is_read_only_the_spool_lies_elsewhere() -> None:
 
 
 def test_a_read_only_place_for_the_spool_is_told_with_the_reason() -> None:
-    with pytest.raises(
-        CommandFailed, match=r"no place for a spool folder: /var/lib/x/run-.* Read-only file"
-    ) as caught:
-        JobShell.start(ReadOnlyShell("box"), RUN, lifetime_s=600, spool_root="/var/lib/x")
+    reason = r"no place for a spool folder: /var/lib/x/run-.* Read-only file"
+    with pytest.raises(CommandFailed, match=reason) as caught:
+        JobShell.start(OwnVarLibShell("ro"), RUN, lifetime_s=600, spool_root="/var/lib/x")
     assert caught.value.where == "box"
+
+
+def test_a_full_var_lib_is_told() -> None:
+    with pytest.raises(SpoolFull, match=r"/var/lib/perfctl/spool/run-.*No space left") as caught:
+        JobShell.start(OwnVarLibShell("size=4k"), RUN, lifetime_s=600)
+    assert "df" in str(caught.value.hint)
 
 
 # ---- another agent -----------------------------------------------------------------------------------------

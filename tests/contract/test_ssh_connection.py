@@ -23,6 +23,7 @@ from perfctl.errors import CommandTimeout, HostKeyMismatch, HostUnreachable, Ref
 from perfctl.execute.fleet import Fleet
 from perfctl.job import JobShell
 from perfctl.model import Host
+from perfctl.shell import Transport
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
@@ -363,7 +364,7 @@ def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str, root: str) 
         shell.close()
 
 
-def assert_jobs_run(shell: SshShell, root: str) -> None:
+def assert_jobs_run(shell: Transport, root: str) -> None:
     """Run a job on the channel that started the agent, and one on another channel."""
     jobs = JobShell.start(shell, RUN, lifetime_s=600, spool_root=root)
     server = jobs.spawn(["sleep", "60"])

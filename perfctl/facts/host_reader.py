@@ -171,9 +171,8 @@ def first_process(group: str) -> int:
             folder = os.open("/proc/" + name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             continue
-        groups, numbers = (text_of(file, folder) for file in ("cgroup", "status"))
-        numbers = numbers.partition("\nNSpid:")[2].partition("\n")[0].split()
-        if group in groups and numbers == [name, "1"]:
+        numbers = text_of("status", folder).partition("\nNSpid:")[2].partition("\n")[0]
+        if numbers.split() == [name, "1"] and group in text_of("cgroup", folder):
             return folder
         os.close(folder)
     raise ProcessLookupError(errno.ESRCH, "no first process has the control group " + group)

@@ -99,10 +99,10 @@ def in_front(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_row_is_read_by_every_shell(shell):
     # Some shells of busybox have programs such as grep in themselves.
-    asked = {"programs": ["sh"], "version_argvs": [["getconf", "--version"]]}
-    facts = environment(shell=shell, **asked)
+    version = [["getconf", "--version"]]
+    facts = environment(shell=shell, programs=["sh"], version_argvs=version)
     assert names(facts) == INSIDE_ROWS | {"tool.sh.path", "tool.sh.sha256", "tool.getconf.version"}
-    expected = environment(**asked)
+    expected = environment(programs=["sh"], version_argvs=version)
     assert {fact for fact in facts.facts if fact.is_static} == {
         fact for fact in expected.facts if fact.is_static
     }

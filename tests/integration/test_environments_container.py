@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfctl import facts
-from perfctl.environments import EnvironmentDriver, environment
+from perfctl.environments import EnvironmentDriver, EnvironmentShell, environment
 from perfctl.environments.container import Docker
 from perfctl.environments.container.engine import INVOCATION_LABEL, KEEP_ALIVE, RUN_LABEL
 from perfctl.environments.container.shell import ContainerShell
@@ -22,7 +22,7 @@ from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentNotMade
 from perfctl.facts.on_host import NotEntered, read_container
 from perfctl.facts.reading import inside_specs, request_of
 from perfctl.job import JobShell, JobTimeout
-from perfctl.model import Environment, FactState, Fingerprint, new_id
+from perfctl.model import Environment, Fact, FactState, Fingerprint, new_id
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.local import LocalShell
 from tests.processes import unique_seconds, wait_until, with_argument
@@ -296,15 +296,24 @@ class Refusing(Prefixed):
 # --- facts --------------------------------------------------------------------------------------------------
 
 
-ASKED = {"programs": ["sh", "sysbench"], "version_argvs": [["grep", "--version"], ["sysbench", "--version"]]}
-
-
-def on_host(host: Shell, shell: ContainerShell) -> facts.ContainerOnHost:
+def on_host(host: Shell, shell: EnvironmentShell) -> facts.ContainerOnHost:
     return facts.ContainerOnHost(host, shell.container_id)
 
 
-def read_facts(host: Shell, shell: ContainerShell) -> Fingerprint:
-    return facts.read_inside(shell, container=on_host(host, shell), **ASKED)
+def read_facts(shell: EnvironmentShell, host: Shell | None = None) -> Fingerprint:
+    """Return the facts of a container, its files read by a host that is given."""
+    return facts.read_inside(
+        shell,
+        container=on_host(host, shell) if host else None,
+        programs=["sh", "sysbench"],
+        version_argvs=[["grep", "--version"], ["sysbench", "--version"]],
+    )
+
+
+def found(reading: Fingerprint, name: str) -> Fact:
+    fact = reading.get(name)
+    assert fact is not None
+    return fact
 
 
 @contextmanager
@@ -338,9 +347,9 @@ ODD = (
 @pytest.mark.parametrize("options", [("--network", "host"), ODD], ids=len)
 def test_the_host_reads_in_a_container_what_a_command_in_it_reads(host, options):
     with by_hand(host, *options, tiny_image()) as shell:
-        by_command = facts.read_inside(shell, **ASKED)
+        by_command = read_facts(shell)
         raw = read_container(on_host(host, shell), request_of(inside_specs()), timeout_s=60)
-        by_host = read_facts(host, shell)
+        by_host = read_facts(shell, host)
     assert raw.file("/etc/os-release").content == RELEASE.encode()
     # How often its group was stopped and what it used goes on.
     assert differences(by_command, by_host) <= {"cgroup.cpu_stat"}
@@ -369,7 +378,7 @@ def test_an_image_without_a_shell_has_the_facts_that_are_files(host):
     assert states["tool.sysbench.version"] is FactState.MISSING
     digest = hashlib.sha256(Path(str(shutil.which("sleep"))).read_bytes()).hexdigest()
     assert facts.value_of(reading, "os.release", str) == RELEASE.strip()
-    assert reading.get("tool.sleep.sha256").value == digest
+    assert found(reading, "tool.sleep.sha256").value == digest
     present = {name for name, state in states.items() if state is FactState.PRESENT}
     assert present > {"kernel.release", "cpu.online", "task.limits", "cgroup.memory_max", "net.links"}
 
@@ -379,25 +388,25 @@ def test_a_host_whose_user_may_not_go_inside_has_a_command_read_all(host, run_id
     with driver(run_id).open(host) as shell:
         with pytest.raises(NotEntered):
             read_container(on_host(odd, shell), request_of(inside_specs()), timeout_s=60)
-        reading = facts.read_inside(shell, container=on_host(odd, shell), **ASKED)
+        reading = read_facts(shell, odd)
     assert facts.value_of(reading, "os.release", str) == RELEASE.strip()
-    assert reading.get("tool.grep.version").state is FactState.PRESENT
+    assert found(reading, "tool.grep.version").state is FactState.PRESENT
 
 
 def test_the_same_environment_has_the_same_fingerprint_each_time(host, run_id):
     readings = []
     for _ in range(2):
         with driver(run_id).open(host) as shell:
-            readings.append(read_facts(host, shell))
+            readings.append(read_facts(shell, host))
     assert [str(change) for change in facts.diff(*readings)] == []
     assert readings[0].key == readings[1].key
 
 
 def test_a_relaxation_shows_in_the_facts(host, run_id):
     with driver(run_id).open(host) as shell:
-        stock = read_facts(host, shell)
+        stock = read_facts(shell, host)
     with driver(run_id, "container-unconfined").open(host) as shell:
-        unconfined = read_facts(host, shell)
+        unconfined = read_facts(shell, host)
     changed = {change.name for change in facts.diff(stock, unconfined)}
     assert {"task.seccomp", "task.seccomp_filters"} <= changed
     assert changed <= {
@@ -408,7 +417,7 @@ def test_a_relaxation_shows_in_the_facts(host, run_id):
 
 def test_an_almost_empty_container_has_every_row(host, run_id):
     with driver(run_id).open(host) as shell:
-        reading, by_command = read_facts(host, shell), facts.read_inside(shell, **ASKED)
+        reading, by_command = read_facts(shell, host), read_facts(shell)
     assert differences(by_command, reading) <= {"cgroup.cpu_stat"}
     tools = {f"tool.{name}.{what}" for name in ("sh", "sysbench") for what in ("path", "sha256")}
     tools |= {"tool.grep.version", "tool.sysbench.version"}

@@ -6,6 +6,7 @@ run's spool folder from then on; docs/jobs.md draws how a request goes through i
     start REQUEST            make the spool, start the agent or find it with a job that runs, and be a channel
     serve SPOOL LIFETIME_S   be the agent
     reap REQUEST             end what belongs to a run
+    end PID                  end the session of a process, which is no job; exit code 1 if something survives
 
 A channel is a process that has handed its input and output to the agent, and sleeps. Messages are frames: a
 prefix, JSON and raw parts. The files of a job lie in `jobs` (ID.job: the request and the process, ID.in,
@@ -253,6 +254,16 @@ def end_all(find: Callable[[], set[int]]) -> None:
     ending = Ending(find)
     while ending.step() is None:
         time.sleep(max(0, ending.next_ns - time.monotonic_ns()) / _NS)
+
+
+def end_session(pid: int) -> bool:
+    """End the session of a process, and return whether nothing of it is left.
+
+    One that is gone is taken for the leader of its own.
+    """
+    found = process(pid)
+    session = found.session if found else pid
+    return end_all(lambda: {each.pid for each in processes().values() if each.session == session})
 
 
 # ---- what is read around a job ----------------------------------------------------------------------------
@@ -1838,6 +1849,8 @@ def main(arguments: list[str], code: types.CodeType | None = None) -> None:
             os.dup2(log, number)
         Agent(arguments[1], float(arguments[2])).serve()
         return
+    if arguments[0] == "end":
+        sys.exit(0 if end_session(int(arguments[1])) else 1)
     request = json.loads(arguments[1])
     os.environ["LC_ALL"] = "C"
     os.environ["PATH"] = SPAWNED_PATH

@@ -76,6 +76,11 @@ class NativeShell:
         """Those of its scope, or only those of the command."""
         return f"cgroup:{self._scope.unit}" if self._scope else ""
 
+    @property
+    def container_id(self) -> str:
+        """'': it is no container."""
+        return ""
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing."""
         return {}

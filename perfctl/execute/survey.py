@@ -346,10 +346,14 @@ def _read_inside(
     # open() raises for the same reasons as check(), and is needed anyway.
     with _telling(f"{host.name}/{environment.name}"), driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
+        container = None
+        if inside.container_id:
+            container = facts.ContainerOnHost(connected.jobs, inside.container_id, host.python)
         fingerprint = facts.read_inside(
             inside,
             programs=programs_of(plan),
             version_argvs=versions_of(plan),
+            container=container,
             timeout_s=_FACTS_TIMEOUT_S,
         )
         with suppress(CommandTimeout):

@@ -34,7 +34,8 @@ def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
 
     settings = settings_for(host)
     become = host.become and settings.user != "root"
-    return SshShell(settings, Elevation(become, host.become_password), timeout_s=timeout_s)
+    elevation = Elevation(become, host.become_password)
+    return SshShell(settings, elevation, timeout_s=timeout_s, python=host.python)
 
 
 def way_to(host: Host) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from perfctl.environments.container.engine import OOM_ARGV, Engine
 from perfctl.environments.inside import InsideProcess, InsideShell
+from perfctl.environments.kinds import traits_of
 from perfctl.environments.limits import OutOfMemory, oom_kills
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
@@ -129,6 +130,11 @@ class ContainerShell(InsideShell):
     def host_processes(self) -> str:
         """Those whose control group carries the container's id."""
         return f"cgroup:{self._made.text.strip()}"
+
+    @property
+    def container_id(self) -> str:
+        """The engine's id of it; '' under a runtime that has a kernel of its own."""
+        return "" if traits_of(self._environment).has_own_kernel else self._made.text.strip()
 
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing: what the engine reports of it is in the environment's snapshot."""

@@ -129,6 +129,11 @@ class GuestShell(InsideShell):
         """The threads of the guest's qemu."""
         return f"pidfile:/run/libvirt/qemu/{self._guest.name}.pid"
 
+    @property
+    def container_id(self) -> str:
+        """'': the host sees nothing of what is inside."""
+        return ""
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return the console and the domain's XML."""
         with suppress(CommandFailed):

@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from perfctl.errors import UnknownName
-from perfctl.model import Direction, Metric, Observation, Reason, Status, Target
+from perfctl.model import (
+    USAGE_METRICS,
+    Direction,
+    Metric,
+    Observation,
+    Reason,
+    ResourceUsage,
+    Status,
+    Target,
+)
 from perfctl.store.records import (
     BlockState,
     Count,
@@ -200,14 +209,17 @@ _DETAIL = (
     ),
     "fingerprint_id",
 )
+_USAGE = (*(metric.name for metric in USAGE_METRICS), "usage_source", "usage_missing")
 
 
 def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> InvocationDetail:
     """Return everything stored about one invocation."""
-    *row, argv = connection.execute(
-        f"SELECT {', '.join(_DETAIL)}, argv_json FROM v_invocation WHERE invocation_id = ?", (invocation_id,)
+    row = connection.execute(
+        f"SELECT {', '.join((*_DETAIL, *_USAGE))}, argv_json FROM v_invocation WHERE invocation_id = ?",
+        (invocation_id,),
     ).fetchone()
-    fields = dict(zip(_DETAIL, row, strict=True))
+    fields = dict(zip(_DETAIL, row, strict=False))
+    *usage, missing, argv = row[len(_DETAIL) :]
     kept = connection.execute(
         f"SELECT name, size_bytes, sha256 FROM v_artifact WHERE invocation_id = ? {_ARTIFACT_ORDER}",
         (invocation_id,),
@@ -218,6 +230,7 @@ def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> Inv
             "status": Status(fields["status"]),
             "reason": Reason(fields["reason"]) if fields["reason"] else None,
             "argv": tuple(json.loads(argv)),
+            "usage": ResourceUsage(*usage, missing=missing or ""),
             "artifacts": tuple(StoredArtifact(*item) for item in kept),
         }
     )

@@ -38,12 +38,15 @@ class ResourceUsage:
 
 
 USAGE_METRICS = (
-    Metric("user_s", "s", Direction.LOWER, "processor time in user mode", step=1e-6),
-    Metric("system_s", "s", Direction.LOWER, "processor time in the kernel", step=1e-6),
-    Metric("max_rss_bytes", "bytes", Direction.LOWER, "memory of the largest process", step=4096),
-    Metric("minor_faults", "faults", Direction.LOWER, "page faults without a disk", step=1),
-    Metric("major_faults", "faults", Direction.LOWER, "page faults that read a disk", step=1),
-    Metric("voluntary_switches", "switches", Direction.LOWER, "times it waited for something", step=1),
-    Metric("involuntary_switches", "switches", Direction.LOWER, "times it was made to wait", step=1),
+    Metric("user_s", "s", Direction.NEUTRAL, "processor time in user mode", step=1e-6),
+    Metric("system_s", "s", Direction.NEUTRAL, "processor time in the kernel", step=1e-6),
+    Metric("max_rss_bytes", "bytes", Direction.NEUTRAL, "memory of the largest process", step=4096),
+    Metric("minor_faults", "faults", Direction.NEUTRAL, "page faults without a disk", step=1),
+    Metric("major_faults", "faults", Direction.NEUTRAL, "page faults that read a disk", step=1),
+    Metric("voluntary_switches", "switches", Direction.NEUTRAL, "times it waited for something", step=1),
+    Metric("involuntary_switches", "switches", Direction.NEUTRAL, "times it was made to wait", step=1),
 )
-"""One for each field of a ResourceUsage that is a number, in their order. Every workload has them."""
+"""One for each field of a ResourceUsage that is a number, in their order. Every workload has them.
+
+Neither more nor less of them is better: a benchmark that runs for a given time uses more where it does more.
+"""

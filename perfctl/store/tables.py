@@ -250,7 +250,7 @@ class Invocation(Table):
     `validity` is the verdict by the counters around it (NULL: not judged), `validity_json` what was found,
     which rules could not be judged, and what else the verdict rests on. `accelerator`, `vcpus` and
     `boot_attempts` are of its guest (NULL: there was none, or it did not come up). From `user_s` on it is
-    what its command has used (NULL: not known), by which source, and in `usage_missing` why something is missing.
+    what its command has used (NULL: not known), by which source, and in `usage_missing` why that is so.
     """
 
     __tablename__ = "invocation"

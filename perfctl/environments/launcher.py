@@ -71,8 +71,11 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
     line = _LINE.match(stderr, at) if at >= 0 else None
     if line:
         stderr = stderr[:at] + stderr[line.end() :]
-        user, system, max_rss_kib, *counts = map(int, line.groups())
-        usage = ResourceUsage(user / _US_PER_S, system / _US_PER_S, max_rss_kib * 1024, *counts)
+        user, system, max_rss_kib, minor, major, voluntary, involuntary = map(int, line.groups())
+        usage = ResourceUsage(
+            *(user / _US_PER_S, system / _US_PER_S, max_rss_kib * 1024),
+            *(minor, major, voluntary, involuntary),
+        )
     limit = output_limit_bytes
     is_cut = completed.cut_at_bytes is not None or max(len(stdout), len(stderr)) > limit
     return replace(

@@ -144,8 +144,8 @@ class Result:
         except (LookupError, ValueError, TypeError) as error:
             text = f"its agent's result cannot be read: {type(error).__name__}: {error}"
             raise HostUnreachable(f"{text:.200}", where=where) from error
-        text = view.text(found.started_ns, found.ended_ns, usage)
-        return replace(found, host_view=text, group_time_s=view.group_time_s())
+        kept = view.text(found.started_ns, found.ended_ns, usage)
+        return replace(found, host_view=kept, group_time_s=view.group_time_s())
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""

@@ -220,7 +220,8 @@ def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> Inv
         (invocation_id,),
     ).fetchone()
     fields = dict(zip(_DETAIL, row, strict=False))
-    *usage, missing, argv = row[len(_DETAIL) :]
+    usage = dict(zip(_USAGE, row[len(_DETAIL) :], strict=False))
+    source, missing = usage.pop("usage_source"), usage.pop("usage_missing")
     kept = connection.execute(
         f"SELECT name, size_bytes, sha256 FROM v_artifact WHERE invocation_id = ? {_ARTIFACT_ORDER}",
         (invocation_id,),
@@ -230,8 +231,8 @@ def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> Inv
         | {
             "status": Status(fields["status"]),
             "reason": Reason(fields["reason"]) if fields["reason"] else None,
-            "argv": tuple(json.loads(argv)),
-            "usage": ResourceUsage(*usage, missing=missing or ""),
+            "argv": tuple(json.loads(row[-1])),
+            "usage": ResourceUsage(**usage, source=source, missing=missing or ""),
             "artifacts": tuple(StoredArtifact(*item) for item in kept),
         }
     )
@@ -349,11 +350,12 @@ def _of_usage(
     *numbers: float | None,
 ) -> Iterator[Observation]:
     """Yield what one command used; `invocation` is benchmark, target, block and leg."""
-    benchmark, *place = invocation
+    benchmark, target, block, environment, replicate = invocation
     for metric, number in zip(USAGE_METRICS, numbers, strict=True):
         value = math.nan if number is None else number
         why = (missing or "no value") if number is None else ""
-        yield Observation(benchmark, metric, *place, value, accelerator, validity, source, missing=why)
+        place = (target, block, environment, replicate)
+        yield Observation(benchmark, metric, *place, value, accelerator, validity, source, why)
 
 
 def _usage_values(connection: sqlite3.Connection, run_id: str) -> dict[str, list[tuple[Any, ...]]]:

@@ -113,6 +113,7 @@ def _pairs(
             item.environment,
             item.baseline,
             guests,
+            item.source,
             item.is_aa,
         )
 

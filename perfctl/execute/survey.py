@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from perfctl import facts
+from perfctl.environments import launcher
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import (
     CommandTimeout,
@@ -61,6 +62,8 @@ class SurveyResult:
     """The network path from inside to each peer."""
     first_output_s: float | None = None
     """The seconds that its guest took until its first output."""
+    has_launcher: bool = False
+    """Whether it has the program that measures what a command uses."""
 
     def outcome_for(self, programs: Sequence[str]) -> InvocationOutcome | None:
         """Return the outcome of a benchmark that needs `programs` and cannot run; None: it can."""
@@ -127,7 +130,7 @@ def take_host_facts(
 
     A host whose facts could not be read is left out, with a warning. `phase` is 'before' or 'after'.
     """
-    programs, versions = programs_of(plan), versions_of(plan)
+    programs, versions = (*programs_of(plan), launcher.PROGRAM), versions_of(plan)
     taken: dict[str, Fingerprint] = {}
 
     def take(connected: ConnectedHost) -> None:
@@ -264,6 +267,12 @@ class _Inside:
     boot: GuestBoot | None
     first_output_s: float | None
 
+    @property
+    def has_launcher(self) -> bool:
+        """Whether the launcher was found there."""
+        fact = self.fingerprint.get(f"tool.{launcher.PROGRAM}.path")
+        return fact is not None and fact.state is FactState.PRESENT
+
 
 def _survey_one(
     connected: ConnectedHost,
@@ -312,6 +321,7 @@ def _survey_one(
         remarks=tuple(remarks),
         paths=inside.paths,
         first_output_s=inside.first_output_s,
+        has_launcher=inside.has_launcher,
     )
 
 
@@ -351,7 +361,7 @@ def _read_inside(
             container = facts.ContainerOnHost(connected.jobs, inside.container_id, host.python)
         fingerprint = facts.read_inside(
             inside,
-            programs=programs_of(plan),
+            programs=(*programs_of(plan), launcher.PROGRAM),
             version_argvs=versions_of(plan),
             container=container,
             timeout_s=_FACTS_TIMEOUT_S,

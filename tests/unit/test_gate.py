@@ -221,11 +221,9 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
     assert found["cpu-2"] == "missing", "it would have the metric, and has no value"
 
 
-def _without_benchmark(
-    name: str, real: Callable[[Store, str], list[Observation]]
-) -> Callable[[Store, str], list[Observation]]:
-    def observations(store: Store, run_id: str) -> list[Observation]:
-        return [item for item in real(store, run_id) if item.benchmark != name]
+def _without_benchmark(name: str, real: Callable[..., list[Observation]]) -> Callable[..., list[Observation]]:
+    def observations(store: Store, run_id: str, **options: bool) -> list[Observation]:
+        return [item for item in real(store, run_id, **options) if item.benchmark != name]
 
     return observations
 

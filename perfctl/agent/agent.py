@@ -249,10 +249,13 @@ class Ending:
         return None
 
 
-def end_all(find: Callable[[], set[int]]) -> None:
-    """End what `find` finds, and wait for it."""
+def end_all(find: Callable[[], set[int]]) -> bool:
+    """End what `find` finds, wait for it, and return whether nothing of it is left."""
     ending = Ending(find)
-    while ending.step() is None:
+    while True:
+        are_gone = ending.step()
+        if are_gone is not None:
+            return are_gone
         time.sleep(max(0, ending.next_ns - time.monotonic_ns()) / _NS)
 
 

@@ -24,10 +24,11 @@ _START = b"perfctl-usage "
 _LINE = re.compile(_START + rb" ".join([rb"(\d{1,18})"] * 7) + rb"\n")
 _US_PER_S = 1_000_000
 
-NOT_THERE = f"{PROGRAM} is not there; an image that `perfctl provision` makes brings it"
+# Reports take a reason apart at its colons.
+NOT_THERE = f"no {PROGRAM} is there, which the image of `perfctl provision` brings"
 NO_LINE = "the command did not end by itself, or its output was cut"
 _OF_GROUP = "only the time of its control group is known"
-_OF_AGENT = "of what began with the size of the host's agent, and did not outgrow it, none is known"
+_OF_AGENT = "it was no larger than the host's agent, with whose size it began"
 
 
 def run(shell: Shell, argv: Sequence[str], *, timeout_s: float, output_limit_bytes: int) -> Completed:
@@ -96,9 +97,9 @@ def with_usage(completed: Completed, why_not: str) -> Completed:
     """
     usage = completed.usage
     if usage is not None:
-        usage = replace(usage, missing="" if usage.max_rss_bytes is not None else f"{_OF_AGENT}: {why_not}")
+        usage = replace(usage, missing="" if usage.max_rss_bytes is not None else f"{_OF_AGENT} ({why_not})")
     elif completed.group_time_s is not None:
-        nothing = ResourceUsage.unknown(f"{_OF_GROUP}: {why_not}")
+        nothing = ResourceUsage.unknown(f"{_OF_GROUP} ({why_not})")
         user_s, system_s = completed.group_time_s
         usage = replace(nothing, user_s=user_s, system_s=system_s, source="cgroup")
     else:

@@ -112,10 +112,12 @@ def test_without_the_launcher_it_is_what_the_agent_or_the_control_group_says() -
     small = launcher.with_usage(replace(plain, usage=replace(USED, max_rss_bytes=None)), "why").usage
     assert small is not None
     assert (small.source, small.user_s, small.max_rss_bytes) == ("wait4", USED.user_s, None)
-    assert small.missing.endswith("none is known: why")
+    assert small.missing.startswith("it was no larger than") and small.missing.endswith(" (why)")
     of_group = launcher.with_usage(replace(plain, group_time_s=(1.25, 0.0)), "why").usage
     assert of_group is not None
     assert (of_group.source, of_group.user_s, of_group.system_s) == ("cgroup", 1.25, 0.0)
     assert (of_group.max_rss_bytes, of_group.minor_faults) == (None, None)
-    assert of_group.missing == "only the time of its control group is known: why"
+    assert of_group.missing == "only the time of its control group is known (why)"
     assert launcher.with_usage(plain, "why").usage == ResourceUsage.unknown("why")
+    # Reports take a reason apart at its colons.
+    assert not any(": " in text for text in (launcher.NOT_THERE, small.missing, of_group.missing))

@@ -142,6 +142,12 @@ def test_what_is_missing_is_left_out_with_its_reason_and_never_zero(path: Path) 
     item = report.comparisons[0]
     assert (item.value, item.blocks) == (None, 0)
     assert item.reasons == ((f"container: {NO_LAUNCHER}", 8),)
+    with open_store(path) as store:
+        lost = comparison_report(store, "latest", metrics=["max_rss_bytes"]).left_out[0]
+    assert (lost.environment, lost.metric, lost.reason, lost.blocks) == (
+        *("container", "max_rss_bytes"),
+        *(NO_LAUNCHER, 8),
+    )
     assert NO_LAUNCHER in perfctl(path, "compare", "latest", "--metric", "max_rss_bytes").stdout
 
 

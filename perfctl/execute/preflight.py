@@ -8,7 +8,8 @@ from perfctl.errors import Refused
 from perfctl.execute.session import RunSession
 from perfctl.execute.survey import take_host_facts
 from perfctl.model import Fingerprint, Note
-from perfctl.validity import Finding, Preflight, Severity, judge_host
+from perfctl.validity.finding import Finding, Severity
+from perfctl.validity.preflight import Preflight, judge_host
 
 RECHECK_S = 10.0
 """The kernel averages load over the last ten seconds: after these, connecting is no longer in it."""

@@ -11,7 +11,7 @@ from perfctl.execute.survey import SurveyResults
 from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store
-from perfctl.validity import Thresholds
+from perfctl.validity.thresholds import Thresholds
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from perfctl.execute.session import RunSession
 from perfctl.execute.survey import describe_again, survey_environments, take_host_facts
 from perfctl.model import Event, Listener, Note, Plan, RunEnded, RunStarted, Status, WorkAdded
 from perfctl.plan.request import PlannedRun
+from perfctl.ssh import Connect, connect
 from perfctl.store import Store, open_store
 
 FEWEST_BOOTS = 3
@@ -45,9 +46,14 @@ class RunOutcome:
 
 
 def execute_run(
-    planned: PlannedRun, *, database_url: str, command: Sequence[str], listener: Listener
+    planned: PlannedRun,
+    *,
+    database_url: str,
+    command: Sequence[str],
+    listener: Listener,
+    connect: Connect = connect,
 ) -> RunOutcome:
-    """Store a run that has just been planned, and run it to its end.
+    """Store a run that has just been planned, and run it to its end, on hosts that `connect` reaches.
 
     Raises Interrupted when stopped, with the command that resumes it.
     """
@@ -63,7 +69,7 @@ def execute_run(
             thresholds_json=planned.thresholds.to_json(),
         )
         try:
-            return run_to_end(planned, store, listener)
+            return run_to_end(planned, store, listener, connect=connect)
         except HostLeased:
             store.end_run(planned.run_id, "interrupted")
             raise
@@ -77,6 +83,7 @@ def run_to_end(
     done: frozenset[BlockKey] = frozenset(),
     attempts: Mapping[BlockKey, int] | None = None,
     before: Before | None = None,
+    connect: Connect = connect,
 ) -> RunOutcome:
     """Connect, lease, survey, run what is not done yet, read the hosts' facts again, and close the run.
 
@@ -91,7 +98,9 @@ def run_to_end(
     purpose = "resume" if before else "run"
     with _with_way_back(planned.run_id):
         try:
-            with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose) as fleet:
+            with Fleet(
+                planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose, connect=connect
+            ) as fleet:
                 # Only now: a run that another controller holds must not be touched.
                 store.reopen_run(planned.run_id)
                 session = RunSession(planned, store, fleet, listener)

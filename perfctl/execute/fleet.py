@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError, Refused
 from perfctl.job import Claim, JobShell
@@ -34,12 +35,15 @@ class Fleet:
         lifetime_s: float,
         purpose: str = "run",
         connect: Connect = connect,
+        meanwhile: Sequence[Callable[[LeasedHost], None]] = (),
     ) -> None:
+        """`meanwhile` is done on every leased host, each in a thread of its own, while its agent starts."""
         self.hosts = tuple(hosts)
         self._run_id = run_id
         self._lifetime_s = lifetime_s
         self._purpose = purpose
         self._connect = connect
+        self._meanwhile = meanwhile
         self._connected: dict[str, ConnectedHost] = {}
         self._leases = ExitStack()
         self.leased: dict[str, LeasedHost] = {}
@@ -51,7 +55,8 @@ class Fleet:
         with ExitStack() as stack:
             leased = stack.enter_context(lease_hosts(self.hosts, claim, self._connect, self.lost))
             self.leased = {item.host.name: item for item in leased}
-            self.each_of(leased, self._start)
+            actions = [partial(do, item) for do in (self._start, *self._meanwhile) for item in leased]
+            self.each_of(actions, lambda action: action())
             if not self._connected and self.lost:
                 first = next(iter(self.lost.values()))
                 # What sudo refuses keeps its exit code.

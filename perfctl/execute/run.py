@@ -12,6 +12,7 @@ from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
 from perfctl.errors import CommandFailed, DatabaseMoved, DatabaseUnavailable, HostLeased, Interrupted
+from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
@@ -95,15 +96,22 @@ def run_to_end(
     listener = _also_stored(listener, store, planned.run_id)
     longest = planned.estimate()
     lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
+    ahead = ReadAhead()
+    # Jobs of an earlier controller may still run, and are waited for first.
+    meanwhile = () if before else ahead.readers(planned.plan, planned.hosts)
     purpose = "resume" if before else "run"
     with _with_way_back(planned.run_id):
         try:
             with Fleet(
-                planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose, connect=connect
+                *(planned.hosts, planned.run_id),
+                lifetime_s=lifetime_s,
+                purpose=purpose,
+                connect=connect,
+                meanwhile=meanwhile,
             ) as fleet:
                 # Only now: a run that another controller holds must not be touched.
                 store.reopen_run(planned.run_id)
-                session = RunSession(planned, store, fleet, listener)
+                session = RunSession(planned, store, fleet, listener, ahead=ahead)
                 reap_leftovers(session)
                 _run(session, done | (before(session) if before else frozenset()), attempts or {})
         except (HostLeased, DatabaseMoved):

@@ -371,7 +371,7 @@ def test_on_the_hosts_network_the_address_is_the_hosts():
 
 
 @pytest.mark.parametrize("network", ["bridge", "host"])
-def test_of_a_runtime_with_a_kernel_of_its_own_the_host_sees_no_sockets(network: str) -> None:
+def test_of_a_runtime_with_a_kernel_of_its_own_the_host_sees_no_sockets(network) -> None:
     sandboxed = replace(environment("container"), runtime="runsc", network=network)
     made = driver_for(sandboxed, run_id=RUN_ID, invocation_id=INVOCATION_ID, host_address="10.0.0.1")
     with made.open(answering(inspect=said(0, stdout="4711 172.17.0.5 \n"))) as shell:

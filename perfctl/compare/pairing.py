@@ -24,7 +24,7 @@ from perfctl.compare.values import InvocationKey, Leg, LegValues, MetricValues, 
 from perfctl.errors import UnknownName
 from perfctl.model import Comparison, Metric, Observation
 from perfctl.model.quantity import number
-from perfctl.stats import PairedResult, paired_rows
+from perfctl.stats.paired import PairedResult, paired_rows
 
 FEWEST_BLOCKS = 6
 """Below this the smallest possible p is above 0.05 and there is no 95 % interval."""

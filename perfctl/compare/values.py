@@ -11,7 +11,7 @@ import numpy as np
 
 from perfctl.errors import DataError
 from perfctl.model import Metric, Observation, Target
-from perfctl.stats import outliers
+from perfctl.stats.order import outliers
 
 Leg = tuple[str, int]
 """(environment, replicate)"""

@@ -81,6 +81,11 @@ class NativeShell:
         """'': it is no container."""
         return ""
 
+    @property
+    def host_network_folder(self) -> str:
+        """The host's own network."""
+        return "/proc/net"
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing."""
         return {}

@@ -50,6 +50,11 @@ class NestedShell:
         """'': the host sees nothing of the inner environment."""
         return ""
 
+    @property
+    def host_network_folder(self) -> None:
+        """None: the network is in the outer environment."""
+        return None
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return what is kept of both."""
         return {**self._inner.artifacts(), **self._outer.artifacts()}

@@ -57,6 +57,11 @@ class EnvironmentShell(Shell, Protocol):
         """
         ...
 
+    @property
+    def host_network_folder(self) -> str | None:
+        """Where the host's /proc has its network: /proc/net, /proc/PID/net; None where only it can tell."""
+        ...
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return what is kept with an invocation, by name, e.g. "console"; may read it from the host."""
         ...

@@ -30,7 +30,7 @@ from perfctl.model import (
 )
 from perfctl.shell import Completed
 from perfctl.store import Store
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 from perfctl.validity.invocation import MeasuredInvocation, assess_invocation
 from perfctl.workloads import Workload, workload
 

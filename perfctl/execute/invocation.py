@@ -209,10 +209,10 @@ def _measure_between(
 ) -> InvocationOutcome:
     workload, parameters = context.workload, context.benchmark.parameters
     spec = workload.server(parameters)
-    if spec is None or server is None:
+    if spec is None or server is None or context.server is None:
         return _measure_inside(context, client, None)
     try:
-        with serving(server.shell, spec):
+        with serving(server.shell, spec, context.server.jobs, context.stop):
             outcome = _measure_inside(context, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
                 detail = f"the server's environment: {server.shell.state_report()}"

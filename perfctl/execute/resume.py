@@ -18,7 +18,7 @@ from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Statu
 from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
-from perfctl.validity import Thresholds
+from perfctl.validity.thresholds import Thresholds
 from perfctl.workloads import OpeningWorkload, workload
 
 

@@ -40,6 +40,7 @@ from perfctl.model import (
     Status,
     content_hash,
 )
+from perfctl.shell import Transport
 from perfctl.store import Store
 from perfctl.workloads import workload
 
@@ -116,6 +117,18 @@ def environments_on(plan: Plan, host: Host) -> list[Environment]:
     return list({environment.key: environment for environment in found}.values())
 
 
+def read_host_facts(transport: Transport, host: Host, plan: Plan, hosts: Sequence[Host]) -> Fingerprint:
+    """Return the facts of a host that the plan's benchmarks need. Raises like `facts.read_host`."""
+    return facts.read_host(
+        transport,
+        python=host.python,
+        programs=(*programs_of(plan), launcher.PROGRAM),
+        version_argvs=versions_of(plan),
+        peers=list(peers_of(plan, host, hosts).values()),
+        timeout_s=_FACTS_TIMEOUT_S,
+    )
+
+
 def take_host_facts(
     fleet: Fleet,
     store: Store,
@@ -125,27 +138,24 @@ def take_host_facts(
     listener: Listener,
     *,
     only: Collection[str] | None = None,
+    known: Mapping[str, Fingerprint] | None = None,
 ) -> dict[str, Fingerprint]:
     """Read and store the facts of all connected hosts (or of those in `only`) at once, and return them.
 
-    A host whose facts could not be read is left out, with a warning. `phase` is 'before' or 'after'.
+    Those that are `known` have just been read. A host whose facts could not be read is left out, with a
+    warning. `phase` is 'before' or 'after'.
     """
-    programs, versions = (*programs_of(plan), launcher.PROGRAM), versions_of(plan)
     taken: dict[str, Fingerprint] = {}
 
     def take(connected: ConnectedHost) -> None:
-        if only is not None and connected.host.name not in only:
+        host = connected.host
+        if only is not None and host.name not in only:
             return
-        peers = list(peers_of(plan, connected.host, fleet.hosts).values())
         try:
-            fingerprint = facts.read_host(
-                connected.transport,
-                python=connected.host.python,
-                programs=programs,
-                version_argvs=versions,
-                peers=peers,
-                timeout_s=_FACTS_TIMEOUT_S,
-            )
+            if known and host.name in known:
+                fingerprint = known[host.name]
+            else:
+                fingerprint = read_host_facts(connected.transport, host, plan, fleet.hosts)
         except OutputError as error:
             text = f"facts could not be read: {error.with_hint}"
             listener(Note("warning", connected.host.name, text))

@@ -12,7 +12,7 @@ from perfctl.model.quantity import duration, quantity
 from perfctl.render.runs import run_record, utc_text
 from perfctl.render.view import Column, Section, View, columns
 from perfctl.store import InvocationDetail, RunDetail, ValidityCount
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 
 _SHORT_ID = 12
 """Ids of invocations are hashes: so many characters name one in a run."""

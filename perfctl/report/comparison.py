@@ -22,7 +22,7 @@ from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.trend import unknown_name
-from perfctl.stats import PILOT_BLOCKS
+from perfctl.stats.precision import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
 

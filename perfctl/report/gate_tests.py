@@ -19,7 +19,8 @@ from perfctl.model import Comparison, Direction, FleetComparison, Metric
 from perfctl.report.comparison import ALL_METRICS, ComparisonReport, asks_for_usage, programs
 from perfctl.report.conditions import conditions, differences, redefined
 from perfctl.report.margins import declared_metrics
-from perfctl.stats import paired, two_sample
+from perfctl.stats.paired import paired
+from perfctl.stats.two_sample import two_sample
 from perfctl.store import RunDetail, Store
 
 _EMULATED = "emulated: what runs under tcg is never gated"

@@ -48,7 +48,7 @@ from perfctl.store.records import (
 )
 from perfctl.store.validity import JudgedValue, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 
 if TYPE_CHECKING:
     from perfctl.facts import RunChange

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from perfctl.model import USAGE_METRICS, Target
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 
 SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why values of it are above what the hardware can do."""

@@ -23,7 +23,8 @@ from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
-from perfctl.validity import counter_files, parse_counters
+from perfctl.validity import counter_files
+from perfctl.validity.counters import parse_counters
 from tests.contract.job_spool import RUN, agent_pid, agents, completed_of, spool_files
 from tests.processes import hidden_sleep, mentioning, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd

@@ -22,7 +22,7 @@ from perfctl.model import Direction, Observation, Reason, Status, Target
 from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decide, gate_report, worse_by
 from perfctl.report.gate_tests import GateTest, with_p
-from perfctl.stats import paired_rows
+from perfctl.stats.paired import paired_rows
 from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, SLOW, add_run, facts, use_slow_disk

@@ -16,8 +16,9 @@ import pytest
 from perfctl.__main__ import main
 from perfctl.model import Reason, ResourceUsage, Status
 from perfctl.store import open_store
-from perfctl.validity import InvocationCounters, JudgementContext, assess
-from perfctl.validity.context import Expected
+from perfctl.validity.assessment import assess
+from perfctl.validity.context import Expected, JudgementContext
+from perfctl.validity.counters import InvocationCounters
 from tests.unit import store_cases as cases
 
 CONSOLE = b"[    0.0] Linux\r\nperfctl: kernel\n\x1b[31m\xff\x00end"

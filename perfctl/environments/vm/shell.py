@@ -134,6 +134,11 @@ class GuestShell(InsideShell):
         """'': the host sees nothing of what is inside."""
         return ""
 
+    @property
+    def host_network_folder(self) -> None:
+        """None: a guest has a kernel of its own."""
+        return None
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return the console and the domain's XML."""
         with suppress(CommandFailed):

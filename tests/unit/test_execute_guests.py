@@ -84,6 +84,8 @@ class OneHost:
 class Shell:
     """The inside of an environment that answers with facts."""
 
+    container_id = ""
+
     def __init__(self, boot: GuestBoot | None, opening_s: dict[str, float]) -> None:
         self.boot = boot
         self.opening_s = opening_s

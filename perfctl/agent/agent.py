@@ -6,6 +6,7 @@ run's spool folder from then on; docs/jobs.md draws how a request goes through i
     start REQUEST            make the spool, start the agent or find it with a job that runs, and be a channel
     serve SPOOL LIFETIME_S   be the agent
     reap REQUEST             end what belongs to a run
+    end PID                  end the session of a process, which is no job; exit code 1 if something survives
 
 A channel is a process that has handed its input and output to the agent, and sleeps. Messages are frames: a
 prefix, JSON and raw parts. The files of a job lie in `jobs` (ID.job: the request and the process, ID.in,
@@ -36,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     # Not there for the hosts, where typing is slow to import.
     import types
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     Record = dict[str, Any]
@@ -53,6 +54,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FILE_LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 3072
+_SOCKET_LINE_BYTES = 150
+_LISTENS = b"0A"
+_NETWORK = re.compile(r"/proc/([1-9][0-9]{0,8}/)?net")
 _NS = 1_000_000_000
 
 
@@ -248,11 +252,24 @@ class Ending:
         return None
 
 
-def end_all(find: Callable[[], set[int]]) -> None:
-    """End what `find` finds, and wait for it."""
+def end_all(find: Callable[[], set[int]]) -> bool:
+    """End what `find` finds, wait for it, and return whether nothing of it is left."""
     ending = Ending(find)
-    while ending.step() is None:
+    while True:
+        are_gone = ending.step()
+        if are_gone is not None:
+            return are_gone
         time.sleep(max(0, ending.next_ns - time.monotonic_ns()) / _NS)
+
+
+def end_session(pid: int) -> bool:
+    """End the session of a process, and return whether nothing of it is left.
+
+    One that is gone is taken for the leader of its own.
+    """
+    found = process(pid)
+    session = found.session if found else pid
+    return end_all(lambda: {each.pid for each in processes().values() if each.session == session})
 
 
 # ---- what is read around a job ----------------------------------------------------------------------------
@@ -528,6 +545,42 @@ class Gate:
         os.close(self._writer)
         for job in self.jobs:
             job.gate = None
+
+
+def listens(folder: str, port: int) -> bool:
+    """Return whether a TCP socket listens on a port in a network, e.g. that of /proc/net. Raises OSError."""
+    for name in ("tcp", "tcp6"):
+        try:
+            file = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if name == "tcp6":
+                break  # Without IPv6 there is none.
+            raise
+        try:
+            if b"%04X" % port in listening_ports(file):
+                return True
+        finally:
+            os.close(file)
+    return False
+
+
+def listening_ports(file: int) -> Iterator[bytes]:
+    """Yield the ports that listen, as the kernel writes them, from /proc/net/tcp or tcp6; see proc(5).
+
+    The kernel lists them first, and then all connections, for which it goes through a table that is large
+    on a large host. So little is read at a time, and no more than up to the first connection.
+    """
+    rest = b""
+    while True:
+        piece = os.read(file, _SOCKET_LINE_BYTES)
+        *lines, rest = (rest + piece).split(b"\n")
+        for fields in map(bytes.split, lines):
+            if len(fields) > 3 and fields[3] == _LISTENS:
+                yield fields[1].rpartition(b":")[2]
+            elif fields[:1] != [b"sl"]:
+                return
+        if not piece:
+            return
 
 
 # ---- channels ---------------------------------------------------------------------------------------------
@@ -836,24 +889,26 @@ class Agent:
         """Carry out a request. Raises Failure, which is the answer then."""
         for job_id in request.get("stored") or ():
             self._forget(str(job_id))
-        verb = request.get("verb")
-        if verb == "list":
-            channel.send(pack({"jobs": self._list()}))
-        elif verb == "stop":
-            self.stop(then=lambda: channel.send(pack({})))
-        elif verb == "clock":
-            channel.send(pack({"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()}))
-        elif verb == "arm":
-            self._arm(channel, request)
-        elif verb == "release":
-            self._release(channel)
-        elif verb == "cancel":
-            self._cancel(channel, [checked_name(item) for item in request.get("ids") or ()])
+        verb = str(request.get("verb"))
+        of_agent: dict[str, Callable[[], None]] = {
+            "list": lambda: channel.send(pack({"jobs": self._list()})),
+            "clock": lambda: channel.send(
+                pack({"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()})
+            ),
+            "counters": lambda: self._send_counters(channel, request),
+            "listens": lambda: self._await_port(channel, request),
+            "arm": lambda: self._arm(channel, request),
+            "release": lambda: self._release(channel),
+            "cancel": lambda: self._cancel(channel, list(map(checked_name, request.get("ids") or ()))),
+            "stop": lambda: self.stop(then=lambda: channel.send(pack({}))),
+        }
+        if verb in of_agent:
+            of_agent[verb]()
         elif verb in ("run", "spawn", "wait", "input", "is_running", "end", "output"):
             job_id = checked_name(request.get("id"))
             getattr(self, f"_{verb}")(channel, job_id, request, parts)
         else:
-            raise Failure(f"no request is called {str(verb)!r:.40}")
+            raise Failure(f"no request is called {verb!r:.40}")
 
     def _run(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
         if job_id in self._jobs or any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
@@ -866,6 +921,52 @@ class Agent:
     def _spawn(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id) or self._begun(job_id, request)
         channel.send(pack({"state": "started" if job.why == "exited" else job.why}))
+
+    def _send_counters(self, channel: Channel, request: Record) -> None:
+        """Read what is read around a job, while nothing is started; the lease is renewed as by a job."""
+        lease = request.get("lease")
+        if lease is not None and not is_lease(lease):
+            raise Failure("a request for counters has no lease that can be read")
+        if lease and not hold(*lease):
+            channel.send(pack({"state": "fenced"}))
+            return
+        text = self._counters.read() + read_clock()
+        channel.send(pack({"state": "read"}, [len(text)]), text)
+
+    def _await_port(self, channel: Channel, request: Record) -> None:
+        """Answer as soon as a TCP port listens, or after `wait_s`."""
+        folder = str(request.get("folder"))
+        is_right = (
+            _NETWORK.fullmatch(folder)
+            and type(request.get("port")) is int
+            and is_number(request.get("wait_s"))
+        )
+        if not is_right or not 0 < request["port"] < 1 << 16:
+            raise Failure("a request to wait for a port has not all it needs")
+
+        end_ns = time.monotonic_ns() + int(request["wait_s"] * _NS)
+        # At once, by which one learns that nothing can be seen there.
+        if listens(folder, request["port"]):
+            channel.send(pack({"listens": True}))
+        else:
+            self._look_at_port(channel, folder, request["port"], end_ns, 1_000_000)
+
+    def _look_at_port(self, channel: Channel, folder: str, port: int, end_ns: int, pause_ns: int) -> None:
+        """Look whether the port listens, after a pause and again and again, and answer at last."""
+
+        def look() -> None:
+            is_there = is_gone = False
+            try:
+                is_there = listens(folder, port)
+            except OSError:
+                # A container's network goes with it.
+                is_gone = True
+            if is_there or is_gone or time.monotonic_ns() >= end_ns:
+                channel.send(pack({"listens": is_there}))
+            else:
+                self._look_at_port(channel, folder, port, end_ns, min(2 * pause_ns, 100_000_000))
+
+        self._loop.call_at((channel, "port"), min(time.monotonic_ns() + pause_ns, end_ns), look)
 
     def _wait(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id)
@@ -895,12 +996,18 @@ class Agent:
         channel.send(pack({"is_running": job is not None and job.exit_code is None}))
 
     def _end(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        """End a command, and answer with what it has written."""
         job = self._jobs.get(job_id)
         if job is None:
             channel.send(pack({"is_gone": True}))
             return
+
+        def ended() -> None:
+            header = {"is_gone": not job.survives}
+            channel.send(*self._frame(header, job.limit_bytes, job_id, []))
+
         self._force(job, "cancelled")
-        self._when_over([job], lambda: channel.send(pack({"is_gone": not job.survives})))
+        self._when_over([job], ended)
 
     def _output(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id)
@@ -2099,6 +2206,8 @@ def main(arguments: list[str], code: types.CodeType | None = None) -> None:
             os.dup2(log, number)
         Agent(arguments[1], float(arguments[2])).serve()
         return
+    if arguments[0] == "end":
+        sys.exit(0 if end_session(int(arguments[1])) else 1)
     request = json.loads(arguments[1])
     os.environ["LC_ALL"] = "C"
     os.environ["PATH"] = SPAWNED_PATH

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from perfctl.shell import ResourceUsage
+from perfctl.model import ResourceUsage
 
 _STAT = re.compile(rb"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat")
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
@@ -65,11 +65,11 @@ class ViewReadings:
             lines += self._table(first, _files(self.half))
         lines += ["==> after its end <==", *self._table(first, last)]
         lines += ["==> in all <==", "of\tuser_s\tsystem_s"]
-        if usage is not None:
-            lines.append(f"command\t{usage.user_s:.2f}\t{usage.system_s:.2f}")
-        own = self._own_seconds(first, last, usage)
-        if own is not None:
-            lines.append(f"environment\t{own[0]:.2f}\t{own[1]:.2f}")
+        command = _seconds(usage)
+        own = command if not self.watched else self._own_seconds(first, last)
+        for name, seconds in (("command", command), ("environment", own)):
+            if seconds is not None:
+                lines.append(f"{name}\t{seconds[0]:.2f}\t{seconds[1]:.2f}")
         return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
     def _table(self, first: Files, now: Files) -> Iterator[str]:
@@ -103,15 +103,18 @@ class ViewReadings:
             return bool(leader) and (task.pid == leader or task.name == f"vhost-{leader}")
         return task.session == str(self.pid)
 
-    def _own_seconds(
-        self, first: Files, last: Files, usage: ResourceUsage | None
-    ) -> tuple[float, float] | None:
+    def group_time_s(self) -> tuple[float, float] | None:
+        """Return user and system time of the control group that is watched; None where none is counted."""
+        if not self.watched.startswith("cgroup:"):
+            return None
+        return _group_seconds(_files(self.before), _files(self.after))
+
+    @staticmethod
+    def _own_seconds(first: Files, last: Files) -> tuple[float, float] | None:
         """Return user and system time of all of the environment, None where no counter covers it alone."""
-        if not self.watched:
-            return None if usage is None else (usage.user_s, usage.system_s)
-        was, now = _counted(first), _counted(last)
-        if was is not None and now is not None:
-            return now[0] - was[0], now[1] - was[1]
+        counted = _group_seconds(first, last)
+        if counted is not None:
+            return counted
         path = f"/proc/{_leader(last)}/stat".encode()
         was_task, now_task = (_task(path, files.get(path, b"")) for files in (first, last))
         if now_task is None:
@@ -120,6 +123,18 @@ class ViewReadings:
         if was_task is not None and was_task.start == now_task.start:
             user, system = user - was_task.user, system - was_task.system
         return user / _TICKS_PER_S, system / _TICKS_PER_S
+
+
+def _seconds(usage: ResourceUsage | None) -> tuple[float, float] | None:
+    if usage is None or usage.user_s is None or usage.system_s is None:
+        return None
+    return usage.user_s, usage.system_s
+
+
+def _group_seconds(first: Files, last: Files) -> tuple[float, float] | None:
+    """Return the seconds of user and system time between two readings that control groups have counted."""
+    was, now = _counted(first), _counted(last)
+    return None if was is None or now is None else (now[0] - was[0], now[1] - was[1])
 
 
 def _files(reading: bytes) -> Files:

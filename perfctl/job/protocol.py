@@ -10,8 +10,8 @@ from perfctl.agent import Answer
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, OutputError
 from perfctl.job import host_view
 from perfctl.job.lease import LeaseLost
-from perfctl.model import OUTPUT_LIMIT_BYTES
-from perfctl.shell import Completed, ResourceUsage
+from perfctl.model import OUTPUT_LIMIT_BYTES, ResourceUsage
+from perfctl.shell import Completed
 from perfctl.shell.command import checked
 
 
@@ -115,6 +115,8 @@ class Result:
     cut_at_bytes: int | None = None
     """The limit of each output, where one of them had more."""
     usage: ResourceUsage | None = None
+    group_time_s: tuple[float, float] | None = None
+    """User and system time of the control group that was watched, None where there is none."""
     left_behind: tuple[str, ...] = ()
 
     @classmethod
@@ -150,7 +152,8 @@ class Result:
         except (LookupError, ValueError, TypeError) as error:
             text = f"its agent's result cannot be read: {type(error).__name__}: {error}"
             raise HostUnreachable(f"{text:.200}", where=where) from error
-        return replace(found, host_view=view.text(found.started_ns, found.ended_ns, usage))
+        kept = view.text(found.started_ns, found.ended_ns, usage)
+        return replace(found, host_view=kept, group_time_s=view.group_time_s())
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""
@@ -166,6 +169,7 @@ class Result:
             host_view=self.host_view,
             cut_at_bytes=self.cut_at_bytes,
             usage=self.usage,
+            group_time_s=self.group_time_s,
             left_behind=self.left_behind,
         )
 

@@ -10,7 +10,14 @@ from typing import TypeVar
 from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
-from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
+from perfctl.report.comparison import (
+    asks_for_usage,
+    benchmarks_not_asked,
+    chosen_metrics,
+    history_before,
+    programs,
+    reasons,
+)
 from perfctl.report.conditions import DIMENSIONS, conditions, differences, redefined
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_hosts
@@ -188,7 +195,7 @@ def _sides(
     others: list[str] = []
     for detail in details:
         run_id = detail.summary.run_id
-        measured = store.observations(run_id)
+        measured = store.observations(run_id, with_usage=asks_for_usage(metrics))
         wanted, rest = chosen_metrics(measured, metrics)
         seen = [item for item in wanted if mismatches.keeps(item)]
         omissions = [item for item in store.omissions(run_id) if mismatches.keeps(item)]
@@ -217,7 +224,7 @@ def _sides(
 def _values(seen: Iterable[Observation]) -> dict[tuple[str, str, Target, str], list[float]]:
     found: dict[tuple[str, str, Target, str], list[float]] = defaultdict(list)
     for item in seen:
-        if item.replicate == 1 and item.validity != "invalid":
+        if item.replicate == 1 and item.validity != "invalid" and not item.missing:
             found[item.benchmark, item.metric.name, item.target, item.environment].append(item.value)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from perfctl.model import Reason, Status, Target
+from perfctl.model import USAGE_METRICS, Metric, Reason, Status, Target
 from perfctl.store.series import unpack
 
 
@@ -48,7 +48,7 @@ SELECT
     environment.name, replicate, invocation.position, accelerator,
     invocation.status, reason, validity, detail,
     invocation.started_at, (host_ended_ns - host_started_ns) / 1e9,
-    value, unit, coalesce(sample_count, 0), stdout_sha256
+    {value}
 FROM block
 JOIN v_block USING (block_id)
 JOIN invocation USING (block_id)
@@ -56,19 +56,32 @@ JOIN environment USING (environment_id)
 JOIN host ON host.host_id = block.host_id
 LEFT JOIN host AS peer ON peer.host_id = block.peer_id
 JOIN run_benchmark ON run_benchmark.run_id = block.run_id AND run_benchmark.name = block.benchmark
-LEFT JOIN invocation_metric AS found
-    ON found.invocation_pk = invocation.invocation_pk
-    AND found.metric_pk IN (SELECT metric_pk FROM metric WHERE metric.name = ?2)
-LEFT JOIN metric USING (metric_pk)
-WHERE block.run_id = ?1
+{joined}
+WHERE block.run_id = ?1 AND ?2 <> ''
 ORDER BY run_benchmark.position, block.target, block_index, block.attempt, invocation.position, replicate
 """
 
 
+_OF_SAMPLES = {
+    "value": "value, unit, coalesce(sample_count, 0), stdout_sha256",
+    "joined": "LEFT JOIN invocation_metric AS found ON found.invocation_pk = invocation.invocation_pk"
+    " AND found.metric_pk IN (SELECT metric_pk FROM metric WHERE metric.name = ?2)"
+    " LEFT JOIN metric USING (metric_pk)",
+}
+
+
+def _of_usage(metric: Metric) -> dict[str, str]:
+    # It is in no output.
+    value = f"invocation.{metric.name}, '{metric.unit}', invocation.{metric.name} IS NOT NULL, NULL"
+    return {"value": value, "joined": ""}
+
+
 def evidence(connection: sqlite3.Connection, run_id: str, metric: str) -> list[Evidence]:
     """Return every invocation of a run in the order of its plan, with its value of `metric` if it has one."""
+    used = next((item for item in USAGE_METRICS if item.name == metric), None)
+    sql = _EVIDENCE.format(**(_of_usage(used) if used else _OF_SAMPLES))
     found = []
-    for row in connection.execute(_EVIDENCE, (run_id, metric)):
+    for row in connection.execute(sql, (run_id, metric)):
         key, benchmark, host, peer, block, attempt, counts, *leg = row
         environment, replicate, position, accelerator, status, reason, *rest = leg
         found.append(

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from perfctl.errors import UnknownName
-from perfctl.model import Direction, Metric, Observation, Reason, Status, Target
+from perfctl.model import (
+    USAGE_METRICS,
+    Direction,
+    Metric,
+    Observation,
+    Reason,
+    ResourceUsage,
+    Status,
+    Target,
+)
 from perfctl.store.records import (
     BlockState,
     Count,
@@ -200,14 +210,18 @@ _DETAIL = (
     ),
     "fingerprint_id",
 )
+_USAGE = (*(metric.name for metric in USAGE_METRICS), "usage_source", "usage_missing")
 
 
 def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> InvocationDetail:
     """Return everything stored about one invocation."""
-    *row, argv = connection.execute(
-        f"SELECT {', '.join(_DETAIL)}, argv_json FROM v_invocation WHERE invocation_id = ?", (invocation_id,)
+    row = connection.execute(
+        f"SELECT {', '.join((*_DETAIL, *_USAGE))}, argv_json FROM v_invocation WHERE invocation_id = ?",
+        (invocation_id,),
     ).fetchone()
-    fields = dict(zip(_DETAIL, row, strict=True))
+    fields = dict(zip(_DETAIL, row, strict=False))
+    usage = dict(zip(_USAGE, row[len(_DETAIL) :], strict=False))
+    source, missing = usage.pop("usage_source"), usage.pop("usage_missing")
     kept = connection.execute(
         f"SELECT name, size_bytes, sha256 FROM v_artifact WHERE invocation_id = ? {_ARTIFACT_ORDER}",
         (invocation_id,),
@@ -217,7 +231,8 @@ def invocation_detail(connection: sqlite3.Connection, invocation_id: str) -> Inv
         | {
             "status": Status(fields["status"]),
             "reason": Reason(fields["reason"]) if fields["reason"] else None,
-            "argv": tuple(json.loads(argv)),
+            "argv": tuple(json.loads(row[-1])),
+            "usage": ResourceUsage(**usage, source=source, missing=missing or ""),
             "artifacts": tuple(StoredArtifact(*item) for item in kept),
         }
     )
@@ -273,14 +288,27 @@ WHERE run_id = ? AND invocation.status = 'ok' AND value IS NOT NULL
 """
 
 
-def observations(connection: sqlite3.Connection, run_id: str) -> list[Observation]:
+_USAGE_VALUES = f"""
+SELECT block_id, position, environment_id, replicate, accelerator, validity, usage_source, usage_missing,
+    {", ".join(metric.name for metric in USAGE_METRICS)}
+FROM block
+JOIN invocation USING (block_id)
+WHERE run_id = ? AND invocation.status = 'ok' AND (usage_source IS NOT NULL OR usage_missing IS NOT NULL)
+"""
+
+
+def observations(
+    connection: sqlite3.Connection, run_id: str, *, with_usage: bool = False
+) -> list[Observation]:
     """Return one value per invocation and metric: those that are `ok`, of the attempt that counts.
 
     That is a block's last complete attempt; where there is none, its last one: a leg that failed must not
     hide those that ran beside it.
 
     Ordered by the plan's benchmarks, target, block, position in the block, and metric (the headline first).
+    `with_usage`: after those of a block what its commands used, also where it is missing and why is known.
     """
+    used = _usage_values(connection, run_id) if with_usage else {}
     metrics = metrics_by_number(connection)
     environments = dict(connection.execute("SELECT environment_id, name FROM environment"))
     # Names and order come from small tables: joining and sorting them in SQL takes three times as long.
@@ -307,6 +335,34 @@ def observations(connection: sqlite3.Connection, run_id: str) -> list[Observatio
                     validity,
                 )
             )
+        for environment, replicate, *row in used.get(block_id, ()):
+            leg = (environments[environment], replicate)
+            found += _of_usage((benchmark, target, index, *leg), *row)
+    return found
+
+
+def _of_usage(
+    invocation: tuple[str, Target, int, str, int],
+    accelerator: str | None,
+    validity: str | None,
+    source: str | None,
+    missing: str | None,
+    *numbers: float | None,
+) -> Iterator[Observation]:
+    """Yield what one command used; `invocation` is benchmark, target, block and leg."""
+    benchmark, target, block, environment, replicate = invocation
+    for metric, number in zip(USAGE_METRICS, numbers, strict=True):
+        value = math.nan if number is None else number
+        why = (missing or "no value") if number is None else ""
+        place = (target, block, environment, replicate)
+        yield Observation(benchmark, metric, *place, value, accelerator, validity, source, why)
+
+
+def _usage_values(connection: sqlite3.Connection, run_id: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each block, in the order of its positions."""
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for block_id, _, *row in sorted(connection.execute(_USAGE_VALUES, (run_id,)), key=lambda row: row[:2]):
+        found[block_id].append(tuple(row))
     return found
 
 

@@ -11,6 +11,7 @@ from itertools import chain, repeat
 
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import (
+    USAGE_METRICS,
     Block,
     Environment,
     Fact,
@@ -20,6 +21,7 @@ from perfctl.model import (
     InvocationRecord,
     Metric,
     Plan,
+    ResourceUsage,
     Status,
     canonical_json,
     content_hash,
@@ -286,6 +288,13 @@ def prepare(record: InvocationRecord, series: Sequence[Series]) -> PreparedInvoc
     )
 
 
+def _usage_row(usage: ResourceUsage | None) -> dict[str, object]:
+    if usage is None:
+        return {}
+    values = {metric.name: getattr(usage, metric.name) for metric in USAGE_METRICS}
+    return {**values, "usage_source": usage.source, "usage_missing": usage.missing or None}
+
+
 def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocation) -> None:
     """Store an invocation: raw bytes first, then samples and derived rows, in the same transaction."""
     record = prepared.record
@@ -317,6 +326,7 @@ def insert_invocation(connection: sqlite3.Connection, prepared: PreparedInvocati
         "validity_json": record.validity_json,
         "vcpus": record.vcpus,
         "boot_attempts": record.boot_attempts,
+        **_usage_row(record.usage),
     }
     for name, output in prepared.outputs.items():
         row[f"{name}_sha256"] = artifact.insert(connection, output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfctl.model import Reason, Status, Target
+from perfctl.model import Reason, ResourceUsage, Status, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class InvocationDetail:
     exit_code: int | None
     started: str
     duration_s: float | None
+    usage: ResourceUsage
     argv: tuple[str, ...]
     fingerprint_id: str | None
     artifacts: tuple[StoredArtifact, ...]

@@ -11,8 +11,9 @@ from perfctl.model import SERVER_COUNTERS, Reason, Status
 from perfctl.store import artifact, recording, validity
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
-from perfctl.validity import Assessment, InvocationCounters, Thresholds, assess
-from perfctl.validity.thresholds import RuleSet
+from perfctl.validity.assessment import Assessment, assess
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.thresholds import RuleSet, Thresholds
 from perfctl.workloads import WORKLOADS
 
 _FROM_PARSING = (

@@ -48,7 +48,7 @@ from perfctl.store.records import (
 )
 from perfctl.store.validity import JudgedValue, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 
 if TYPE_CHECKING:
     from perfctl.facts import RunChange
@@ -249,10 +249,14 @@ class Store:
         with self._reading() as connection:
             return reading.block_states(connection, reading.find_run(connection, run))
 
-    def observations(self, run: str) -> list[Observation]:
-        """Return one value per ok invocation and metric: of the last complete attempt, else of the last."""
+    def observations(self, run: str, *, with_usage: bool = False) -> list[Observation]:
+        """Return one value per ok invocation and metric: of the last complete attempt, else of the last.
+
+        `with_usage`: those of `USAGE_METRICS`, too, with a reason where one is missing.
+        """
         with self._reading() as connection:
-            return reading.observations(connection, reading.find_run(connection, run))
+            run_id = reading.find_run(connection, run)
+            return reading.observations(connection, run_id, with_usage=with_usage)
 
     def counts(self, run: str) -> list[Count]:
         """Return how many invocations ended in which way."""

@@ -27,6 +27,7 @@ from perfctl.store.schema import (
     INVOCATION_STATUSES,
     OUTPUTS,
     RUN_STATUSES,
+    USAGE_SOURCES,
     VALIDITIES,
 )
 
@@ -248,7 +249,8 @@ class Invocation(Table):
 
     `validity` is the verdict by the counters around it (NULL: not judged), `validity_json` what was found,
     which rules could not be judged, and what else the verdict rests on. `accelerator`, `vcpus` and
-    `boot_attempts` are of its guest (NULL: there was none, or it did not come up).
+    `boot_attempts` are of its guest (NULL: there was none, or it did not come up). From `user_s` on it is
+    what its command has used (NULL: not known), by which source, and in `usage_missing` why that is so.
     """
 
     __tablename__ = "invocation"
@@ -260,6 +262,14 @@ class Invocation(Table):
         CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
         CheckConstraint("vcpus >= 1", name="vcpus"),
         CheckConstraint("boot_attempts >= 1", name="boot_attempts"),
+        CheckConstraint("user_s >= 0", name="user_s"),
+        CheckConstraint("system_s >= 0", name="system_s"),
+        CheckConstraint("max_rss_bytes >= 0", name="max_rss_bytes"),
+        CheckConstraint("minor_faults >= 0", name="minor_faults"),
+        CheckConstraint("major_faults >= 0", name="major_faults"),
+        CheckConstraint("voluntary_switches >= 0", name="voluntary_switches"),
+        CheckConstraint("involuntary_switches >= 0", name="involuntary_switches"),
+        CheckConstraint(_one_of("usage_source", USAGE_SOURCES), name="usage_source"),
         UniqueConstraint("invocation_id"),
         UniqueConstraint("block_id", "environment_id", "replicate"),
         {"sqlite_strict": True},
@@ -288,6 +298,15 @@ class Invocation(Table):
     validity_json: Mapped[str | None]
     vcpus: Mapped[int | None]
     boot_attempts: Mapped[int | None]
+    user_s: Mapped[float | None]
+    system_s: Mapped[float | None]
+    max_rss_bytes: Mapped[int | None]
+    minor_faults: Mapped[int | None]
+    major_faults: Mapped[int | None]
+    voluntary_switches: Mapped[int | None]
+    involuntary_switches: Mapped[int | None]
+    usage_source: Mapped[str | None]
+    usage_missing: Mapped[str | None]
 
 
 class InvocationArtifact(Table):

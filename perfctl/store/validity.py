@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from perfctl.model import Target
-from perfctl.validity import Assessment
+from perfctl.model import USAGE_METRICS, Target
+from perfctl.validity.assessment import Assessment
 
 SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why values of it are above what the hardware can do."""
@@ -119,12 +119,15 @@ def findings_at(
     metric: str,
 ) -> list[JudgedValue]:
     """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
+    value, is_named = "value", "metric.name = ?"
+    join = "JOIN invocation_metric USING (invocation_pk) JOIN metric USING (metric_pk)"
+    if metric in (item.name for item in USAGE_METRICS):
+        value, is_named, join = f"invocation.{metric}", "? <> ''", ""
     rows = connection.execute(
-        "SELECT invocation_id, validity, value, validity_json FROM v_block JOIN invocation USING (block_id)"
-        " JOIN environment USING (environment_id) JOIN invocation_metric USING (invocation_pk)"
-        " JOIN metric USING (metric_pk)"
+        f"SELECT invocation_id, validity, {value}, validity_json FROM v_block"
+        f" JOIN invocation USING (block_id) JOIN environment USING (environment_id) {join}"
         " WHERE run_id = ? AND benchmark = ? AND target = ? AND block = ? AND attempt_counts"
-        " AND environment.name = ? AND replicate = ? AND metric.name = ? AND value IS NOT NULL",
+        f" AND environment.name = ? AND replicate = ? AND {is_named} AND {value} IS NOT NULL",
         (run_id, benchmark, str(target), block, *leg, metric),
     )
     return [

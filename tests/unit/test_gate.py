@@ -22,7 +22,7 @@ from perfctl.model import Direction, Observation, Reason, Status, Target
 from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decide, gate_report, worse_by
 from perfctl.report.gate_tests import GateTest, with_p
-from perfctl.stats import paired_rows
+from perfctl.stats.paired import paired_rows
 from perfctl.store import HistoryCell, Store, open_store
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, SLOW, add_run, facts, use_slow_disk
@@ -221,11 +221,9 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
     assert found["cpu-2"] == "missing", "it would have the metric, and has no value"
 
 
-def _without_benchmark(
-    name: str, real: Callable[[Store, str], list[Observation]]
-) -> Callable[[Store, str], list[Observation]]:
-    def observations(store: Store, run_id: str) -> list[Observation]:
-        return [item for item in real(store, run_id) if item.benchmark != name]
+def _without_benchmark(name: str, real: Callable[..., list[Observation]]) -> Callable[..., list[Observation]]:
+    def observations(store: Store, run_id: str, **options: bool) -> list[Observation]:
+        return [item for item in real(store, run_id, **options) if item.benchmark != name]
 
     return observations
 

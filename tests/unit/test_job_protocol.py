@@ -15,8 +15,7 @@ from perfctl.errors import HostUnreachable, OutputError, UsageError
 from perfctl.job import JobLost, JobTimeout, ProcessProbe, SpoolFull
 from perfctl.job.lease import LeaseLost
 from perfctl.job.protocol import Request, Result
-from perfctl.model import OUTPUT_LIMIT_BYTES, Reason
-from perfctl.shell import ResourceUsage
+from perfctl.model import OUTPUT_LIMIT_BYTES, Reason, ResourceUsage
 
 HEADER: dict[str, Any] = {
     "id": "inv-1",

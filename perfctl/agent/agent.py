@@ -422,37 +422,53 @@ class ProcessView:
         self._text = watched[len("cgroup:") :].encode() if watched.startswith("cgroup:") else b""
         self._pid_file = watched[len("pidfile:") :] if watched.startswith("pidfile:") else ""
         self._first: dict[str, bytes] = {}
+        self._used: set[str] = set()
+        """Who has changed since the first reading: of all others nothing is kept."""
         self._counters: list[str] = []
+        self._rest: list[bytes] = []
         self.readings = [b"", b"", b""]
-        """Before, half way and after."""
+        """Before, half way and after; the first one is there after the last."""
         self.half_ns: int | None = None
 
     def read(self, number: int) -> None:
         """Take the reading of this number."""
         found: list[bytes] = []
-        seen: dict[str, bytes] = {}
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
+        for name in filter(str.isdigit, os.listdir("/proc")):
             text = content(f"/proc/{name}/stat")
             if not text:
                 continue
-            seen[name] = text
-            _add(found, f"/proc/{name}/stat", text)
-            # Where it is matters only for who has used time since.
-            if self._first.get(name) != text:
+            if number == 0:
+                self._first[name] = text
+                if self._text:
+                    self._find_counters(content(f"/proc/{name}/cgroup"))
+            elif self._first.get(name) != text:
+                self._used.add(name)
                 group = content(f"/proc/{name}/cgroup")
+                _add(found, f"/proc/{name}/stat", text)
                 _add(found, f"/proc/{name}/cgroup", group)
-                if self._text and not self._counters and self._text in group:
-                    self._counters = self._group_counters(group)
-        self._add_threads(found)
+                self._find_counters(group)
+        self._add_leader(found)
         for path in self._counters:
             _add(found, path, content(path))
         if number == 0:
-            self._first = seen
+            self._rest = found
+            return
         self.readings[number] = b"".join(found)
+        if number == 2:
+            self.readings[0] = b"".join([*self._before_use(), *self._rest])
+            self._first = {}
 
-    def _add_threads(self, found: list[bytes]) -> None:
+    def _before_use(self) -> list[bytes]:
+        found: list[bytes] = []
+        for name in self._used:
+            _add(found, f"/proc/{name}/stat", self._first.get(name, b""))
+        return found
+
+    def _find_counters(self, group: bytes) -> None:
+        if self._text and not self._counters and self._text in group:
+            self._counters = self._group_counters(group)
+
+    def _add_leader(self, found: list[bytes]) -> None:
         if not self._pid_file:
             return
         # Such a file may lack the end of its line.
@@ -460,8 +476,8 @@ class ProcessView:
         if words and words[0].isdigit():
             leader = words[0].decode("ascii")
             found.append(b"==> leader <==\n%s\n" % words[0])
-            for name in _names(f"/proc/{leader}/task"):
-                path = f"/proc/{leader}/task/{name}/stat"
+            threads = [f"/proc/{leader}/task/{name}/stat" for name in _names(f"/proc/{leader}/task")]
+            for path in (f"/proc/{leader}/stat", *threads):
                 _add(found, path, content(path))
 
     def _group_counters(self, group: bytes) -> list[str]:

@@ -1,7 +1,9 @@
 """A fleet without machines, below the shell seam: this machine answers once, and every host repeats it.
 
 What a run asks of a host (facts, commands of environments, jobs) is carried out here the first time, and
-answered from memory for all other hosts. So a thousand hosts cost what the controller costs.
+answered from memory for all other hosts. So a thousand hosts cost what the controller costs. What would say
+more of this machine than of a host is left out: the network of its labs, and its many processes; the counters
+around a job are those that were captured on a real host.
 """
 
 from __future__ import annotations
@@ -9,24 +11,29 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 import threading
 import time
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from perfctl.agent import Agent, Answer
 from perfctl.agent import agent as host_agent
-from perfctl.errors import HostUnreachable
+from perfctl.errors import HostTurnedAway, HostUnreachable
+from perfctl.facts import host_reader, on_host
 from perfctl.job import host_lease
 from perfctl.model import Host, new_id
 from perfctl.shell import Completed, Process
 from perfctl.shell.local import LocalShell
+from tests.captured_facts import DATA
 
 _LEASE = Path(host_lease.__file__).read_bytes()
+_READER = Path(host_reader.__file__).read_bytes()
+_COUNTERS = DATA / "counters-host"
 _MARK = re.compile(r"perfctl-[0-9a-f]{32}")
 _TIMEOUT_S = 60.0
 
@@ -42,7 +49,9 @@ class FakeFleet:
         self.refusals: Counter[str] = Counter()
         """How often each host still hangs up instead of answering."""
         self.open_count = 0
-        self.most_open = 0
+        self.dialling = 0
+        self.most_dialling = 0
+        """How many hosts were being connected to at a time, at most."""
         self._lock = threading.Lock()
         self._here = LocalShell("here")
         self._kept: dict[tuple[object, ...], Any] = {}
@@ -65,12 +74,17 @@ class FakeFleet:
     def connect(self, host: Host) -> FakeTransport:
         """Return a connection, as `perfctl.ssh.connect` does."""
         with self._lock:
+            self.dialling += 1
+            self.most_dialling = max(self.most_dialling, self.dialling)
+        # Long enough for others to begin.
+        time.sleep(0.001)
+        with self._lock:
+            self.dialling -= 1
             self.dials[host.name] += 1
             if self.refusals[host.name]:
                 self.refusals[host.name] -= 1
-                raise HostUnreachable("it hung up", where=host.name)
+                raise HostTurnedAway("it hung up", where=host.name)
             self.open_count += 1
-            self.most_open = max(self.most_open, self.open_count)
         return FakeTransport(self, host.name)
 
     def closed(self) -> None:
@@ -82,14 +96,20 @@ class FakeFleet:
         """Return what a command prints."""
         return self._once(
             ("command", tuple(argv), stdin),
-            lambda: self._here.run(argv, timeout_s=_TIMEOUT_S, stdin=stdin),
+            lambda: _without_labs(self._here.run(argv, timeout_s=_TIMEOUT_S, stdin=stdin), stdin),
         )
 
     def job(self, request: dict[str, Any]) -> Answer:
         """Return the result of a job."""
         argv = tuple(_MARK.sub("MARK", word) for word in request["argv"])
         wanted = {**request, "id": f"auto-{len(self._kept)}", "lease": None, "stored": []}
-        return self._once(("job", argv), lambda: self._channel.request(wanted, timeout_s=_TIMEOUT_S))
+        return self._once(("job", argv), lambda: self._carried_out(wanted))
+
+    def _carried_out(self, request: dict[str, Any]) -> Answer:
+        found = self._channel.request(request, timeout_s=_TIMEOUT_S)
+        stdout, stderr, _, _, *view = found.parts
+        counters = [(_COUNTERS / name).read_bytes() for name in ("before", "after")]
+        return replace(found, parts=(stdout, stderr, *counters, *(view and _view(found.header))))
 
     def _once(self, key: tuple[object, ...], action: Callable[[], Any]) -> Any:
         found = self._kept.get(key)
@@ -192,3 +212,46 @@ class FakeStream:
 
 def _mark_in(argv: Sequence[str]) -> bytes:
     return next((word.encode() for word in argv if _MARK.fullmatch(word)), b"")
+
+
+def _view(header: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:
+    """Return the readings of a host on which a command and ten other processes have used time."""
+
+    def reading(number: int) -> bytes:
+        lines = []
+        for pid in (header["pid"], *range(101, 111)):
+            ticks = number * (100 if pid == header["pid"] else 1)
+            times = [0] * 7 + [ticks, ticks] + [0] * 6 + [pid]
+            rest = " ".join(map(str, [1, pid, pid, 0, -1, 0, *times[3:], *[0] * 30]))
+            if number or pid != header["pid"]:
+                lines.append(f"==> /proc/{pid}/stat <==\n{pid} (a-process) S {rest}\n")
+            if number:
+                lines.append(f"==> /proc/{pid}/cgroup <==\n0::/system.slice/a-{pid}.service\n")
+        return "".join(lines).encode()
+
+    return reading(0), b"" if header["half_ns"] is None else reading(1), reading(2)
+
+
+def _without_labs(done: Completed, stdin: bytes) -> Completed:
+    """Return an answer of facts without the interfaces of this machine's containers."""
+    if stdin != _READER:
+        return done
+    index, content = on_host.unpack(done.stdout)
+    kept, at = [], 0
+    for _, found in index["files"]:
+        for item in list(found):
+            size = item[1] if isinstance(item[1], int) else 0
+            if _is_of_lab(item[0]):
+                found.remove(item)
+            else:
+                kept.append(content[at : at + size])
+            at += size
+    kept.append(content[at:])
+    there = [path for path in index["there"] if not _is_of_lab(path)]
+    text = json.dumps({**index, "there": there}).encode()
+    whole = struct.pack(">I", len(text)) + text + b"".join(kept)
+    return replace(done, stdout=zlib.compress(whole))
+
+
+def _is_of_lab(path: str) -> bool:
+    return path.startswith(("/sys/class/net/veth", "/sys/class/net/br-"))

@@ -427,46 +427,62 @@ class ProcessView:
         self._group_text = os.fsencode(text) if kind == "cgroup" else b""
         self._pid_file = text if kind == "pidfile" else ""
         self._first: dict[str, bytes] = {}
+        self._used: set[str] = set()
+        """Who has changed since the first reading: of all others nothing is kept."""
         self._counters: list[str] = []
+        self._rest: list[bytes] = []
         self.readings = [b"", b"", b""]
-        """Before, half way and after."""
+        """Before, half way and after; the first one is there after the last."""
         self.half_ns: int | None = None
 
     def read(self, number: int) -> None:
         """Take the reading of this number."""
         found: list[bytes] = []
-        seen: dict[str, bytes] = {}
-        for name in os.listdir("/proc"):
-            text = content(f"/proc/{name}/stat") if name.isdigit() else b""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            text = content(f"/proc/{name}/stat")
             if not text:
                 continue
-            seen[name] = text
-            _add(found, f"/proc/{name}/stat", text)
-            # Where it is matters only for who has used time since.
-            if self._first.get(name) != text:
+            if number == 0:
+                self._first[name] = text
+                if self._group_text:
+                    self._find_counters(content(f"/proc/{name}/cgroup"))
+            elif self._first.get(name) != text:
+                self._used.add(name)
                 group = content(f"/proc/{name}/cgroup")
+                _add(found, f"/proc/{name}/stat", text)
                 _add(found, f"/proc/{name}/cgroup", group)
-                if self._group_text and not self._counters:
-                    lines = [line for line in group.splitlines(True) if self._group_text in line]
-                    self._counters = existing(group_counters(b"".join(lines)))
-        self._add_threads(found)
+                self._find_counters(group)
+        self._add_leader(found)
         for path in self._counters:
             _add(found, path, content(path))
         if number == 0:
-            self._first = seen
+            self._rest = found
+            return
         self.readings[number] = b"".join(found)
+        if number == 2:
+            before: list[bytes] = []
+            for name in self._used:
+                _add(before, f"/proc/{name}/stat", self._first.get(name, b""))
+            self.readings[0] = b"".join([*before, *self._rest])
+            self._first = {}
 
     def read_half_way(self) -> None:
         """Take the reading half way."""
         self.half_ns = time.monotonic_ns()
         self.read(1)
 
-    def _add_threads(self, found: list[bytes]) -> None:
+    def _find_counters(self, group: bytes) -> None:
+        if self._group_text and not self._counters:
+            lines = [line for line in group.splitlines(True) if self._group_text in line]
+            self._counters = existing(group_counters(b"".join(lines)))
+
+    def _add_leader(self, found: list[bytes]) -> None:
         # Such a file may lack the end of its line.
         words = content(self._pid_file).split() if self._pid_file else []
         if words and words[0].isdigit():
             _add(found, "leader", words[0])
-            for path in existing([f"/proc/{os.fsdecode(words[0])}/task/*/stat"]):
+            folder = f"/proc/{os.fsdecode(words[0])}"
+            for path in existing([f"{folder}/stat", f"{folder}/task/*/stat"]):
                 _add(found, path, content(path))
 
 

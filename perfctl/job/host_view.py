@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from perfctl.model import ResourceUsage
 
@@ -76,8 +77,7 @@ class ViewReadings:
         """Yield what used processor time since the first reading, and what is new in the environment."""
         yield _COLUMNS
         leader = _leader(now)
-        # What has not changed at all, as most of a host's processes, has used no time and is nothing new.
-        for path in _in_order(path for path, text in now.items() if first.get(path) != text):
+        for path in _in_order(path for path, text in now.items() if not _stood_still(first.get(path), text)):
             task, before = _task(path, now[path]), _task(path, first.get(path, b""))
             if task is None:
                 continue
@@ -151,6 +151,14 @@ def _leader(files: Files) -> str:
     return _text(files.get(b"leader", b"")).strip()
 
 
+def _stood_still(before: bytes | None, now: bytes) -> bool:
+    """Return whether a file is of a process that is not new and has used no time, as most of a host's."""
+    if before is None or before == now:
+        return before == now
+    was, fields = (text.rpartition(b")")[2].split(None, 20) for text in (before, now))
+    return len(was) > 20 < len(fields) and (was[11], was[12], was[19]) == (fields[11], fields[12], fields[19])
+
+
 def _in_order(paths: Iterable[bytes]) -> list[bytes]:
     """Return the paths of processes, and then those of the threads of the one that is named."""
     found = ((match, path) for path in paths if (match := _STAT.fullmatch(path)))
@@ -179,6 +187,7 @@ def _task(path: bytes, content: bytes) -> _Task | None:
     )
 
 
+@lru_cache(maxsize=256)
 def _group(groups: str) -> str:
     """Return the path that says most: of version 2 or of systemd's own tree, else any but the root."""
     found = "-"

@@ -134,6 +134,7 @@ def test_how_long_a_command_took_is_known_the_next_time(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(block, "measure", measure)
     session = Mock(took_s={}, survey={}, benchmark=lambda name: CPU, fleet={"h1": Mock()})
+    session.environment = lambda name: Environment(name, "native")
     native = PlannedInvocation("native", 1, 0)
     one = Block("cpu", Target("h1"), 0, (native,))
     monkeypatch.setattr(block, "_known_outcome", lambda *_: None)

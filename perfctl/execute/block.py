@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NoReturn
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure, outcome_of
@@ -259,6 +260,14 @@ def _settle_doubts(session: RunSession, block: Block, planned: PlannedInvocation
             session.fleet.mark_lost(name, error)
 
 
+def _first_outputs(session: RunSession, block: Block, environment: Environment) -> dict[str, float | None]:
+    """Return how long guests took on the block's hosts until they printed something; {} without guests."""
+    if not (boots(environment) or boots(environment.of_server)):
+        # What was read on all hosts is not gone through for each invocation on one.
+        return {}
+    return {name: first_output_s(session.survey, name) for name in block.target.hosts}
+
+
 def _measure(
     session: RunSession,
     block: Block,
@@ -283,11 +292,7 @@ def _measure(
         host_view=session.plan.host_view,
         stop=session.stop,
         took_s=session.took_s.get(leg),
-        first_output_s={
-            name: first_output_s(session.survey, name)
-            for name in (block.target.host, block.target.peer)
-            if name
-        },
+        first_output_s=_first_outputs(session, block, environment),
         has_launcher=surveyed.has_launcher if surveyed else False,
     )
     try:

@@ -113,6 +113,13 @@ def open_environments(
     several errors that of a lost host; so does closing the stack.
     """
     openings = [_opening(placement, run_id, invocation_id) for placement in placements]
+    if len(openings) == 1:
+        # Without two threads for each invocation, of which a run on hosts has thousands.
+        try:
+            return [stack.enter_context(openings[0])]
+        except EnvironmentFailure as error:
+            name_artifacts(placements[0], error)
+            raise
     futures = _run_at_once([opening.__enter__ for opening in openings])
     errors = [future.exception() for future in futures]
     for placement, error in zip(placements, errors, strict=True):

@@ -117,8 +117,8 @@ def open_environments(
         # Without two threads for each invocation, of which a run on hosts has thousands.
         try:
             return [stack.enter_context(openings[0])]
-        except EnvironmentFailure as error:
-            name_artifacts(placements[0], error)
+        except EnvironmentFailure as failure:
+            name_artifacts(placements[0], failure)
             raise
     futures = _run_at_once([opening.__enter__ for opening in openings])
     errors = [future.exception() for future in futures]

@@ -783,6 +783,8 @@ class Channel:
 
 # ---- the agent --------------------------------------------------------------------------------------------
 
+_PORT_PAUSE_NS = 1_000_000
+"""Until the first look at a port: no server listens sooner, and to see that nothing listens takes longer."""
 _OUTPUT_PAUSE_NS = 20_000_000
 """From a write to the look at the outputs: who prints without end must not be slowed down much by this."""
 _ARMING_MS = 10_000
@@ -960,12 +962,10 @@ class Agent:
         if not is_right or not 0 < request["port"] < 1 << 16:
             raise Failure("a request to wait for a port has not all it needs")
 
+        # One learns at once that nothing can be seen there.
+        os.stat(f"{folder}/tcp")
         end_ns = time.monotonic_ns() + int(request["wait_s"] * _NS)
-        # At once, by which one learns that nothing can be seen there.
-        if listens(folder, request["port"]):
-            channel.send(pack({"listens": True}))
-        else:
-            self._look_at_port(channel, folder, request["port"], end_ns, 1_000_000)
+        self._look_at_port(channel, folder, request["port"], end_ns, _PORT_PAUSE_NS)
 
     def _look_at_port(self, channel: Channel, folder: str, port: int, end_ns: int, pause_ns: int) -> None:
         """Look whether the port listens, after a pause and again and again, and answer at last."""

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perfctl.agent import Agent, Answer
 from perfctl.agent import agent as host_agent
@@ -36,6 +36,8 @@ _READER = Path(host_reader.__file__).read_bytes()
 _COUNTERS = DATA / "counters-host"
 _MARK = re.compile(r"perfctl-[0-9a-f]{32}")
 _TIMEOUT_S = 60.0
+
+Answered = TypeVar("Answered", Completed, Answer)
 
 
 class FakeFleet:
@@ -111,8 +113,8 @@ class FakeFleet:
         counters = [(_COUNTERS / name).read_bytes() for name in ("before", "after")]
         return replace(found, parts=(stdout, stderr, *counters, *(view and _view(found.header))))
 
-    def _once(self, key: tuple[object, ...], action: Callable[[], Any]) -> Any:
-        found = self._kept.get(key)
+    def _once(self, key: tuple[object, ...], action: Callable[[], Answered]) -> Answered:
+        found: Answered | None = self._kept.get(key)
         if found is None:
             with self._lock:
                 found = self._kept.get(key)

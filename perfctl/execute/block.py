@@ -94,7 +94,10 @@ def record(
         validity=assessment.validity.verdict.value if assessment else None,
         validity_json=assessment.to_json() if assessment else None,
     )
-    _commit(session.store, stored, metrics, outcome.samples)
+    stored = _commit(session.store, stored, metrics, outcome.samples)
+    if stored.status is Status.OK and stored.validity != "invalid" and block.target.peer is None:
+        environment = session.environment(planned.environment)
+        session.bandwidth.add(block.target.host, benchmark, environment, outcome.samples)
     if outcome.boot and outcome.boot.attempts > 1:
         where = f"{block.target} {block.benchmark} {planned.environment} block {block.index}"
         session.listener(Note("warning", where, outcome.boot.remark))
@@ -181,15 +184,17 @@ def _artifacts(outcome: InvocationOutcome, done: Completed) -> dict[str, bytes]:
 
 def _commit(
     store: Store, invocation: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
-) -> None:
-    """Store an invocation; if its samples are refused, store it as failed without them, with raw output."""
+) -> InvocationRecord:
+    """Store an invocation, and return it as stored: failed, with raw output alone, if samples are refused."""
     try:
         store.record_invocation(invocation, metrics, samples)
+        return invocation
     except (DatabaseUnavailable, SchemaMismatch):
         raise
     except DataError as error:
         refused = replace(invocation, status=Status.FAILED, reason=Reason.UNPARSABLE, detail=str(error))
         store.record_invocation(refused, metrics, ())
+        return refused
 
 
 def _interrupt(session: RunSession, block_id: str) -> NoReturn:

@@ -17,6 +17,7 @@ _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _TICKS_PER_S = 100
 """The kernel counts in hundredths of a second on every architecture (USER_HZ)."""
 _US_PER_S = 1_000_000
+_NO_COLUMNS = str.maketrans("\t\n", "  ")
 _COLUMNS = "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup"
 
 Files = Mapping[bytes, bytes]
@@ -78,13 +79,14 @@ class ViewReadings:
         yield _COLUMNS
         leader = _leader(now)
         for path in _in_order(path for path, text in now.items() if not _stood_still(first.get(path), text)):
-            task, before = _task(path, now[path]), _task(path, first.get(path, b""))
+            task = _task(path, now[path])
             if task is None:
                 continue
+            before = _times(first.get(path, b""))
             user, system = task.user, task.system
-            is_known = before is not None and before.start == task.start
+            is_known = before is not None and before[2] == task.start
             if before is not None and is_known:
-                user, system = user - before.user, system - before.system
+                user, system = user - before[0], system - before[1]
             group_file = f"/proc/{task.pid}/cgroup".encode()
             # Of a process that stood still only the first reading has it.
             groups = _text(now.get(group_file) or first.get(group_file, b""))
@@ -166,12 +168,20 @@ def _in_order(paths: Iterable[bytes]) -> list[bytes]:
     return [path for _, path in ordered]
 
 
+def _times(content: bytes) -> tuple[int, int, str] | None:
+    """Return user time, system time and start of a process or thread, in ticks; None where it holds none."""
+    fields = _text(content).rpartition(")")[2].split(None, 20)
+    if len(fields) <= 20 or not (_NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
+        return None
+    return int(fields[11]), int(fields[12]), fields[19]
+
+
 def _task(path: bytes, content: bytes) -> _Task | None:
     """Return the process or thread in a file, None where it holds none."""
     match = _STAT.fullmatch(path)
     text = _text(content)
     # The name may hold spaces and brackets: it ends at the last bracket.
-    name = re.sub(r"[\t\n]", " ", text.partition("(")[2].rpartition(")")[0])
+    name = text.partition("(")[2].rpartition(")")[0].translate(_NO_COLUMNS)
     fields = text.rpartition(")")[2].split()
     if not (match and len(fields) > 36 and _NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
         return None

@@ -72,6 +72,7 @@ class NativeValue:
     """A value of a benchmark, measured natively on a host; `limits` are its environment's."""
 
     run_id: str
+    benchmark_key: str
     limits: Limits
     metric: str
     unit: str
@@ -99,7 +100,7 @@ _OF_BASELINES = """metric_pk IN (SELECT metric_pk FROM metric WHERE is_headline)
 
 _NATIVE_VALUES = """
 SELECT
-    block.run_id,
+    block.run_id, benchmark_id,
     json_extract(fields_json, '$.cpuset_cpus'), json_extract(fields_json, '$.cpuset_mems'),
     json_extract(fields_json, '$.cpu_quota'), json_extract(fields_json, '$.memory_mib'),
     metric.name, unit, value
@@ -169,8 +170,8 @@ def native_values(
     sql = _NATIVE_VALUES.format(keys=_marks(keys), kinds=_marks(BASELINE_KINDS))
     rows = connection.execute(sql, (run_id, host, *keys, *BASELINE_KINDS))
     return [
-        NativeValue(run, (cpus, nodes, quota, memory), metric, unit, value)
-        for run, cpus, nodes, quota, memory, metric, unit, value in rows
+        NativeValue(run, key, (cpus, nodes, quota, memory), metric, unit, value)
+        for run, key, cpus, nodes, quota, memory, metric, unit, value in rows
     ]
 
 

@@ -21,7 +21,6 @@ from perfctl.model import (
     Observation,
     Plan,
     Sample,
-    Target,
 )
 from perfctl.store import (
     artifact,
@@ -46,7 +45,7 @@ from perfctl.store.records import (
     RunDetail,
     RunSummary,
 )
-from perfctl.store.validity import JudgedValue, SuspectValues, ValidityCount
+from perfctl.store.validity import JudgedValue, Place, SuspectValues, ValidityCount
 from perfctl.store.writer import Writer
 from perfctl.validity.assessment import Assessment
 
@@ -278,12 +277,10 @@ class Store:
         with self._reading() as connection:
             return validity.findings(connection, reading.find_run(connection, run))
 
-    def findings_at(
-        self, run_id: str, benchmark: str, target: Target, block: int, leg: tuple[str, int], metric: str
-    ) -> list[JudgedValue]:
-        """Return the findings and the value of `metric` of (environment, replicate) in a block, if any."""
+    def judged_values(self, run_id: str, places: Sequence[Place]) -> list[tuple[Place, JudgedValue]]:
+        """Return the values at these places of a run with verdict and findings, those that are there."""
         with self._reading() as connection:
-            return validity.findings_at(connection, run_id, benchmark, target, block, leg, metric)
+            return validity.judged_values(connection, run_id, places)
 
     def suspect_values(self, run: str) -> SuspectValues:
         """Return why values are above what the hardware can do, of invocations that comparisons use."""

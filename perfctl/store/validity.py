@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfctl.model import USAGE_METRICS, Target
@@ -109,30 +111,40 @@ class JudgedValue:
     findings: tuple[str, ...]
 
 
-def findings_at(
-    connection: sqlite3.Connection,
-    run_id: str,
-    benchmark: str,
-    target: Target,
-    block: int,
-    leg: tuple[str, int],
-    metric: str,
-) -> list[JudgedValue]:
-    """Return the invocation of a leg in the attempt at a block that counts; none where it has no value."""
-    value, is_named = "value", "metric.name = ?"
-    join = "JOIN invocation_metric USING (invocation_pk) JOIN metric USING (metric_pk)"
-    if metric in (item.name for item in USAGE_METRICS):
-        value, is_named, join = f"invocation.{metric}", "? <> ''", ""
-    rows = connection.execute(
-        f"SELECT invocation_id, validity, {value}, validity_json FROM v_block"
-        f" JOIN invocation USING (block_id) JOIN environment USING (environment_id) {join}"
-        " WHERE run_id = ? AND benchmark = ? AND target = ? AND block = ? AND attempt_counts"
-        f" AND environment.name = ? AND replicate = ? AND {is_named} AND {value} IS NOT NULL",
-        (run_id, benchmark, str(target), block, *leg, metric),
-    )
+Place = tuple[str, str, int, str, int, str]
+"""Benchmark, target as text, block, environment, replicate, name of a metric: names a value of a run."""
+
+_JUDGED_VALUES = """
+SELECT place.key, invocation_id, validity, {value} AS judged, validity_json
+FROM json_each(?) AS place
+JOIN v_block ON v_block.benchmark = json_extract(place.value, '$[0]')
+    AND v_block.target = json_extract(place.value, '$[1]')
+    AND v_block.block = json_extract(place.value, '$[2]')
+JOIN invocation USING (block_id)
+JOIN environment USING (environment_id)
+LEFT JOIN (invocation_metric JOIN metric USING (metric_pk)) AS sampled
+    ON sampled.invocation_pk = invocation.invocation_pk
+    AND sampled.name = json_extract(place.value, '$[5]')
+WHERE run_id = ? AND attempt_counts AND judged IS NOT NULL
+    AND environment.name = json_extract(place.value, '$[3]')
+    AND replicate = json_extract(place.value, '$[4]')
+ORDER BY place.key
+"""
+
+
+def judged_values(
+    connection: sqlite3.Connection, run_id: str, places: Sequence[Place]
+) -> list[tuple[Place, JudgedValue]]:
+    """Return the values at these places, in their order; one that is not there is left out.
+
+    Each is of the attempt at its block that counts.
+    """
+    usage = "".join(f" WHEN '{item.name}' THEN invocation.{item.name}" for item in USAGE_METRICS)
+    value = f"CASE json_extract(place.value, '$[5]'){usage} ELSE sampled.value END"
+    rows = connection.execute(_JUDGED_VALUES.format(value=value), (json.dumps(places), run_id))
     return [
-        JudgedValue(invocation_id, validity, value, _sentences(text))
-        for invocation_id, validity, value, text in rows
+        (places[number], JudgedValue(invocation_id, validity, judged, _sentences(text)))
+        for number, invocation_id, validity, judged, text in rows
     ]
 
 

@@ -40,7 +40,7 @@ def parse_files(captured: bytes) -> CapturedFiles:
             lines = files.setdefault(head.removesuffix(" <=="), [])
         else:
             lines.append(f"==> {head}")
-        lines += [line for line in text.split("\n") if line and not line.isspace()]
+        lines += filter(str.strip, text.split("\n"))
     return files
 
 

@@ -97,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="perfctl-bench-") as name:
         folder = Path(name)
         fleet = FakeFleet(folder / "spool", job_s=JOB_S)
-        fleet_module.connect = fleet.connect  # type: ignore[assignment]
+        fleet_module.connect = fleet.connect  # type: ignore[attr-defined, assignment]
         try:
             run(fleet, 1, 1, folder / "first.db")
             for count in counts:

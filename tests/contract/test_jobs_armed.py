@@ -98,6 +98,7 @@ def test_an_armed_job_runs_in_what_every_job_runs_in(jobs: JobShell) -> None:
     assert armed.exit_code == 0 and armed.text == plain.text
     # What it used while it was armed is not the command's.
     assert armed.usage is not None and plain.usage is not None
+    assert armed.usage.minor_faults is not None and plain.usage.minor_faults is not None
     assert armed.usage.minor_faults < 2 * plain.usage.minor_faults
 
 

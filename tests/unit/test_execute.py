@@ -41,6 +41,7 @@ from perfctl.model import (
     Suite,
     Target,
 )
+from perfctl.model.environment import Kind
 from perfctl.plan import make_plan
 from perfctl.shell import Completed
 from perfctl.workloads import resolve_parameters, workload
@@ -316,7 +317,7 @@ def placements(monkeypatch: pytest.MonkeyPatch) -> Placements:
             lambda environment, **_: FakeDriver(environment.name, meet, closed, fails),
         )
         hosts = [ConnectedHost(Host(name, name), Mock(), Mock()) for name in names]
-        return [Placement(host, Environment(host.host.name, "native")) for host in hosts], closed
+        return [Placement(host, Environment(host.host.name, "container")) for host in hosts], closed
 
     return make
 
@@ -333,6 +334,28 @@ def test_client_and_server_are_opened_and_closed_at_the_same_time(
         assert not closed
         assert 1 / (not ends_in_error)
     assert sorted(closed) == ["client", "server"]
+
+
+@pytest.mark.parametrize("second", ["native", "container"])
+def test_threads_are_started_only_where_two_environments_are_made(
+    monkeypatch: pytest.MonkeyPatch, second: Kind
+) -> None:
+    threads: list[int] = []
+
+    class Driver:
+        @contextmanager
+        def open(self, host: object) -> Iterator[object]:
+            threads.append(threading.get_ident())
+            yield host
+            threads.append(threading.get_ident())
+
+    monkeypatch.setattr(environments, "driver_for", lambda environment, **_: Driver())
+    host = ConnectedHost(Host("h1", "h1"), Mock(), Mock())
+    both = [Placement(host, Environment(kind, kind)) for kind in ("native", second)]
+    with ExitStack() as stack:
+        open_environments(both, run_id="r", invocation_id="i", stack=stack)
+    # A host and a container are opened in turn: the host takes no time.
+    assert set(threads) == {threading.get_ident()}
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from perfctl.errors import HostError, HostLeased, HostTurnedAway, HostUnreachable, PerfctlError, UsageError
+from perfctl.errors import HostError, HostLeased, HostTurnedAway, HostUnreachable, PerfctlError
 from perfctl.job.lease import FIRST_S, Claim, HostLease
 from perfctl.model import Host
 from perfctl.shell import Transport
+from perfctl.shell.open_files import allow_open_files
 
 Item = TypeVar("Item")
 
 AT_ONCE = 64
 """How many hosts are connected to, or read, at the same time: more are not faster, and each takes memory."""
 _AGAIN_S = 0.5
-_FILES_PER_HOST = 4
-"""A socket; through a ProxyCommand or a jump host, or on this machine, some pipes more."""
-_OTHER_FILES = 64
 
 
 def each_of(items: Iterable[Item], action: Callable[[Item], None]) -> None:
@@ -117,23 +113,6 @@ def _connect_all(
         for host in again:
             del lost[host.name]
         each_of(again, connect_to)
-
-
-def allow_open_files(host_count: int) -> None:
-    """Let this process have as many files open as connections to so many hosts need.
-
-    Raises UsageError where the hard limit is lower.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = len(list(Path("/proc/self/fd").iterdir())) + _OTHER_FILES + _FILES_PER_HOST * host_count
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UsageError(
-            f"{host_count} hosts need up to {needed} open files, and this process may have {hard}",
-            hint="measure fewer hosts at a time (--limit), or raise the limit: ulimit -Hn, limits.conf(5)",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _machine(host: Host) -> tuple[str, int, str]:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfctl.execute import execute_run
-from perfctl.execute import fleet as fleet_module
 from perfctl.model import Benchmark, Environment, Suite, new_id
 from perfctl.output.progress import progress
 from perfctl.plan import make_plan
@@ -70,7 +69,9 @@ def run(fleet: FakeFleet, count: int, blocks: int, database: Path) -> tuple[floa
     plan = make_plan(Suite("quick", "", "native", (NATIVE,), (QUICK,), blocks), hosts, seed="1")
     planned = PlannedRun(new_id(), plan, hosts, force=True)
     with watched() as usage, progress(io.StringIO(), live=False) as listener:
-        outcome = execute_run(planned, database_url=str(database), command=(), listener=listener)
+        outcome = execute_run(
+            planned, database_url=str(database), command=(), listener=listener, connect=fleet.connect
+        )
     assert outcome.ok == plan.invocation_count, outcome
     return time.process_time() - begin, time.perf_counter() - wall, usage
 
@@ -97,7 +98,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="perfctl-bench-") as name:
         folder = Path(name)
         fleet = FakeFleet(folder / "spool", job_s=JOB_S)
-        fleet_module.connect = fleet.connect  # type: ignore[attr-defined, assignment]
         try:
             run(fleet, 1, 1, folder / "first.db")
             for count in counts:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,19 @@ from perfctl.job import (
 )
 from perfctl.job.armed import Outcome, _skew
 from perfctl.model import Host
-from perfctl.shell import Completed
+from perfctl.shell import Completed, Transport
 from perfctl.shell.local import LocalShell
 from tests.contract.job_spool import RUN, agent_pid, agents, spool_files
 from tests.processes import unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """Return the way to this machine: ssh has tests of its own below."""
+    made = LocalShell("box")
+    yield made
+    made.close()
 
 
 def requests(count: int, *argv: str, timeout_s: float = 60.0) -> list[Request]:

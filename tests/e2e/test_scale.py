@@ -11,20 +11,19 @@ import pytest
 
 from perfctl.errors import UsageError
 from perfctl.execute import execute_run
-from perfctl.execute import fleet as fleet_module
 from perfctl.job import hosts as job_hosts
 from perfctl.model import Event, InvocationEnded, Suite, new_id
 from perfctl.plan import make_plan
 from perfctl.plan.request import PlannedRun
+from perfctl.shell.open_files import allow_open_files
 from tests.e2e.local_run import NATIVE, QUICK
 from tests.fake_fleet import FakeFleet
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeFleet]:
+def fleet(tmp_path: Path) -> Iterator[FakeFleet]:
     """Return a fleet that runs reach instead of real hosts."""
     made = FakeFleet(tmp_path / "spool")
-    monkeypatch.setattr(fleet_module, "connect", made.connect)
     yield made
     made.close()
 
@@ -47,7 +46,9 @@ def measure(fleet: FakeFleet, count: int, database: Path) -> tuple[int, int]:
             most_files = max(most_files, open_files())
 
     planned = PlannedRun(new_id(), plan, hosts, force=True)
-    outcome = execute_run(planned, database_url=str(database), command=(), listener=look)
+    outcome = execute_run(
+        planned, database_url=str(database), command=(), listener=look, connect=fleet.connect
+    )
     assert (outcome.status, outcome.ok, outcome.failed) == ("complete", 2 * count, 0)
     return most_threads, most_files
 
@@ -84,10 +85,10 @@ def test_the_limit_of_open_files_is_raised_as_far_as_needed(monkeypatch: pytest.
     limits = (256, 4096)
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda which, found: changes.append(found))
-    job_hosts.allow_open_files(10)
+    allow_open_files(10)
     assert changes == []
-    job_hosts.allow_open_files(500)
+    allow_open_files(500)
     ((soft, hard),) = changes
     assert 2000 < soft < 2300 and hard == 4096
     with pytest.raises(UsageError, match=r"2000 hosts need up to 8[0-9]{3} open files.* may have 4096"):
-        job_hosts.allow_open_files(2000)
+        allow_open_files(2000)

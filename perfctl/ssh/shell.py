@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -321,10 +322,11 @@ class _Running:
         paramiko's `shutdown_write` decides that under the channel's lock, and sends when it has let go of it.
         What is sent for a channel that was closed in between makes sshd end the whole connection.
         """
-        with self.channel.lock:
-            message = self.channel._send_eof()
+        channel: Any = self.channel
+        with channel.lock:
+            message = channel._send_eof()
             if message is not None:
-                self.channel.transport._send_user_message(message)
+                channel.transport._send_user_message(message)
 
     def _is_connected(self) -> bool:
         transport = self.channel.get_transport()

@@ -322,9 +322,9 @@ class _Running:
         What is sent for a channel that was closed in between makes sshd end the whole connection.
         """
         with self.channel.lock:
-            message = self.channel._send_eof()
+            message = self.channel._send_eof()  # type: ignore[attr-defined]
             if message is not None:
-                self.channel.transport._send_user_message(message)
+                self.channel.transport._send_user_message(message)  # type: ignore[union-attr]
 
     def _is_connected(self) -> bool:
         transport = self.channel.get_transport()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -291,7 +292,7 @@ def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) 
 def test_the_end_of_input_never_follows_the_end_of_the_command(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = paramiko.Transport._send_user_message
+    send = paramiko.Transport._send_user_message  # type: ignore[attr-defined]
 
     def send_late(transport: paramiko.Transport, message: paramiko.Message) -> None:
         if (
@@ -300,9 +301,9 @@ def test_the_end_of_input_never_follows_the_end_of_the_command(
         ):
             # As on a busy machine: meanwhile the command ends, and its channel is closed if nothing holds it.
             of_channel = int.from_bytes(message.asbytes()[1:5], "big")
-            for channel in transport._channels.values():
+            for channel in transport._channels.values():  # type: ignore[attr-defined]
                 if channel.remote_chanid == of_channel and not channel.lock.locked():
-                    wait_until(lambda channel=channel: channel.closed, "the end of the command")
+                    wait_until(partial(getattr, channel, "closed"), "the end of the command")
         send(transport, message)
 
     monkeypatch.setattr(paramiko.Transport, "_send_user_message", send_late)

@@ -197,7 +197,7 @@ def test_of_processes_that_stood_still_nothing_is_kept(monkeypatch: pytest.Monke
     stats = {"1": b"1 (init) S 0\n", "2": b"2 (busy) R 1\n", "3": b"3 (other) S 2\n"}
     texts = {f"/proc/{pid}/stat": text for pid, text in stats.items()}
     monkeypatch.setattr(host_agent, "content", lambda path: texts.get(path, b""))
-    monkeypatch.setattr(host_agent.os, "listdir", lambda folder: [*stats, "meminfo"])
+    monkeypatch.setattr(os, "listdir", lambda folder: [*stats, "meminfo"])
     view = host_agent.ProcessView("")
     view.read(0)
     texts["/proc/2/stat"] = b"2 (busy) R 2\n"

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import paramiko
 
@@ -322,11 +321,10 @@ class _Running:
         paramiko's `shutdown_write` decides that under the channel's lock, and sends when it has let go of it.
         What is sent for a channel that was closed in between makes sshd end the whole connection.
         """
-        channel: Any = self.channel
-        with channel.lock:
-            message = channel._send_eof()
+        with self.channel.lock:
+            message = self.channel._send_eof()  # type: ignore[attr-defined]
             if message is not None:
-                channel.transport._send_user_message(message)
+                self.channel.transport._send_user_message(message)  # type: ignore[union-attr]
 
     def _is_connected(self) -> bool:
         transport = self.channel.get_transport()

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import paramiko
 import pytest
@@ -292,22 +292,21 @@ def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) 
 def test_the_end_of_input_never_follows_the_end_of_the_command(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transports: Any = paramiko.Transport
-    send = transports._send_user_message
+    send = paramiko.Transport._send_user_message  # type: ignore[attr-defined]
 
-    def send_late(transport: Any, message: paramiko.Message) -> None:
+    def send_late(transport: paramiko.Transport, message: paramiko.Message) -> None:
         if (
             message.asbytes()[:1] == cMSG_CHANNEL_EOF
             and threading.current_thread() is threading.main_thread()
         ):
             # As on a busy machine: meanwhile the command ends, and its channel is closed if nothing holds it.
             of_channel = int.from_bytes(message.asbytes()[1:5], "big")
-            found = [each for each in transport._channels.values() if each.remote_chanid == of_channel]
-            if not found[0].lock.locked():
-                wait_until(lambda: found[0].closed, "the end of the command")
+            for channel in transport._channels.values():  # type: ignore[attr-defined]
+                if channel.remote_chanid == of_channel and not channel.lock.locked():
+                    wait_until(partial(getattr, channel, "closed"), "the end of the command")
         send(transport, message)
 
-    monkeypatch.setattr(transports, "_send_user_message", send_late)
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", send_late)
     shell = connect(sshd.host())
     assert isinstance(shell, SshShell)
     connection = shell._connection

@@ -39,7 +39,7 @@ JOB_S = 0.2
 
 @dataclass
 class Usage:
-    """What this process has at most, looked at ten times a second."""
+    """What this process has at most, looked at twice a second."""
 
     threads: int = 0
     files: int = 0
@@ -51,7 +51,7 @@ def watched() -> Iterator[Usage]:
     found, is_over = Usage(), threading.Event()
 
     def look() -> None:
-        while not is_over.wait(0.1):
+        while not is_over.wait(0.5):
             found.threads = max(found.threads, threading.active_count())
             found.files = max(found.files, len(list(Path("/proc/self/fd").iterdir())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import UsageError
-from perfctl.execute import execute_run
+from perfctl.execute import execute_run, scheduler
 from perfctl.job import hosts as job_hosts
 from perfctl.model import Event, InvocationEnded, Suite, new_id
 from perfctl.plan import make_plan
@@ -54,7 +55,7 @@ def measure(fleet: FakeFleet, count: int, database: Path) -> tuple[int, int]:
 
 
 def test_threads_and_descriptors_are_one_for_each_host(fleet: FakeFleet, tmp_path: Path) -> None:
-    threads, files = threading.active_count(), open_files()
+    threads, files, interval_s = threading.active_count(), open_files(), sys.getswitchinterval()
     for count in (8, 60):
         fleet.dials.clear()
         most_threads, most_files = measure(fleet, count, tmp_path / f"{count}.db")
@@ -64,6 +65,16 @@ def test_threads_and_descriptors_are_one_for_each_host(fleet: FakeFleet, tmp_pat
         assert set(fleet.dials.values()) == {1} and len(fleet.dials) == count
         assert fleet.open_count == 0
     assert threading.active_count() <= threads
+    assert sys.getswitchinterval() == interval_s
+
+
+def test_python_changes_between_many_threads_less_often() -> None:
+    before_s = sys.getswitchinterval()
+    with scheduler._seldom_switching(40):
+        assert sys.getswitchinterval() == before_s
+    with scheduler._seldom_switching(1000):
+        assert sys.getswitchinterval() == pytest.approx(0.1)
+    assert sys.getswitchinterval() == before_s
 
 
 def test_no_more_hosts_are_connected_to_at_a_time_than_one_wave(

@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help
 help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
-	@echo "make test      every test, on real hosts                                    (27 min)"
+	@echo "make test      every test, on real hosts                                    (26 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
 	@echo "make unit      the tests of single modules, which need no lab               (1 min)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (10 min)"

@@ -9,14 +9,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from perfctl.agent import agent as host_agent
 from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, PerfctlError
 from perfctl.shell import Stream, Transport
+from perfctl.shell.session import PROGRAM
 
-_SOURCE = Path(host_agent.__file__).read_bytes()
 # Python 2 reads this, too: it ends with what is wrong.
 _BOOT = """import os, sys
 if sys.version_info < (3, 9):
@@ -149,7 +148,7 @@ class Agent:
         stream = transport.stream(_boot_argv(python, "start", request))
         try:
             try:
-                stream.write(_SOURCE)
+                stream.write(PROGRAM)
                 answer = _first_answer(stream, mark, transport.name)
             except (HostUnreachable, CommandTimeout) as error:
                 raise _start_error(transport, python, error) from error
@@ -192,7 +191,7 @@ def reap_run(
     mark = _mark()
     request = {"run": run_id, "discard": discard, "root": spool_root, "stored": list(stored), "mark": mark}
     argv = _boot_argv(python, "reap", request)
-    done = transport.run(argv, timeout_s=_START_S, stdin=_SOURCE)
+    done = transport.run(argv, timeout_s=_START_S, stdin=PROGRAM)
     _, found, line = done.text.partition(mark)
     if not found:
         text = f"{python} did not run: {done.last_output or f'exit code {done.exit_code}'}"
@@ -207,7 +206,7 @@ def _mark() -> str:
 
 
 def _boot_argv(python: str, verb: str, request: Mapping[str, Any]) -> list[str]:
-    return [*shlex.split(python), "-I", "-S", "-c", _BOOT, str(len(_SOURCE)), verb, json.dumps(request)]
+    return [*shlex.split(python), "-I", "-S", "-c", _BOOT, str(len(PROGRAM)), verb, json.dumps(request)]
 
 
 def _first_answer(stream: Stream, mark: str, where: str) -> Mapping[str, Any]:

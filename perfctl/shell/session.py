@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 PROGRAM = Path(__file__).parents[1].joinpath("agent", "agent.py").read_bytes()
-"""The standard input of the command that ends a session."""
+"""The text of the agent's program, which goes to a host's Python as its standard input."""
 
 GRACE_S = 2.0
 """How long a command may take to end after SIGTERM before it gets SIGKILL."""

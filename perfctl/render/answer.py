@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from perfctl.compare import format_host_range, format_interval, format_n, format_ratio
+from perfctl.compare import format_effect, format_host_range
 from perfctl.model import Comparison, Direction, FleetComparison, RunComparison, Verdict
 from perfctl.model.quantity import counted, percent
-from perfctl.render.figures import environment_text, hosts_text
+from perfctl.render.figures import environment_text
 from perfctl.report import ComparisonReport, RunReport
 
 Line = Comparison | FleetComparison | RunComparison
@@ -44,7 +44,8 @@ def answer(report: ComparisonReport | RunReport) -> list[str]:
     lines = [item for item in main_lines(report) if not item.is_emulated]
     if not lines:
         return [_nothing(report)]
-    return [_verdicts(lines), _largest(lines), _sure(report, lines)]
+    what = "cost" if isinstance(report, ComparisonReport) else "change for the worse"
+    return [_verdicts(lines), _largest(lines, what), _sure(report, lines)]
 
 
 def _nothing(report: ComparisonReport | RunReport) -> str:
@@ -65,7 +66,7 @@ def _cost(item: Line) -> float:
     return 1 / ratio if item.metric.direction is Direction.HIGHER else ratio
 
 
-def _largest(lines: Sequence[Line]) -> str:
+def _largest(lines: Sequence[Line], what: str) -> str:
     sure = [
         item
         for item in lines
@@ -77,19 +78,17 @@ def _largest(lines: Sequence[Line]) -> str:
     worse = [item for item in sure if _cost(item) > 1]
     better = [item for item in sure if _cost(item) < 1]
     if worse:
-        return f"The largest cost: {_sentence(max(worse, key=_cost))}."
+        return f"The largest {what}: {_sentence(max(worse, key=_cost))}."
     if better:
         return f"Nothing became slower for sure; the largest gain: {_sentence(min(better, key=_cost))}."
-    return "No difference was shown; that is not the same as no cost, unless a line is called equivalent."
+    return "No difference was shown; only what is called equivalent was shown to be small."
 
 
 def _sentence(item: Line) -> str:
-    assert item.ratio is not None
-    ratio = format_ratio(item.ratio, item.metric.direction)
-    place = hosts_text(item) if isinstance(item, FleetComparison) else str(item.target)
-    words = f"{environment_text(item)} in {item.benchmark} ({item.metric.name}) on {place} is {ratio}"
-    if interval := format_interval(item.ratio, item.low, item.high):
-        words += f", 95 % CI {interval}, from {format_n(item)} blocks"
+    place = "" if isinstance(item, FleetComparison) else f" on {item.target}"
+    words = (
+        f"{environment_text(item)} in {item.benchmark} ({item.metric.name}){place} is {format_effect(item)}"
+    )
     if isinstance(item, FleetComparison) and item.disagree:
         words += f"; its hosts differ, {format_host_range(item)}"
     return words
@@ -101,7 +100,7 @@ def _sure(report: ComparisonReport | RunReport, lines: Sequence[Line]) -> str:
     parts = []
     if isinstance(report, ComparisonReport) and report.aa_tests:
         below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
-        verb = "has" if below == 1 else "have"
+        verb = "has" if 1 in (below, len(report.aa_tests)) else "have"
         tests = counted(len(report.aa_tests), "test")
         parts.append(
             f"{below} of {tests} of the baseline against itself {verb} p <= 0.05 (by chance 1 in 20)"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from perfctl.model import Comparison, FleetComparison, Metric
+from perfctl.model import Comparison, FleetComparison, Metric, RunComparison
 from perfctl.model.quantity import counted
 from perfctl.render.comparison import comparison_section
 from perfctl.render.figures import RATIO_LEAD, by_heading
@@ -18,6 +19,7 @@ from perfctl.report.document import MeasuredCell, RunDocument
 from perfctl.store import StoredBenchmark
 
 _Line = Comparison | FleetComparison
+_Item = TypeVar("_Item", Comparison | FleetComparison, RunComparison | FleetComparison)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _part(
     tables: list[Table] = []
     items: list[_Line] = [*fleets, *hosts]
     for heading, lines in by_heading(items).items():
-        for caption, several in _by_environment(heading, lines):
+        for caption, several in by_environment(heading, lines):
             remarks = Remarks()
             section = comparison_section(report, heading, several, remarks)
             number = f"{id_}-t{len(tables) + 1}"
@@ -126,7 +128,7 @@ def _part(
     )
 
 
-def _by_environment(heading: str, lines: Sequence[_Line]) -> list[tuple[str, list[_Line]]]:
+def by_environment(heading: str, lines: Sequence[_Item]) -> list[tuple[str, list[_Item]]]:
     """Return the lines with their caption: of several targets each environment has a table, and a scale."""
     environments = dict.fromkeys(item.environment for item in lines)
     if len(lines) == len(environments) or len(environments) == 1:

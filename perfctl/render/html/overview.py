@@ -78,19 +78,17 @@ def forest_tables(
 ) -> tuple[list[Table], str]:
     """Return the forest plot, near and far factors apart, and which lines it cannot have."""
     lines = main_lines(report)
-    neutral = [item for item in lines if item.metric.direction is Direction.NEUTRAL]
     emulated = [item for item in lines if item.is_emulated]
-    drawn = [item for item in lines if item not in neutral and item not in emulated]
-    far = [item for item in drawn if forest_row(item).is_far]
-    near = [item for item in drawn if item not in far]
-    what = (
-        "changed from run 1 to run 2" if isinstance(report, RunReport) else f"costs against {report.baseline}"
-    )
-    captions = (
-        (near, f"What each environment {what}", "forest"),
-        (far, f"What {what}, beyond 2x", "forest-far"),
-    )
-    tables = [_forest(items, caption, id_, anchors) for items, caption, id_ in captions if items]
+    others = [item for item in lines if not item.is_emulated]
+    neutral = [item for item in others if item.metric.direction is Direction.NEUTRAL]
+    drawn = [(item, forest_row(item).is_far) for item in others if item.metric.direction != Direction.NEUTRAL]
+    captions = (f"What each environment costs against {report.baseline}", "Costs beyond 2x")
+    if isinstance(report, RunReport):
+        captions = ("How the cost of each environment changed from run 1 to run 2", "Changes beyond 2x")
+    tables = []
+    for is_far, caption, id_ in ((False, captions[0], "forest"), (True, captions[1], "forest-far")):
+        if items := [item for item, item_is_far in drawn if item_is_far is is_far]:
+            tables.append(_forest(items, caption, id_, anchors))
     missing = []
     if emulated:
         missing.append(f"{counted(len(emulated), 'line')} of emulated guests: their figures are no overhead")

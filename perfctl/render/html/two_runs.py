@@ -15,7 +15,7 @@ from perfctl.render.answer import answer
 from perfctl.render.figures import by_heading, unfinished
 from perfctl.render.health import rate_note
 from perfctl.render.html.background import Part, validity_table
-from perfctl.render.html.benchmarks import BenchmarkPart
+from perfctl.render.html.benchmarks import BenchmarkPart, by_environment
 from perfctl.render.html.overview import Overview, forest_tables
 from perfctl.render.html.tables import Cell, Heading, Table, figure_table, key_values, table_of
 from perfctl.render.html.targets import MOST_CELLS, MOST_OPEN, Figure, TargetPart
@@ -74,12 +74,13 @@ def _benchmarks(document: TwoRunsDocument, anchors: Mapping[str, str]) -> list[B
     for item in document.details[1].benchmarks:
         both: list[_Line] = [*report.fleets, *report.comparisons]
         lines = [line for line in both if line.benchmark == item.name]
-        tables = []
-        for number, (heading, group) in enumerate(by_heading(lines).items(), 1):
-            remarks = Remarks()
-            section = run_comparison_section(report, heading, group, remarks)
-            id_ = f"{anchors[item.name]}-t{number}"
-            tables.append(figure_table(section, group, caption=heading, remarks=remarks.texts, id_=id_))
+        tables: list[Table] = []
+        for heading, group in by_heading(lines).items():
+            for caption, several in by_environment(heading, group):
+                remarks = Remarks()
+                section = run_comparison_section(report, heading, several, remarks)
+                id_ = f"{anchors[item.name]}-t{len(tables) + 1}"
+                tables.append(figure_table(section, several, caption=caption, remarks=remarks.texts, id_=id_))
         cells = {key: found for key, found in ratios.items() if key[0] == item.name}
         shown = list(cells.items())[:share]
         targets = [

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
     "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
+    "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
     "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
+    "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG or on the terminal."),
     "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),

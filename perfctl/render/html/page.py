@@ -18,6 +18,7 @@ from perfctl.render.html.benchmarks import benchmark_ids, benchmark_parts
 from perfctl.render.html.overview import run_overview
 from perfctl.render.html.two_runs import two_runs_context
 from perfctl.render.runs import short_id, utc_text
+from perfctl.render.svg.document import chart_style
 from perfctl.report.document import RunDocument, TwoRunsDocument
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -52,7 +53,7 @@ def two_runs_page(document: TwoRunsDocument) -> str:
 
 
 def _page(context: Mapping[str, Any]) -> str:
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = chart_style() + _asset("style.css"), _asset("script.js")
     policy = (
         f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}';"
         " base-uri 'none'; form-action 'none'"

@@ -22,30 +22,8 @@ FAR = 2.0
 """Factors beyond which a row has its place on a scale of its own: beside 100x nobody sees 1.05x."""
 
 _TICKS = (
-    1.001,
-    1.002,
-    1.005,
-    1.01,
-    1.02,
-    1.05,
-    1.1,
-    1.2,
-    1.3,
-    1.5,
-    1.75,
-    2,
-    3,
-    5,
-    10,
-    20,
-    50,
-    100,
-    200,
-    500,
-    1e3,
-    1e4,
-    1e5,
-    1e6,
+    *(1.001, 1.002, 1.005, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 2.5, 3, 5, 10, 20, 50, 100, 200, 500),
+    *(1e3, 1e4, 1e5, 1e6),
 )
 _TICK_GAP_PX = 44.0
 
@@ -123,6 +101,12 @@ def by_cost(rows: Iterable[ForestRow]) -> list[ForestRow]:
     return sorted(rows, key=lambda row: (row.cost is None, -(row.cost or 0.0)))
 
 
+def near_and_far(rows: Sequence[ForestRow]) -> list[list[ForestRow]]:
+    """Return the rows in one or two groups, each for a scale of its own: near 1x, and beyond `FAR`."""
+    groups = [[row for row in rows if row.is_far is is_far] for is_far in (False, True)]
+    return [group for group in groups if group]
+
+
 def forest_scale(rows: Sequence[ForestRow], start: float, end: float) -> Scale:
     """Return a logarithmic scale that holds all rows, 1x, and the margins."""
     reach = [math.log(value) for row in rows for value in row.ends]
@@ -134,8 +118,8 @@ def forest_scale(rows: Sequence[ForestRow], start: float, end: float) -> Scale:
     return Scale(math.exp(low - room), math.exp(high + room), start, end, is_log=True)
 
 
-def forest_ticks(scale: Scale) -> list[tuple[float, str]]:
-    """Return the factors of the axis on both sides of 1x, each (cost, text); both sides are factors."""
+def forest_ticks(scale: Scale, gap: float = _TICK_GAP_PX) -> list[tuple[float, str]]:
+    """Return the factors of the axis on both sides of 1x, each (cost, text), at least `gap` apart."""
     found = [(1.0, "1x")]
     for side in (1, -1):
         last = scale(1.0)
@@ -143,7 +127,7 @@ def forest_ticks(scale: Scale) -> list[tuple[float, str]]:
             cost = factor**side
             if not scale.low <= cost <= scale.high:
                 break
-            if abs(scale(cost) - last) >= _TICK_GAP_PX:
+            if abs(scale(cost) - last) >= gap:
                 last = scale(cost)
                 found.append((cost, f"{factor:,.6g}x"))
     return sorted(found)
@@ -190,7 +174,7 @@ def forest_chart(rows: Sequence[ForestRow], label: str, *, width: float = 820.0)
     body = [text("faster", left, 12.0), text("slower", right, 12.0, anchor="end")]
     for place, row in enumerate(rows):
         middle = top + row_px * (place + 0.5)
-        body.append(text(shortened(f"{row.benchmark}  {row.environment}", left - 20), 4.0, middle - 1))
+        body.append(text(shortened(f"{row.benchmark} · {row.environment}", left - 20), 4.0, middle - 1))
         body.append(text(shortened(row.place, left - 20), 4.0, middle + 9, class_="small"))
         body.append(forest_mark(row, scale, middle, row_px))
         words = f"{row.words} ({row.interval})" if row.interval else row.words or "no ratio"

@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
+    "odd-hosts": (
+        "perfctl.cli.odd_hosts:odd_hosts",
+        "Hosts that differ from the others, and what tells them apart.",
+    ),
     "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
     "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG or on the terminal."),
     "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),

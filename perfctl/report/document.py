@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfctl.compare import compare
@@ -11,6 +11,7 @@ from perfctl.facts import diff
 from perfctl.model import Comparison, Metric, Target
 from perfctl.report.comparison import ComparisonReport, comparison_report
 from perfctl.report.host_facts import HostFacts, host_facts
+from perfctl.report.odd_hosts import OddHosts, odd_hosts
 from perfctl.report.two_runs import RunReport, run_report
 from perfctl.store import Evidence, RunDetail, Store, ValidityCount
 
@@ -48,6 +49,7 @@ class RunDocument:
     findings: Mapping[str, tuple[str, ...]]
     """Invocation -> what the counters around it say, in sentences."""
     facts: HostFacts
+    odd: OddHosts
     digests: Mapping[tuple[str, str], Mapping[str, str]]
     """(host, environment) -> program -> sha256."""
 
@@ -63,6 +65,7 @@ def run_document(
     report = comparison_report(store, run, baseline=baseline, metrics=metrics)
     run_id = report.run.run_id
     detail = store.run(run_id)
+    facts = _host_facts(store, run_id, detail.summary.hosts)
     return RunDocument(
         comparison=report,
         detail=detail,
@@ -70,9 +73,20 @@ def run_document(
         percentiles=_percentiles(store, report),
         validity=store.validity_counts(run_id),
         findings=store.findings(run_id),
-        facts=host_facts({host: store.facts(run_id, host) for host in detail.summary.hosts}),
+        facts=facts,
+        odd=odd_hosts(report, facts),
         digests=store.digests(run_id),
     )
+
+
+def run_odd_hosts(store: Store, run: str) -> OddHosts:
+    """Return the odd hosts of `run` by its headline metrics."""
+    report = comparison_report(store, run)
+    return odd_hosts(report, _host_facts(store, report.run.run_id, report.run.hosts))
+
+
+def _host_facts(store: Store, run_id: str, hosts: Sequence[str]) -> HostFacts:
+    return host_facts({host: store.facts(run_id, host) for host in hosts})
 
 
 def _cells(store: Store, report: ComparisonReport) -> tuple[MeasuredCell, ...]:

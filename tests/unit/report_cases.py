@@ -53,6 +53,8 @@ class Fleet:
     """Share by which everything becomes slower from the first block to the last."""
     costs: Mapping[str, float] = field(default_factory=lambda: COSTS)
     slower: Mapping[str, float] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    """Host -> how many times as long everything takes there."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Host -> facts that it has beside `cpu.model` and `kernel.release`."""
     invalid: Sequence[tuple[str, int]] = ()
@@ -125,6 +127,7 @@ def _measure(
         name = planned.environment
         is_native = name == fleet.environments[0]
         took = fleet.costs.get(name, 1.0) * host * (1 + fleet.drift * block.index / fleet.blocks)
+        took *= fleet.levels.get(block.target.host, 1.0)
         took *= 1.0 if is_native else fleet.slower.get(block.target.host, 1.0)
         took *= generator.lognormvariate(0, fleet.noise)
         done = cases.record(

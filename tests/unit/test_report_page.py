@@ -210,7 +210,8 @@ def test_every_block_is_in_a_table_and_what_is_invalid_or_failed_is_marked(page:
 
 
 def test_hosts_are_told_apart_by_what_most_others_do_not_have(page: Page) -> None:
-    (row,) = rows_of(page.by_id("hosts").all("table")[0])
+    tables = {table.one("caption").text: table for table in page.by_id("hosts").all("table")}
+    (row,) = rows_of(tables["What differs among the hosts"])
     assert row["fact"].text == "cpu.freq.governor"
     assert row["most hosts"].text == "performance: 0-7"
     assert row["others"].text == "powersave: 0-7 (h4)"

@@ -12,6 +12,7 @@ from perfctl.render.comparison import aa_notes, ended_note, flagged_notes
 from perfctl.render.figures import figure_cells, not_shown
 from perfctl.render.html.tables import Cell, Heading, Table, figure_table, key_values, table_of
 from perfctl.render.left_out import left_out_sections
+from perfctl.render.odd_hosts import host_sections, odd_hosts_note
 from perfctl.render.outliers import outlier_sections
 from perfctl.render.runs import utc_text
 from perfctl.render.view import Column, Section, columns, cut
@@ -41,7 +42,7 @@ def background(document: RunDocument) -> list[Part]:
     report, detail = document.comparison, document.detail
     return [
         Part("trust", "A/A and validity", [*aa_notes(report), *flagged_notes(report)], _trust(document)),
-        Part("hosts", "Hosts", _host_sentences(document.facts), _hosts(document.facts)),
+        Part("hosts", "Hosts", _host_sentences(document), [*_odd(document), *_hosts(document.facts)]),
         Part("left-out", "What was left out", _left_out_sentences(report), _left_out(report, detail)),
         Part(
             "reproduce",
@@ -109,7 +110,18 @@ def validity_table(validity: Sequence[ValidityCount]) -> Table:
 # ---- hosts -------------------------------------------------------------------------------------------------
 
 
-def _host_sentences(facts: HostFacts) -> list[str]:
+def _odd(document: RunDocument) -> list[Table]:
+    sections = [section for host in document.odd.found for section in host_sections(host)]
+    return [table_of(section) for section in sections]
+
+
+def _host_sentences(document: RunDocument) -> list[str]:
+    if len(document.detail.summary.hosts) == 1:
+        return _fact_sentences(document.facts)
+    return [odd_hosts_note(document.odd), *_fact_sentences(document.facts)]
+
+
+def _fact_sentences(facts: HostFacts) -> list[str]:
     if not facts.hosts:
         return ["No facts of any host were read."]
     if len(facts.hosts) == 1:

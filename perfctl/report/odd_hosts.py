@@ -72,7 +72,7 @@ class SeparatingFact:
     most: str
     """What most other hosts have."""
     separation: float
-    """The share of the other hosts that have `most`, less the share that have this host's value; at most 1."""
+    """The share of the other hosts that have `most`, less the share that have this host's value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,8 @@ def test_the_one_slow_host_is_named_with_its_governor_first(database: Path) -> N
     assert {(item.benchmark, item.environment) for item in host.oddities} == {("cpu", ""), ("http", "")}
     assert all(item.factor == pytest.approx(1 / 1.1, abs=0.02) and item.p <= 0.05 for item in host.oddities)
     # Neither the kernel that half have nor the number that each has for itself; links differ among the others.
-    assert [(item.name, round(item.separation, 2)) for item in host.facts] == [
-        (GOVERNOR, 1),
-        ("net.links", 0.57),
-    ]
-    assert host.facts[0].separation == 1 and host.facts[0].most == "performance: 0-7"
+    ranked = [(item.name, round(item.separation, 2)) for item in host.facts]
+    assert ranked == [(GOVERNOR, 1), ("net.links", 0.57)]
 
 
 def test_the_command_and_the_report_name_it(database: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perfctl.model import Comparison
 from perfctl.model.quantity import MISSING, counted
@@ -126,7 +126,9 @@ def _fact_sentences(facts: HostFacts) -> list[str]:
         return ["No facts of any host were read."]
     if len(facts.hosts) == 1:
         return [f"One host: {facts.hosts[0]}."]
-    found = [f"{counted(len(facts.differing), 'fact')} differ among {counted(len(facts.hosts), 'host')}."]
+    verb = "differs" if len(facts.differing) == 1 else "differ"
+    differing, hosts = counted(len(facts.differing), "fact"), counted(len(facts.hosts), "host")
+    found = [f"{differing} {verb} among {hosts}."]
     if facts.unique:
         found.append(f"Every host has its own value of: {', '.join(facts.unique)}.")
     return found
@@ -178,7 +180,8 @@ def _left_out_sentences(report: ComparisonReport) -> list[str]:
 
 def _left_out(report: ComparisonReport, detail: RunDetail) -> list[Table]:
     sections = left_out_sections({"": report.left_out})
-    tables = [table_of(section, caption="What no figure rests on, and why") for section in sections]
+    caption = "What no figure rests on, and why"
+    tables = [_first_rows(table_of(section, caption=caption)) for section in sections]
     if detail.failures:
         rows = [
             [
@@ -199,6 +202,15 @@ def _left_out(report: ComparisonReport, detail: RunDetail) -> list[Table]:
         tables.append(Table("Invocations without a value", headings, rows, notes))
     sections = outlier_sections(report.outliers, report.run.run_id)
     return tables + [table_of(section, caption="Outliers (they are in every figure)") for section in sections]
+
+
+def _first_rows(table: Table) -> Table:
+    """Return a table with at most `MOST_ROWS` rows, and how many more there are."""
+    more = len(table.rows) - MOST_ROWS
+    if more <= 0:
+        return table
+    notes = [*table.notes, f"and {counted(more, 'row')} more: perfctl compare RUN has them"]
+    return replace(table, rows=table.rows[:MOST_ROWS], notes=notes)
 
 
 # ---- how to reproduce --------------------------------------------------------------------------------------

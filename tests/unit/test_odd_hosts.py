@@ -62,7 +62,7 @@ def test_the_one_slow_host_is_named_with_its_governor_first(database: Path) -> N
     assert (host.host, found.hosts, found.tests) == ("h6", 8, 2 * 2 * 8)
     assert {(item.benchmark, item.environment) for item in host.oddities} == {("cpu", ""), ("http", "")}
     assert all(item.factor == pytest.approx(1 / 1.1, abs=0.02) and item.p <= 0.05 for item in host.oddities)
-    # Neither the kernel that half have nor the number that each has for itself; links differ among the others.
+    # Neither the kernel that half have nor the number that each has for itself.
     ranked = [(item.name, round(item.separation, 2)) for item in host.facts]
     assert ranked == [(GOVERNOR, 1), ("net.links", 0.57)]
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
 from perfctl.errors import UnknownName, UsageError
+from perfctl.render.figures import value_text
 from perfctl.render.html import run_page
 from perfctl.report.document import RunDocument, run_document
 from perfctl.store import backup, open_store
@@ -160,8 +161,10 @@ def test_its_figures_are_those_of_compare(database: Path, page: Page) -> None:
     for key, item in found.items():
         row = shown[key]
         assert row["verdict"].text == item["verdict"]
-        for name, field in (("ratio", "ratio"), ("95 % CI", "low"), ("q", "q"), ("native", "baseline_value")):
+        for name, field in (("ratio", "ratio"), ("95 % CI", "low"), ("q", "q")):
             assert float(row[name].get("data-value")) == pytest.approx(item[field], rel=1e-6)
+        for name, field in (("native", "baseline_value"), ("value", "value")):
+            assert row[name].text == value_text(item[field])
         words = item["words"]
         assert row["ratio"].text in words and row["95 % CI"].text in words
 
@@ -182,8 +185,10 @@ def test_the_forest_plot_has_the_lines_over_all_hosts_with_the_largest_cost_firs
     assert {row["hosts"].text for row in near} == {"5 hosts"}
     for row in [*near, *far]:
         drawn = row["plot"].one("svg")
-        assert [item.classes for item in drawn.all("g")] == [[CLASSES[row["verdict"].text]]]
-        assert [item for item in drawn.all("rect") if "margin" in item.classes]
+        classes = [item.classes for item in drawn.children]
+        assert classes == [["margin"], ["one"], ["interval"], ["end"], ["mark"]]
+    rows = [row for name in ("forest", "forest-far") for row in page.by_id(name).one("tbody").all("tr")]
+    assert [row.classes for row in rows] == [[CLASSES[row["verdict"].text]] for row in [*near, *far]]
 
 
 def test_the_answer_is_three_sentences_made_of_the_verdicts(page: Page) -> None:

@@ -12,7 +12,7 @@ from perfctl.model.quantity import MISSING
 from perfctl.render.cells import cell_texts
 from perfctl.render.svg.axes import Scale
 from perfctl.render.svg.elements import element
-from perfctl.render.svg.forest import NOT_JUDGED, ForestRow, Line, axis, forest_mark, forest_row, forest_scale
+from perfctl.render.svg.forest import ForestRow, Line, axis, forest_mark, forest_row, forest_scale
 from perfctl.render.view import Section
 
 PLOT_PX, ROW_PX = 300.0, 26.0
@@ -100,7 +100,7 @@ def figure_table(
     rows = []
     for place, (cells, row, item) in enumerate(zip(plain.rows, drawn, items, strict=True)):
         found = [
-            _with_value(cell, name, row, item, "t" if is_text else "")
+            _with_value(cell, name, item, "t" if is_text else "")
             for cell, name, is_text in zip(cells, names, texts, strict=True)
         ]
         if hrefs:
@@ -119,17 +119,15 @@ def figure_table(
     )
 
 
-def _with_value(cell: Cell, name: str, row: ForestRow, item: Line, class_: str) -> Cell:
+def _with_value(cell: Cell, name: str, item: Line, class_: str) -> Cell:
     """Return the cell with the number behind its text, as `perfctl compare --format json` has it."""
     judgement = item.judgement
     values: dict[str, float | None] = {
         "ratio": item.ratio,
         "q": judgement.q if judgement else None,
         "interval": item.low,
-        "baseline_value": getattr(item, "baseline_value", None),
-        "value": getattr(item, "value", None),
     }
-    return Cell(cell.text, f"t {row.class_}" if name == "verdict" else class_, values.get(name))
+    return Cell(cell.text, "t v" if name == "verdict" else class_, values.get(name))
 
 
 def _plot(row: ForestRow, scale: Scale) -> Markup:
@@ -143,7 +141,7 @@ def _plot(row: ForestRow, scale: Scale) -> Markup:
             y=ROW_PX / 2 + 4,
             text_anchor="end" if is_right else "start",
         )
-        return Markup(_svg(element("g", body, class_=row.class_ or NOT_JUDGED), ROW_PX))
+        return Markup(_svg(body, ROW_PX))
     return Markup(_svg(forest_mark(row, scale, ROW_PX / 2, ROW_PX), ROW_PX))
 
 

@@ -134,36 +134,39 @@ def forest_ticks(scale: Scale, gap: float = _TICK_GAP_PX) -> list[tuple[float, s
 
 
 def forest_mark(row: ForestRow, scale: Scale, middle: float, height: float) -> str:
-    """Return the marks of one row around the height `middle`: margin, 1x, interval, estimate."""
-    top = middle - height / 2
+    """Return the marks of one row around the height `middle`: margin, 1x, interval, estimate.
+
+    What is around them has the class of the row, by which they are coloured.
+    """
+    top, whole = coordinate(middle - height / 2), coordinate(height)
     found = []
     if row.margin is not None:
         left, right = scale(1 / (1 + row.margin)), scale(1 + row.margin)
-        found.append(
-            element("rect", x=left, y=float(top), width=right - left, height=float(height), class_="margin")
-        )
-    found.append(element("path", d=line_path([(scale(1.0), top), (scale(1.0), top + height)]), class_="one"))
+        width = coordinate(right - left)
+        found.append(_path("margin", f"M{coordinate(left)} {top}h{width}v{whole}h-{width}z"))
+    found.append(_path("one", f"M{coordinate(scale(1.0))} {top}v{whole}"))
     if row.cost is None:
         return "".join(found)
-    marks = []
     if row.low is not None and row.high is not None:
         left, right = scale(row.low), scale(row.high)
+        found.append(_path("interval", f"M{coordinate(left)} {coordinate(middle)}H{coordinate(right)}"))
         ends = "".join(f"M{coordinate(x)} {coordinate(middle - 4)}v8" for x in (left, right))
-        marks.append(element("path", d=line_path([(left, middle), (right, middle)]), class_="interval"))
-        marks.append(element("path", d=ends, class_="end"))
-    marks.append(_estimate(row, scale(row.cost), middle))
-    return "".join(found) + element("g", "".join(marks), class_=row.class_)
+        found.append(_path("end", ends))
+    found.append(_estimate(row, scale(row.cost), middle))
+    return "".join(found)
+
+
+def _path(class_: str, data: str) -> str:
+    return element("path", class_=class_, d=data)
 
 
 def _estimate(row: ForestRow, x: float, y: float) -> str:
     """Return the mark of the estimate: its shape says the verdict, hollow is not decided."""
-    size = 4.5
     if row.class_ == "v-different":
-        return element("rect", x=x - size, y=y - size, width=2 * size, height=2 * size, class_="mark")
+        return _path("mark", f"M{coordinate(x - 4.5)} {coordinate(y - 4.5)}h9v9h-9z")
     if row.class_ == "v-small":
-        corners = [(x, y - 6), (x + 6, y), (x, y + 6), (x - 6, y)]
-        return element("path", d=line_path(corners) + "Z", class_="mark")
-    return element("circle", cx=float(x), cy=float(y), r=size, class_="mark")
+        return _path("mark", f"M{coordinate(x)} {coordinate(y - 6)}l6 6l-6 6l-6 -6z")
+    return element("circle", cx=float(x), cy=float(y), r=4.5, class_="mark")
 
 
 def forest_chart(rows: Sequence[ForestRow], label: str, *, width: float = 820.0) -> Chart:
@@ -176,7 +179,7 @@ def forest_chart(rows: Sequence[ForestRow], label: str, *, width: float = 820.0)
         middle = top + row_px * (place + 0.5)
         body.append(text(shortened(f"{row.benchmark} · {row.environment}", left - 20), 4.0, middle - 1))
         body.append(text(shortened(row.place, left - 20), 4.0, middle + 9, class_="small"))
-        body.append(forest_mark(row, scale, middle, row_px))
+        body.append(element("g", forest_mark(row, scale, middle, row_px), class_=row.class_))
         words = f"{row.words} ({row.interval})" if row.interval else row.words or "no ratio"
         body.append(text(words, right + 14, middle - 1))
         body.append(text(row.verdict, right + 14, middle + 9, class_="small"))

@@ -11,6 +11,7 @@ from perfctl.facts import diff
 from perfctl.model import Comparison, Metric, Target
 from perfctl.report.comparison import ComparisonReport, comparison_report
 from perfctl.report.host_facts import HostFacts, host_facts
+from perfctl.report.made_of import EnvironmentFact, environment_facts
 from perfctl.report.odd_hosts import OddHosts, odd_hosts
 from perfctl.report.two_runs import RunReport, run_report
 from perfctl.store import Evidence, RunDetail, Store, ValidityCount
@@ -50,6 +51,8 @@ class RunDocument:
     """Invocation -> what the counters around it say, in sentences."""
     facts: HostFacts
     odd: OddHosts
+    made_of: tuple[EnvironmentFact, ...]
+    """Images, engines, kernels and tools of the environments."""
     digests: Mapping[tuple[str, str], Mapping[str, str]]
     """(host, environment) -> program -> sha256."""
 
@@ -75,6 +78,9 @@ def run_document(
         findings=store.findings(run_id),
         facts=facts,
         odd=odd_hosts(report, facts),
+        made_of=environment_facts(
+            store, run_id, [item.name for item in detail.environments], detail.summary.hosts
+        ),
         digests=store.digests(run_id),
     )
 

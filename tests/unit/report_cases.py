@@ -57,6 +57,8 @@ class Fleet:
     """Host -> how many times as long everything takes there."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Host -> facts that it has beside `cpu.model` and `kernel.release`."""
+    inside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Host -> the same inside its environments."""
     invalid: Sequence[tuple[str, int]] = ()
     """(environment, block) that are invalid, on every host."""
     failed: Sequence[tuple[str, int]] = ()
@@ -90,6 +92,10 @@ def add_fleet(store: Store, fleet: Fleet) -> str:
     run_id = cases.begin_run(store, plan, hosts=hosts)
     for host in fleet.hosts:
         store.record_host_snapshot(run_id, host, "before", fingerprint(fleet.facts.get(host, {})))
+        for name in fleet.environments:
+            inside = fingerprint({"tool.netperf.version": "Netperf 2.7.0"} | dict(fleet.inside.get(host, {})))
+            description = {} if name == fleet.environments[0] else {"image.id": "sha256:" + 64 * "a"}
+            store.record_environment_snapshot(run_id, host, name, inside, description)
     for place, block in enumerate(blocks):
         _measure(store, run_id, fleet, block, generator, fleet.start_s + 4.0 * place)
     store.end_run(run_id, "complete")

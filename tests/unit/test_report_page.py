@@ -32,6 +32,7 @@ FLEET = Fleet(
     blocks=8,
     slower={"h4": 1.1},
     facts={"h4": {"cpu.freq.governor": "powersave: 0-7"}},
+    inside={"h2": {"tool.netperf.version": "Netperf 2.6.0"}},
     invalid=(("container", 3),),
     failed=(("gvisor", 5),),
 )
@@ -232,6 +233,15 @@ def test_it_says_how_to_reproduce_it_and_what_was_left_out(page: Page) -> None:
         and named["perfctl"] == "0.1.0"
         and named["benchmark http"].startswith("netperf")
     )
+    made_of = [
+        {name: cell.text for name, cell in row.items()}
+        for row in rows_of(page.by_id("reproduce").all("table")[1])
+    ]
+    inside = {(row["environment"], row["fact"]): (row["value"], row["other hosts"]) for row in made_of}
+    assert inside["gvisor", "tool.netperf.version"] == ("Netperf 2.7.0", "Netperf 2.6.0 (h2)")
+    value, others = inside["container", "image.id"]
+    assert value.startswith("sha256:aaaa") and others == "none"
+    assert ("native", "image.id") not in inside
     assert "gvisor" in page.text_of("left-out") and "timeout" in page.text_of("left-out")
 
 
@@ -303,6 +313,16 @@ def test_twenty_benchmarks_on_ten_hosts_fit_into_two_megabytes(
     some = Page(run_page(repeated(one, 2)))
     assert len(some.all("figure")) == 2 * 6 * 4, "of more targets only those far from the others"
     assert "Blocks are shown of the 6 of 10 targets" in some.text_of("b1")
+
+
+def test_two_hundred_benchmarks_have_their_contents_folded(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with open_store(path, create=True) as store:
+        add_fleet(store, Fleet(blocks=6, has_latencies=False))
+        page = Page(run_page(repeated(run_document(store, "latest"), 200)))
+    folded = page.root.one("nav").one("details")
+    assert folded.one("summary").text == "200 benchmarks" and len(folded.all("a")) == 200
+    assert len(rows_of(page.by_id("forest"))) == 200 and len(page.all("figure")) == 600
 
 
 def repeated(document: RunDocument, times: int) -> RunDocument:

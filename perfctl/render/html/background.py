@@ -19,11 +19,14 @@ from perfctl.render.view import Column, Section, columns, cut
 from perfctl.report import ComparisonReport
 from perfctl.report.document import RunDocument
 from perfctl.report.host_facts import FactValues, HostFacts
+from perfctl.report.made_of import EnvironmentFact
 from perfctl.store import RunDetail, ValidityCount
 
 MOST_ROWS = 100
 """Rows of tables that could grow without end: failures, events, A/A tests."""
 _SHORT_HASH = 12
+_LONGEST_FACT = 80
+"""Characters of a fact: the digest of an image is shown whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _short(value: str) -> str:
     """Return the first line that tells something, cut."""
     lines = [line.strip() for line in value.split("\n") if line.strip()]
     named = [line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
-    return cut((named or lines or ["(empty)"])[0]) + (
+    return cut((named or lines or ["(empty)"])[0], _LONGEST_FACT) + (
         f" … {len(lines)} lines" if len(lines) > 1 and not named else ""
     )
 
@@ -239,6 +242,8 @@ def _reproduction(document: RunDocument) -> list[Table]:
         for item in detail.benchmarks
     ]
     tables = [key_values(pairs, caption="The run")]
+    if document.made_of:
+        tables.append(_made_of_table(document.made_of))
     if document.digests:
         tables.append(_digest_table(document))
     if detail.events:
@@ -251,6 +256,18 @@ def _reproduction(document: RunDocument) -> list[Table]:
         notes = [f"and {more} more: perfctl show {detail.summary.run_id}"] if more > 0 else []
         tables.append(Table("What was reported during the run", headings, rows, notes))
     return tables
+
+
+def _made_of_table(facts: Sequence[EnvironmentFact]) -> Table:
+    rows = [
+        [
+            *(Cell(item.environment), Cell(item.fact.name.removeprefix("environment."))),
+            *(Cell(_short(item.fact.most_common)), Cell(_odd_text(item.fact) or "none")),
+        ]
+        for item in facts
+    ]
+    headings = [Heading("environment"), Heading("fact"), Heading("value"), Heading("other hosts")]
+    return Table("What the environments were made of", headings, rows)
 
 
 def _digest_table(document: RunDocument) -> Table:

@@ -16,7 +16,7 @@ from perfctl.model import (
     TaskEnded,
     WorkAdded,
 )
-from perfctl.model.quantity import duration
+from perfctl.model.quantity import counted, duration
 from perfctl.output.text import visible
 
 _TRUST_PACE_FROM = 0.05
@@ -26,6 +26,8 @@ _TRUST_PACE_FROM = 0.05
 MOST_LINES = 20
 """Of the display: hosts that have no line any more are counted."""
 
+_IDLE_S = 10.0
+"""After so long without an invocation a host has no line any more: it waits for others, or is done."""
 _LONGEST_BAR, _SHORTEST_BAR = 30, 6
 
 
@@ -37,12 +39,13 @@ class _HostLine:
     expected_s: float = 0.0
     last: str = ""
     """The last value that was measured."""
+    idle_since: float | None = None
+    """When its last invocation ended; None while one runs."""
     outcomes: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether it has begun: between two invocations a host is about to go on."""
-        return bool(self.text)
+    def is_busy(self, now: float) -> bool:
+        """Return whether it does something: between two invocations a host is about to go on."""
+        return bool(self.text) and (self.idle_since is None or now - self.idle_since < _IDLE_S)
 
 
 class ProgressState:
@@ -101,9 +104,10 @@ class ProgressState:
     def lines(self, width: int = 110, height: int = 50) -> list[str]:
         """Return the display: a line per busy host (at most `MOST_LINES` with the total), then the total.
 
-        Hosts of a run that wait have no line: they are counted. Of tasks every host has one.
+        Hosts of a run that wait or are done have no line: they are counted. Of tasks every host has one.
         """
-        busy = {name: line for name, line in self._hosts.items() if line.is_busy}
+        now = self._clock()
+        busy = {name: line for name, line in self._hosts.items() if line.is_busy(now)}
         kept = max(1, min(MOST_LINES, height - 1) - 2)
         shown = dict(list(busy.items())[: kept if len(busy) > kept else None])
         size = min(max((len(name) for name in shown), default=0), max(8, width // 3))
@@ -113,7 +117,7 @@ class ProgressState:
         ]
         more, waiting = len(busy) - len(shown), len(self._hosts) - len(busy)
         parts = [f"+{more} more"] if more else []
-        parts += [f"{waiting} waiting"] if waiting and self.total else []
+        parts += [f"{counted(waiting, 'host')} waiting or done"] if waiting and self.total else []
         if parts:
             lines.append(", ".join(parts)[:width])
         if self.total:
@@ -173,7 +177,7 @@ class ProgressState:
         of = self._blocks.get((name, block.benchmark))
         number = f"{block.index + 1}/{of}" if of else f"{block.index + 1}"
         line.text = f"{block.benchmark}  {event.invocation.environment}  block {number}"
-        line.started, line.expected_s = self._clock(), event.expected_s
+        line.started, line.expected_s, line.idle_since = self._clock(), event.expected_s, None
 
     def _invocation_ended(self, event: InvocationEnded) -> None:
         self.done += 1
@@ -183,7 +187,7 @@ class ProgressState:
             self.invalid += event.validity == "invalid"
         self._work_done_s += self._weights.get(event.block.benchmark, 1.0)
         line = self._hosts.setdefault(str(event.block.target), _HostLine())
-        line.started = None
+        line.started, line.idle_since = None, self._clock()
         if event.status is Status.OK and event.headline:
             line.last = event.headline
 

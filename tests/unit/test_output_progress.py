@@ -218,7 +218,7 @@ def test_the_lines_of_the_display() -> None:
     clock.now += 4.4
     assert state.lines() == [
         "h1  cpu  container  block 2/2  4/10 s",
-        "1 waiting",
+        "1 host waiting or done",
         "[..............................] 0/12 done, 4 s elapsed, about 1 min 56 s to go",
     ]
     state.take(ended(BLOCKS["h1"][1], 0))
@@ -230,23 +230,35 @@ def test_the_lines_of_the_display() -> None:
     assert state.lines()[-1].startswith("[#####.........................] 2/12 done, 1 failed, 4 s elapsed")
 
 
+def test_a_host_that_is_done_gives_its_line_away() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(STARTED)
+    state.take(InvocationStarted(BLOCKS["h1"][0], ORDER[0], 10))
+    state.take(ended(BLOCKS["h1"][0], 0))
+    clock.now += 9
+    assert state.lines()[0].startswith("h1  cpu"), "the next one may begin at any time"
+    clock.now += 2
+    assert state.lines()[0] == "2 hosts waiting or done"
+
+
 SCREENS = {
     40: [
         "host-name-100  cpu  container  block 1/2",
         "host-name-101  cpu  container  block 1/2",
-        "+23 more, 75 waiting",
+        "+23 more, 75 hosts waiting or done",
         "0/600 done, about 1 min 56 s to go",
     ],
     80: [
         "host-name-100  cpu  container  block 1/2  4/10 s",
         "host-name-101  cpu  container  block 1/2  4/10 s",
-        "+7 more, 75 waiting",
+        "+7 more, 75 hosts waiting or done",
         "[..............................] 0/600 done, 4 s elapsed, about 1 min 56 s to go",
     ],
     200: [
         "host-name-100  cpu  container  block 1/2  4/10 s",
         "host-name-101  cpu  container  block 1/2  4/10 s",
-        "+7 more, 75 waiting",
+        "+7 more, 75 hosts waiting or done",
         "[..............................] 0/600 done, 4 s elapsed, about 1 min 56 s to go",
     ],
 }

@@ -16,7 +16,7 @@ Line = Comparison | FleetComparison | RunComparison
 _SHOWN = (Verdict.DIFFERENT, Verdict.DIFFERENT_SMALL, Verdict.EQUIVALENT, Verdict.INCONCLUSIVE)
 _WORDS = {
     Verdict.DIFFERENT: "different",
-    Verdict.DIFFERENT_SMALL: "different, perhaps too little to matter",
+    Verdict.DIFFERENT_SMALL: "different but small",
     Verdict.EQUIVALENT: "equivalent",
     Verdict.INCONCLUSIVE: "inconclusive",
 }

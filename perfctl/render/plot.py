@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perfctl.errors import UnknownName, UsageError
+from perfctl.model import Direction
 from perfctl.model.quantity import counted
 from perfctl.render import print_text
 from perfctl.render.answer import main_lines
@@ -55,11 +56,14 @@ def plot_svg(
 
 
 def forest_rows(report: ComparisonReport, *, benchmark: str | None = None) -> list[ForestRow]:
-    """Return the rows of the main lines that have a cost, the largest first; emulated ones have none.
+    """Return the rows of the main lines that have a cost, the largest first.
+
+    Emulated ones have none, and metrics that are neither better high nor low have none.
 
     Raises UnknownName for a benchmark without a line, UsageError where no line has a ratio.
     """
     lines = [item for item in main_lines(report) if not item.is_emulated]
+    lines = [item for item in lines if item.metric.direction is not Direction.NEUTRAL]
     if benchmark is not None:
         lines = [item for item in lines if item.benchmark == benchmark]
         if not lines:

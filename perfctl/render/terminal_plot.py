@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -120,8 +121,8 @@ def _cell_lines(cell: MeasuredCell, legs: Sequence[LegSeries], baseline: str, wi
                     cells[place] = "─"
                 cells[start] = "x" if other.state == "invalid" else "○"
             cells[at] = "x" if item.state == "invalid" else "●"
-            is_used = other is not None and "invalid" not in (item.state, other.state)
-            change = f"{100 * (item.value / other.value - 1):+.1f} %" if is_used and other else MISSING
+            difference = cell.differences.get((leg.environment, item.block))
+            change = MISSING if difference is None else f"{100 * math.expm1(difference):+.1f} %"
             name = cut(visible(leg.name), max(6, width // 3))
             found.append(f"{name:<{min(left, width // 3)}} {item.block:>4} {''.join(cells)} {change:>9}")
     ends = f"{number(min(values))} to {number(max(values))} {cell.metric.unit}"

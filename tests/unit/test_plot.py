@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from perfctl.cli import main_group
 from perfctl.errors import UnknownName, UsageError
+from perfctl.render.plot import plot_svg
 from perfctl.render.terminal_plot import blocks_text, forest_text
 from perfctl.report.document import RunDocument, run_document
 from perfctl.store import open_store
@@ -119,3 +122,21 @@ def test_blocks_as_text_have_a_line_per_block_with_its_change(document: RunDocum
     changes = [float(row[-2]) for row in rows[7:]]
     assert all(-66 < change < -55 for change in changes)
     assert max(len(line) for line in text.splitlines()) <= 90
+
+
+def test_values_without_a_ratio_have_no_change_and_no_forest(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with open_store(path, create=True) as store:
+        add_fleet(store, Fleet(blocks=7, has_latencies=False))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE invocation_metric SET value = 0")
+    with open_store(path, read_only=True) as store:
+        zeros = run_document(store, "latest")
+    rows = [
+        line.split() for line in blocks_text(zeros, width=80).splitlines() if line.startswith("container")
+    ]
+    assert len(rows) == 7 and all(row[-1] == "—" for row in rows)
+    with pytest.raises(UsageError, match="no line has a ratio"):
+        forest_text(zeros)
+    for kind in ("blocks", "ecdf", "order"):
+        ElementTree.fromstring(plot_svg(zeros, kind))

@@ -56,14 +56,9 @@ class Table:
 def table_of(section: Section, *, caption: str = "", id_: str = "") -> Table:
     """Return a section as a table."""
     headings = [Heading(column.heading, "n" if column.align == "right" else "") for column in section.columns]
+    classes = ["n" if column.align == "right" else "" for column in section.columns]
     rows = [
-        [
-            Cell(
-                text,
-                " ".join(filter(None, ("n" if column.align == "right" else "", _tone(column.tones, text)))),
-            )
-            for column, text in zip(section.columns, texts, strict=True)
-        ]
+        [Cell(text, class_) for class_, text in zip(classes, texts, strict=True)]
         for texts in cell_texts(section)
     ]
     return Table(caption or section.heading, headings, rows, section.notes, id=id_)
@@ -160,10 +155,6 @@ def _direction(item: Line) -> Direction:
 def _svg(body: str, height: float) -> str:
     # What it shows stands in the cells beside it, so it is hidden from those who hear the table.
     return element("svg", body, viewBox=f"0 0 {PLOT_PX:g} {height:g}", aria_hidden="true", class_="row")
-
-
-def _tone(tones: object, text: str) -> str:
-    return f"tone-{tones[text]}" if isinstance(tones, dict) and text in tones else ""
 
 
 def key_values(pairs: Iterable[tuple[str, object]], *, caption: str) -> Table:

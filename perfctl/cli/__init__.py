@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check perfctl itself: how often the baseline differs from itself.",
     ),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
+    "explore": ("perfctl.cli.explore:explore", "Browse the results database in Datasette."),
     "db": ("perfctl.cli.db:db", "Describe, check, copy or upgrade the results database."),
 }
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""

@@ -103,8 +103,9 @@ WORKERS := 4
 
 .PHONY: test-packages
 test-packages:
-	@$(STEP) "Install missing packages that the tests need" "20 s" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils
+	@$(STEP) "Install missing packages that the tests need" "1 min" \
+	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils \
+	    chromium fonts-dejavu-core tidy
 
 .PHONY: test
 test: venv test-packages

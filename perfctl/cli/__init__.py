@@ -28,6 +28,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
     "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
     "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
+    "odd-hosts": (
+        "perfctl.cli.odd_hosts:odd_hosts",
+        "Hosts that differ from the others, and what tells them apart.",
+    ),
+    "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
+    "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG or on the terminal."),
+    "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
@@ -36,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check perfctl itself: how often the baseline differs from itself.",
     ),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
+    "explore": ("perfctl.cli.explore:explore", "Browse the results database in Datasette."),
     "db": ("perfctl.cli.db:db", "Describe, check, copy or upgrade the results database."),
 }
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""

@@ -18,8 +18,8 @@ _GIVEN = "perfctl.cli.given"
 """Key of `Context.meta`, which all contexts of one command line share: values by parameter name."""
 
 
-class _SharedOption(click.Option):
-    """An option of every command; its value goes into the settings and not to the command's function."""
+class SettingOption(click.Option):
+    """An option whose value goes into the settings and not to the command's function."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, expose_value=False, callback=_remember, **kwargs)
@@ -29,6 +29,10 @@ def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None
     # Contexts are parsed from the outermost to the innermost, so the innermost value stays.
     if value:
         ctx.meta.setdefault(_GIVEN, {})[param.name] = value
+
+
+class _SharedOption(SettingOption):
+    """One that every command has."""
 
 
 SHARED_OPTIONS = (

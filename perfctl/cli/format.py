@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import click
@@ -14,19 +14,22 @@ from perfctl.render import DEFAULT_FORMAT, FORMATS
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class _FormatName(click.ParamType[str]):
-    """The name of a format that is registered when the option is read."""
+class FormatName(click.ParamType[str]):
+    """The name of a format that is registered when the option is read; `names` gives those that are."""
 
     name = "format"
 
+    def __init__(self, names: Callable[[], Collection[str]]) -> None:
+        self._names = names
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Return the names, e.g. '[table|json]'."""
-        return f"[{'|'.join(FORMATS)}]"
+        return f"[{'|'.join(self._names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name. Fails for one that is not registered."""
-        if value not in FORMATS:
-            self.fail(f"{value!r} is not one of {', '.join(FORMATS)}", param, ctx)
+        if value not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}", param, ctx)
         return str(value)
 
 
@@ -35,7 +38,7 @@ def format_option(command: _Command) -> _Command:
     option = click.option(
         "--format",
         "fmt",
-        type=_FormatName(),
+        type=FormatName(lambda: FORMATS),
         default=DEFAULT_FORMAT,
         show_default=True,
         help="How to print the result on stdout.",

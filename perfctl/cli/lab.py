@@ -10,6 +10,7 @@ import click
 
 from perfctl.cli.command import Group, repeat_options
 from perfctl.cli.format import format_option
+from perfctl.cli.progress_options import progress_options
 from perfctl.cli.settings import Settings
 
 _name_option = click.option("--name", default="lab", show_default=True, help="Which lab of several.")
@@ -24,6 +25,7 @@ def lab() -> None:
     """
 
 
+@progress_options
 @lab.command()
 @click.option("--hosts", type=click.IntRange(min=1), help="How many hosts in all.  [default: 2, or as it is]")
 @click.option(
@@ -62,7 +64,7 @@ def up(settings: Settings, /, with_image: bool, **request: Any) -> None:
     from perfctl.output import progress
 
     lab = LabRequest(**request)
-    with progress() as listener:
+    with progress(style=settings.progress) as listener:
         result = bring_up(settings.project_dir, lab, with_image=with_image, listener=listener)
     click.echo(str(result.inventory))
     if not result.spec.light:
@@ -94,6 +96,7 @@ def status(settings: Settings, name: str, fmt: str) -> None:
         )
 
 
+@progress_options
 @lab.command()
 @_name_option
 @click.option("--keep-engine", is_flag=True, help="Do not stop the docker engine that the lab started.")
@@ -108,7 +111,7 @@ def down(settings: Settings, name: str, keep_engine: bool, purge: bool) -> None:
     from perfctl.lab import down as take_down
     from perfctl.output import progress
 
-    with progress() as listener:
+    with progress(style=settings.progress) as listener:
         found = take_down(settings.project_dir, name, keep_engine=keep_engine, purge=purge, listener=listener)
     gone, none = f"the lab {name} is gone", f"no lab {name} in {settings.project_dir}: nothing to do"
     click.echo(gone if found else none, err=True)

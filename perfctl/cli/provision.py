@@ -9,11 +9,13 @@ import click
 from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command, repeat_options
 from perfctl.cli.format import format_option
+from perfctl.cli.progress_options import progress_options
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 from perfctl.errors import UsageError
 
 
+@progress_options
 @click.command(cls=Command)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option(
@@ -75,7 +77,7 @@ def provision(
     if undo and force:
         raise UsageError("--undo always looks at every host", hint="leave out --force")
     work = partial(run_undo, purge_packages=purge_packages) if undo else partial(run_provision, force=force)
-    with progress() as listener:
+    with progress(style=settings.progress) as listener:
 
         def heard(event: Event) -> None:
             if diff and isinstance(event, Note) and "\n+++ " in event.text:

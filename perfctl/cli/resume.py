@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from perfctl.cli.command import Command
+from perfctl.cli.progress_options import progress_options
 from perfctl.cli.settings import Settings
 
 
+@progress_options
 @click.command(cls=Command)
 @click.argument("run")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")

@@ -9,9 +9,11 @@ import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option, refuse_format
+from perfctl.cli.progress_options import progress_options
 from perfctl.cli.settings import Settings
 
 
+@progress_options
 @click.command(cls=Command)
 @click.option("--suite", required=True, metavar="NAME|FILE", help="What to measure; see: perfctl suites.")
 @click.option(

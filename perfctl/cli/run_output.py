@@ -26,7 +26,7 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
     """Yield a listener that shows a run's progress; a resume in an error's hint gets the given options."""
     from perfctl.output import progress
 
-    with progress() as listener:
+    with progress(style=settings.progress) as listener:
         is_database_named, run_id = False, ""
 
         def with_database(event: Event) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perfctl.cli.configuration import read_configuration
 from perfctl.errors import UsageError
 
 _NO_INVENTORIES = ("group_vars", "host_vars", "example")
 _INVENTORY_SUFFIXES = ("", ".ini", ".yml", ".yaml", ".json", ".toml", ".py", ".sh")
-_KEYS = {"inventory": list, "db": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Settings:
     """What -i, PERFCTL_INVENTORY or a configuration names; empty: nothing."""
     database_url: str
     debug: bool = False
+    progress: str | None = None
+    """The style of progress that was asked for; None: whatever suits stderr."""
     has_shared_database: bool = False
     """Whether the database is the user's own default, because the folder is no project."""
 
@@ -52,6 +54,8 @@ def load_settings(
     inventory: Sequence[str] = (),
     database: str | None = None,
     debug: bool = False,
+    progress: str | None = None,
+    is_quiet: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Return the settings in force. Raises UsageError for a config file that cannot be read."""
@@ -61,7 +65,7 @@ def load_settings(
     files = [project_dir / "perfctl.toml", _config_home(environ) / "perfctl" / "config.toml"]
     configured: dict[str, Any] = {}
     for path in reversed(files):
-        configured |= _read(path)
+        configured |= read_configuration(path)
     if not inventory and environ.get("PERFCTL_INVENTORY"):
         inventory = environ["PERFCTL_INVENTORY"].split(os.pathsep)
     if not inventory:
@@ -73,6 +77,7 @@ def load_settings(
         tuple(inventory),
         url or (str(project_dir / "results.db") if is_project else _shared_database(environ)),
         debug,
+        "quiet" if is_quiet else progress or environ.get("PERFCTL_PROGRESS") or None,
         has_shared_database=not (url or is_project),
     )
 
@@ -98,23 +103,3 @@ def _shared_database(environ: Mapping[str, str]) -> str:
     """A project folder keeps its own database; for all others there is one in the user's data folder."""
     data_home = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return str(data_home / "perfctl" / "results.db")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    import tomllib
-
-    try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the configuration: {error}", where=str(path)) from error
-    for key, value in content.items():
-        if key not in _KEYS or not isinstance(value, _KEYS[key]):
-            allowed = ", ".join(f"{name} ({kind.__name__})" for name, kind in _KEYS.items())
-            raise UsageError(
-                f"wrong key, or a wrong type of its value: {key}", where=str(path), hint=f"allowed: {allowed}"
-            )
-    if "db" in content and "://" not in content["db"]:
-        content["db"] = str(path.parent / content["db"])
-    return content

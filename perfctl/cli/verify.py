@@ -7,10 +7,12 @@ import click
 from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option
+from perfctl.cli.progress_options import progress_options
 from perfctl.cli.settings import Settings
 from perfctl.cli.variables import read_variables
 
 
+@progress_options
 @click.command(cls=Command)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="KEY=VALUE|@FILE", help="As for provision.")
@@ -33,7 +35,7 @@ def verify(
     from perfctl.render import print_view
     from perfctl.render.provision import verify_view
 
-    with progress() as listener:
+    with progress(style=settings.progress) as listener:
         report = run_verify(
             settings.inventory,
             limit=limit,

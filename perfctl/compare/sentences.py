@@ -67,7 +67,7 @@ def format_suite(item: SuiteComparison) -> str:
     return _judged(text, item.judgement, "", is_emulated=item.is_emulated)
 
 
-def format_effect(item: Comparison | FleetComparison) -> str:
+def format_effect(item: Comparison | RunComparison | FleetComparison) -> str:
     """Return the figures without verdict, p and q, e.g. '1.34x slower, 95 % CI 1.31 to 1.37, n=10 blocks'."""
     return _figures(item, has_tests=False)
 

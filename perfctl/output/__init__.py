@@ -1,6 +1,6 @@
 """The terminal: progress and errors on stderr, and text made safe to show.
 
-events --progress()--> stderr                      a live display on a terminal, plain lines elsewhere
+events --progress()--> stderr                      a live display on a terminal, lines elsewhere
 PerfctlError --print_error()--> stderr             what happened, where, what to do
 """
 

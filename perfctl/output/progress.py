@@ -12,21 +12,11 @@ import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from perfctl.model import (
-    Event,
-    InvocationEnded,
-    Listener,
-    Note,
-    RunEnded,
-    RunStarted,
-    Status,
-    TaskEnded,
-    WorkAdded,
-)
-from perfctl.model.quantity import duration
+from perfctl.errors import UsageError
+from perfctl.model import Event, Listener, Note, RunEnded, RunStarted, WorkAdded
+from perfctl.output.lines import JsonLines, Lines, QuietLines, event_line, is_trouble
 from perfctl.output.messages import wants_color
 from perfctl.output.state import ProgressState
-from perfctl.output.text import joined_lines, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,91 +24,36 @@ if TYPE_CHECKING:
 REFRESH_S = 0.5
 
 
+STYLES = ("rich", "plain", "json", "quiet")
+"""What `--progress` takes: a display on a terminal, lines, lines for programs, or only what went wrong."""
+
+
 @contextlib.contextmanager
-def progress(stream: IO[str] | None = None, *, live: bool | None = None) -> Iterator[Listener]:
+def progress(
+    stream: IO[str] | None = None, *, style: str | None = None, live: bool | None = None
+) -> Iterator[Listener]:
     """Give a listener that shows events on `stream` (stderr) until the block ends.
 
-    `live` forces or forbids the live display; by default a terminal has it. A stream that breaks silences the
-    display and never the run.
+    `style` is one of `STYLES`; by default a terminal has the live display, and anything else lines. `live`
+    forces or forbids the display. A stream that breaks silences the display and never the run. Raises
+    UsageError for another style.
     """
+    if style is not None and style not in STYLES:
+        raise UsageError(f"there is no progress {style!r}", hint=f"one of: {', '.join(STYLES)}")
     target = sys.stderr if stream is None else stream
-    if wants_color(target) if live is None else live:
+    is_live = (style == "rich" if style else wants_color(target)) if live is None else live
+    if is_live:
         with _LiveDisplay(target) as listener:
             yield listener
-    else:
-        yield _PlainLines(target)
-
-
-class _PlainLines:
-    """Prints one line per event."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._state = ProgressState()
-        self._lock = threading.Lock()
-
-    def __call__(self, event: Event) -> None:
-        with self._lock:
-            self._state.take(event)
-            text = event_line(event, self._state)
-            if text:
-                with contextlib.suppress(OSError, ValueError):
-                    print(text, file=self._stream, flush=True)
-
-
-def event_line(event: Event, state: ProgressState) -> str:
-    """Return the line for `event`, '' for one that has none."""
-    match event:
-        case RunStarted(run_id=run_id, plan=plan, done=done, estimate_s=estimate_s):
-            before = f", {done} done before" if done else ""
-            return f"run {run_id}: {plan.invocation_count} invocations{before}, about {duration(estimate_s)}"
-        case WorkAdded(where=where, text=text, blocks=blocks):
-            place = f"{where}: " if where else ""
-            more = sum(len(block.invocations) for block in blocks)
-            added = f"; {more} invocations more, {state.total} in all" if more else ""
-            return visible(f"{place}{joined_lines(text)}{added}, about {duration(event.ahead_s)} to go")
-        case InvocationEnded(status=Status.SKIPPED):
-            # What a host refuses was told once, before the first block; the last line counts it.
-            return ""
-        case InvocationEnded():
-            return f"[{state.done}/{state.total}] {_invocation_text(event)}"
-        case TaskEnded(outcome="ok" | "skipped"):
-            return ""
-        case TaskEnded(host=host, task=task, outcome=outcome, message=message):
-            return visible(f"{host}: {task}: {outcome}" + (f": {joined_lines(message)}" if message else ""))
-        case Note(level=level, where=where, text=text):
-            place = f"{where}: " if where else ""
-            return visible(("warning: " if level == "warning" else "") + place + joined_lines(text))
-        case RunEnded(run_id=run_id, status=status, ok=ok, failed=failed, skipped=skipped):
-            left_out = f", {skipped} skipped: perfctl show {run_id} says why" if skipped else ""
-            return f"run {run_id}: {status}, {ok} ok, {failed} failed{left_out}"
-        case _:
-            return ""
-
-
-def _invocation_text(event: InvocationEnded) -> str:
-    block = event.block
-    name = event.invocation.environment
-    if event.invocation.replicate > 1:
-        name += f" (replicate {event.invocation.replicate})"
-    where = f"{block.target} {block.benchmark} {name} block {block.index}"
-    if event.status is Status.OK:
-        remarks = "".join(f"; {joined_lines(text)}" for text in (event.detail, event.remark) if text)
-        return visible(f"{where}: {joined_lines(event.headline) or 'ok'}{remarks}")
-    reason = f" ({event.reason})" if event.reason else ""
-    return visible(f"{where}: {event.status.upper()}{reason}: {joined_lines(event.detail)}".rstrip(": "))
+        return
+    lines = {"json": JsonLines, "quiet": QuietLines}.get(style or "", Lines)
+    with lines(target) as listener:
+        yield listener
 
 
 def _stays(event: Event) -> bool:
     """Return whether the line for `event` stays above the live display."""
-    match event:
-        case InvocationEnded(status=status, validity=validity):
-            # On a host that others use, every invocation may be flagged.
-            return status not in (Status.OK, Status.SKIPPED) or validity == "invalid"
-        case TaskEnded(outcome=outcome):
-            return outcome in ("failed", "unreachable")
-        case _:
-            return isinstance(event, (Note, RunStarted, RunEnded, WorkAdded))
+    return is_trouble(event) or isinstance(event, (Note, RunStarted, RunEnded, WorkAdded))
 
 
 def _console(stream: IO[str]) -> Console:

@@ -16,19 +16,36 @@ from perfctl.model import (
     TaskEnded,
     WorkAdded,
 )
-from perfctl.model.quantity import duration
+from perfctl.model.quantity import counted, duration
 from perfctl.output.text import visible
 
 _TRUST_PACE_FROM = 0.05
 """The share of the work after which the pace so far predicts the rest better than the estimate."""
 
 
+MOST_LINES = 20
+"""Of the display: hosts that have no line any more are counted."""
+
+_IDLE_S = 10.0
+"""After so long without an invocation a host has no line any more: it waits for others, or is done."""
+_LONGEST_BAR, _SHORTEST_BAR = 30, 6
+
+
 @dataclass(slots=True)
 class _HostLine:
-    text: str = "waiting"
+    text: str = ""
+    """What it does or did last; '' until it begins."""
     started: float | None = None
     expected_s: float = 0.0
+    last: str = ""
+    """The last value that was measured."""
+    idle_since: float | None = None
+    """When its last invocation ended; None while one runs."""
     outcomes: dict[str, int] = field(default_factory=dict)
+
+    def is_busy(self, now: float) -> bool:
+        """Return whether it does something: between two invocations a host is about to go on."""
+        return bool(self.text) and (self.idle_since is None or now - self.idle_since < _IDLE_S)
 
 
 class ProgressState:
@@ -85,23 +102,49 @@ class ProgressState:
         return elapsed * (1 - share) / share + self._later_s
 
     def lines(self, width: int = 110, height: int = 50) -> list[str]:
-        """Return the display: one line per host (as many as fit), then the total."""
-        size = max((len(name) for name in self._hosts), default=0)
+        """Return the display: a line per busy host (at most `MOST_LINES` with the total), then the total.
+
+        Hosts of a run that wait or are done have no line: they are counted. Of tasks every host has one.
+        """
+        now = self._clock()
+        busy = {name: line for name, line in self._hosts.items() if line.is_busy(now)}
+        kept = max(1, min(MOST_LINES, height - 1) - 2)
+        shown = dict(list(busy.items())[: kept if len(busy) > kept else None])
+        size = min(max((len(name) for name in shown), default=0), max(8, width // 3))
         lines = [
-            visible(f"{name:<{size}}  {self._host_text(line)}")[:width] for name, line in self._hosts.items()
+            visible(f"{_cut(name, size):<{size}}  {self._host_text(line)}")[:width]
+            for name, line in shown.items()
         ]
-        if len(lines) > max(1, height - 3):
-            kept = max(1, height - 3)
-            lines[kept:] = [f"... and {len(lines) - kept} more hosts"]
+        more, waiting = len(busy) - len(shown), len(self._hosts) - len(busy)
+        parts = [f"+{more} more"] if more else []
+        parts += [f"{counted(waiting, 'host')} waiting or done"] if waiting and self.total else []
+        if parts:
+            lines.append(", ".join(parts)[:width])
         if self.total:
-            counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
-            shown = "".join(f", {count} {name}" for name, count in counts.items() if count)
-            elapsed = _clock_text(self._clock() - self._started)
-            left = _clock_text(self.remaining_s)
-            lines.append(
-                f"{self.done}/{self.total} done{shown}, {elapsed} elapsed, about {left} to go"[:width]
-            )
+            lines.append(f"{self._bar(width)}{self.summary(width)}"[:width])
         return lines
+
+    def summary(self, width: int | None = None) -> str:
+        """Return how far the run is, e.g. '3/12 done, 1 failed, 4 s elapsed, about 1 min 56 s to go'.
+
+        Where that is longer than `width` the time so far is left out.
+        """
+        if not self.total:
+            return ""
+        counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
+        shown = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        elapsed = _clock_text(self._clock() - self._started)
+        left = _clock_text(self.remaining_s)
+        whole = f"{self.done}/{self.total} done{shown}, {elapsed} elapsed, about {left} to go"
+        return whole if width is None or len(whole) <= width else whole.replace(f", {elapsed} elapsed", "")
+
+    def _bar(self, width: int) -> str:
+        """Return the total bar, as long as there is room for beside the words; '' on a narrow terminal."""
+        room = min(_LONGEST_BAR, width - len(self.summary()) - 3)
+        if room < _SHORTEST_BAR:
+            return ""
+        full = min(room, room * self.done // self.total)
+        return f"[{'#' * full}{'.' * (room - full)}] "
 
     def _begin(self, plan: Plan, done: int, estimate_s: float) -> None:
         self._started = self._clock()
@@ -134,7 +177,7 @@ class ProgressState:
         of = self._blocks.get((name, block.benchmark))
         number = f"{block.index + 1}/{of}" if of else f"{block.index + 1}"
         line.text = f"{block.benchmark}  {event.invocation.environment}  block {number}"
-        line.started, line.expected_s = self._clock(), event.expected_s
+        line.started, line.expected_s, line.idle_since = self._clock(), event.expected_s, None
 
     def _invocation_ended(self, event: InvocationEnded) -> None:
         self.done += 1
@@ -144,15 +187,22 @@ class ProgressState:
             self.invalid += event.validity == "invalid"
         self._work_done_s += self._weights.get(event.block.benchmark, 1.0)
         line = self._hosts.setdefault(str(event.block.target), _HostLine())
-        line.started = None
+        line.started, line.idle_since = None, self._clock()
+        if event.status is Status.OK and event.headline:
+            line.last = event.headline
 
     def _host_text(self, line: _HostLine) -> str:
         if line.outcomes:
             counts = " ".join(f"{outcome}={count}" for outcome, count in sorted(line.outcomes.items()))
             return f"{line.text}  {counts}"
+        last = f"  last {line.last}" if line.last else ""
         if line.started is None:
-            return line.text
-        return f"{line.text}  {int(self._clock() - line.started)}/{line.expected_s:.0f} s"
+            return line.text + last
+        return f"{line.text}  {int(self._clock() - line.started)}/{line.expected_s:.0f} s{last}"
+
+
+def _cut(name: str, size: int) -> str:
+    return name if len(name) <= size else f"{name[: size - 1]}…"
 
 
 def _clock_text(seconds: float | None) -> str:

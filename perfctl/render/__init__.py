@@ -42,13 +42,18 @@ def print_view(view: View, fmt: str = DEFAULT_FORMAT) -> None:
     """Write the view to stdout in one of `FORMATS`."""
     chosen = FORMATS[fmt]
     out = sys.stdout
-    content = chosen.render(view, Screen(_width(), wants_color(out), out.isatty()))
-    encoding = out.encoding or "utf-8"
-    out.write(content.encode(encoding, "replace").decode(encoding))
-    out.flush()
+    print_text(chosen.render(view, Screen(_width(), wants_color(out), out.isatty())))
     if not chosen.has_notes:
         for note in view.notes:
             print(visible(note), file=sys.stderr)
+
+
+def print_text(content: str) -> None:
+    """Write text to stdout; what its encoding does not have becomes a question mark."""
+    out = sys.stdout
+    encoding = out.encoding or "utf-8"
+    out.write(content.encode(encoding, "replace").decode(encoding))
+    out.flush()
 
 
 def _width() -> int | None:

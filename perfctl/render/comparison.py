@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from perfctl.compare import (
@@ -54,15 +55,11 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
     hosts = report.comparisons if has_aa or not others else others
     tables: dict[str, list[Comparison | FleetComparison]] = by_heading([*hosts, *report.fleets])
     sections = [
-        figure_section(
-            heading,
-            _columns(report.baseline),
-            [_row(item, remarks, report.run.suite, sensitivity=sensitivity) for item in items],
-        )
+        comparison_section(report, heading, items, remarks, sensitivity=sensitivity)
         for heading, items in tables.items()
     ]
     if report.suites:
-        sections.append(_suite_section(report, remarks))
+        sections.append(suite_section(report, remarks))
     return View(
         "comparison",
         columns(*FIELDS),
@@ -81,6 +78,19 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
 
 
 # ---- rows for people ---------------------------------------------------------------------------------------
+
+
+def comparison_section(
+    report: ComparisonReport,
+    heading: str,
+    items: Sequence[Comparison | FleetComparison],
+    remarks: Remarks,
+    *,
+    sensitivity: bool = False,
+) -> Section:
+    """Return the table of one benchmark and metric, a row per item; what is to be known goes to `remarks`."""
+    rows = [_row(item, remarks, report.run.suite, sensitivity=sensitivity) for item in items]
+    return figure_section(heading, _columns(report.baseline), rows)
 
 
 def _columns(baseline: str) -> list[Column]:
@@ -133,7 +143,8 @@ def _medians_disagree(item: Comparison | FleetComparison) -> bool:
     return (item.value - item.baseline_value) * (item.ratio - 1) < 0
 
 
-def _suite_section(report: ComparisonReport, remarks: Remarks) -> Section:
+def suite_section(report: ComparisonReport, remarks: Remarks) -> Section:
+    """Return the table of the means over all benchmarks."""
     shown = [
         *columns("target", "environment"),
         *columns("ratio", align="right"),
@@ -182,15 +193,14 @@ def _footer(report: ComparisonReport) -> list[str]:
     run = report.run
     found = [
         f"run {run.run_id}: suite {run.suite}, {run.status}, hosts {', '.join(run.hosts)},"
-        f" {report.blocks} of {counted(report.planned_blocks, 'block')}"
-        f" {'has' if report.planned_blocks == 1 else 'have'} values{_growth(report)}",
-        _ended(report),
+        f" {blocks_note(report)}",
+        ended_note(report),
     ]
     if not report.comparisons:
         found.append(
             f"nothing to compare: `perfctl show {run.run_id}` says why, `perfctl resume` tries again"
         )
-    found += [*_margins(report), *_flagged(report), *_aa(report)]
+    found += [*margin_notes(report), *flagged_notes(report), *_aa(report)]
     if report.emulated:
         found.append(
             f"emulated: {', '.join(report.emulated)} ran under tcg, which imitates a processor in software:"
@@ -205,6 +215,12 @@ def _footer(report: ComparisonReport) -> list[str]:
     return [*found, f"database {report.database}"]
 
 
+def blocks_note(report: ComparisonReport) -> str:
+    """Return how many blocks have values, of how many."""
+    verb = "has" if report.planned_blocks == 1 else "have"
+    return f"{report.blocks} of {counted(report.planned_blocks, 'block')} {verb} values{_growth(report)}"
+
+
 def _growth(report: ComparisonReport) -> str:
     first = report.first_planned_blocks
     if first is None or first >= report.planned_blocks:
@@ -212,7 +228,7 @@ def _growth(report: ComparisonReport) -> str:
     return f" ({first} were planned at first, second stages added {report.planned_blocks - first})"
 
 
-def _margins(report: ComparisonReport) -> list[str]:
+def margin_notes(report: ComparisonReport) -> list[str]:
     """Return which equivalence margins were used."""
     judgements = [item.judgement for item in report.comparisons if item.judgement is not None]
     margins = sorted(
@@ -228,7 +244,7 @@ def _margins(report: ComparisonReport) -> list[str]:
     ]
 
 
-def _flagged(report: ComparisonReport) -> list[str]:
+def flagged_notes(report: ComparisonReport) -> list[str]:
     """Return how many verdicts rest on flagged blocks."""
     flagged = [item for item in report.comparisons if item.judgement is not None and item.flagged]
     if not flagged:
@@ -250,14 +266,18 @@ def _flagged(report: ComparisonReport) -> list[str]:
 
 
 def _aa(report: ComparisonReport) -> list[str]:
-    """Return the A/A result of this run, and the rate over the database up to it."""
+    here, *others = aa_notes(report)
+    return [f"{here} (--aa shows the rows)" if report.aa_tests else here, *others]
+
+
+def aa_notes(report: ComparisonReport) -> list[str]:
+    """Return the A/A result of this run, the rate over the database up to it, and who is in quarantine."""
     found = []
     if report.aa_tests:
         below = sum(item.p is not None and item.p <= 0.05 for item in report.aa_tests)
         found.append(
             f"A/A: {below} of {counted(len(report.aa_tests), 'test')} of the baseline against itself"
             f" {'has' if len(report.aa_tests) == 1 else 'have'} p <= 0.05, by chance 1 in 20 does"
-            " (--aa shows the rows)"
         )
     found.append(rate_note(report.health) or "A/A over the database: no test of 6 blocks or more yet")
     quarantined = [str(item.target) for item in report.health.quarantined]
@@ -266,7 +286,8 @@ def _aa(report: ComparisonReport) -> list[str]:
     return found
 
 
-def _ended(report: ComparisonReport) -> str:
+def ended_note(report: ComparisonReport) -> str:
+    """Return how many invocations are ok, and how the others ended."""
     # Blocks that failed are run once more, so more may have been tried than the plan had.
     tried = max(report.run.planned, sum(item.invocations for item in report.counts))
     ok = f"{report.run.ok} of {counted(tried, 'invocation')} ok"

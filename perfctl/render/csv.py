@@ -23,12 +23,13 @@ def render(view: View, screen: Screen) -> str:
     writer.writerow([_as_text(redact(column.name)) for column in view.fields])
     for record in view.records:
         values = row_values(view.fields, record)
-        writer.writerow([_cell(values[column.name]) for column in view.fields])
+        writer.writerow([cell(values[column.name]) for column in view.fields])
     content = buffer.getvalue()
     return "\n".join(map(visible, content.split("\n"))) if screen.is_terminal else content
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """Return a value as the writer takes it: missing is empty, a list is JSON, no text is a formula."""
     found = plain(value)
     if isinstance(found, bool):
         return "true" if found else "false"

@@ -35,7 +35,7 @@ def junit_xml(report: GateReport, *, strict: bool) -> bytes:
         "strict": str(strict).lower(),
     }
     for name, value in facts.items():
-        ElementTree.SubElement(properties, "property", name=name, value=_legal(value))
+        ElementTree.SubElement(properties, "property", name=name, value=legal(value))
     for line in report.lines:
         _add_case(suite, line, fails=id(line) in failing)
     root = ElementTree.Element("testsuites")
@@ -50,10 +50,10 @@ def _add_case(suite: ElementTree.Element, line: GateLine, *, fails: bool) -> Non
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        classname=_legal(line.benchmark),
-        name=_legal(f"{metric} {line.environment} against {line.baseline} on {line.target}"),
+        classname=legal(line.benchmark),
+        name=legal(f"{metric} {line.environment} against {line.baseline} on {line.target}"),
     )
-    message = _legal(f"{line.state}: {line.why or line.words}")
+    message = legal(f"{line.state}: {line.why or line.words}")
     if fails:
         ElementTree.SubElement(case, "failure", message=message, type=line.state.value).text = _text(line)
     elif line.state is not GateState.PASSED:
@@ -64,10 +64,10 @@ def _add_case(suite: ElementTree.Element, line: GateLine, *, fails: bool) -> Non
 
 def _text(line: GateLine) -> str:
     parts = [line.words, line.why, f"confounded: {line.confounded}" if line.confounded else ""]
-    return _legal("\n".join(filter(None, parts)))
+    return legal("\n".join(filter(None, parts)))
 
 
-def _legal(text: str) -> str:
+def legal(text: str) -> str:
     """Return the text without secrets, and without the characters that XML 1.0 cannot hold."""
     return "".join(
         char

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from perfctl.compare import format_fleet, format_ratio, format_run_comparison
@@ -23,7 +24,7 @@ from perfctl.render.health import rate_note
 from perfctl.render.left_out import left_out_record, left_out_sections
 from perfctl.render.runs import utc_text
 from perfctl.render.text import WIDTH
-from perfctl.render.view import Column, Remarks, View, columns
+from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import RunReport
 from perfctl.store import RunSummary
 
@@ -50,9 +51,7 @@ def run_comparison_view(report: RunReport) -> View:
         columns(*_FIELDS),
         _records(report),
         sections=[
-            figure_section(
-                heading, _columns(report), [_row(item, remarks, report.second.suite) for item in group]
-            )
+            run_comparison_section(report, heading, group, remarks)
             for heading, group in by_heading(items).items()
         ],
         warnings=unfinished(*_runs(report)),
@@ -62,6 +61,14 @@ def run_comparison_view(report: RunReport) -> View:
         footer=_footer(report),
         widest=WIDTH,
     )
+
+
+def run_comparison_section(
+    report: RunReport, heading: str, items: Sequence[RunComparison | FleetComparison], remarks: Remarks
+) -> Section:
+    """Return the table of one benchmark and metric, a row per item; what is to be known goes to `remarks`."""
+    rows = [_row(item, remarks, report.second.suite) for item in items]
+    return figure_section(heading, _columns(report), rows)
 
 
 def _runs(report: RunReport) -> tuple[RunSummary, ...]:

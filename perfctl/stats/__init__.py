@@ -15,6 +15,7 @@ two_sample      two runs, unpaired: Hodges-Lehmann shift, exact rank-sum interva
 multiplicity    many comparisons: benjamini_hochberg, holm
 equivalence     the position against the equivalence margin
 precision       how many blocks: Stein's second stage after the pilot; what the tests detect
+odd             one of several values that does not belong to the others: robust_z, odd_p
 levels          variance per level, and the repetitions that follow
 change_points   over time: E-divisive and the rule for an alarm
 

@@ -6,7 +6,7 @@
 
     store.py         Store, open_store: what other packages use
     recording.py     writes
-    reading.py       reads of one run; omissions.py, validity.py and evidence.py too
+    reading.py       reads of one run; omissions.py, validity.py, evidence.py and exporting.py too
     history.py       reads over many runs
     series.py        samples: checked, packed, summarised
     artifact.py      raw bytes
@@ -23,6 +23,7 @@ docs/database.md describes the tables, the views and the rules.
 from __future__ import annotations
 
 from perfctl.store.evidence import Evidence
+from perfctl.store.exporting import MeasuredInvocation, SampleSeries
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.omissions import Omission
 from perfctl.store.query import NamedQuery, named_queries, named_query, query
@@ -56,6 +57,7 @@ __all__ = [
     "HistoryRun",
     "InvocationDetail",
     "InvocationState",
+    "MeasuredInvocation",
     "NamedBenchmark",
     "NamedQuery",
     "NativeValue",
@@ -64,6 +66,7 @@ __all__ = [
     "Rows",
     "RunDetail",
     "RunSummary",
+    "SampleSeries",
     "Snapshot",
     "Store",
     "StoredArtifact",

@@ -26,6 +26,7 @@ from perfctl.store import (
     artifact,
     derived,
     evidence,
+    exporting,
     history,
     reading,
     recording,
@@ -35,6 +36,7 @@ from perfctl.store import (
 )
 from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
+from perfctl.store.exporting import MeasuredInvocation
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.omissions import Omission, omissions
 from perfctl.store.records import (
@@ -321,6 +323,11 @@ class Store:
         """Return every invocation of a run, of any status, and its value of `metric` if it has one."""
         with self._reading() as connection:
             return evidence.evidence(connection, reading.find_run(connection, run), metric)
+
+    def measured_invocations(self, run: str) -> list[MeasuredInvocation]:
+        """Return every invocation of a run, of any status, with all its samples, in the plan's order."""
+        with self._reading() as connection:
+            return exporting.measured_invocations(connection, reading.find_run(connection, run))
 
     def values_of(self, invocation_id: str, metric: str) -> tuple[float, ...]:
         """Return all samples of `metric` of one invocation, in order, warm-up included."""

@@ -29,8 +29,8 @@ from perfctl.model import (
     WorkAdded,
 )
 from perfctl.output import print_error, visible
+from perfctl.output.lines import event_line
 from perfctl.output.messages import error_text
-from perfctl.output.progress import event_line
 from perfctl.output.state import ProgressState
 from perfctl.playbook.event_log import EventLog
 from perfctl.render.view import cut

@@ -178,7 +178,7 @@ def test_a_long_cell_is_no_hang(cell: str) -> None:
 
 
 def test_what_xml_cannot_hold_is_replaced() -> None:
-    from perfctl.render.junit import _legal
+    from perfctl.render.junit import legal
 
-    root = ElementTree.fromstring(f"<a>{_legal('a' + chr(0) + chr(0x1B) + chr(0xD800) + chr(0xFFFF))}</a>")
+    root = ElementTree.fromstring(f"<a>{legal('a' + chr(0) + chr(0x1B) + chr(0xD800) + chr(0xFFFF))}</a>")
     assert root.text == "a" + "\ufffd" * 4

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perfctl.errors import HostUnreachable, PerfctlError
+from perfctl.cli.settings import load_settings
+from perfctl.errors import HostUnreachable, PerfctlError, UsageError
 from perfctl.model import (
     Benchmark,
     Block,
     Environment,
     InvocationEnded,
     InvocationStarted,
+    Listener,
     Note,
     Plan,
     PlannedInvocation,
@@ -30,6 +35,7 @@ from perfctl.model import (
     WorkAdded,
 )
 from perfctl.output import print_error, progress
+from perfctl.output.lines import Lines, QuietLines
 from perfctl.output.state import ProgressState
 
 ORDER = tuple(
@@ -61,6 +67,13 @@ def ended(
     return InvocationEnded(of, ORDER[place], status, reason, detail, "2,914 events/s" if not reason else "")
 
 
+def without_times(stream: io.StringIO) -> list[str]:
+    """Return the lines; those of invocations begin with the time of day, which is taken off."""
+    lines = stream.getvalue().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d \[", line) for line in lines if "] " in line and "[" in line)
+    return [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines]
+
+
 def test_plain_lines() -> None:
     stream = io.StringIO()
     with progress(stream) as listener:
@@ -73,7 +86,7 @@ def test_plain_lines() -> None:
         listener(Note("info", "", "pulling"))
         listener(TaskEnded("h1", "Install sysbench", "failed", "no\x1b such package"))
         listener(RunEnded("0193-run", "partial", 2, 1))
-    assert stream.getvalue().splitlines() == [
+    assert without_times(stream) == [
         "run 0193-run: 12 invocations, about 2 min 00 s",
         "[1/12] h1 cpu native block 0: 2,914 events/s",
         "[2/12] h1 cpu native (replicate 2) block 0: 2,914 events/s",
@@ -159,7 +172,7 @@ def test_more_work_is_said_with_the_new_total() -> None:
         listener(ended(block("h1", 2), 0))
         listener(added(text="the pilot is\nenough", estimate_s=10.0, later_s=20.0))
         listener(added(block("h1", 0), where="", text="run once more", is_repetition=True))
-    assert stream.getvalue().splitlines()[1:] == [
+    assert without_times(stream)[1:] == [
         "cpu: container on h1 needs 3 blocks; 6 invocations more, 18 in all, about 1 min 00 s to go",
         "[1/18] h1 cpu native block 2: 2,914 events/s",
         "cpu: the pilot is | enough, about 30.0 s to go",
@@ -204,13 +217,68 @@ def test_the_lines_of_the_display() -> None:
     state.take(InvocationStarted(BLOCKS["h1"][1], ORDER[1], 10))
     clock.now += 4.4
     assert state.lines() == [
-        "h1   cpu  container  block 2/2  4/10 s",
-        "h22  waiting",
-        "0/12 done, 4 s elapsed, about 1 min 56 s to go",
+        "h1  cpu  container  block 2/2  4/10 s",
+        "1 host waiting or done",
+        "[..............................] 0/12 done, 4 s elapsed, about 1 min 56 s to go",
     ]
+    state.take(ended(BLOCKS["h1"][1], 0))
+    assert state.lines()[0] == "h1  cpu  container  block 2/2  last 2,914 events/s"
     state.take(ended(BLOCKS["h1"][1], 1, Status.FAILED, Reason.TIMEOUT))
-    assert state.lines()[0] == "h1   cpu  container  block 2/2"
-    assert state.lines()[-1].startswith("1/12 done, 1 failed, 4 s elapsed")
+    assert state.lines()[0] == "h1  cpu  container  block 2/2  last 2,914 events/s", (
+        "the last value that there was"
+    )
+    assert state.lines()[-1].startswith("[#####.........................] 2/12 done, 1 failed, 4 s elapsed")
+
+
+def test_a_host_that_is_done_gives_its_line_away() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    state.take(STARTED)
+    state.take(InvocationStarted(BLOCKS["h1"][0], ORDER[0], 10))
+    state.take(ended(BLOCKS["h1"][0], 0))
+    clock.now += 9
+    assert state.lines()[0].startswith("h1  cpu"), "the next one may begin at any time"
+    clock.now += 2
+    assert state.lines()[0] == "2 hosts waiting or done"
+
+
+SCREENS = {
+    40: [
+        "host-name-100  cpu  container  block 1/2",
+        "host-name-101  cpu  container  block 1/2",
+        "+23 more, 75 hosts waiting or done",
+        "0/600 done, about 1 min 56 s to go",
+    ],
+    80: [
+        "host-name-100  cpu  container  block 1/2  4/10 s",
+        "host-name-101  cpu  container  block 1/2  4/10 s",
+        "+7 more, 75 hosts waiting or done",
+        "[..............................] 0/600 done, 4 s elapsed, about 1 min 56 s to go",
+    ],
+    200: [
+        "host-name-100  cpu  container  block 1/2  4/10 s",
+        "host-name-101  cpu  container  block 1/2  4/10 s",
+        "+7 more, 75 hosts waiting or done",
+        "[..............................] 0/600 done, 4 s elapsed, about 1 min 56 s to go",
+    ],
+}
+"""What a run on 100 hosts shows, 25 of them busy: width -> the first two lines and the last two."""
+
+
+@pytest.mark.parametrize("width", SCREENS)
+def test_a_hundred_hosts_take_twenty_lines_at_most(width: int) -> None:
+    clock = Clock()
+    state = ProgressState(clock)
+    hosts = [f"host-name-{number}" for number in range(100, 200)]
+    tracks = tuple(Track((block(host, 0), block(host, 1))) for host in hosts)
+    state.take(RunStarted("r", replace(PLAN, rounds=(Round(tracks),)), done=0, estimate_s=120))
+    for host in hosts[:25]:
+        state.take(InvocationStarted(block(host, 0), ORDER[1], 10))
+    clock.now += 4.4
+    lines = state.lines(width, height=50 if width > 40 else 5)
+    assert len(lines) == (20 if width > 40 else 4)
+    assert max(map(len, lines)) <= width
+    assert [*lines[:2], *lines[-2:]] == SCREENS[width]
 
 
 def test_the_rest_is_estimated_from_the_pace_once_there_is_one() -> None:
@@ -248,8 +316,102 @@ def test_more_hosts_than_the_terminal_has_lines() -> None:
         state.take(TaskEnded(f"h{number}", "Install tools", "ok"))
     lines = state.lines(width=30, height=10)
     assert len(lines) < 10
-    assert lines[-1] == "... and 33 more hosts"
+    assert lines[-1] == "+33 more"
     assert max(len(line) for line in lines) <= 30
+
+
+def test_a_log_has_a_line_at_least_now_and_then() -> None:
+    stream = io.StringIO()
+    beat = threading.Event()
+
+    class Signalling(Lines):
+        def heartbeat(self) -> str:
+            text = super().heartbeat()
+            if text:
+                beat.set()
+            return text
+
+    with Signalling(stream, wall_clock=lambda: 0.0, heartbeat_s=0.01) as listener:
+        listener(STARTED)
+        assert beat.wait(60)
+    lines = stream.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:00:00 still running: 0/12 done, 0 s elapsed, about .* to go", lines[1])
+    assert not any(thread.name == "perfctl-heartbeat" for thread in threading.enumerate())
+
+
+def test_nothing_beats_before_a_run_or_when_silence_was_asked_for() -> None:
+    assert Lines(io.StringIO()).heartbeat() == ""
+    quiet = QuietLines(io.StringIO())
+    quiet.state.take(STARTED)
+    assert quiet.heartbeat() == ""
+
+
+def everything(listener: Listener) -> None:
+    """Let a listener hear one event of every kind."""
+    listener(STARTED)
+    listener(InvocationStarted(BLOCKS["h1"][0], ORDER[0], 10))
+    listener(ended(BLOCKS["h1"][0], 0))
+    listener(ended(BLOCKS["h1"][0], 1, Status.FAILED, Reason.TIMEOUT, "no end"))
+    listener(Note("info", "", "pulling"))
+    listener(Note("warning", "h1", "the load is high"))
+    listener(TaskEnded("h1", "Install", "changed"))
+    listener(TaskEnded("h1", "Install", "failed", "no package"))
+    listener(RunEnded("r", "partial", 1, 1))
+
+
+def test_quiet_prints_what_went_wrong_and_nothing_else() -> None:
+    stream = io.StringIO()
+    with progress(stream, style="quiet") as listener:
+        everything(listener)
+    assert stream.getvalue().splitlines() == [
+        "[2/12] h1 cpu container block 0: FAILED (timeout): no end",
+        "warning: h1: the load is high",
+        "h1: Install: failed: no package",
+        "run r: partial, 1 ok, 1 failed",
+    ]
+
+
+def test_json_has_an_object_per_event_with_how_far_the_run_is() -> None:
+    stream = io.StringIO()
+    with progress(stream, style="json") as listener:
+        everything(listener)
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [record["event"] for record in records] == [
+        *("run_started", "invocation_started", "invocation_ended", "invocation_ended", "note", "note"),
+        *("task_ended", "task_ended", "run_ended"),
+    ]
+    assert (records[3]["status"], records[3]["done"], records[3]["total"], records[3]["failed"]) == (
+        "failed",
+        2,
+        12,
+        1,
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", records[0]["time"])
+
+
+def test_the_style_is_chosen_by_option_or_environment(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, environ={}).progress is None
+    assert load_settings(tmp_path, environ={"PERFCTL_PROGRESS": "json"}).progress == "json"
+    assert load_settings(tmp_path, progress="plain", environ={"PERFCTL_PROGRESS": "json"}).progress == "plain"
+    assert load_settings(tmp_path, progress="plain", is_quiet=True, environ={}).progress == "quiet"
+
+
+def test_a_style_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no progress 'loud'"), progress(io.StringIO(), style="loud"):
+        pass
+
+
+def test_a_terminal_gets_lines_where_colour_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    with progress(stream) as listener:
+        listener(STARTED)
+    assert stream.getvalue() == "run 0193-run: 12 invocations, about 2 min 00 s\n"
 
 
 def test_an_error_has_at_most_three_lines() -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from perfctl.cli import main_group
 from perfctl.cli.command import SHARED_OPTIONS, Command, Group, repeat_options
+from perfctl.cli.format import FormatName
 from perfctl.cli.settings import Settings, load_settings
 from perfctl.errors import UsageError
 
@@ -37,8 +38,15 @@ def _needed(command: click.Command) -> list[str]:
     words: list[str] = []
     for param in command.params:
         if param.required:
-            words += ["1%"] if isinstance(param, click.Argument) else [param.opts[0], "1%"]
+            words += [_value(param)] if isinstance(param, click.Argument) else [param.opts[0], _value(param)]
     return words
+
+
+def _value(param: click.Parameter) -> str:
+    """Return a value that a parameter accepts: of a choice the first one."""
+    if isinstance(param.type, click.Choice):
+        return str(param.type.choices[0])
+    return "csv" if isinstance(param.type, FormatName) else "1%"
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""A plugin of Datasette: the aggregate median(x), as `perfctl query` has it; NULLs do not count."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+from typing import Any
+
+from datasette import hookimpl
+
+
+class Median:
+    """What SQLite calls for each row, and at the end."""
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+
+    def step(self, value: Any) -> None:
+        """Take the value of a row."""
+        if value is not None:
+            self._values.append(value)
+
+    def finalize(self) -> Any:
+        """Return the median, None of nothing."""
+        return statistics.median(self._values) if self._values else None
+
+
+def _prepare_connection(conn: sqlite3.Connection) -> None:
+    """Give a connection the aggregate."""
+    conn.create_aggregate("median", 1, Median)
+
+
+prepare_connection: Any = hookimpl(_prepare_connection)
+"""What Datasette calls, by this name, for each connection."""

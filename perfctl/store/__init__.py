@@ -8,24 +8,25 @@
     recording.py     writes
     reading.py       reads of one run; omissions.py, validity.py and evidence.py too
     history.py       reads over many runs
-    series.py        samples: checked, packed, summarised
-    artifact.py      raw bytes
-    connection.py    opening a file, errors     writer.py    the one writing thread
-    schema.py        revision, schema.sql, views.sql     tables.py    the schema as typed tables
+    tables.py        the schema as typed tables     views.py     the views over it     schema.py    its words
+    dialect.py       what each engine says in its own way     sqlite.py    a database in a file
+    revision.py      create, recognise       migration.py     and migrations/ (Alembic): from one to the next
+    writer.py        the one writing thread
+    series.py        samples: checked, packed, summarised     artifact.py    raw bytes
     derived.py       rows computed from samples     reparsing.py    samples read from raw outputs
-    query.py         users' SQL; queries/*.sql
-    upkeep.py        info, check, backup, upgrade
-    migration.py     and migrations/ (Alembic)
+    user_query.py    users' SQL; queries/*.sql      upkeep.py    info, check, backup, upgrade
 
 docs/database.md describes the tables, the views and the rules.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.omissions import Omission
-from perfctl.store.query import NamedQuery, named_queries, named_query, query
 from perfctl.store.records import (
     BlockState,
     Count,
@@ -42,8 +43,11 @@ from perfctl.store.records import (
     StoredEvent,
 )
 from perfctl.store.store import Store, open_store
-from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
 from perfctl.store.validity import ValidityCount
+
+if TYPE_CHECKING:
+    from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
+    from perfctl.store.user_query import NamedQuery, named_queries, named_query, query
 
 __all__ = [
     "BlockState",
@@ -81,3 +85,16 @@ __all__ = [
     "query",
     "upgrade",
 ]
+
+_OPENERS = {
+    "upkeep": ("Check", "DatabaseInfo", "Upgrade", "backup", "check", "database_info", "upgrade"),
+    "user_query": ("NamedQuery", "named_queries", "named_query", "query"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what opens databases when it is first used: SQLAlchemy takes a quarter of a second."""
+    for module, names in _OPENERS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

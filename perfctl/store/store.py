@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
-from perfctl.errors import DatabaseUnavailable, UsageError
+from perfctl.errors import UsageError
 from perfctl.model import (
     Block,
     Fingerprint,
@@ -34,7 +32,6 @@ from perfctl.store import (
     series,
     validity,
 )
-from perfctl.store.connection import BUSY_TIMEOUT_S, connect, open_checked, path_of, translated
 from perfctl.store.evidence import Evidence
 from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
 from perfctl.store.omissions import Omission, omissions
@@ -52,6 +49,10 @@ from perfctl.validity import Assessment
 
 if TYPE_CHECKING:
     from perfctl.facts import RunChange
+    from perfctl.store.sqlite import SqliteDatabase
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a write of a run waits for another process's before giving up."""
 
 T = TypeVar("T")
 
@@ -69,9 +70,11 @@ def open_store(
     Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch (of an older or
     newer perfctl), UsageError (another kind of database).
     """
+    # Imported here: SQLAlchemy takes a quarter of a second, and not every command opens a database.
+    from perfctl.store.sqlite import SqliteDatabase, path_of
+
     path = path_of(url_or_path)
-    connection = open_checked(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
-    return Store(path, connection, read_only=read_only, busy_timeout_s=busy_timeout_s)
+    return Store(SqliteDatabase(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s))
 
 
 class Store:
@@ -81,14 +84,10 @@ class Store:
     Every method may raise DatabaseUnavailable, and DataError for a row that contradicts the schema.
     """
 
-    def __init__(
-        self, path: Path, connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float
-    ) -> None:
-        self.path = path
-        self._writer = None if read_only else Writer(connection, path, busy_timeout_s)
-        with translated(path):
-            self._reader = connection if read_only else connect(path, "rw", busy_timeout_s=busy_timeout_s)
-        self._reader_lock = threading.Lock()
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.path = database.path
+        self._database = database
+        self._writer = Writer(database)
 
     def __enter__(self) -> Self:
         return self
@@ -100,20 +99,16 @@ class Store:
 
     def close(self) -> None:
         """Finish what was given to the writer and close the file; again is harmless."""
-        with self._reader_lock:
-            self._reader.close()
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
+        self._database.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._reader_lock, translated(self.path):
-            yield self._reader
+        with self._database.reading() as connection:
+            yield connection.connection.driver_connection
 
     def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        if self._writer is None:
-            raise DatabaseUnavailable("the database was opened for reading only", where=str(self.path))
-        return self._writer.do(job)
+        return self._writer.do(lambda connection: job(connection.connection.driver_connection))
 
     # Writing: runs and what is known of them
 

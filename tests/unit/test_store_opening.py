@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, SchemaMismatch, UsageError
-from perfctl.store import backup, check, connection, open_store, query, schema, writer
+from perfctl.store import backup, check, open_store, query, schema, sqlite
 from tests.unit import store_cases as cases
 
 
@@ -337,16 +337,18 @@ def test_our_own_connections_enforce_references(filled):
         store.record_event("no such run", "info", "", "")
 
 
-def test_opening_imports_neither_sqlalchemy_nor_alembic(filled):
+def test_sqlalchemy_is_imported_only_to_open_a_database_and_little_with_it(filled):
     code = (
         "import sys; from perfctl.store import open_store\n"
+        "slow = ('sqlalchemy', 'sqlalchemy.orm', 'alembic', 'numpy', 'click')\n"
+        "print([name for name in slow if name in sys.modules])\n"
         "with open_store(sys.argv[1]) as store: store.observations('latest')\n"
-        "print([name for name in ('sqlalchemy', 'alembic', 'numpy', 'click') if name in sys.modules])"
+        "print([name for name in slow if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(filled)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == ["[]", "['sqlalchemy']", ""]
 
 
 # ---- who may read it, and what is waited for ---------------------------------------------------------------
@@ -392,8 +394,8 @@ def kept_locked(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_lock_is_said_while_it_is_waited_for_and_then_given_up(filled, read_only, caplog, monkeypatch):
-    monkeypatch.setattr(connection, "NOTICE_S", 0.125)
-    monkeypatch.setattr(connection, "OPEN_TIMEOUT_S", 0.375)
+    monkeypatch.setattr(sqlite, "NOTICE_S", 0.125)
+    monkeypatch.setattr(sqlite, "OPEN_TIMEOUT_S", 0.375)
     with kept_locked(filled), pytest.raises(DatabaseUnavailable, match="locked by another program"):
         open_store(filled, read_only=read_only)
     assert [record.getMessage() for record in caplog.records] == [
@@ -402,7 +404,7 @@ def test_a_lock_is_said_while_it_is_waited_for_and_then_given_up(filled, read_on
 
 
 def test_a_lock_that_a_write_waits_for_is_said_once(filled, caplog, monkeypatch):
-    monkeypatch.setattr(writer, "NOTICE_S", 0.1)
+    monkeypatch.setattr(sqlite, "NOTICE_S", 0.1)
     with open_store(filled, busy_timeout_s=0.3) as store:
         with locked(filled), pytest.raises(DatabaseUnavailable, match="locked"):
             cases.begin_run(store)

@@ -1,0 +1,89 @@
+"""What SQLAlchemy does not translate between engines by itself, in the words of each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import TEXT, Connection, Double, Insert, Table, literal_column
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+
+def insert_once(connection: Connection, table: Table[Any]) -> Insert[()]:
+    """Return the statement that stores a row unless one with its key is there."""
+    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    statement: Insert[()] = dialect.insert(table).on_conflict_do_nothing()
+    return statement
+
+
+class utc_text(FunctionElement[str]):  # noqa: N801 (a function in SQL)
+    """Unix seconds as text such as 2026-01-31T12:00:00Z."""
+
+    inherit_cache = True
+    name = "utc_text"
+    type = TEXT()
+
+
+@compiles(utc_text, "sqlite")
+def _utc_text_sqlite(element: utc_text, compiler: SQLCompiler, **options: Any) -> str:
+    moment = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {moment}, 'unixepoch')"
+
+
+@compiles(utc_text, "postgresql")
+def _utc_text_postgresql(element: utc_text, compiler: SQLCompiler, **options: Any) -> str:
+    moment = compiler.process(element.clauses, **options)
+    return f"""to_char(to_timestamp(floor({moment})) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+
+
+class json_items(FunctionElement[Any]):  # noqa: N801 (a function in SQL)
+    """The items of a list in a JSON object that is kept as text: rows with one column, `value`."""
+
+    inherit_cache = True
+    name = "json_items"
+
+    def __init__(self, text: ColumnElement[Any], key: str) -> None:
+        super().__init__(text, literal_column(repr(key)))
+
+
+@compiles(json_items, "sqlite")
+def _json_items_sqlite(element: json_items, compiler: SQLCompiler, **options: Any) -> str:
+    text, key = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"json_each({text}, '$.' || {key})"
+
+
+@compiles(json_items, "postgresql")
+def _json_items_postgresql(element: json_items, compiler: SQLCompiler, **options: Any) -> str:
+    text, key = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"jsonb_array_elements(CAST({text} AS jsonb) -> {key})"
+
+
+class json_value(FunctionElement[Any]):  # noqa: N801 (a function in SQL)
+    """A text or, with `of`, another value of a JSON object; NULL where the object does not have it."""
+
+    inherit_cache = True
+    name = "json_value"
+
+    def __init__(self, of_object: ColumnElement[Any], key: str, of: TypeEngine[Any] | None = None) -> None:
+        super().__init__(of_object, literal_column(repr(key)))
+        self.type = of or TEXT()
+
+
+@compiles(json_value, "sqlite")
+def _json_value_sqlite(element: json_value, compiler: SQLCompiler, **options: Any) -> str:
+    of_object, key = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"json_extract({of_object}, '$.' || {key})"
+
+
+@compiles(json_value, "postgresql")
+def _json_value_postgresql(element: json_value, compiler: SQLCompiler, **options: Any) -> str:
+    of_object, key = (compiler.process(clause, **options) for clause in element.clauses)
+    kind = compiler.dialect.type_compiler_instance.process(element.type)
+    return f"CAST(CAST({of_object} AS jsonb) ->> {key} AS {kind})"
+
+
+NUMBER = Double()

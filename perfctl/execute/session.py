@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import Fleet
@@ -12,6 +13,9 @@ from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store
 from perfctl.validity import Thresholds
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 
 @dataclass(slots=True)
@@ -40,6 +44,11 @@ class RunSession:
     def run_id(self) -> str:
         """The run's id."""
         return self.planned.run_id
+
+    @property
+    def stored(self) -> RunReader:
+        """The run as it is in the database."""
+        return self.store.run(self.run_id)
 
     @property
     def plan(self) -> Plan:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.model import Comparison, Metric, Target
-from perfctl.store import Store
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Outlier:
     """The same in words, also where there is none."""
 
 
-def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
+def outliers(run: RunReader, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
     """Return the outliers of these comparisons, each once, in their order."""
     places = dict.fromkeys(
         (item.benchmark, item.target, item.metric, *leg) for item in comparisons for leg in item.outliers
@@ -39,9 +42,7 @@ def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tu
     found = []
     for place in places:
         benchmark, target, metric, environment, replicate, block = place
-        for seen in store.findings_at(
-            run_id, benchmark, target, block, (environment, replicate), metric.name
-        ):
+        for seen in run.findings_at(benchmark, target, block, (environment, replicate), metric.name):
             words = counted_words(seen.findings, seen.validity)
             found.append(Outlier(*place, seen.value, seen.invocation_id, seen.findings, words))
     return tuple(found)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import TEXT, Connection, Double, Insert, Table, literal_column
+from sqlalchemy import TEXT, Connection, Double, Insert, Table, insert, literal_column
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
@@ -18,6 +21,17 @@ def insert_once(connection: Connection, table: Table[Any]) -> Insert[()]:
     dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     statement: Insert[()] = dialect.insert(table).on_conflict_do_nothing()
     return statement
+
+
+def insert_many(connection: Connection, table: Table[Any], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Store rows, in the order of the table's columns, as fast as the driver can."""
+    driver: Any = connection.connection.driver_connection
+    driver.executemany(_insert_sql(table), rows)
+
+
+@cache
+def _insert_sql(table: Table[Any]) -> str:
+    return str(insert(table).compile(dialect=sqlite.dialect()))
 
 
 class utc_text(FunctionElement[str]):  # noqa: N801 (a function in SQL)
@@ -86,4 +100,4 @@ def _json_value_postgresql(element: json_value, compiler: SQLCompiler, **options
     return f"CAST(CAST({of_object} AS jsonb) ->> {key} AS {kind})"
 
 
-NUMBER = Double()
+NUMBER: Double[float] = Double()

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler
-from sqlalchemy.types import INTEGER, REAL
+from sqlalchemy.types import INTEGER, REAL, TypeEngine
 
 from perfctl.store.schema import (
     ACCELERATORS,
@@ -60,15 +60,16 @@ METADATA = MetaData(
     }
 )
 
-_INTEGER = BigInteger().with_variant(INTEGER(), "sqlite")
-_TYPES = {
-    str: TEXT(),
-    int: _INTEGER,
+INTEGERS = BigInteger().with_variant(INTEGER(), "sqlite")
+_TYPES: dict[type, TypeEngine[Any]] = {
+    str: TEXT().with_variant(TEXT(collation="C"), "postgresql"),
+    int: INTEGERS,
     float: Double().with_variant(REAL(), "sqlite"),
     bytes: LargeBinary(),
     bool: Boolean().with_variant(INTEGER(), "sqlite"),
 }
-"""SQLite's strict tables know five types and have no truth values: 0 and 1 stand for them."""
+"""SQLite's strict tables know five types and have no truth values: 0 and 1 stand for them. Texts are sorted
+by their bytes, as SQLite does."""
 
 Columns = TypeVar("Columns", bound=TypedColumns)
 
@@ -101,7 +102,10 @@ class _InOrder(TypedColumns):
 
 @compiles(CreateColumn, "sqlite")
 def _create_column(create: CreateColumn, compiler: DDLCompiler, **options: Any) -> str | None:
-    return None if create.element.name == "rowid" else compiler.visit_create_column(create, **options)
+    if create.element.name == "rowid":
+        return None
+    text: str | None = compiler.visit_create_column(create, **options)  # type: ignore[no-untyped-call]
+    return text
 
 
 class RunColumns(_InOrder):

@@ -119,7 +119,7 @@ def _artifacts(connection: Connection) -> list[str]:
 
 def _derived(connection: Connection) -> list[str]:
     try:
-        return derived.differences(driver_of(connection))
+        return derived.differences(connection)
     except DataError as error:
         return [error.message]
 

@@ -8,14 +8,14 @@ from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, select, update
 
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import InvocationRecord, Metric, Status, canonical_json, content_hash
 from perfctl.redaction import redact
 from perfctl.store import artifact, schema
 from perfctl.store import tables as db
-from perfctl.store.dialect import insert_many, insert_once
+from perfctl.store.dialect import Prepared, insert_once, prepared_insert
 from perfctl.store.series import Series, Summary, pack
 
 Key = tuple[int, int]
@@ -50,24 +50,34 @@ def prepare(record: InvocationRecord, series: Sequence[Series]) -> PreparedInvoc
     )
 
 
-_BLOCK = (
-    select(db.block.c.run_id, db.benchmark.c.workload, db.run_environment.c.environment_id)
-    .join_from(db.block, db.benchmark)
-    .outerjoin(
-        db.run_environment,
-        and_(
-            db.run_environment.c.run_id == db.block.c.run_id,
-            db.run_environment.c.name == bindparam("environment"),
-        ),
+_FIND_BLOCK = Prepared(
+    lambda _: (
+        select(db.block.c.run_id, db.benchmark.c.workload, db.run_environment.c.environment_id)
+        .join_from(db.block, db.benchmark)
+        .outerjoin(
+            db.run_environment,
+            and_(
+                db.run_environment.c.run_id == db.block.c.run_id,
+                db.run_environment.c.name == bindparam("environment"),
+            ),
+        )
+        .where(db.block.c.block_id == bindparam("block"))
     )
-    .where(db.block.c.block_id == bindparam("block"))
 )
+_FIND_METRIC = Prepared(
+    lambda _: select(db.metric.c.metric_pk, db.metric.c.show_difference).where(
+        db.metric.c.metric_id == bindparam("id")
+    )
+)
+_INSERT_ARTIFACT = Prepared(lambda connection: insert_once(connection, db.artifact), db.artifact.c.keys())
 
 
 def insert_invocation(connection: Connection, prepared: PreparedInvocation) -> None:
     """Store an invocation: raw bytes first, then samples and derived rows, in the same transaction."""
     record = prepared.record
-    found = connection.execute(_BLOCK, {"block": record.block_id, "environment": record.environment}).first()
+    found = _FIND_BLOCK.run(
+        connection, {"block": record.block_id, "environment": record.environment}
+    ).fetchone()
     if found is None:
         raise UnknownName(f"there is no block {record.block_id}")
     run_id, workload, environment_id = found
@@ -83,17 +93,10 @@ def insert_invocation(connection: Connection, prepared: PreparedInvocation) -> N
     }
     row |= {f"{name}_sha256": _key(output) for name, output in prepared.outputs.items()}
     raw = [kept for kept in (*prepared.outputs.values(), *prepared.artifacts.values()) if kept is not None]
-    if raw:
-        connection.execute(
-            insert_once(connection, db.artifact),
-            [{"sha256": kept.sha256, "size_bytes": kept.size_bytes, "content": kept.content} for kept in raw],
-        )
+    _INSERT_ARTIFACT.many(connection, [(kept.sha256, kept.size_bytes, kept.content) for kept in raw])
     invocation_pk = _insert_numbered(connection, db.invocation, row)
-    insert_many(
-        connection,
-        db.invocation_artifact,
-        [(invocation_pk, name, _key(kept)) for name, kept in prepared.artifacts.items()],
-    )
+    links = [(invocation_pk, name, _key(kept)) for name, kept in prepared.artifacts.items()]
+    prepared_insert(db.invocation_artifact).many(connection, links)
     insert_samples(connection, invocation_pk, workload, prepared.series)
 
 
@@ -107,8 +110,7 @@ def _key(kept: artifact.Artifact | None) -> str | None:
 
 def _insert_numbered(connection: Connection, table: Table[Any], row: Mapping[str, object]) -> int:
     """Store a row and return the number that it was given."""
-    (number,) = connection.execute(insert(table), row).inserted_primary_key or ()
-    return int(number)
+    return int(prepared_insert(table).run(connection, row).fetchone()[0])
 
 
 @lru_cache(maxsize=1024)
@@ -116,76 +118,59 @@ def _metric_id(workload: str, metric: Metric) -> str:
     return content_hash([workload, metric.name, metric.unit, metric.direction, metric.headline])
 
 
-def _metric_numbers(connection: Connection, workload: str, metrics: Sequence[Metric]) -> list[int]:
-    """Return the metrics' numbers in this database; the first description seen is kept."""
-    ids = [_metric_id(workload, metric) for metric in metrics]
-    known = db.metric.c
-    rows = connection.execute(
-        select(known.metric_id, known.metric_pk, known.show_difference).where(known.metric_id.in_(ids))
-    )
-    found = {metric_id: (number, shown) for metric_id, number, shown in rows}
-    numbers = []
-    for metric_id, metric in zip(ids, metrics, strict=True):
-        if metric_id not in found:
-            row = {
-                "metric_id": metric_id,
-                "workload": workload,
-                "name": metric.name,
-                "unit": metric.unit,
-                "direction": metric.direction.value,
-                "is_headline": metric.headline,
-                "description": metric.description,
-                "show_difference": metric.show_difference,
-            }
-            found[metric_id] = (_insert_numbered(connection, db.metric, row), metric.show_difference)
-        number, shown = found[metric_id]
-        if shown != metric.show_difference:
-            # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
-            connection.execute(
-                update(db.metric)
-                .where(known.metric_pk == number)
-                .values(show_difference=metric.show_difference)
-            )
-        numbers.append(number)
-    return numbers
+def _insert_metric(connection: Connection, workload: str, metric: Metric) -> int:
+    """Return the metric's number in this database; the first description seen is kept."""
+    metric_id = _metric_id(workload, metric)
+    found = _FIND_METRIC.run(connection, {"id": metric_id}).fetchone()
+    if found is None:
+        row = {
+            "metric_id": metric_id,
+            "workload": workload,
+            "name": metric.name,
+            "unit": metric.unit,
+            "direction": metric.direction.value,
+            "is_headline": metric.headline,
+            "description": metric.description,
+            "show_difference": metric.show_difference,
+        }
+        return _insert_numbered(connection, db.metric, row)
+    number, shown = found
+    if shown != metric.show_difference:
+        # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
+        changed = update(db.metric).where(db.metric.c.metric_pk == number)
+        connection.execute(changed.values(show_difference=metric.show_difference))
+    return int(number)
 
 
 def insert_samples(
     connection: Connection, invocation_pk: int, workload: str, found: Sequence[tuple[Series, Summary]]
 ) -> None:
     """Store samples as rows or packed, and their derived rows. One statement for each table is fastest."""
-    if not found:
-        return
-    numbers = _metric_numbers(connection, workload, [series.metric for series, _ in found])
-    rows = [((invocation_pk, number), *one) for number, one in zip(numbers, found, strict=True)]
-    insert_many(
+    rows = [
+        ((invocation_pk, _insert_metric(connection, workload, series.metric)), series, summary)
+        for series, summary in found
+    ]
+    prepared_insert(db.sample).many(
         connection,
-        db.sample,
         chain.from_iterable(
             zip(*map(repeat, key), series.indexes, series.warmups, series.values, strict=False)
             for key, series, _ in rows
             if not series.is_packed
         ),
     )
-    insert_many(
-        connection,
-        db.series,
-        (
-            (*key, summary.sample_count, summary.warmup_count, summary.value_sum, pack(series.values))
-            for key, series, summary in rows
-            if series.is_packed
-        ),
-    )
+    packed = [
+        (*key, summary.sample_count, summary.warmup_count, summary.value_sum, pack(series.values))
+        for key, series, summary in rows
+        if series.is_packed
+    ]
+    prepared_insert(db.series).many(connection, packed)
     insert_summaries(connection, [(key, summary) for key, _, summary in rows])
 
 
 def insert_summaries(connection: Connection, rows: Iterable[tuple[Key, Summary]]) -> None:
     """Store derived rows."""
-    insert_many(
-        connection,
-        db.invocation_metric,
-        (
-            (*key, row.value, row.sample_count, row.warmup_count, row.value_sum, row.minimum, row.maximum)
-            for key, row in rows
-        ),
+    values = (
+        (*key, row.value, row.sample_count, row.warmup_count, row.value_sum, row.minimum, row.maximum)
+        for key, row in rows
     )
+    prepared_insert(db.invocation_metric).many(connection, values)

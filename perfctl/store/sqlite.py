@@ -162,6 +162,7 @@ class SqliteDatabase:
         Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch.
         """
         self.path = path
+        self.is_read_only = read_only
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
         self._is_open = True
@@ -170,7 +171,9 @@ class SqliteDatabase:
         self._reader = opened.engine
         self._writer = None if read_only else opened
         with translated(path):
-            if self._writer is not None:
+            if self._writer is None:
+                opened.close()
+            else:
                 set_busy_timeout(driver_of(opened), busy_timeout_s)
                 self._file = OpenedFile(path, driver_of(opened))
                 # It reads what was committed, not what is being written.

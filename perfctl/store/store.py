@@ -6,10 +6,13 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from perfctl.errors import DatabaseUnavailable
+
 if TYPE_CHECKING:
     from perfctl.store.records import RunSummary
     from perfctl.store.run_reader import RunReader
     from perfctl.store.sqlite import SqliteDatabase
+    from perfctl.store.writer import Writer
 
 # What opens a database is imported in functions: SQLAlchemy takes a quarter of a second, and many commands
 # open none.
@@ -45,14 +48,16 @@ class Store:
 
     def __init__(self, database: SqliteDatabase) -> None:
         from perfctl.store.history import History
-        from perfctl.store.writer import Writer
 
         self.path = database.path
         self.history = History(database)
         """All runs."""
-        self.writer = Writer(database)
-        """All that changes the database."""
         self._database = database
+        self._writer: Writer | None = None
+        if not database.is_read_only:
+            from perfctl.store.writer import Writer
+
+            self._writer = Writer(database)
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +69,16 @@ class Store:
 
     def close(self) -> None:
         """Finish what was given to the writer and close the database; again is harmless."""
-        self.writer.close()
+        if self._writer is not None:
+            self._writer.close()
         self._database.close()
+
+    @property
+    def writer(self) -> Writer:
+        """All that changes the database."""
+        if self._writer is None:
+            raise DatabaseUnavailable("the database was opened for reading only", where=str(self.path))
+        return self._writer
 
     def run(self, run: str) -> RunReader:
         """Return the run that `run` names: an id, its unique beginning or end, or 'latest'.

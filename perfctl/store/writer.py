@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Table, Update, insert, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, select, update
 
 from perfctl.errors import DatabaseUnavailable, UnknownName, UsageError
 from perfctl.model import (
@@ -29,7 +29,7 @@ from perfctl.redaction import redact, redact_tree
 from perfctl.store import derived, recording, schema
 from perfctl.store import series as sample_series
 from perfctl.store import tables as db
-from perfctl.store.dialect import insert_once
+from perfctl.store.dialect import Prepared, insert_once, prepared_insert
 from perfctl.store.records import Reparsed
 from perfctl.store.sqlite import SqliteDatabase
 
@@ -149,7 +149,7 @@ class Writer:
             self._insert(db.run_benchmark, link | {"position": position})
 
     def _insert(self, table: Table[Any], row: Mapping[str, object]) -> None:
-        self._connection.execute(insert(table), row)
+        prepared_insert(table).run(self._connection, row)
 
     def _insert_once(self, table: Table[Any], row: Mapping[str, object]) -> bool:
         """Store a row unless one with its key is there, and return whether it was stored."""
@@ -240,12 +240,10 @@ class Writer:
 
     def _planned(self, run_id: str, kind: Literal["host", "environment", "benchmark"], name: str) -> str:
         """Return the key of a host, environment or benchmark of a run's plan."""
-        planned = db.METADATA.tables[f"run_{kind}"].c
-        statement = select(planned[f"{kind}_id"]).where(planned.run_id == run_id, planned.name == name)
-        key = self._connection.execute(statement).scalar()
-        if key is None:
+        found = _FIND_PLANNED[kind].run(self._connection, {"run": run_id, "name": name}).fetchone()
+        if found is None:
             raise UnknownName(f"the run {run_id} has no {kind} {name!r}")
-        return str(key)
+        return str(found[0])
 
     @_in_transaction
     def record_event(self, run_id: str, level: str, where: str, text: str) -> None:
@@ -287,10 +285,9 @@ class Writer:
     def end_block(self, block_id: str, status: Literal["complete", "failed", "interrupted"]) -> None:
         """Store how a block ended."""
         _require_word("status of a block", status, schema.BLOCK_STATUSES[1:])
-        ended = {"status": status, "ended_at": time.time()}
-        self._update(
-            update(db.block).where(db.block.c.block_id == block_id).values(ended), f"block {block_id}"
-        )
+        ended = {"block": block_id, "how": status, "now": time.time()}
+        if _END_BLOCK.run(self._connection, ended).rowcount == 0:
+            raise UnknownName(f"there is no block {block_id}")
 
     def record_invocation(
         self, record: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
@@ -319,6 +316,29 @@ class Writer:
         from perfctl.store.reparsing import reparse
 
         return reparse(self._connection, run_id)
+
+
+def _find_planned(kind: str, planned: Table[Any]) -> Prepared:
+    of_plan = planned.c
+    return Prepared(
+        lambda _: select(of_plan[f"{kind}_id"]).where(
+            of_plan.run_id == bindparam("run"), of_plan.name == bindparam("name")
+        )
+    )
+
+
+_FIND_PLANNED = {
+    "host": _find_planned("host", db.run_host),
+    "environment": _find_planned("environment", db.run_environment),
+    "benchmark": _find_planned("benchmark", db.run_benchmark),
+}
+_END_BLOCK = Prepared(
+    lambda _: (
+        update(db.block)
+        .where(db.block.c.block_id == bindparam("block"))
+        .values(status=bindparam("how"), ended_at=bindparam("now"))
+    )
+)
 
 
 def _require_word(what: str, word: str, allowed: Sequence[str]) -> None:

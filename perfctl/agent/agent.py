@@ -6,6 +6,7 @@ run's spool folder from then on; docs/jobs.md draws how a request goes through i
     start REQUEST            make the spool, start the agent or find it with a job that runs, and be a channel
     serve SPOOL LIFETIME_S   be the agent
     reap REQUEST             end what belongs to a run
+    end PID                  end the session of a process, which is no job; exit code 1 if something survives
 
 A channel is a process that has handed its input and output to the agent, and sleeps. Messages are frames: a
 prefix, JSON and raw parts. The files of a job lie in `jobs` (ID.job: the request and the process, ID.in,
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import re
@@ -35,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     # Not there for the hosts, where typing is slow to import.
     import types
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     Record = dict[str, Any]
@@ -49,8 +51,12 @@ GRACE_S = 2.0
 _KILL_S = 5.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FILE_LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
 _READ_BYTES = 1 << 16
 _PIECE_BYTES = 3072
+_SOCKET_LINE_BYTES = 150
+_LISTENS = b"0A"
+_NETWORK = re.compile(r"/proc/([1-9][0-9]{0,8}/)?net")
 _NS = 1_000_000_000
 
 
@@ -111,7 +117,8 @@ def parse_header(text: bytes, largest_part_bytes: int) -> Record:
 class Decoder:
     """Makes frames out of bytes as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest_part_bytes: int = LARGEST_PART_BYTES) -> None:
+        self._largest_part_bytes = largest_part_bytes
         self._buffer = bytearray()
         self._header: Record | None = None
 
@@ -127,7 +134,7 @@ class Decoder:
             end = PREFIX.size + header_size(bytes(self._buffer[: PREFIX.size]))
             if len(self._buffer) < end:
                 return None
-            self._header = parse_header(bytes(self._buffer[PREFIX.size : end]), LARGEST_PART_BYTES)
+            self._header = parse_header(bytes(self._buffer[PREFIX.size : end]), self._largest_part_bytes)
             del self._buffer[:end]
         sizes = self._header["parts"]
         if len(self._buffer) < sum(sizes):
@@ -214,25 +221,55 @@ def signal_all(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def end_all(find: Callable[[], set[int]]) -> bool:
-    """End what `find` finds: SIGTERM, SIGKILL after a while; return whether nothing is left."""
-    begin = time.monotonic()
-    told: set[int] = set()
-    pause_s = 0.01
-    while True:
-        pids = find()
+class Ending:
+    """Ends what `find` finds step by step: SIGTERM, SIGKILL after a while, giving up at last."""
+
+    def __init__(self, find: Callable[[], set[int]]) -> None:
+        self._find = find
+        self._told: set[int] = set()
+        self._pause_ns = 5_000_000
+        self._kill_ns = time.monotonic_ns() + int(GRACE_S * _NS)
+        self.next_ns = 0
+        """When the next step is due."""
+
+    def step(self) -> bool | None:
+        """Do what is due now; return whether all are gone, None as long as it goes on."""
+        now = time.monotonic_ns()
+        pids = self._find()
         if not pids:
             return True
-        passed_s = time.monotonic() - begin
-        if passed_s > GRACE_S + _KILL_S:
+        if now > self._kill_ns + int(_KILL_S * _NS):
             return False
-        if passed_s > GRACE_S:
+        if now >= self._kill_ns:
             signal_all(pids, signal.SIGKILL)
         else:
-            signal_all(pids - told, signal.SIGTERM)
-            told |= pids
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.1)
+            signal_all(pids - self._told, signal.SIGTERM)
+            self._told |= pids
+        self._pause_ns = min(2 * self._pause_ns, 100_000_000)
+        self.next_ns = now + self._pause_ns
+        if now < self._kill_ns:
+            self.next_ns = min(self.next_ns, self._kill_ns)
+        return None
+
+
+def end_all(find: Callable[[], set[int]]) -> bool:
+    """End what `find` finds, wait for it, and return whether nothing of it is left."""
+    ending = Ending(find)
+    while True:
+        are_gone = ending.step()
+        if are_gone is not None:
+            return are_gone
+        time.sleep(max(0, ending.next_ns - time.monotonic_ns()) / _NS)
+
+
+def end_session(pid: int) -> bool:
+    """End the session of a process, and return whether nothing of it is left.
+
+    One that is gone is taken for the leader of its own.
+    """
+    found = process(pid)
+    session = found.session if found else pid
+    return end_all(lambda: {each.pid for each in processes().values() if each.session == session})
 
 
 # ---- what is read around a job ----------------------------------------------------------------------------
@@ -250,21 +287,21 @@ _COUNTERS = (
     "/sys/kernel/warn_count",
     "/sys/kernel/oops_count",
     "/proc/sys/kernel/hung_task_detect_count",
+    "/sys/class/net/*/carrier_changes",
+    "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count",
+    "/sys/devices/system/cpu/cpu*/thermal_throttle/*_total_time_ms",
 )
 
 
 class Counters:
     """The kernel's counters: descriptors that stay open, so that reading them costs little."""
 
-    def __init__(self, unit: str) -> None:
-        paths = [*_COUNTERS, *_link_counters(), *_thermal_counters()]
-        groups, has_own_time = _group_counters(unit)
-        paths += groups
-        if not has_own_time:
-            # Where no group counts the jobs' time, this process does, which waits for them.
-            paths.append(f"/proc/{os.getpid()}/stat")
+    def __init__(self) -> None:
+        patterns = [*_COUNTERS, *group_counters(content("/proc/self/cgroup"))]
+        # Where no group counts the jobs' time, this process does, which waits for them.
+        patterns.append(f"/proc/{os.getpid()}/stat")
         self._files: list[tuple[bytes, int]] = []
-        for path in paths:
+        for path in existing(patterns):
             try:
                 file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -294,57 +331,24 @@ class Counters:
         return b"".join(found)
 
 
-def _link_counters() -> list[str]:
-    # A container's end of a link is gone tomorrow, and has no cable.
-    names = [name for name in _names("/sys/class/net") if name != "lo" and not name.startswith("veth")]
-    return [f"/sys/class/net/{name}/carrier_changes" for name in names]
+def group_counters(text: bytes) -> list[str]:
+    """Return patterns of the files that count the time of the control groups in a /proc/PID/cgroup.
 
-
-def _thermal_counters() -> list[str]:
-    found = []
-    for cpu in _names("/sys/devices/system/cpu"):
-        if cpu.startswith("cpu") and cpu[3:].isdigit():
-            folder = f"/sys/devices/system/cpu/{cpu}/thermal_throttle"
-            names = (name for name in _names(folder) if name.endswith(("_throttle_count", "_total_time_ms")))
-            found += [f"{folder}/{name}" for name in names]
-    return found
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
-
-
-def _group_counters(unit: str) -> tuple[list[str], bool]:
-    """Return the files of the control group that this process and its jobs are in, and if one has their time.
-
-    In version 1 each controller has a tree of its own, and a job may be in our unit in one and in the whole
-    machine's group in another. A group is only ours by its name, and so is the processor time that it counts;
-    how often a quota stopped it is said by any but the root, which has none.
+    In version 1 each controller has a tree of its own, and a process may be in a unit's group in one and in
+    the whole machine's in another. The root's counters say nothing of a process.
     """
     found = []
-    has_own_time = False
-    for line in content("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
-        number, controllers, group = [*line.split(":", 2), "", ""][:3]
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
         if group in ("", "/"):
             continue
-        last = group.rpartition("/")[2]
-        is_own = last.startswith(f"{unit}.") or (last.startswith("session-") and last.endswith(".scope"))
-        if number == "0" and not controllers:
-            paths = [f"/sys/fs/cgroup{group}/cpu.stat", f"/sys/fs/cgroup/unified{group}/cpu.stat"]
-            paths = [path for path in paths if is_own and os.access(path, os.R_OK)]
-            has_own_time = has_own_time or bool(paths)
-            found += paths
-        names = controllers.split(",")
-        if "cpu" in names:
-            found.append(f"/sys/fs/cgroup/{controllers}{group}/cpu.stat")
-        if "cpuacct" in names and is_own:
-            path = f"/sys/fs/cgroup/{controllers}{group}/cpuacct.usage"
-            has_own_time = has_own_time or os.access(path, os.R_OK)
-            found.append(path)
-    return found, has_own_time
+        group = glob.escape(group)
+        if not controllers:
+            found += [f"/sys/fs/cgroup{group}/cpu.stat", f"/sys/fs/cgroup/unified{group}/cpu.stat"]
+        elif {"cpu", "cpuacct"}.intersection(controllers.split(",")):
+            folder = f"/sys/fs/cgroup/{controllers}{group}"
+            found += [f"{folder}/cpu.stat", f"{folder}/cpuacct.usage", f"{folder}/cpuacct.stat"]
+    return found
 
 
 def read_clock() -> bytes:
@@ -419,8 +423,9 @@ class ProcessView:
     """
 
     def __init__(self, watched: str) -> None:
-        self._text = watched[len("cgroup:") :].encode() if watched.startswith("cgroup:") else b""
-        self._pid_file = watched[len("pidfile:") :] if watched.startswith("pidfile:") else ""
+        kind, _, text = watched.partition(":")
+        self._group_text = os.fsencode(text) if kind == "cgroup" else b""
+        self._pid_file = text if kind == "pidfile" else ""
         self._first: dict[str, bytes] = {}
         self._counters: list[str] = []
         self.readings = [b"", b"", b""]
@@ -432,9 +437,7 @@ class ProcessView:
         found: list[bytes] = []
         seen: dict[str, bytes] = {}
         for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            text = content(f"/proc/{name}/stat")
+            text = content(f"/proc/{name}/stat") if name.isdigit() else b""
             if not text:
                 continue
             seen[name] = text
@@ -443,8 +446,9 @@ class ProcessView:
             if self._first.get(name) != text:
                 group = content(f"/proc/{name}/cgroup")
                 _add(found, f"/proc/{name}/cgroup", group)
-                if self._text and not self._counters and self._text in group:
-                    self._counters = self._group_counters(group)
+                if self._group_text and not self._counters:
+                    lines = [line for line in group.splitlines(True) if self._group_text in line]
+                    self._counters = existing(group_counters(b"".join(lines)))
         self._add_threads(found)
         for path in self._counters:
             _add(found, path, content(path))
@@ -452,31 +456,23 @@ class ProcessView:
             self._first = seen
         self.readings[number] = b"".join(found)
 
+    def read_half_way(self) -> None:
+        """Take the reading half way."""
+        self.half_ns = time.monotonic_ns()
+        self.read(1)
+
     def _add_threads(self, found: list[bytes]) -> None:
-        if not self._pid_file:
-            return
         # Such a file may lack the end of its line.
-        words = content(self._pid_file).split()
+        words = content(self._pid_file).split() if self._pid_file else []
         if words and words[0].isdigit():
-            leader = words[0].decode("ascii")
-            found.append(b"==> leader <==\n%s\n" % words[0])
-            for name in _names(f"/proc/{leader}/task"):
-                path = f"/proc/{leader}/task/{name}/stat"
+            _add(found, "leader", words[0])
+            for path in existing([f"/proc/{os.fsdecode(words[0])}/task/*/stat"]):
                 _add(found, path, content(path))
 
-    def _group_counters(self, group: bytes) -> list[str]:
-        """Return the file that counts the time of the environment's control group."""
-        whole, accounting = "", ""
-        for line in group.decode("utf-8", "surrogateescape").splitlines():
-            number, controllers, path = [*line.split(":", 2), "", ""][:3]
-            if self._text not in os.fsencode(path):
-                continue
-            # In version 1 each controller has a tree of its own: one may count it together with others.
-            if "cpuacct" in controllers.split(","):
-                accounting = f"/sys/fs/cgroup/cpuacct{path}/cpuacct.stat"
-            elif number == "0":
-                whole = f"/sys/fs/cgroup{path}/cpu.stat"
-        return [path for path in (accounting or whole,) if path]
+
+def existing(patterns: Iterable[str]) -> list[str]:
+    """Return the files that patterns stand for."""
+    return [path for pattern in patterns for path in sorted(glob.glob(pattern))]
 
 
 def _add(found: list[bytes], path: str, text: bytes) -> None:
@@ -497,17 +493,10 @@ class Job:
 
     def __init__(self, job_id: str, request: Record) -> None:
         self.id = job_id
-        self.argv = [str(word).encode("utf-8", "surrogateescape") for word in request["argv"]]
-        self.words = request["argv"]
-        self.timeout_ns = int(request["timeout_s"] * _NS)
-        self.limit_bytes = request["limit_bytes"]
-        self.watched = request["watched"]
-        self.view = None if self.watched is None else ProcessView(self.watched)
-        half_after_s = request["half_after_s"]
-        self.half_after_ns = None if half_after_s is None else int(half_after_s * _NS)
-        self.lease = request["lease"]
-        self.has_input = request["has_input"]
-        self.was_started = False
+        self.request = request
+        self.argv = [word.encode("utf-8", "surrogateescape") for word in request["argv"]]
+        self.limit_bytes = int(request["limit_bytes"])
+        self.view = None if request["watched"] is None else ProcessView(request["watched"])
         self.is_background = request["verb"] == "spawn"
         self.log: KernelLog | None = None
         self.pid = 0
@@ -525,59 +514,53 @@ class Job:
         self.survives = False
         self.at_end: list[Callable[[], None]] = []
 
-    @property
-    def deadline_ns(self) -> int | None:
-        """When it is ended, None for a background command."""
-        return None if self.is_background else self.started_ns + self.timeout_ns
 
-    @property
-    def half_way_ns(self) -> int | None:
-        """When the processes are read on the way, None where they are not, or were."""
-        if self.view is None or self.view.half_ns is not None or self.half_after_ns is None:
-            return None
-        return self.started_ns + self.half_after_ns
+def listens(folder: str, port: int) -> bool:
+    """Return whether a TCP socket listens on a port in a network, e.g. that of /proc/net. Raises OSError."""
+    for name in ("tcp", "tcp6"):
+        try:
+            file = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if name == "tcp6":
+                break  # Without IPv6 there is none.
+            raise
+        try:
+            if b"%04X" % port in listening_ports(file):
+                return True
+        finally:
+            os.close(file)
+    return False
 
 
-class Ending:
-    """Ends processes step by step: SIGTERM, SIGKILL after a while, giving up at last."""
+def listening_ports(file: int) -> Iterator[bytes]:
+    """Yield the ports that listen, as the kernel writes them, from /proc/net/tcp or tcp6; see proc(5).
 
-    def __init__(self, find: Callable[[], set[int]], then: Callable[[bool], None]) -> None:
-        self._find = find
-        self._then = then
-        self._told: set[int] = set()
-        self._pause_ns = 5_000_000
-        self.next_ns = time.monotonic_ns()
-        self._kill_ns = self.next_ns + int(GRACE_S * _NS)
-        self._last_ns = self._kill_ns + int(_KILL_S * _NS)
-
-    def step(self) -> bool:
-        """Do what is due now; return whether it is over, having called `then` with whether all are gone."""
-        now = time.monotonic_ns()
-        pids = self._find()
-        if not pids or now > self._last_ns:
-            self._then(not pids)
-            return True
-        if now >= self._kill_ns:
-            signal_all(pids, signal.SIGKILL)
-        else:
-            signal_all(pids - self._told, signal.SIGTERM)
-            self._told |= pids
-        self._pause_ns = min(2 * self._pause_ns, 100_000_000)
-        self.next_ns = now + self._pause_ns
-        if now < self._kill_ns:
-            self.next_ns = min(self.next_ns, self._kill_ns)
-        return False
+    The kernel lists them first, and then all connections, for which it goes through a table that is large
+    on a large host. So little is read at a time, and no more than up to the first connection.
+    """
+    rest = b""
+    while True:
+        piece = os.read(file, _SOCKET_LINE_BYTES)
+        *lines, rest = (rest + piece).split(b"\n")
+        for fields in map(bytes.split, lines):
+            if len(fields) > 3 and fields[3] == _LISTENS:
+                yield fields[1].rpartition(b":")[2]
+            elif fields[:1] != [b"sl"]:
+                return
+        if not piece:
+            return
 
 
 # ---- channels ---------------------------------------------------------------------------------------------
 
 
 class Loop:
-    """Waits for descriptors, and calls who waits for them."""
+    """Waits for descriptors and for times, and calls who waits for them."""
 
     def __init__(self) -> None:
         self._poller = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
+        self._timers: dict[object, tuple[int, Callable[[], None]]] = {}
 
     def watch(self, file: int, events: int, handler: Callable[[], None]) -> None:
         """Call `handler` whenever the events are there; instead of what was said for this file before."""
@@ -589,13 +572,27 @@ class Loop:
         if self._handlers.pop(file, None):
             self._poller.unregister(file)
 
-    def turn(self, timeout_ms: int | None) -> None:
-        """Wait for events, not longer than the timeout, and handle them."""
-        for file, _ in self._poller.poll(timeout_ms):
+    def call_at(self, key: object, at_ns: int, action: Callable[[], None]) -> None:
+        """Call `action` once at a time of CLOCK_MONOTONIC; instead of what was said for this key before."""
+        self._timers[key] = (at_ns, action)
+
+    def call_off(self, key: object) -> None:
+        """Do not wait for this key's time any longer; again is harmless."""
+        self._timers.pop(key, None)
+
+    def turn(self, most_ms: int = 1 << 30) -> None:
+        """Wait for events or a time, not longer than `most_ms`, and handle what is there."""
+        wait_ns = min((at_ns for at_ns, _ in self._timers.values()), default=1 << 62) - time.monotonic_ns()
+        for file, _ in self._poller.poll(min(max(0, -(-wait_ns // 1_000_000)), most_ms)):
             handler = self._handlers.get(file)
             # One handler may close what another one waits for.
             if handler:
                 handler()
+        now = time.monotonic_ns()
+        for key, timer in list(self._timers.items()):
+            if timer[0] <= now and self._timers.get(key) is timer:
+                del self._timers[key]
+                timer[1]()
 
 
 class Channel:
@@ -757,14 +754,12 @@ class Agent:
         """By the id of the process that was started."""
         self._strays: dict[int, str | None] = {}
         """Children that were not started here but left behind, with the job that did."""
-        self._endings: list[Ending] = []
+        self._endings: dict[Ending, Callable[[bool], None]] = {}
         self._cancelled: set[str] = set()
         self._at_stop: list[Callable[[], None]] = []
         self._logs: list[KernelLog] = []
         self._is_stopping = False
         self._end_ns = time.monotonic_ns() + int(lifetime_s * _NS)
-        self._look_ns: int | None = None
-        """When to look at the outputs again; None: when the kernel says that one was written to."""
         os.umask(0o022)
         os.environ["LC_ALL"] = "C"
         os.environ["PATH"] = SPAWNED_PATH
@@ -774,8 +769,10 @@ class Agent:
         self._outputs = os.open(f"{spool}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._children = f"/proc/self/task/{os.getpid()}/children"
         become_subreaper()
+        # The counters of several hundred processors are more files than a login may open.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FILE_LIMITS[1], _FILE_LIMITS[1]))
         self._has_reserve = self._make_reserve()
-        self._counters = Counters(f"perfctl-{self.run}")
+        self._counters = Counters()
         self._listen_to_signals()
         self._watch_outputs()
         self._socket = self._listen()
@@ -797,8 +794,8 @@ class Agent:
         numbers = os.read(reader, 4096)
         if signal.SIGCHLD in numbers:
             self._reap(now)
-        if signal.SIGIO in numbers and self._look_ns is None:
-            self._look_ns = now + _OUTPUT_PAUSE_NS
+        if signal.SIGIO in numbers:
+            self._loop.call_at("outputs", now + _OUTPUT_PAUSE_NS, self._look_at_outputs)
         if signal.SIGTERM in numbers:
             self.stop()
 
@@ -812,8 +809,7 @@ class Agent:
         os.chmod("agent.sock", 0o600)
         listener.listen(16)
         self._loop.watch(listener.fileno(), select.POLLIN, self._accept)
-        with open("agent.new", "w", encoding="ascii") as file:
-            json.dump({"protocol": PROTOCOL, "agent": self.identity}, file)
+        write_file("agent.new", json.dumps({"protocol": PROTOCOL, "agent": self.identity}).encode("ascii"))
         os.rename("agent.new", "agent.json")
         os.chdir("work")
         return listener
@@ -832,43 +828,12 @@ class Agent:
 
     def serve(self) -> None:
         """Serve until the run is stopped or the lifetime is over."""
+        self._loop.call_at("lifetime", self._end_ns, lambda: self.stop("lost"))
         while not (self._is_stopping and not self._endings):
-            self._loop.turn(self._timeout_ms())
-            self._do_what_is_due()
+            self._loop.turn()
         limit = time.monotonic() + 5.0
         while any(not channel.is_idle for channel in self.channels) and time.monotonic() < limit:
             self._loop.turn(100)
-
-    def _timeout_ms(self) -> int:
-        times = [self._end_ns] if not self._is_stopping else []
-        for job in self._running.values():
-            if job.deadline_ns is not None and job.why == "exited":
-                times.append(job.deadline_ns)
-            if job.half_way_ns is not None:
-                times.append(job.half_way_ns)
-        times += [ending.next_ns for ending in self._endings]
-        if self._look_ns is not None:
-            times.append(self._look_ns)
-        left_ns = min(times, default=time.monotonic_ns() + _NS) - time.monotonic_ns()
-        return min(max(0, -(-left_ns // 1_000_000)), 1 << 30)
-
-    def _do_what_is_due(self) -> None:
-        now = time.monotonic_ns()
-        for job in list(self._running.values()):
-            half_ns = job.half_way_ns
-            if job.view and half_ns is not None and now >= half_ns:
-                job.view.half_ns = now
-                job.view.read(1)
-            if job.deadline_ns is not None and now >= job.deadline_ns:
-                self._force(job, "timeout")
-        if self._look_ns is not None and now >= self._look_ns:
-            self._look_at_outputs()
-        if now >= self._end_ns and not self._is_stopping:
-            self.stop("lost")
-        due = [ending for ending in self._endings if now >= ending.next_ns]
-        for ending in due:
-            if ending.step():
-                self._endings.remove(ending)
 
     # ---- requests ----
 
@@ -885,6 +850,10 @@ class Agent:
             channel.send(pack({"jobs": self._list()}))
         elif verb == "stop":
             self.stop(then=lambda: channel.send(pack({})))
+        elif verb == "counters":
+            self._send_counters(channel, request)
+        elif verb == "listens":
+            self._await_port(channel, request)
         elif verb == "cancel":
             self._cancel(channel, [checked_name(item) for item in request.get("ids") or ()])
         elif verb in ("run", "spawn", "wait", "input", "is_running", "end", "output"):
@@ -893,25 +862,70 @@ class Agent:
         else:
             raise Failure(f"no request is called {str(verb)!r:.40}")
 
-    def _run(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
-        job = self._jobs.get(job_id)
-        if job is None and any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
-            # Of an earlier agent: it is not run again.
-            self._send_stored(channel, job_id)
+    def _run(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
+        if job_id in self._jobs or any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
+            # It is not run again, not even when an earlier agent did.
+            self._wait(channel, job_id, request, parts)
             return
-        job = job or self._begun(job_id, request)
-        self._when_over(job, lambda: self._send_result(channel, job))
+        job = self._begun(job_id, request)
+        self._when_over([job], lambda: self._send_result(channel, job))
 
     def _spawn(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id) or self._begun(job_id, request)
         channel.send(pack({"state": "started" if job.why == "exited" else job.why}))
+
+    def _send_counters(self, channel: Channel, request: Record) -> None:
+        """Read what is read around a job, while nothing is started; the lease is renewed as by a job."""
+        lease = request.get("lease")
+        if lease is not None and not is_lease(lease):
+            raise Failure("a request for counters has no lease that can be read")
+        if lease and not hold(*lease):
+            channel.send(pack({"state": "fenced"}))
+            return
+        text = self._counters.read() + read_clock()
+        channel.send(pack({"state": "read"}, [len(text)]), text)
+
+    def _await_port(self, channel: Channel, request: Record) -> None:
+        """Answer as soon as a TCP port listens, or after `wait_s`."""
+        folder = str(request.get("folder"))
+        is_right = (
+            _NETWORK.fullmatch(folder)
+            and type(request.get("port")) is int
+            and is_number(request.get("wait_s"))
+        )
+        if not is_right or not 0 < request["port"] < 1 << 16:
+            raise Failure("a request to wait for a port has not all it needs")
+
+        end_ns = time.monotonic_ns() + int(request["wait_s"] * _NS)
+        # At once, by which one learns that nothing can be seen there.
+        if listens(folder, request["port"]):
+            channel.send(pack({"listens": True}))
+        else:
+            self._look_at_port(channel, folder, request["port"], end_ns, 1_000_000)
+
+    def _look_at_port(self, channel: Channel, folder: str, port: int, end_ns: int, pause_ns: int) -> None:
+        """Look whether the port listens, after a pause and again and again, and answer at last."""
+
+        def look() -> None:
+            is_there = is_gone = False
+            try:
+                is_there = listens(folder, port)
+            except OSError:
+                # A container's network goes with it.
+                is_gone = True
+            if is_there or is_gone or time.monotonic_ns() >= end_ns:
+                channel.send(pack({"listens": is_there}))
+            else:
+                self._look_at_port(channel, folder, port, end_ns, min(2 * pause_ns, 100_000_000))
+
+        self._loop.call_at((channel, "port"), min(time.monotonic_ns() + pause_ns, end_ns), look)
 
     def _wait(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id)
         if job is None:
             self._send_stored(channel, job_id)
         else:
-            self._when_over(job, lambda: self._send_result(channel, job))
+            self._when_over([job], lambda: self._send_result(channel, job))
 
     def _input(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
         """Keep a piece of a command's standard input; there is no answer unless it cannot be kept."""
@@ -920,14 +934,9 @@ class Agent:
         path = self._path(job_id, "in")
         is_first = bool(request.get("is_first"))
         # After a piece that could not be kept there is no file, and those that follow are dropped.
-        flags = os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if is_first else os.O_APPEND)
+        flags = os.O_CREAT | os.O_TRUNC if is_first else os.O_APPEND
         try:
-            file = os.open(path, flags | os.O_CLOEXEC, 0o600)
-            try:
-                for part in parts:
-                    write_all(file, part)
-            finally:
-                os.close(file)
+            write_file(path, b"".join(parts), flags)
         except OSError as error:
             # The request that needs it finds nothing, and is refused.
             remove(path)
@@ -939,12 +948,18 @@ class Agent:
         channel.send(pack({"is_running": job is not None and job.exit_code is None}))
 
     def _end(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
+        """End a command, and answer with what it has written."""
         job = self._jobs.get(job_id)
         if job is None:
             channel.send(pack({"is_gone": True}))
             return
+
+        def ended() -> None:
+            header = {"is_gone": not job.survives}
+            channel.send(*self._frame(header, job.limit_bytes, job_id, []))
+
         self._force(job, "cancelled")
-        self._when_over(job, lambda: channel.send(pack({"is_gone": not job.survives})))
+        self._when_over([job], ended)
 
     def _output(self, channel: Channel, job_id: str, request: Record, _: list[bytes]) -> None:
         job = self._jobs.get(job_id)
@@ -953,39 +968,29 @@ class Agent:
         channel.send(*self._frame({}, job.limit_bytes, job_id, []))
 
     def _cancel(self, channel: Channel, job_ids: list[str]) -> None:
-        left = set(job_ids)
+        jobs = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
+        # The requests of the others may still be under way.
+        self._cancelled.update(set(job_ids) - set(self._jobs))
+        for job in jobs:
+            self._force(job, "cancelled")
+        self._when_over(jobs, lambda: channel.send(pack({})))
 
-        def ended(job_id: str) -> None:
-            left.discard(job_id)
-            if not left:
-                channel.send(pack({}))
-
-        for job_id in job_ids:
-            job = self._jobs.get(job_id)
-            if job is None:
-                # Its request may still be under way.
-                self._cancelled.add(job_id)
-                ended(job_id)
-            else:
-                self._force(job, "cancelled")
-                self._when_over(job, lambda job_id=job_id: ended(job_id))  # type: ignore[misc]
-        if not job_ids:
-            channel.send(pack({}))
-
-    def _when_over(self, job: Job, action: Callable[[], None]) -> None:
-        if job.is_over:
-            action()
+    def _when_over(self, jobs: Iterable[Job], action: Callable[[], None]) -> None:
+        """Call `action` as soon as all these jobs are over."""
+        left = [job for job in jobs if not job.is_over]
+        if left:
+            left[0].at_end.append(lambda: self._when_over(left, action))
         else:
-            job.at_end.append(action)
+            action()
 
     def _list(self) -> Record:
         """Return state and time limit of the named jobs here: 'running', 'ended' or 'lost'."""
         found: Record = {}
-        names = {name.rpartition(".")[::2] for name in _names(f"{self.spool}/jobs")}
+        names = {name.rpartition(".")[::2] for name in names_in(f"{self.spool}/jobs")}
         for job_id in {job_id for job_id, kind in names if kind in ("job", "end") and not is_unnamed(job_id)}:
             job = self._jobs.get(job_id)
             if job is not None and not job.is_over:
-                found[job_id] = ["running", job.timeout_ns / _NS]
+                found[job_id] = ["running", job.request["timeout_s"]]
             else:
                 found[job_id] = ["ended" if (job_id, "end") in names else "lost", 0.0]
         return found
@@ -1006,17 +1011,15 @@ class Agent:
     def _begun(self, job_id: str, request: Record) -> Job:
         """Return a job that was started, or one that is over because it could not be."""
         job = Job(job_id, checked_request(request))
-        job.why = self._refusal(job) or "exited"
-        if job.why != "exited":
-            job.is_over, job.exit_code = True, 0
-            self._jobs[job_id] = job
-            if job.why == "fenced" and not is_unnamed(job_id):
-                self._store(job)
-            return job
-        files = self._make_files(job)
+        refusal = self._refusal(job)
+        files = None if refusal else self._make_files(job)
         if files is None:
-            # It is not known here: once there is room it may be asked for again.
-            job.why, job.is_over, job.exit_code = "unstarted", True, 0
+            job.why, job.is_over, job.exit_code = refusal or "unstarted", True, 0
+            if refusal:
+                self._jobs[job_id] = job
+            # Else it is not known here: once there is room it may be asked for again.
+            if refusal == "fenced" and not is_unnamed(job_id):
+                self._store(job)
             return job
         self._jobs[job_id] = job
         note, stdin, outputs = files
@@ -1027,7 +1030,8 @@ class Agent:
             job.log = self._logs.pop() if self._logs else KernelLog()
             job.log.begin()
             job.before = self._counters.read() + read_clock()
-        self._start(job, stdin, outputs)
+        self._start(job, (stdin, *outputs))
+        self._set_timers(job)
         # By this a host's lease and a later agent find its processes; on a full disk by their mark alone.
         if job.exit_code is None:
             write_if_possible(note, b"%d\n" % job.pid)
@@ -1037,19 +1041,29 @@ class Agent:
             self._ended(job, time.monotonic_ns())
         return job
 
+    def _set_timers(self, job: Job) -> None:
+        if job.is_background or job.exit_code is not None:
+            return
+        deadline_ns = job.started_ns + int(job.request["timeout_s"] * _NS)
+        self._loop.call_at((job, "deadline"), deadline_ns, lambda: self._force(job, "timeout"))
+        if job.view and job.request["half_after_s"] is not None:
+            half_ns = job.started_ns + int(job.request["half_after_s"] * _NS)
+            self._loop.call_at((job, "half way"), half_ns, job.view.read_half_way)
+
     def _refusal(self, job: Job) -> str:
         if job.id in self._cancelled or self._is_stopping:
             self._cancelled.discard(job.id)
             return "cancelled"
-        if job.lease and not hold(*job.lease):
+        if job.request["lease"] and not hold(*job.request["lease"]):
             return "fenced"
         return ""
 
     def _note(self, job: Job) -> int:
         """Write down the request; return the file, in which the process follows. Raises OSError."""
-        timeout_s = None if job.is_background else job.timeout_ns / _NS
-        lease = job.lease[0] if job.lease else None
-        line = {"agent": self.identity, "timeout_s": timeout_s, "lease": lease, "argv": job.words}
+        request = job.request
+        timeout_s = None if job.is_background else request["timeout_s"]
+        lease = request["lease"][0] if request["lease"] else None
+        line = {"agent": self.identity, "timeout_s": timeout_s, "lease": lease, "argv": request["argv"]}
         # As long as a result is not written, this says that it was asked for: never is it run twice.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         note = os.open(self._path(job.id, "job"), flags, 0o600)
@@ -1064,54 +1078,37 @@ class Agent:
             opened.append(self._note(job))
             opened += [os.open(self._path(job.id, kind), flags, 0o600) for kind in _PARTS]
             stdin = self._no_input
-            if job.has_input:
+            if job.request["has_input"]:
                 stdin = os.open(self._path(job.id, "in"), os.O_RDONLY | os.O_CLOEXEC)
                 opened.append(stdin)
             if self._has_room():
                 return opened[0], stdin, opened[1:3]
-            is_full = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            for file in opened:
+                os.close(file)
             is_input_lost = error.errno == errno.ENOENT and len(opened) == 3
-            is_full = error.errno in _FULL or is_input_lost
-            if not is_full:
-                for file in opened:
-                    os.close(file)
+            if error.errno not in _FULL and not is_input_lost:
                 raise Failure(f"{error.filename or self.spool}: {error.strerror}") from error
-        for file in opened:
-            os.close(file)
         self._forget(job.id)
         return None
 
-    def _start(self, job: Job, stdin: int, outputs: Sequence[int]) -> None:
+    def _start(self, job: Job, files: Sequence[int]) -> None:
         name, _, mark = mark_of(self.run, job.id).partition(b"=")
         environment = {**self._environment, name: mark}
-        actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate((stdin, *outputs))]
-
-        def spawn(argv: list[bytes]) -> int:
-            return os.posix_spawnp(
-                argv[0],
-                argv,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULT_SIGNALS,
-            )
-
-        job.was_started = True
         job.started_ns = time.monotonic_ns()
         try:
             try:
-                job.pid = spawn(job.argv)
+                job.pid = spawn(job.argv, environment, files)
             except OSError as error:
                 if error.errno != errno.ENOEXEC:
                     raise
                 # A script without a first line that says by what: as execvp has it.
-                program = shutil.which(os.fsdecode(job.argv[0])) or os.fsdecode(job.argv[0])
-                job.pid = spawn([b"/bin/sh", os.fsencode(program), *job.argv[1:]])
+                program = shutil.which(job.argv[0]) or job.argv[0]
+                job.pid = spawn([b"/bin/sh", program, *job.argv[1:]], environment, files)
         except OSError as error:
             job.exit_code = 127 if error.errno == errno.ENOENT else 126
-            write_if_possible(outputs[1], b"%s: %s\n" % (job.argv[0], str(error.strerror).encode()))
+            write_if_possible(files[2], b"%s: %s\n" % (job.argv[0], str(error.strerror).encode()))
             return
         self._running[job.pid] = job
 
@@ -1135,12 +1132,14 @@ class Agent:
                 ended.append(job)
         for job in ended:
             self._ended(job, now)
-        for ending in self._endings:
-            ending.next_ns = now
+        for ending in list(self._endings):
+            self._step(ending)
 
     def _ended(self, job: Job, now: int) -> None:
         """Read what is read after the end, and end what the job has left behind."""
         job.ended_ns = now
+        self._loop.call_off((job, "deadline"))
+        self._loop.call_off((job, "half way"))
         if not job.is_background:
             job.after = self._counters.read() + read_clock()
             if job.view:
@@ -1200,7 +1199,23 @@ class Agent:
             job.survives = not are_gone
             self._over(job)
 
-        self._endings.append(Ending(lambda: self._members(job), then))
+        self._end_found(lambda: self._members(job), then)
+
+    def _end_found(self, find: Callable[[], set[int]], then: Callable[[bool], None]) -> None:
+        """End what `find` finds; afterwards `then` is called with whether all are gone."""
+        ending = Ending(find)
+        self._endings[ending] = then
+        self._step(ending)
+
+    def _step(self, ending: Ending) -> None:
+        if ending not in self._endings:
+            return
+        are_gone = ending.step()
+        if are_gone is None:
+            self._loop.call_at(ending, ending.next_ns, lambda: self._step(ending))
+        else:
+            self._loop.call_off(ending)
+            self._endings.pop(ending)(are_gone)
 
     def _members(self, job: Job) -> set[int]:
         """Return the living processes of a job: of its session, with its mark, left behind, and their own."""
@@ -1230,7 +1245,7 @@ class Agent:
             job.after += job.log.read()
             self._logs.append(job.log)
             job.log = None
-        if job.was_started and not job.is_over:
+        if job.started_ns and not job.is_over:
             # What has printed nothing has found no disk full.
             if self._cut_outputs(job) and not self._has_room() and job.why == "exited":
                 job.why = "full"
@@ -1246,20 +1261,15 @@ class Agent:
 
     # ---- results ----
 
-    def _header(self, job: Job) -> Record:
+    @staticmethod
+    def _header(job: Job) -> Record:
         return {
-            "id": job.id,
-            "argv": job.words,
+            **{name: job.request[name] for name in ("argv", "watched", "limit_bytes")},
+            **{name: getattr(job, name) for name in ("id", "why", "pid", "started_ns", "ended_ns")},
             "exit_code": 128 + signal.SIGKILL if job.exit_code is None else job.exit_code,
-            "started_ns": job.started_ns,
-            "ended_ns": job.ended_ns,
-            "why": job.why,
             "usage": job.usage,
-            "pid": job.pid,
-            "watched": job.watched,
             "half_ns": job.view.half_ns if job.view else None,
             "left_behind": job.left_behind,
-            "limit_bytes": job.limit_bytes,
         }
 
     @staticmethod
@@ -1275,11 +1285,7 @@ class Agent:
             kept = tail if number < 2 else [b""] * len(tail)
             try:
                 header = pack(self._header(job), [len(part) for part in kept])
-                file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                try:
-                    write_all(file, b"".join([header, *kept]))
-                finally:
-                    os.close(file)
+                write_file(f"{path}.new", b"".join([header, *kept]))
                 os.rename(f"{path}.new", path)
                 return
             except OSError:
@@ -1291,23 +1297,18 @@ class Agent:
 
     def _send_stored(self, channel: Channel, job_id: str) -> None:
         """Send a result that lies in the spool; one that is not whole is lost."""
+        decoder = Decoder(1 << 40)
         try:
             with open(self._path(job_id, "end"), "rb") as file:
-                text = file.read()
-            size = header_size(text[: PREFIX.size])
-            header = parse_header(text[PREFIX.size : PREFIX.size + size], 1 << 40)
-            tail = text[PREFIX.size + size :]
-            sizes = header.pop("parts")
-            limit_bytes = int(header["limit_bytes"])
-            if len(tail) != sum(sizes):
+                decoder.feed(file.read())
+            frame = decoder.next()
+            if frame is None:
                 raise FrameError("it is not whole")
-        except (OSError, FrameError, struct.error, LookupError, TypeError, ValueError):
+            header, parts = frame
+            limit_bytes = int(header["limit_bytes"])
+        except (OSError, FrameError, LookupError, TypeError, ValueError):
             channel.send(pack({"id": job_id, "why": "lost"}))
             return
-        parts = []
-        for part in sizes:
-            parts.append(tail[:part])
-            tail = tail[part:]
         channel.send(*self._frame(header, limit_bytes, job_id, parts))
 
     def _send_result(self, channel: Channel, job: Job) -> None:
@@ -1339,11 +1340,7 @@ class Agent:
     def _make_reserve(self) -> bool:
         """Put some room by, for results."""
         try:
-            file = os.open(f"{self.spool}/reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.pwrite(file, _BLOCK, 0)
-            finally:
-                os.close(file)
+            write_file(f"{self.spool}/reserve", _BLOCK, os.O_CREAT)
         except OSError:
             return False
         return True
@@ -1374,7 +1371,6 @@ class Agent:
             fcntl.fcntl(self._outputs, fcntl.F_NOTIFY, fcntl.DN_MODIFY)
 
     def _look_at_outputs(self) -> None:
-        self._look_ns = None
         # First, so that what is written from now on is told.
         self._watch_outputs()
         for job in self._running.values():
@@ -1419,7 +1415,8 @@ class Agent:
             for action in self._at_stop:
                 action()
 
-        self._endings = [Ending(self._everything, over)]
+        self._endings.clear()
+        self._end_found(self._everything, over)
 
     def _everything(self) -> set[int]:
         own = os.getpid()
@@ -1435,15 +1432,9 @@ def hold(path: str, token: int, until: float) -> bool:
     words = content(path, 100).split()
     if not words or words[0] != b"%d" % token:
         return False
-    try:
+    with contextlib.suppress(OSError):
         # In place: some file systems write a file out that was cut and closed.
-        file = os.open(f"{path}.until", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.pwrite(file, b"%d %.3f\n" % (token, until), 0)
-        finally:
-            os.close(file)
-    except OSError:
-        pass
+        write_file(f"{path}.until", b"%d %.3f\n" % (token, until), os.O_CREAT, 0o644)
     return True
 
 
@@ -1451,6 +1442,14 @@ def hold(path: str, token: int, until: float) -> bool:
 
 _DEFAULT_SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
 _MOST_SECONDS = 1e9
+
+
+def names_in(folder: str) -> list[str]:
+    """Return the names in a folder, [] where it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def checked_name(name: Any) -> str:
@@ -1512,6 +1511,23 @@ def usage_of(usage: Any) -> Record:
     }
 
 
+def spawn(argv: list[Any], environment: Mapping[Any, Any], files: Sequence[int]) -> int:
+    """Start a program with these standard streams in a session of its own; return its id. Raises OSError."""
+    actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
+    own_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, _FILE_LIMITS)
+    try:
+        return os.posix_spawnp(
+            *(argv[0], argv, environment),
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, own_limits)
+
+
 def become_subreaper() -> None:
     """Become the parent of all descendants that lose theirs, where Python can call this function at all."""
     with contextlib.suppress(ImportError, OSError, AttributeError):
@@ -1547,6 +1563,15 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
+def write_file(path: str, data: bytes, flags: int = os.O_CREAT | os.O_TRUNC, mode: int = 0o600) -> None:
+    """Write a file. Raises OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, mode)
+    try:
+        write_all(file, data)
+    finally:
+        os.close(file)
+
+
 def write_if_possible(file: int, data: bytes) -> None:
     """Write what nothing depends on."""
     with contextlib.suppress(OSError):
@@ -1578,7 +1603,7 @@ def live_agent(spool: str) -> Record | None:
 def noted_jobs(spool: str) -> dict[str, tuple[Record, int]]:
     """Return the requests in a spool, with the process that each became (0: none is noted)."""
     found = {}
-    for name in _names(f"{spool}/jobs"):
+    for name in names_in(f"{spool}/jobs"):
         job_id, _, kind = name.rpartition(".")
         if kind != "job":
             continue
@@ -1599,15 +1624,12 @@ def running_jobs(spool: str) -> list[str]:
     return [job for job, (_, pid) in noted if pid and process(pid) and is_marked(pid, mark_of(run, job))]
 
 
-def has_ended(spool: str, job_id: str) -> bool:
-    """Return whether a job's result lies in a spool."""
-    return os.path.exists(f"{spool}/jobs/{job_id}.end")
-
-
 def has_running_job(spool: str, agent: str) -> bool:
     """Return whether a named job of a live agent has not ended."""
     return any(
-        request.get("agent") == agent and not is_unnamed(job_id) and not has_ended(spool, job_id)
+        request.get("agent") == agent
+        and not is_unnamed(job_id)
+        and not os.path.exists(f"{spool}/jobs/{job_id}.end")
         for job_id, (request, _) in noted_jobs(spool).items()
     )
 
@@ -1653,7 +1675,7 @@ def end_run(spool: str) -> None:
 
 def leave(spool: str, *, discard: bool = False) -> list[str]:
     """Remove a spool unless it holds results that a controller still wants; return those it removed."""
-    results = [name[: -len(".end")] for name in _names(f"{spool}/jobs") if name.endswith(".end")]
+    results = [name[: -len(".end")] for name in names_in(f"{spool}/jobs") if name.endswith(".end")]
     if results and not discard:
         remove(f"{spool}/agent.json")
         remove(f"{spool}/agent.sock")
@@ -1796,7 +1818,7 @@ def clean_up(spool: str) -> None:
     for name in ("agent.json", "agent.sock", "probe", "reserve"):
         remove(f"{spool}/{name}")
     for folder in ("jobs", "output"):
-        for name in _names(f"{spool}/{folder}"):
+        for name in names_in(f"{spool}/{folder}"):
             if is_unnamed(name):
                 remove(f"{spool}/{folder}/{name}")
 
@@ -1812,11 +1834,7 @@ def write_program(spool: str, code: types.CodeType) -> None:
     # The format of PEP 552.
     program = importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
     for name, data in (("agent.pyc", program), ("reserve", _BLOCK), ("probe", _BLOCK)):
-        file = os.open(f"{spool}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(file, data)
-        finally:
-            os.close(file)
+        write_file(f"{spool}/{name}", data)
     os.truncate(f"{spool}/probe", 0)
 
 
@@ -1830,15 +1848,7 @@ def launch(spool: str, lifetime_s: float) -> None:
     else:
         log = os.open(f"{spool}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         no_input = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        pid = os.posix_spawn(
-            python,
-            argv,
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, file, n) for n, file in enumerate((no_input, log, log))],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
-        )
+        pid = spawn(argv, os.environ, (no_input, log, log))
     limit = time.monotonic() + 20.0
     while live_agent(spool) is None:
         has_ended = pid != 0 and os.waitpid(pid, os.WNOHANG) != (0, 0)
@@ -1900,7 +1910,7 @@ def reap(request: Record) -> Record:
     roots = [*spool_roots(), *([request["root"]] if request.get("root") else [])]
     ended = []
     for root in dict.fromkeys(roots):
-        for name in [checked_name(run)] if run else _names(root):
+        for name in [checked_name(run)] if run else names_in(root):
             spool = f"{root}/{name}"
             # Of a run that is named the agent is found even when its spool is gone.
             if not run and not (_NAME.fullmatch(name) and os.path.isdir(f"{spool}/jobs")):
@@ -1937,6 +1947,8 @@ def main(arguments: list[str], code: types.CodeType | None = None) -> None:
             os.dup2(log, number)
         Agent(arguments[1], float(arguments[2])).serve()
         return
+    if arguments[0] == "end":
+        sys.exit(0 if end_session(int(arguments[1])) else 1)
     request = json.loads(arguments[1])
     os.environ["LC_ALL"] = "C"
     os.environ["PATH"] = SPAWNED_PATH

@@ -53,11 +53,11 @@ class AgentGone(HostUnreachable):
 
 
 class AgentRefused(PerfctlError):
-    """The agent, or the start of one, says why it cannot do something; `kind` is 'failed' or 'full'."""
+    """The agent, or the start of one, says why it cannot do something; `reason` is 'failed' or 'full'."""
 
-    def __init__(self, message: str, kind: str, *, where: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, reason: str, *, where: str, hint: str | None = None) -> None:
         super().__init__(message, where=where, hint=hint)
-        self.kind = kind
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,11 @@ DIMENSIONS = ("environment", "host", "kernel", "tool", "image", "accelerator", "
     help="What is compared. With RUN2, the one thing that may differ.  [default: environment]",
 )
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME|all", help="Only this metric; repeat for more."
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME|all",
+    help="Only this metric, e.g. user_s; repeat for more.",
 )
 @click.option(
     "--benchmark",

@@ -82,11 +82,9 @@ def run(
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
-    from perfctl.execute import execute_run
     from perfctl.plan.request import RunRequest, plan_run
-    from perfctl.render import print_view
-    from perfctl.render.plan import plan_view
-    from perfctl.validity import parse_thresholds
+    from perfctl.ssh import connecting
+    from perfctl.validity.thresholds import parse_thresholds
 
     # The other options have the names of the request's fields.
     wanted = RunRequest(
@@ -98,11 +96,21 @@ def run(
     )
     url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
     if dry_run:
+        from perfctl.render import print_view
+        from perfctl.render.plan import plan_view
+
         print_view(plan_view(plan_run(wanted, database_url=url)), fmt)
         return
     refuse_format(
         "it prints the plan of --dry-run", hint="perfctl compare RUN --format ... prints the results"
     )
     with run_progress(settings) as listener:
-        outcome = execute_run(plan_run(wanted), database_url=url, command=command, listener=listener)
+        planned = plan_run(wanted)
+        with connecting(planned.hosts) as connect:
+            # Half of what a run imports is imported while the hosts answer.
+            from perfctl.execute import execute_run
+
+            outcome = execute_run(
+                planned, database_url=url, command=command, listener=listener, connect=connect
+            )
     finish(outcome)

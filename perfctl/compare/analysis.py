@@ -28,7 +28,7 @@ from perfctl.model import (
     ResultWithoutFlagged,
     SuiteComparison,
 )
-from perfctl.stats import EquivalenceMargin, equivalence_margin
+from perfctl.stats.order import EquivalenceMargin, equivalence_margin
 
 
 @dataclass(frozen=True, slots=True)

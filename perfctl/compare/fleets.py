@@ -33,19 +33,13 @@ from perfctl.model import (
     Target,
     Verdict,
 )
-from perfctl.stats import (
-    FleetResult,
-    PairedResult,
-    Population,
-    fleet,
-    fleet_of_pairs,
-    minimum_detectable_effect,
-    minimum_detectable_effect_over_hosts,
-    standard_error,
-    stdev,
-    stratified,
-    stratified_two_sample,
-)
+from perfctl.stats.fleet import FleetResult, Population, fleet
+from perfctl.stats.hosts import standard_error
+from perfctl.stats.paired import PairedResult
+from perfctl.stats.pairs import fleet_of_pairs
+from perfctl.stats.precision import minimum_detectable_effect, minimum_detectable_effect_over_hosts, stdev
+from perfctl.stats.stratified import stratified
+from perfctl.stats.two_sample import stratified_two_sample
 
 REACH = {
     Population.HOSTS_LIKE_THESE: Reach.FLEET,

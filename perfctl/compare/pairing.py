@@ -19,11 +19,12 @@ import numpy as np
 from perfctl.compare.accelerators import BlockMatch, match_blocks
 from perfctl.compare.confounding import Confounders
 from perfctl.compare.formatting import format_range
+from perfctl.compare.sources import SourceMatch, match_sources
 from perfctl.compare.values import InvocationKey, Leg, LegValues, MetricValues, group_values, missing_reasons
 from perfctl.errors import UnknownName
 from perfctl.model import Comparison, Metric, Observation
 from perfctl.model.quantity import number
-from perfctl.stats import PairedResult, paired_rows
+from perfctl.stats.paired import PairedResult, paired_rows
 
 FEWEST_BLOCKS = 6
 """Below this the smallest possible p is above 0.05 and there is no 95 % interval."""
@@ -69,6 +70,7 @@ class _LegPair:
     leg: Leg
     base: Leg
     match: BlockMatch
+    sources: SourceMatch
     values: tuple[float, ...]
     base_values: tuple[float, ...]
     reasons: tuple[tuple[str, int], ...]
@@ -151,7 +153,9 @@ def _leg_pairs(
     for leg, base in pairs:
         own, other = group.legs.get(leg, LegValues()), group.legs.get(base, LegValues())
         values, base_values = own.values, other.values
-        for match in match_blocks(values.keys(), base_values.keys(), own.guests, other.guests):
+        sources = match_sources(own.sources, other.sources)
+        there, base_there = (each.keys() - sources.left_out for each in (values, base_values))
+        for match in match_blocks(there, base_there, own.guests, other.guests):
             missing = group.blocks.difference(match.blocks)
             flagged = own.flagged | other.flagged
             yield _LegPair(
@@ -159,9 +163,10 @@ def _leg_pairs(
                 leg,
                 base,
                 match,
+                sources,
                 tuple(values[block] for block in match.blocks),
                 tuple(base_values[block] for block in match.blocks),
-                missing_reasons(group, leg, base, missing, omissions) if missing else (),
+                missing_reasons(group, leg, base, missing, omissions, sources.left_out) if missing else (),
                 tuple(block for block in match.blocks if block in flagged) if flagged else (),
                 tuple(
                     (*key, block)
@@ -221,6 +226,7 @@ def _comparison(
         reasons=leg_pair.reasons,
         flagged=leg_pair.flagged,
         outliers=leg_pair.outliers,
+        source=leg_pair.sources.source,
     )
 
 
@@ -235,7 +241,7 @@ def exp(value: float | None) -> float | None:
 
 
 def _note(leg_pair: _LegPair, shift: PairedResult | None) -> str:
-    mismatched = leg_pair.match.mismatch_text
+    mismatched = "; ".join(filter(None, (leg_pair.match.mismatch_text, leg_pair.sources.text)))
     if not leg_pair.values:
         return mismatched or f"no block has a value of both {leg_pair.leg[0]} and {leg_pair.base[0]}"
     notes = []

@@ -25,7 +25,7 @@ from perfctl.model import (
     Verdict,
 )
 from perfctl.model.quantity import counted, percent
-from perfctl.stats import PILOT_BLOCKS
+from perfctl.stats.precision import PILOT_BLOCKS
 
 
 def format_comparison(item: Comparison) -> str:

@@ -11,14 +11,12 @@ from perfctl.compare.fleets import REACH
 from perfctl.compare.pairing import PairedComparison, exp
 from perfctl.compare.verdicts import Inference, Margin, decide, margin_of
 from perfctl.model import Direction, Judgement, Reach, SuiteComparison, Target, Verdict
-from perfctl.stats import (
-    EquivalenceMargin,
-    Estimate,
-    PairedResult,
-    geometric_mean,
-    log_margin,
-    over_pairs,
-)
+from perfctl.stats.equivalence import log_margin
+from perfctl.stats.estimate import Estimate
+from perfctl.stats.fleet import geometric_mean
+from perfctl.stats.order import EquivalenceMargin
+from perfctl.stats.paired import PairedResult
+from perfctl.stats.pairs import over_pairs
 
 _Results = dict[Target, dict[str, PairedResult]]
 

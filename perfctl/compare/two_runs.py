@@ -16,7 +16,10 @@ from perfctl.compare.fleets import ClaimMember, FleetClaim, claim_key, claim_of,
 from perfctl.compare.pairing import PairedComparison, exp
 from perfctl.compare.verdicts import Inference, Margins, Power, decide, family, margin_of, with_power
 from perfctl.model import Comparison, FleetComparison, Judgement, RunComparison, Target, Verdict
-from perfctl.stats import Estimate, PairedResult, minimum_detectable_shift, stdev, two_sample
+from perfctl.stats.estimate import Estimate
+from perfctl.stats.paired import PairedResult
+from perfctl.stats.precision import minimum_detectable_shift, stdev
+from perfctl.stats.two_sample import two_sample
 
 Values = Mapping[tuple[str, str, Target, str], Sequence[float]]
 """(benchmark, metric, target, environment) -> the values of its first replicate, one per block."""
@@ -113,6 +116,7 @@ def _pairs(
             item.environment,
             item.baseline,
             guests,
+            item.source,
             item.is_aa,
         )
 

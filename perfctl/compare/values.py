@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from perfctl.errors import DataError
 from perfctl.model import Metric, Observation, Target
-from perfctl.stats import outliers
+from perfctl.stats.order import outliers
 
 Leg = tuple[str, int]
 """(environment, replicate)"""
@@ -28,6 +28,8 @@ class LegValues:
 
     values: dict[int, float] = field(default_factory=dict)
     guests: dict[int, str] = field(default_factory=dict)
+    sources: dict[int, str] = field(default_factory=dict)
+    """By what each value was measured, where it is of what a command used."""
     refused: dict[int, str] = field(default_factory=dict)
     """Block -> why its value is not used."""
     flagged: set[int] = field(default_factory=set)
@@ -101,8 +103,8 @@ def _put(item: Observation, leg_values: LegValues, known: set[int]) -> None:
     if item.validity == "invalid":
         leg_values.refused[block] = INVALID
         return
-    if not math.isfinite(item.value):
-        leg_values.refused[block] = "no finite number"
+    if item.missing or not math.isfinite(item.value):
+        leg_values.refused[block] = item.missing or "no finite number"
         return
     if block in leg_values.values:
         raise DataError(
@@ -113,6 +115,8 @@ def _put(item: Observation, leg_values: LegValues, known: set[int]) -> None:
     leg_values.values[block] = item.value
     if item.accelerator is not None:
         leg_values.guests[block] = item.accelerator
+    if item.source is not None:
+        leg_values.sources[block] = item.source
     if item.validity == "flagged":
         leg_values.flagged.add(block)
 
@@ -124,7 +128,12 @@ def _with_resolution(metric: Metric, declared: Metric | None) -> Metric:
 
 
 def missing_reasons(
-    group: MetricValues, leg: Leg, base: Leg, missing: Iterable[int], omissions: Mapping[InvocationKey, str]
+    group: MetricValues,
+    leg: Leg,
+    base: Leg,
+    missing: Iterable[int],
+    omissions: Mapping[InvocationKey, str],
+    of_other_sources: Set[int] = frozenset(),
 ) -> tuple[tuple[str, int], ...]:
     """Return why these blocks are in no comparison of the two legs, and how many for each reason."""
     found: Counter[str] = Counter()
@@ -139,5 +148,5 @@ def missing_reasons(
             found[f"{name}{' A2' if replicate == 2 else ''}: {reason}"] += 1
             break
         else:
-            found["another accelerator"] += 1
+            found["measured by other means" if block in of_other_sources else "another accelerator"] += 1
     return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))

@@ -11,19 +11,10 @@ from perfctl.compare.formatting import format_blocks, format_labelled_p
 from perfctl.compare.pairing import FEWEST_BLOCKS, PairedComparison, exp, paired_results
 from perfctl.model import Judgement, Metric, ResultWithoutFlagged, Verdict
 from perfctl.model.quantity import percent
-from perfctl.stats import (
-    N_MAX,
-    PILOT_BLOCKS,
-    EquivalenceMargin,
-    Position,
-    benjamini_hochberg,
-    equivalence_margin,
-    log_margin,
-    minimum_detectable_effect,
-    position,
-    second_stage,
-    stdev,
-)
+from perfctl.stats.equivalence import Position, log_margin, position
+from perfctl.stats.multiplicity import benjamini_hochberg
+from perfctl.stats.order import EquivalenceMargin, equivalence_margin
+from perfctl.stats.precision import N_MAX, PILOT_BLOCKS, minimum_detectable_effect, second_stage, stdev
 
 LEVEL = 0.05
 """Largest q of what is called different."""

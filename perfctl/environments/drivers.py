@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from perfctl.environments import container, vm
+from perfctl.environments import container
 from perfctl.environments.kinds import DriverContext, traits_of
-from perfctl.environments.nested import NestedDriver
 from perfctl.environments.protocol import EnvironmentDriver
 from perfctl.model import Environment
 from perfctl.shell import Shell
@@ -26,6 +25,8 @@ def driver_for(
     traits = traits_of(environment)
     if environment.within is None:
         return traits.driver(environment, context)
+    from perfctl.environments.nested import NestedDriver
+
     outer = replace(context, with_engine=traits.needs_engine)
     return NestedDriver(
         traits_of(environment.within).driver(environment.within, outer),
@@ -51,6 +52,8 @@ def remove_all(host: Shell, run_id: str) -> list[str]:
 
     A host without an engine or without libvirt has none of them. Raises CommandFailed.
     """
+    from perfctl.environments import vm
+
     # The guests go also when the engine refuses.
     try:
         containers = container.remove_all(host, run_id)

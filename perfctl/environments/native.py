@@ -76,6 +76,16 @@ class NativeShell:
         """Those of its scope, or only those of the command."""
         return f"cgroup:{self._scope.unit}" if self._scope else ""
 
+    @property
+    def container_id(self) -> str:
+        """'': it is no container."""
+        return ""
+
+    @property
+    def host_network_folder(self) -> str:
+        """The host's own network."""
+        return "/proc/net"
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing."""
         return {}

@@ -45,6 +45,16 @@ class NestedShell:
         """The outer environment's: the host sees nothing else."""
         return self._outer.host_processes
 
+    @property
+    def container_id(self) -> str:
+        """'': the host sees nothing of the inner environment."""
+        return ""
+
+    @property
+    def host_network_folder(self) -> None:
+        """None: the network is in the outer environment."""
+        return None
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return what is kept of both."""
         return {**self._inner.artifacts(), **self._outer.artifacts()}

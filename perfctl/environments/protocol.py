@@ -49,6 +49,19 @@ class EnvironmentShell(Shell, Protocol):
         """
         ...
 
+    @property
+    def container_id(self) -> str:
+        """The id that the names of its control groups have, where the host's own kernel runs it; else ''.
+
+        By it the host finds the first process, and reads the container's files (docs/facts.md).
+        """
+        ...
+
+    @property
+    def host_network_folder(self) -> str | None:
+        """Where the host's /proc has its network: /proc/net, /proc/PID/net; None where only it can tell."""
+        ...
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return what is kept with an invocation, by name, e.g. "console"; may read it from the host."""
         ...

@@ -30,7 +30,7 @@ from perfctl.model import (
 )
 from perfctl.shell import Completed
 from perfctl.store import Store
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 from perfctl.validity.invocation import MeasuredInvocation, assess_invocation
 from perfctl.workloads import Workload, workload
 
@@ -140,6 +140,7 @@ def _record_of(
         vcpus=outcome.boot.vcpus if outcome.boot else None,
         boot_attempts=outcome.boot.attempts if outcome.boot else None,
         artifacts=_artifacts(outcome, done),
+        usage=done.usage,
     )
 
 
@@ -267,27 +268,35 @@ def _measure(
     tool: Workload,
 ) -> InvocationOutcome:
     client: ConnectedHost = session.fleet[block.target.host]
+    leg = (block.benchmark, planned.environment, block.target.host)
     server = session.fleet[block.target.peer] if block.target.peer else None
+    environment = session.environment(planned.environment)
+    surveyed = session.survey.get((block.target.host, environment.key))
     context = InvocationContext(
         run_id=session.run_id,
         invocation_id=invocation_id(block_id, planned),
-        environment=session.environment(planned.environment),
+        environment=environment,
         benchmark=benchmark,
         workload=tool,
         client=client,
         server=server,
         host_view=session.plan.host_view,
         stop=session.stop,
+        took_s=session.took_s.get(leg),
         first_output_s={
             name: first_output_s(session.survey, name)
             for name in (block.target.host, block.target.peer)
             if name
         },
+        has_launcher=surveyed.has_launcher if surveyed else False,
     )
     try:
-        return measure(context)
+        outcome = measure(context)
     except HostError as error:
         # The error names the host; where it does not, it is the client's.
         lost = error.where if error.where in (block.target.host, block.target.peer) else block.target.host
         session.fleet.mark_lost(str(lost), error)
         return outcome_of(error)
+    if outcome.status is Status.OK and outcome.took_s is not None:
+        session.took_s[leg] = outcome.took_s
+    return outcome

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from perfctl.errors import CommandFailed, CommandTimeout, HostError, PerfctlError, Refused
 from perfctl.job import Claim, JobShell
 from perfctl.job.hosts import LeasedHost, as_host_error, each_of, lease_hosts
 from perfctl.model import Host
 from perfctl.shell import Transport
-from perfctl.ssh import connect
+from perfctl.ssh import Connect, connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,22 @@ class Fleet:
     """Connects to every host at once; a host that cannot be reached is kept with its reason in `lost`."""
 
     def __init__(
-        self, hosts: Sequence[Host], run_id: str, *, lifetime_s: float, purpose: str = "run"
+        self,
+        hosts: Sequence[Host],
+        run_id: str,
+        *,
+        lifetime_s: float,
+        purpose: str = "run",
+        connect: Connect = connect,
+        meanwhile: Sequence[Callable[[LeasedHost], None]] = (),
     ) -> None:
+        """`meanwhile` is done on every leased host, each in a thread of its own, while its agent starts."""
         self.hosts = tuple(hosts)
         self._run_id = run_id
         self._lifetime_s = lifetime_s
         self._purpose = purpose
+        self._connect = connect
+        self._meanwhile = meanwhile
         self._connected: dict[str, ConnectedHost] = {}
         self._leases = ExitStack()
         self.leased: dict[str, LeasedHost] = {}
@@ -42,9 +53,10 @@ class Fleet:
         """Connect and lease. Raises HostLeased, or the first host's error when none can be reached."""
         claim = Claim.make(self._purpose, self._run_id)
         with ExitStack() as stack:
-            leased = stack.enter_context(lease_hosts(self.hosts, claim, connect, self.lost))
+            leased = stack.enter_context(lease_hosts(self.hosts, claim, self._connect, self.lost))
             self.leased = {item.host.name: item for item in leased}
-            self.each_of(leased, self._start)
+            actions = [partial(do, item) for do in (self._start, *self._meanwhile) for item in leased]
+            self.each_of(actions, lambda action: action())
             if not self._connected and self.lost:
                 first = next(iter(self.lost.values()))
                 # What sudo refuses keeps its exit code.

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from perfctl.environments import EnvironmentShell
+from perfctl.environments import EnvironmentShell, launcher
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -30,7 +30,9 @@ from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import FilesSpec, OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
+_SHORTEST_WITH_HALF_S = 2.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+_OPENING = f"{launcher.PROGRAM} would be a part of what a start costs"
 
 _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
     (Interrupted, Status.INTERRUPTED, Reason.INTERRUPTED),
@@ -57,6 +59,14 @@ class InvocationOutcome:
     """The artifacts of its environments, by name."""
     server: ServerCounters | None = None
     """The counters of the server's host."""
+
+    @property
+    def took_s(self) -> float | None:
+        """How long the measured command took, None where that is not known."""
+        done = self.completed
+        if done is None or done.started_ns is None or done.ended_ns is None:
+            return None
+        return (done.ended_ns - done.started_ns) / 1e9
 
     def as_failure(self, why: str) -> InvocationOutcome:
         """Return the outcome with status 'failed' where it is 'skipped', `why` put before its detail."""
@@ -87,11 +97,15 @@ class InvocationContext:
     client: ConnectedHost
     server: ConnectedHost | None
     host_view: bool
-    """Whether the host's processes are read while the benchmark runs."""
+    """Whether the host's processes are read around the benchmark."""
     stop: threading.Event
     """Set when the user ends the run: nothing more is measured after that."""
+    took_s: float | None = None
+    """How long the measured command took the last time; None: it is the first one of its kind."""
     first_output_s: Mapping[str, float | None] = field(default_factory=dict)
     """By host: the seconds that an earlier guest took there until its first output."""
+    has_launcher: bool = False
+    """Whether the environment has the program that measures what a command uses."""
 
 
 def measure(context: InvocationContext) -> InvocationOutcome:
@@ -195,10 +209,10 @@ def _measure_between(
 ) -> InvocationOutcome:
     workload, parameters = context.workload, context.benchmark.parameters
     spec = workload.server(parameters)
-    if spec is None or server is None:
+    if spec is None or server is None or context.server is None:
         return _measure_inside(context, client, None)
     try:
-        with serving(server.shell, spec):
+        with serving(server.shell, spec, context.server.jobs, context.stop):
             outcome = _measure_inside(context, client, server.shell.address)
             if outcome.reason is Reason.EXIT_NONZERO and not server.shell.is_alive():
                 detail = f"the server's environment: {server.shell.state_report()}"
@@ -236,8 +250,7 @@ def _run_inside(
         watch = ServerWatch(context.server.jobs, benchmark.timeout_s) if context.server else None
         if watch:
             watch.begin()
-        client.host.measure_next(_probe(context, client.shell), benchmark.output_limit_bytes)
-        completed = client.shell.run(argv, timeout_s=benchmark.timeout_s)
+        completed = _run_measured(context, client, argv)
         if watch:
             watch.end()
         if isinstance(workload, OpeningWorkload):
@@ -253,11 +266,34 @@ def _run_inside(
             client.shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
 
 
+def _run_measured(context: InvocationContext, client: OpenEnvironment, argv: Sequence[str]) -> Completed:
+    """Run the benchmark under the invocation's id, with what it uses."""
+    benchmark = context.benchmark
+    timeout_s, limit_bytes = benchmark.timeout_s, benchmark.output_limit_bytes
+    probe = _probe(context, client.shell)
+    is_opening = isinstance(context.workload, OpeningWorkload)
+    if context.has_launcher and not is_opening:
+        client.host.measure_next(probe, limit_bytes + launcher.LINE_BYTES)
+        return launcher.run(client.shell, argv, timeout_s=timeout_s, output_limit_bytes=limit_bytes)
+    client.host.measure_next(probe, limit_bytes)
+    completed = client.shell.run(argv, timeout_s=timeout_s)
+    return launcher.with_usage(completed, _OPENING if is_opening else launcher.NOT_THERE)
+
+
 def _probe(context: InvocationContext, shell: EnvironmentShell) -> ProcessProbe | None:
     # A probe during the first command would be a part of what a start costs.
     if not context.host_view or isinstance(context.workload, OpeningWorkload):
         return None
-    return ProcessProbe(shell.host_processes, after_s=context.benchmark.expected_s / 2)
+    expected_s = context.benchmark.expected_s if context.took_s is None else context.took_s
+    return ProcessProbe(shell.host_processes, half_way_s(expected_s))
+
+
+def half_way_s(expected_s: float) -> float | None:
+    """Return after how many seconds a command that takes so long is half way, None for a short one.
+
+    A short one would be disturbed more.
+    """
+    return expected_s / 2 if expected_s >= _SHORTEST_WITH_HALF_S else None
 
 
 def _with_report(workload: OpeningWorkload, shell: EnvironmentShell, completed: Completed) -> Completed:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from perfctl.environments.drivers import remove_all, runs_with_containers
 from perfctl.errors import CommandFailed, CommandTimeout, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.session import RunSession
 from perfctl.job import reap as reap_jobs
 from perfctl.job.hosts import LeasedHost
 from perfctl.model import Note
+
+if TYPE_CHECKING:
+    from perfctl.execute.session import RunSession
 
 # A container or guest that was requested just before its caller was ended may still appear.
 _PAUSE_S = 1.0
@@ -28,13 +31,17 @@ def reap_leftovers(session: RunSession) -> None:
     def reap(connected: ConnectedHost) -> None:
         host = connected.host.name
         leased = session.fleet.leased[host]
-        left = left_runs(leased)
+        left = session.ahead.left.pop(host, None)
+        if left is None:
+            left = left_runs(leased)
         for run in set(leased.lease.runs.live) - set(left):
             text = f"run {run} measures there, by another lease; to end it: perfctl reap {run}"
             session.listener(Note("warning", host, text))
         for run in left:
             if run == session.run_id:
                 continue
+            # They were read beside what is removed now.
+            session.ahead.facts.pop(host, None)
             try:
                 removed = list(remove_run(leased, run))
             except PerfctlError as error:

@@ -8,7 +8,8 @@ from perfctl.errors import Refused
 from perfctl.execute.session import RunSession
 from perfctl.execute.survey import take_host_facts
 from perfctl.model import Fingerprint, Note
-from perfctl.validity import Finding, Preflight, Severity, judge_host
+from perfctl.validity.finding import Finding, Severity
+from perfctl.validity.preflight import Preflight, judge_host
 
 RECHECK_S = 10.0
 """The kernel averages load over the last ten seconds: after these, connecting is no longer in it."""
@@ -23,7 +24,7 @@ def preflight(session: RunSession, *, force: bool) -> None:
     """
     names = [host.name for host in session.fleet.hosts]
     previous = {name: session.stored.previous_facts(name) for name in names}
-    _read_facts(session, names)
+    _read_facts(session, names, session.ahead.facts)
     judged = _judge(session, previous)
     doubtful = [name for name, found in judged.items() if found.refusals]
     if doubtful and not force:
@@ -38,9 +39,13 @@ def preflight(session: RunSession, *, force: bool) -> None:
         refuse(judged, session.run_id)
 
 
-def _read_facts(session: RunSession, names: Collection[str]) -> None:
+def _read_facts(
+    session: RunSession, names: Collection[str], known: Mapping[str, Fingerprint] | None = None
+) -> None:
     found = take_host_facts(
-        session.fleet, session.store, session.run_id, session.plan, "before", session.listener, only=names
+        *(session.fleet, session.store, session.run_id, session.plan, "before", session.listener),
+        only=names,
+        known=known,
     )
     session.facts.update(found)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from perfctl.environments import launcher
 from perfctl.environments.kinds import boots
 from perfctl.errors import PerfctlError, UsageError
 from perfctl.execute.block import BlockKey, block_key, block_status, invocation_id, record
@@ -17,7 +18,7 @@ from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Statu
 from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
-from perfctl.validity import Thresholds
+from perfctl.validity.thresholds import Thresholds
 from perfctl.workloads import OpeningWorkload, workload
 
 
@@ -121,7 +122,9 @@ def outcome_of_orphan(
 ) -> InvocationOutcome:
     """Return the outcome of a job whose controller died; INTERRUPTED where too little of it is known."""
     if isinstance(found, PerfctlError):
+        launcher.read_failure(found, benchmark.output_limit_bytes)
         return outcome_of(found)
+    found = launcher.collected(found, benchmark.output_limit_bytes)
     tool = workload(benchmark.workload)
     if boots(environment) or isinstance(tool, OpeningWorkload):
         detail = "the controller died, and only it knew how long the environment took to open"

@@ -12,6 +12,7 @@ from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
 from perfctl.errors import CommandFailed, DatabaseMoved, DatabaseUnavailable, HostLeased, Interrupted
+from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import ConnectedHost, Fleet
@@ -22,6 +23,7 @@ from perfctl.execute.session import RunSession
 from perfctl.execute.survey import describe_again, survey_environments, take_host_facts
 from perfctl.model import Event, Listener, Note, Plan, RunEnded, RunStarted, Status, WorkAdded
 from perfctl.plan.request import PlannedRun
+from perfctl.ssh import Connect, connect
 from perfctl.store import Store, open_store
 
 FEWEST_BOOTS = 3
@@ -45,9 +47,14 @@ class RunOutcome:
 
 
 def execute_run(
-    planned: PlannedRun, *, database_url: str, command: Sequence[str], listener: Listener
+    planned: PlannedRun,
+    *,
+    database_url: str,
+    command: Sequence[str],
+    listener: Listener,
+    connect: Connect = connect,
 ) -> RunOutcome:
-    """Store a run that has just been planned, and run it to its end.
+    """Store a run that has just been planned, and run it to its end, on hosts that `connect` reaches.
 
     Raises Interrupted when stopped, with the command that resumes it.
     """
@@ -63,7 +70,7 @@ def execute_run(
             thresholds_json=planned.thresholds.to_json(),
         )
         try:
-            return run_to_end(planned, store, listener)
+            return run_to_end(planned, store, listener, connect=connect)
         except HostLeased:
             store.writer.end_run(planned.run_id, "interrupted")
             raise
@@ -77,6 +84,7 @@ def run_to_end(
     done: frozenset[BlockKey] = frozenset(),
     attempts: Mapping[BlockKey, int] | None = None,
     before: Before | None = None,
+    connect: Connect = connect,
 ) -> RunOutcome:
     """Connect, lease, survey, run what is not done yet, read the hosts' facts again, and close the run.
 
@@ -88,13 +96,22 @@ def run_to_end(
     listener = _also_stored(listener, store, planned.run_id)
     longest = planned.estimate()
     lifetime_s = 3 * (longest.planned_s + longest.most_later_s) + 3600
+    ahead = ReadAhead()
+    # Jobs of an earlier controller may still run, and are waited for first.
+    meanwhile = () if before else ahead.readers(planned.plan, planned.hosts)
     purpose = "resume" if before else "run"
     with _with_way_back(planned.run_id):
         try:
-            with Fleet(planned.hosts, planned.run_id, lifetime_s=lifetime_s, purpose=purpose) as fleet:
+            with Fleet(
+                *(planned.hosts, planned.run_id),
+                lifetime_s=lifetime_s,
+                purpose=purpose,
+                connect=connect,
+                meanwhile=meanwhile,
+            ) as fleet:
                 # Only now: a run that another controller holds must not be touched.
                 store.writer.reopen_run(planned.run_id)
-                session = RunSession(planned, store, fleet, listener)
+                session = RunSession(planned, store, fleet, listener, ahead=ahead)
                 reap_leftovers(session)
                 _run(session, done | (before(session) if before else frozenset()), attempts or {})
         except (HostLeased, DatabaseMoved):

@@ -1,22 +1,26 @@
-"""Run the server of a network workload: start it, poll until it listens, stop it in any case.
+"""Run the server of a network workload: start it, wait until it listens, stop it in any case.
 
 Its host's counters are read just before the client's command and just after it, never while that runs.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from perfctl.errors import Interrupted, PerfctlError
+from perfctl.environments import EnvironmentShell
+from perfctl.errors import CommandFailed, Interrupted, PerfctlError
 from perfctl.job import JobShell
-from perfctl.shell import Completed, Shell
+from perfctl.shell import Process, Shell
 from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import ServerSpec
 
 _READY_TIMEOUT_S = 60.0
+_WAIT_S = 1.0
+"""How long a host waits for a server before it is asked whether the server still runs."""
 _LISTEN = "0A"
 # One command of a container in an emulated guest takes seconds, and ten and more on a busy host.
 _READ_TIMEOUT_S = 30.0
@@ -37,28 +41,24 @@ class ServerWatch:
 
     def begin(self) -> None:
         """Read the counters before the client's command."""
-        done = self._read_counters()
-        if done is not None:
-            self.counters = replace(self.counters, before=done.counters_after)
+        before = self._read_counters()
+        self.counters = replace(self.counters, before=before)
 
     def end(self) -> None:
         """Read the counters after the client's command."""
-        done = self._read_counters()
-        if done is not None:
-            self.counters = replace(self.counters, after=done.counters_before)
+        after = self._read_counters()
+        self.counters = replace(self.counters, after=after)
 
-    def _read_counters(self) -> Completed | None:
+    def _read_counters(self) -> bytes:
+        """Return the counters; b'' where they cannot be read, and from then on."""
         if self.counters.problem:
-            return None
+            return b""
         try:
-            # Counters are read around every job: one that does nothing is all it takes.
-            return self._jobs.run(["true"], timeout_s=_READ_TIMEOUT_S, hold_s=self._hold_s)
-        except Interrupted:
-            raise
+            return self._jobs.read_counters(hold_s=self._hold_s)
         except PerfctlError as error:
             # The client's values are kept; a server that is gone has an error of its own.
             self.counters = replace(self.counters, problem=error.message)
-            return None
+            return b""
 
 
 def listens(proc_net_tcp: str, port: int) -> bool:
@@ -75,34 +75,68 @@ def listens(proc_net_tcp: str, port: int) -> bool:
 
 
 @contextmanager
-def serving(shell: Shell, spec: ServerSpec) -> Iterator[None]:
-    """Run the server in `shell` for the length of the block. Raises ServerNotReady."""
+def serving(
+    shell: EnvironmentShell, spec: ServerSpec, jobs: JobShell, stop: threading.Event
+) -> Iterator[None]:
+    """Run the server in `shell`, which is on the host of `jobs`, for the length of the block.
+
+    Raises ServerNotReady; Interrupted when the run is stopped before the server listens.
+    """
     process = shell.spawn(spec.argv)
     try:
-        deadline = time.monotonic() + _READY_TIMEOUT_S
-        pause_s = 0.002
-        while not _is_listening(shell, spec.tcp_port):
-            if time.monotonic() > deadline:
-                raise ServerNotReady(
-                    f"{spec.argv[0]} did not listen on port {spec.tcp_port} within {_READY_TIMEOUT_S:.0f} s: "
-                    f"{process.output().strip() or 'no output'}",
-                    where=shell.name,
-                )
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.25)
-        if not process.is_running():
-            # Another process listens: a daemon of the distribution, or a server that was left behind.
-            raise ServerNotReady(
-                f"{spec.argv[0]} ended at once: {process.output().strip() or 'no output'}",
-                where=shell.name,
-                hint=f"find what listens on port {spec.tcp_port} there (ss -ltnp), or choose another port",
-            )
+        _await_server(shell, spec, jobs, process, stop)
         yield
     finally:
         process.stop()
 
 
-def _is_listening(shell: Shell, port: int) -> bool:
+def _await_server(
+    shell: EnvironmentShell, spec: ServerSpec, jobs: JobShell, process: Process, stop: threading.Event
+) -> None:
+    """Wait until the server listens. Raises like `serving`."""
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    pause_s = 0.002
+    folder = shell.host_network_folder
+    while True:
+        if folder:
+            is_there, folder = _listens_on_host(jobs, spec.tcp_port, folder)
+        else:
+            is_there = _listens_inside(shell, spec.tcp_port)
+        if not process.is_running():
+            hint = None
+            if is_there:
+                # A daemon of the distribution, or a server that was left behind.
+                hint = f"find what listens on port {spec.tcp_port} there (ss -ltnp), or choose another port"
+            raise ServerNotReady(
+                f"{spec.argv[0]} ended at once: {process.output().strip() or 'no output'}",
+                where=shell.name,
+                hint=hint,
+            )
+        if is_there:
+            return
+        if stop.is_set():
+            raise Interrupted("stopped before the server listened", where=shell.name)
+        if time.monotonic() > deadline:
+            raise ServerNotReady(
+                f"{spec.argv[0]} did not listen on port {spec.tcp_port} within {_READY_TIMEOUT_S:.0f} s: "
+                f"{process.output().strip() or 'no output'}",
+                where=shell.name,
+            )
+        if not folder:
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.25)
+
+
+def _listens_on_host(jobs: JobShell, port: int, folder: str) -> tuple[bool, str | None]:
+    """Return whether the port listens, after some time at most, and the folder, if it could be read."""
+    try:
+        return jobs.listens(port, wait_s=_WAIT_S, folder=folder), folder
+    except CommandFailed:
+        # Inside it may be read nevertheless; or the environment has ended, and says so.
+        return False, None
+
+
+def _listens_inside(shell: Shell, port: int) -> bool:
     # tcp6 is absent where IPv6 is off; cat then exits 1 but has printed the other file.
     argv = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
     return listens(shell.run(argv, timeout_s=_READ_TIMEOUT_S).text, port)

@@ -6,13 +6,14 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.bandwidth import NativeBandwidth
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.survey import SurveyResults
 from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store
-from perfctl.validity import Thresholds
+from perfctl.validity.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from perfctl.store import RunReader
@@ -33,6 +34,10 @@ class RunSession:
     """Set when the user ends the run."""
     facts: dict[str, Fingerprint] = field(default_factory=dict)
     """The facts of the hosts before the first block."""
+    took_s: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """By benchmark, environment and host: how long the measured command took the last time."""
+    ahead: ReadAhead = field(default_factory=ReadAhead)
+    """What was read on the hosts while their agents started."""
     bandwidth: NativeBandwidth = field(init=False)
     """The memory bandwidth measured on the hosts so far."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from perfctl import facts
+from perfctl.environments import launcher
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import (
     CommandTimeout,
@@ -39,6 +40,7 @@ from perfctl.model import (
     Status,
     content_hash,
 )
+from perfctl.shell import Transport
 from perfctl.store import Store
 from perfctl.workloads import workload
 
@@ -61,6 +63,8 @@ class SurveyResult:
     """The network path from inside to each peer."""
     first_output_s: float | None = None
     """The seconds that its guest took until its first output."""
+    has_launcher: bool = False
+    """Whether it has the program that measures what a command uses."""
 
     def outcome_for(self, programs: Sequence[str]) -> InvocationOutcome | None:
         """Return the outcome of a benchmark that needs `programs` and cannot run; None: it can."""
@@ -113,6 +117,18 @@ def environments_on(plan: Plan, host: Host) -> list[Environment]:
     return list({environment.key: environment for environment in found}.values())
 
 
+def read_host_facts(transport: Transport, host: Host, plan: Plan, hosts: Sequence[Host]) -> Fingerprint:
+    """Return the facts of a host that the plan's benchmarks need. Raises like `facts.read_host`."""
+    return facts.read_host(
+        transport,
+        python=host.python,
+        programs=(*programs_of(plan), launcher.PROGRAM),
+        version_argvs=versions_of(plan),
+        peers=list(peers_of(plan, host, hosts).values()),
+        timeout_s=_FACTS_TIMEOUT_S,
+    )
+
+
 def take_host_facts(
     fleet: Fleet,
     store: Store,
@@ -122,27 +138,24 @@ def take_host_facts(
     listener: Listener,
     *,
     only: Collection[str] | None = None,
+    known: Mapping[str, Fingerprint] | None = None,
 ) -> dict[str, Fingerprint]:
     """Read and store the facts of all connected hosts (or of those in `only`) at once, and return them.
 
-    A host whose facts could not be read is left out, with a warning. `phase` is 'before' or 'after'.
+    Those that are `known` have just been read. A host whose facts could not be read is left out, with a
+    warning. `phase` is 'before' or 'after'.
     """
-    programs, versions = programs_of(plan), versions_of(plan)
     taken: dict[str, Fingerprint] = {}
 
     def take(connected: ConnectedHost) -> None:
-        if only is not None and connected.host.name not in only:
+        host = connected.host
+        if only is not None and host.name not in only:
             return
-        peers = list(peers_of(plan, connected.host, fleet.hosts).values())
         try:
-            fingerprint = facts.read_host(
-                connected.transport,
-                python=connected.host.python,
-                programs=programs,
-                version_argvs=versions,
-                peers=peers,
-                timeout_s=_FACTS_TIMEOUT_S,
-            )
+            if known and host.name in known:
+                fingerprint = known[host.name]
+            else:
+                fingerprint = read_host_facts(connected.transport, host, plan, fleet.hosts)
         except OutputError as error:
             text = f"facts could not be read: {error.with_hint}"
             listener(Note("warning", connected.host.name, text))
@@ -264,6 +277,12 @@ class _Inside:
     boot: GuestBoot | None
     first_output_s: float | None
 
+    @property
+    def has_launcher(self) -> bool:
+        """Whether the launcher was found there."""
+        fact = self.fingerprint.get(f"tool.{launcher.PROGRAM}.path")
+        return fact is not None and fact.state is FactState.PRESENT
+
 
 def _survey_one(
     connected: ConnectedHost,
@@ -314,6 +333,7 @@ def _survey_one(
         remarks=tuple(remarks),
         paths=inside.paths,
         first_output_s=inside.first_output_s,
+        has_launcher=inside.has_launcher,
     )
 
 
@@ -348,10 +368,14 @@ def _read_inside(
     # open() raises for the same reasons as check(), and is needed anyway.
     with _telling(f"{host.name}/{environment.name}"), driver.open(connected.jobs) as inside:
         description = driver.describe(connected.jobs)
+        container = None
+        if inside.container_id:
+            container = facts.ContainerOnHost(connected.jobs, inside.container_id, host.python)
         fingerprint = facts.read_inside(
             inside,
-            programs=programs_of(plan),
+            programs=(*programs_of(plan), launcher.PROGRAM),
             version_argvs=versions_of(plan),
+            container=container,
             timeout_s=_FACTS_TIMEOUT_S,
         )
         with suppress(CommandTimeout):

@@ -119,7 +119,8 @@ class Libc:
         output = raw.output("getconf GNU_LIBC_VERSION")
         if output.state is FactState.PRESENT and output.text:
             return FactState.PRESENT, output.text
-        return present(parsers.musl_version(raw.output("ldd --version").all_text))
+        other = raw.output("ldd --version")
+        return (other.state, "") if other.exit_code is None else present(parsers.musl_version(other.all_text))
 
 
 _DESCRIBE_PYTHON = Path(__file__).with_name("describe_python.py").read_text()
@@ -204,7 +205,10 @@ class ProgramVersion:
         output = raw.output(self._key)
         if output.exit_code == 0:
             return FactState.PRESENT, output.either_text
-        return state_of_message(output.all_text), ""
+        if output.has_run:
+            return state_of_message(output.all_text), ""
+        program = raw.programs.get(self.argv[0])
+        return MISSING if program is None or program.path is None else (output.state, "")
 
     @property
     def _key(self) -> str:

@@ -5,7 +5,9 @@ REQUEST is a `Request` of request.py as JSON. What is printed is packed by zlib:
 the index, the index as JSON, then the contents of files and the outputs of commands, whose lengths the index
 has. Nothing is judged here: what a text means is decided on the controller.
 
-A process of its own reads the files, so that one that hangs is given up like a command that hangs.
+A process of its own reads the files, so that one that hangs is given up like a command that hangs. With a
+second argument, the name of a container's control group, that process goes into the container first: nothing
+runs in there, and the container needs no program for it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import os
 import select
 import signal
+import stat
 import struct
 import sys
 import time
@@ -26,9 +29,11 @@ from collections.abc import Iterable, Iterator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # Not there for the hosts: typing is slow to import.
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Record = dict[str, Any]
+    Reader = Callable[[str], tuple[bytes | None, str]]
 
 _COMMAND_S = 4.0
 """A command that runs for longer is ended, and so is the reading of files when nothing comes for so long."""
@@ -45,20 +50,24 @@ _ASK_S = 0.005
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
 _KILLED = 128 + signal.SIGKILL
 _CGROUPS = "/sys/fs/cgroup"
+_SELF = "/proc/self/"
+_WITH_CONTENT = ("file", "digest", "variable")
+"""Records whose first word is the length of a content that follows."""
+_WITH_WORD = (*_WITH_CONTENT, "error", "program")
 
 
-def main(request: Record) -> tuple[Record, list[bytes]]:
-    """Return the index, and the contents that it has the lengths of."""
+def main(request: Record, group: str = "") -> tuple[Record, list[bytes]]:
+    """Return the index, and the contents that it has the lengths of.
+
+    With `group` what is asked for is read in the container whose control group has that name.
+    """
+    files = start_reading(request, group)
     search_path = os.environ.get("PATH", os.defpath)
     located = {name: locate(name, search_path) for name in request["programs"]}
-    files = start_reading(request, [path for path in located.values() if path])
     commands = [command for one in request["commands"] for command in instances(one, located)]
     runner = Runner(files, commands, dict(os.environ, PATH=search_path + _SBIN, LC_ALL="C"))
     runner.run()
     index, contents = parse_records(bytes(files.out))
-    index["variables"] = {name: os.environ[name] for name in request["variables"] if name in os.environ}
-    digests = index.pop("digests")
-    index["programs"] = {name: [path, digests.get(path)] for name, path in located.items()}
     index["outputs"] = []
     for key, code, out, err in runner.results:
         index["outputs"].append([key, code, len(out), len(err)])
@@ -103,10 +112,76 @@ def parts(pattern: str, at: int) -> list[str]:
     return [path.split("/")[at] for path in sorted(glob.glob(pattern), key=os.fsencode)]
 
 
+# ---- a container, seen from its host ----------------------------------------------------------------------
+
+
+class Inside:
+    """The first process of a container, whose files this process reads from now on as its own.
+
+    Paths, links, networks and control groups are then the container's; privileges, limits and memory stay
+    the host's. What /proc/self says is read of the first process instead.
+    """
+
+    def __init__(self, group: str) -> None:
+        """Raises OSError where there is no such process, or this one may not do that."""
+        import ctypes
+        import hashlib
+
+        # What is loaded later would be the container's own: its libraries, run by the host's root.
+        hashlib.sha256()
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.folder = first_process(group)
+        root = os.open("root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+        # /proc/sys/net and the names in /proc/PID/cgroup are those of who reads.
+        for name in ("net", "cgroup"):
+            with contextlib.suppress(FileNotFoundError):
+                space = os.open(f"ns/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+                if libc.setns(space, 0) != 0:
+                    raise OSError(ctypes.get_errno(), f"cannot enter the {name} namespace")
+        sys.meta_path.clear()
+        os.fchdir(root)
+        os.chroot(".")
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the first process began with."""
+        pairs = [pair.partition("=") for pair in text_of("environ", self.folder).split("\0")]
+        # Of one that is there twice the first counts.
+        return {name: value for name, _, value in reversed(pairs) if name}
+
+    def read(self, path: str) -> tuple[bytes | None, str]:
+        """Read a file, like the function of this name."""
+        own, folder = (path[len(_SELF) :], self.folder) if path.startswith(_SELF) else (path, None)
+        try:
+            # An image may have a device in the place of a file, and it would be the host's.
+            is_file = stat.S_ISREG(os.stat(own, dir_fd=folder).st_mode)
+        except OSError:
+            is_file = True
+        return read(own, folder) if is_file else (None, "EINVAL")
+
+
+def first_process(group: str) -> int:
+    """Return the open folder in /proc of the process that a container began with.
+
+    It has the container's control group, and the number 1 in a process namespace one below ours. Raises
+    ProcessLookupError.
+    """
+    # A new container's is among the last.
+    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int, reverse=True):
+        try:
+            folder = os.open("/proc/" + name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        numbers = text_of("status", folder).partition("\nNSpid:")[2].partition("\n")[0]
+        if numbers.split() == [name, "1"] and group in text_of("cgroup", folder):
+            return folder
+        os.close(folder)
+    raise ProcessLookupError(errno.ESRCH, "no first process has the control group " + group)
+
+
 # ---- files ------------------------------------------------------------------------------------------------
 
 
-def start_reading(request: Record, programs: list[str]) -> Running:
+def start_reading(request: Record, group: str) -> Running:
     """Start a process that reads all files, and return it; `parse_records` reads what it prints."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -117,7 +192,7 @@ def start_reading(request: Record, programs: list[str]) -> Running:
     try:
         os.setpgid(0, 0)
         with os.fdopen(writer, "wb") as pipe:
-            for head, content in records(request, programs):
+            for head, content in records(request, Inside(group) if group else None):
                 pipe.write(os.fsencode(head) + b"\n" + content)
                 # What was read must not be lost with the file that hangs.
                 pipe.flush()
@@ -126,32 +201,47 @@ def start_reading(request: Record, programs: list[str]) -> Running:
         os._exit(status)
 
 
-def records(request: Record, programs: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield every file as the head of its record and its content."""
-    for pattern in request["files"]:
-        yield "pattern " + pattern, b""
-        actual = pattern.replace("{release}", os.uname().release)
-        # A pattern without a match is read like a file: the error says whether that could be seen at all.
-        found = sorted(glob.glob(actual), key=os.fsencode) if glob.has_magic(actual) else []
-        for path in found or [actual]:
-            yield record(path)
-    for path in own_cgroup_files(request["cgroup_files"]):
-        yield "pattern " + path, b""
-        yield record(path)
-    for pattern in request["listed"]:
-        for path in sorted(glob.glob(pattern), key=os.fsencode):
-            if "\n" not in path:
-                yield "there " + path, b""
-    for path in programs:
+def records(request: Record, inside: Inside | None) -> Iterator[tuple[str, bytes]]:
+    """Yield every variable, program and file as the head of its record and its content."""
+    yield "begin ", b""
+    environment: Mapping[str, str] = inside.environment() if inside else os.environ
+    for name in request["variables"]:
+        if name in environment:
+            value = os.fsencode(environment[name])
+            yield f"variable {len(value)} {name}", value
+    search_path = environment.get("PATH", os.defpath)
+    located = {name: locate(name, search_path) for name in request["programs"]}
+    for name, path in located.items():
+        yield f"program {name} {path or ''}", b""
+    yield from file_records(request, inside.read if inside else read)
+    for path in filter(None, located.values()):
         digest = sha256(path)
         if digest:
             yield f"digest {len(digest)} {path}", digest
     yield "end ", b""
 
 
-def own_cgroup_files(names: Iterable[str]) -> Iterator[str]:
+def file_records(request: Record, reader: Reader) -> Iterator[tuple[str, bytes]]:
+    """Yield the records of files, by the patterns that they are asked for by."""
+    for pattern in request["files"]:
+        yield "pattern " + pattern, b""
+        actual = pattern.replace("{release}", os.uname().release)
+        # A pattern without a match is read like a file: the error says whether that could be seen at all.
+        found = sorted(glob.glob(actual), key=os.fsencode) if glob.has_magic(actual) else []
+        for path in found or [actual]:
+            yield record(path, reader)
+    for path in own_cgroup_files(request["cgroup_files"], reader):
+        yield "pattern " + path, b""
+        yield record(path, reader)
+    for pattern in request["listed"]:
+        for path in sorted(glob.glob(pattern), key=os.fsencode):
+            if "\n" not in path:
+                yield "there " + path, b""
+
+
+def own_cgroup_files(names: Iterable[str], reader: Reader) -> Iterator[str]:
     """Yield the path of each CONTROLLER/FILE in the own control group; version 2 is the controller '.'."""
-    content, _ = read("/proc/self/cgroup")
+    content, _ = reader("/proc/self/cgroup")
     for line in os.fsdecode(content or b"").split("\n"):
         _, _, rest = line.partition(":")
         controllers, _, own = rest.partition(":")
@@ -162,20 +252,23 @@ def own_cgroup_files(names: Iterable[str]) -> Iterator[str]:
                     yield "/".join([_CGROUPS, controller + own.rstrip("/"), name.split("/")[1]])
 
 
-def record(path: str) -> tuple[str, bytes]:
+def record(path: str, reader: Reader) -> tuple[str, bytes]:
     """Return the record of a file, or of the error that it could not be read for."""
-    content, error = read(path) if "\n" not in path else (None, "EINVAL")
+    content, error = reader(path) if "\n" not in path else (None, "EINVAL")
     if content is None:
         return f"error {error} {path}", b""
     return f"file {len(content)} {path}", content
 
 
-def read(path: str) -> tuple[bytes | None, str]:
-    """Return the content of a file; None where it cannot be read, with the name of the error."""
+def read(path: str, folder: int | None = None) -> tuple[bytes | None, str]:
+    """Return the content of a file, in an open folder if one is given.
+
+    None where it cannot be read, with the name of the error.
+    """
     content = b""
     try:
         # What somebody put there may be a FIFO.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
             while len(content) <= _MOST_BYTES:
                 piece = os.read(file, _CHUNK_BYTES)
@@ -188,6 +281,11 @@ def read(path: str) -> tuple[bytes | None, str]:
         number = getattr(error, "errno", None) or errno.EINVAL
         return None, errno.errorcode.get(number, str(number))
     return None, "EFBIG"
+
+
+def text_of(path: str, folder: int) -> str:
+    """Return the text of a file in an open folder, '' where it cannot be read."""
+    return os.fsdecode(read(path, folder)[0] or b"")
 
 
 def sha256(path: str) -> bytes | None:
@@ -205,39 +303,46 @@ def sha256(path: str) -> bytes | None:
 
 
 def parse_records(data: bytes) -> tuple[Record, list[bytes]]:
-    """Return index and contents of the files in what `records` printed; it may be cut anywhere."""
-    files: list[Any] = []
-    there: list[str] = []
+    """Return index and contents of what `records` printed; it may be cut anywhere."""
+    index: Record = {"has_begun": False, "is_whole": False, "files": [], "there": [], "variables": {}}
+    programs: Record = {}
     digests: Record = {}
     contents: list[bytes] = []
-    is_whole = False
+    for kind, word, name, content in split_records(data):
+        if kind == "file":
+            index["files"][-1][1].append([name, len(content)])
+            contents.append(content)
+        elif kind == "error":
+            index["files"][-1][1].append([name, word])
+        elif kind == "pattern":
+            index["files"].append([name, []])
+        elif kind == "there":
+            index["there"].append(name)
+        elif kind == "variable":
+            index["variables"][name] = os.fsdecode(content)
+        elif kind == "program":
+            programs[word] = name or None
+        elif kind == "digest":
+            digests[name] = content.decode()
+        else:
+            index["has_begun" if kind == "begin" else "is_whole"] = True
+    index["programs"] = {name: [path, digests.get(path)] for name, path in programs.items()}
+    return index, contents
+
+
+def split_records(data: bytes) -> Iterator[tuple[str, str, str, bytes]]:
+    """Yield kind, word, name and content of each record that is whole."""
     at = 0
     while True:
         end = data.find(b"\n", at)
         if end < 0:
-            break
+            return
         kind, _, rest = os.fsdecode(data[at:end]).partition(" ")
-        at = end + 1
-        word, _, path = rest.partition(" ")
-        if kind in ("file", "digest"):
-            content = data[at : at + int(word)]
-            at += int(word)
-            if at > len(data):
-                break
-            if kind == "file":
-                files[-1][1].append([path, len(content)])
-                contents.append(content)
-            else:
-                digests[path] = content.decode()
-        elif kind == "error":
-            files[-1][1].append([path, word])
-        elif kind == "pattern":
-            files.append([rest, []])
-        elif kind == "there":
-            there.append(rest)
-        elif kind == "end":
-            is_whole = True
-    return {"files": files, "there": there, "digests": digests, "is_whole": is_whole}, contents
+        word, _, name = rest.partition(" ") if kind in _WITH_WORD else ("", "", rest)
+        at = end + 1 + (int(word) if kind in _WITH_CONTENT else 0)
+        if at > len(data):
+            return
+        yield kind, word, name, data[end + 1 : at]
 
 
 # ---- commands ---------------------------------------------------------------------------------------------
@@ -397,7 +502,7 @@ def start(command: Record, environment: dict[str, str]) -> Running | None:
 
 
 if __name__ == "__main__":
-    answer, attached = main(json.loads(sys.argv[1]))
+    answer, attached = main(json.loads(sys.argv[1]), *sys.argv[2:])
     text = json.dumps(answer).encode()
     packed = zlib.compress(b"".join([struct.pack(">I", len(text)), text, *attached]), 1)
     sys.stdout.buffer.write(packed)

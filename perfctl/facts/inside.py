@@ -18,6 +18,10 @@ _NOT_READ = 126
 """From this exit code on, what reads files was not there or was ended."""
 
 
+class NoShell(OutputError):
+    """There is no `sh` to read facts with."""
+
+
 def _script() -> str:
     # Comments stay in the repository: the script travels with every reading.
     text = Path(__file__).with_name("inside.sh").read_text()
@@ -28,7 +32,7 @@ _SCRIPT = _script()
 
 
 def read_raw(shell: Shell, request: Request, *, timeout_s: float) -> RawFacts:
-    """Return what is inside. Raises OutputError, CommandTimeout, and what the shell raises."""
+    """Return what is inside. Raises OutputError (NoShell), CommandTimeout, and what the shell raises."""
     mark = f"perfctl-{secrets.token_hex(16)}"
     return parse_answer(shell.run(inside_argv(request, mark), timeout_s=timeout_s), request, mark)
 
@@ -47,16 +51,16 @@ def inside_argv(request: Request, mark: str) -> list[str]:
 
 
 def _lines(command: Command) -> Iterator[str]:
-    for number, one in enumerate(command.chain):
-        kind = "instead" if number else "located" if one.is_located else "usual"
-        yield _BETWEEN_WORDS.join([one.key, kind, *one.argv])
+    # All of a chain: each is quickly done.
+    for one in command.chain:
+        yield _BETWEEN_WORDS.join([one.key, *one.argv])
 
 
 def parse_answer(done: Completed, request: Request, mark: str) -> RawFacts:
     """Return what the command printed.
 
-    Raises OutputError when it is cut short or mixed with other output: facts that were not read must not pass
-    for facts that are missing.
+    Raises NoShell where it could not begin, OutputError when it is cut short or mixed with other output:
+    facts that were not read must not pass for facts that are missing.
     """
     parts = _parts(done, mark)
     _check([head for head, _, _ in parts if not head.startswith("code ")], request)
@@ -93,6 +97,8 @@ def _parts(done: Completed, mark: str) -> list[tuple[str, bytes, bytes]]:
         for stream in (done.stdout, done.stderr)
     ]
     heads = [[text_of(head) for head, _ in parts] for parts in both]
+    if done.exit_code in (126, 127) and not any(heads):
+        raise NoShell(f"facts need a POSIX shell: {done.last_output}")
     if not heads[0] or heads[0][-1] != "end" or both[0][-1][1]:
         reason = "" if done.exit_code == 0 else f": exit code {done.exit_code}, {done.last_output}"
         raise OutputError(f"the facts are cut short after {len(heads[0])} parts{reason}")
@@ -106,7 +112,7 @@ def _parts(done: Completed, mark: str) -> list[tuple[str, bytes, bytes]]:
 
 def _check(heads: Sequence[str], request: Request) -> None:
     """Raise OutputError when something that was asked for is not there, or is there twice."""
-    wanted = [f"output {command.key}" for command in request.commands if command.always_runs]
+    wanted = [f"output {one.key}" for command in request.commands for one in command.chain]
     left_out = {*wanted, "listed", "files"} - {*heads}
     if left_out or len({*heads}) != len(heads):
         what = min(left_out) if left_out else next(head for head in heads if heads.count(head) > 1)

@@ -1,17 +1,14 @@
 # Prints files and outputs of commands as they are, where no Python is needed. POSIX sh: dash, busybox ash, bash.
 #
 # $1 mark, $2 patterns of files, $3 patterns of which only the paths that exist are wanted, $4 files of the own
-# control group (CONTROLLER/FILE, commas between), $5 variables, $6 programs; the rest are commands: key, kind and
-# words with the character 31 between. "MARK WHAT" begins each part on both streams, "MARK end" the last one.
+# control group (CONTROLLER/FILE, commas between), $5 variables, $6 programs; the rest are commands: key and words
+# with the character 31 between. "MARK WHAT" begins each part on both streams, "MARK end" the last one.
 
 LC_ALL=C
 export LC_ALL
 exec </dev/null
 mark=$1 files=$2 listed=$3 cgroup=$4 variables=$5 programs=$6
 shift 6
-own_path=$PATH
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-export PATH
 limit=
 if timeout -s KILL 9 true; then limit='timeout -s KILL'; fi >/dev/null 2>&1
 
@@ -20,23 +17,19 @@ part() {
   printf '\n%s %s\n' "$mark" "$*" >&2
 }
 
-# locate PROGRAM -> $path: where a benchmark would find it, '' nowhere
-locate() {
-  path=
-  IFS=:
-  for folder in ${own_path:-.}; do
-    case $1 in
-    */*) at=$1 ;;
-    *) at=${folder:-.}/$1 ;;
-    esac
-    if [ -z "$path" ] && [ -f "$at" ] && [ -x "$at" ]; then path=$at; fi
-  done
-  unset IFS
-}
-
 # shellcheck disable=SC2086  # patterns and words are to be split
 for program in $programs; do
-  locate "$program"
+  IFS=:
+  # Where a benchmark would find it.
+  for folder in ${PATH:-.}; do
+    case $program in
+    */*) path=$program ;;
+    *) path=${folder:-.}/$program ;;
+    esac
+    if [ -f "$path" ] && [ -x "$path" ]; then break; fi
+    path=
+  done
+  unset IFS
   [ -n "$path" ] || continue
   part "program $program $path"
   ${limit:+$limit 5} sha256sum "$path"
@@ -50,28 +43,16 @@ for name in $variables; do
 done
 
 unit=$(printf '\037')
-code=0
 for command; do
   IFS=$unit
   set -f
   set -- $command
   set +f
   unset IFS
-  key=$1 kind=$2
-  shift 2
-  case $kind in
-  located)
-    locate "$1"
-    [ -n "$path" ] || continue
-    shift
-    set -- "$path" "$@"
-    ;;
-  instead) [ "$code" != 0 ] || continue ;;
-  esac
-  part "output $key"
+  part "output $1"
+  shift
   ${limit:+$limit 5} "$@"
-  code=$?
-  part "code $code"
+  part "code $?"
 done
 
 part listed

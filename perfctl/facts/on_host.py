@@ -1,4 +1,7 @@
-"""Read facts on a host: `host_reader.py` is sent there with the request, and its answer unpacked."""
+"""Read facts on a host: `host_reader.py` is sent there with the request, and its answer unpacked.
+
+It also reads the files of a container on that host.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shlex
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,20 @@ _DENIED = ("EACCES", "EPERM", "EFBIG")
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
+class NotEntered(OutputError):
+    """The host's user may not read a container's files, or its first process is not found there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOnHost:
+    """Where the host finds a container: by its id, which is in the names of its control groups."""
+
+    host: Shell
+    container_id: str
+    python: str = "python3"
+    """The host's interpreter."""
+
+
 def read_raw(shell: Shell, request: Request, *, python: str, timeout_s: float) -> RawFacts:
     """Return what is on the host; `python` is its interpreter.
 
@@ -34,11 +52,21 @@ def read_raw(shell: Shell, request: Request, *, python: str, timeout_s: float) -
     return parse_answer(shell.run(argv, timeout_s=timeout_s, stdin=_PROGRAM), request)
 
 
+def read_container(container: ContainerOnHost, request: Request, *, timeout_s: float) -> RawFacts:
+    """Return what is in a container, read by its host without a program of the container's.
+
+    Commands of the request are left out. Raises NotEntered, and like `read_raw`.
+    """
+    asked = request.files_alone
+    argv = [*shlex.split(container.python), "-I", "-S", "-", asked.to_json(), container.container_id]
+    return parse_answer(container.host.run(argv, timeout_s=timeout_s, stdin=_PROGRAM), asked)
+
+
 def parse_answer(done: Completed, request: Request) -> RawFacts:
     """Return what `host_reader.py` printed for a request.
 
-    Raises OutputError when it is cut short, damaged, or mixed with other output: facts that were not read
-    must not pass for facts that are missing.
+    Raises NotEntered where the reading of files did not begin, OutputError when the answer is cut short,
+    damaged, or mixed with other output: facts that were not read must not pass for facts that are missing.
     """
     if done.exit_code in _NOT_FOUND:
         raise OutputError(
@@ -47,6 +75,8 @@ def parse_answer(done: Completed, request: Request) -> RawFacts:
         )
     try:
         index, contents = unpack(done.stdout)
+        if index.get("has_begun") is False:
+            raise NotEntered("the files were not read")
         raw = _raw(index, contents)
         _check(raw, request)
         return raw

@@ -28,6 +28,11 @@ def first_line(lines: Sequence[str]) -> str:
     return next(iter(lines), "")
 
 
+def label(lines: Sequence[str]) -> str | None:
+    """Return the label of a security module, which ends in a byte 0; None without one: it is never empty."""
+    return whole(lines).replace("\0", "").rstrip("\n") or None
+
+
 class Field:
     """What follows 'KEY:' at the start of a line."""
 

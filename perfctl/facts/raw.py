@@ -29,11 +29,12 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class RawOutput:
-    """What a command printed; `exit_code` is None where the command is not there."""
+    """What a command printed; `exit_code` is None where it was not run, and `unrun` says why."""
 
     exit_code: int | None
     stdout: bytes = b""
     stderr: bytes = b""
+    unrun: FactState = FactState.MISSING
 
     @property
     def text(self) -> str:
@@ -58,6 +59,8 @@ class RawOutput:
     @property
     def state(self) -> FactState:
         """What its end says about a fact: that it was read, is missing, or is denied."""
+        if self.exit_code is None:
+            return self.unrun
         if self.exit_code == 0:
             return FactState.PRESENT
         return state_of_message(text_of(self.stderr)) if self.has_run else FactState.MISSING
@@ -86,6 +89,8 @@ class RawFacts:
     programs: Mapping[str, RawProgram] = field(default_factory=dict)
     unread: FactState = FactState.MISSING
     """The state of a file that is not among `files`; denied where the reading ended before it was whole."""
+    unrun: FactState = FactState.MISSING
+    """The state of a command that is not among `outputs`; denied where nothing could be run."""
 
     def file(self, path: str) -> RawFile:
         """Return the file of a path without wildcards."""
@@ -97,7 +102,7 @@ class RawFacts:
 
     def output(self, key: str) -> RawOutput:
         """Return a command's output."""
-        return self.outputs.get(key, RawOutput(None))
+        return self.outputs.get(key) or RawOutput(None, unrun=self.unrun)
 
 
 def text_of(content: bytes) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from perfctl.facts import inside, on_host
 from perfctl.facts.command_sources import CommandOutput, ProgramDigest, ProgramPath, ProgramVersion
+from perfctl.facts.on_host import ContainerOnHost
 from perfctl.facts.raw import RawFacts
 from perfctl.facts.registry import REGISTRY, FactSpec
 from perfctl.facts.request import Request
@@ -44,11 +47,33 @@ def read_inside(
     *,
     programs: Sequence[str] = (),
     version_argvs: Sequence[Sequence[str]] = (),
+    container: ContainerOnHost | None = None,
     timeout_s: float = _TIMEOUT_S,
 ) -> Fingerprint:
-    """Return the facts that an environment may change, read inside it. Raises like `read_host`."""
+    """Return the facts that an environment may change, read inside it by one command of `shell`.
+
+    With `container` the host reads what is in files, and the command only the rest; where the environment has
+    no `sh` to run it with, the rest is denied. Raises like `read_host`.
+    """
     specs = inside_specs(programs, version_argvs=version_argvs)
-    return fingerprint(specs, inside.read_raw(shell, request_of(specs), timeout_s=timeout_s))
+    request = request_of(specs)
+    if container is None:
+        return fingerprint(specs, inside.read_raw(shell, request, timeout_s=timeout_s))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        reading = pool.submit(on_host.read_container, container, request, timeout_s=timeout_s)
+        outputs = _read_outputs(shell, request, timeout_s)
+    try:
+        files = reading.result()
+    except on_host.NotEntered:
+        files = inside.read_raw(shell, request.files_alone, timeout_s=timeout_s)
+    return fingerprint(specs, replace(files, outputs=outputs.outputs, unrun=outputs.unrun))
+
+
+def _read_outputs(shell: Shell, request: Request, timeout_s: float) -> RawFacts:
+    try:
+        return inside.read_raw(shell, request.commands_alone, timeout_s=timeout_s)
+    except inside.NoShell:
+        return RawFacts({}, unrun=FactState.DENIED)
 
 
 def host_specs(

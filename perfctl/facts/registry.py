@@ -1,6 +1,7 @@
 """The table of all facts: name, type, and how each is read. The table in docs/facts.md is made of it.
 
-A row marked `inside` is read in every environment, all rows are read on the host. Dynamic rows (is_static
+A row marked `inside` is read in every environment, all rows are read on the host; `inside_way` says whether a
+row needs a command in the environment, or is a file that a container's host can read. Dynamic rows (is_static
 False) do not count for the fingerprint's hash: they change from minute to minute, or with every container.
 """
 
@@ -29,6 +30,13 @@ class FactSpec:
     type: FactType = TEXT
     inside: bool = False
     is_static: bool = True
+
+    @property
+    def inside_way(self) -> str:
+        """How it is read inside: '' not at all, 'command' by one, 'file' also through the host."""
+        if not self.inside:
+            return ""
+        return "command" if self.source.request.commands else "file"
 
 
 def _files(
@@ -212,8 +220,7 @@ _SECURITY = (
     FactSpec("lsm.list", File("/sys/kernel/security/lsm")),
     FactSpec("lsm.selinux", File("/sys/fs/selinux/enforce"), NUMBER),
     FactSpec("lsm.apparmor", File("/sys/module/apparmor/parameters/enabled")),
-    # Not every grep tells the error of a kernel where no security module answers.
-    FactSpec("lsm.current", CommandOutput("cat /proc/self/attr/current"), inside=True),
+    FactSpec("lsm.current", File("/proc/self/attr/current", parsers.label), inside=True),
 )
 
 _ENGINE = (
@@ -381,6 +388,6 @@ def markdown_table() -> str:
     lines = ["| fact | read from | type | inside | static |", "|---|---|---|---|---|"]
     for spec in REGISTRY:
         how = spec.source.how.replace("|", "\\|")
-        marks = ("yes" if flag else "" for flag in (spec.inside, spec.is_static))
-        lines.append(f"| {spec.name} | `{how}` | {spec.type.name} | {' | '.join(marks)} |")
+        static = "yes" if spec.is_static else ""
+        lines.append(f"| {spec.name} | `{how}` | {spec.type.name} | {spec.inside_way} | {static} |")
     return "\n".join(lines) + "\n"

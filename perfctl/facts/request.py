@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,9 @@ class Command:
     instead: Command | None = None
     """What runs when it failed or printed nothing."""
     is_located: bool = False
-    """Whether it is one of the request's programs, which are looked for on the PATH of benchmarks."""
+    """Whether it is one of the request's programs, which are looked for on the PATH of benchmarks.
+
+    On a host it then runs only where it was found."""
 
     @property
     def always_runs(self) -> bool:
@@ -64,6 +66,16 @@ class Request:
                 for field in fields(cls)
             )
         )
+
+    @property
+    def files_alone(self) -> Request:
+        """What of it needs no command."""
+        return replace(self, commands=())
+
+    @property
+    def commands_alone(self) -> Request:
+        """The commands of it."""
+        return Request(commands=self.commands)
 
     def to_json(self) -> str:
         """Return it as JSON, as `host_reader.py` takes it."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from perfctl.shell import ResourceUsage
+from perfctl.model import ResourceUsage
 
 _HEAD = re.compile(rb"^==> (.*) <==\n", re.MULTILINE)
 _STAT = re.compile(r"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat", re.ASCII)
@@ -38,7 +38,7 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class ViewReadings:
-    """The readings before, half way (b'' where it had ended before) and after a job."""
+    """The readings before, half way (b'' where there is none) and after a job."""
 
     before: bytes
     half: bytes
@@ -59,17 +59,17 @@ class ViewReadings:
             f"# own: of the environment, which is {what}",
         ]
         if self.half_ns is None or not self.half:
-            lines.append("==> half way: it had ended before <==")
+            lines.append("==> half way: not read <==")
         else:
             lines.append(f"==> half way, after {(self.half_ns - started_ns) / 1e9:.3f} s <==")
             lines += self._table(first, _files(self.half))
         lines += ["==> after its end <==", *self._table(first, last)]
         lines += ["==> in all <==", "of\tuser_s\tsystem_s"]
-        if usage is not None:
-            lines.append(f"command\t{usage.user_s:.2f}\t{usage.system_s:.2f}")
-        own = self._own_seconds(first, last, usage)
-        if own is not None:
-            lines.append(f"environment\t{own[0]:.2f}\t{own[1]:.2f}")
+        command = _seconds(usage)
+        own = command if not self.watched else self._own_seconds(first, last)
+        for name, seconds in (("command", command), ("environment", own)):
+            if seconds is not None:
+                lines.append(f"{name}\t{seconds[0]:.2f}\t{seconds[1]:.2f}")
         return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
     def _table(self, first: Files, now: Files) -> Iterator[str]:
@@ -101,15 +101,18 @@ class ViewReadings:
             return bool(leader) and (task.pid == leader or task.name == f"vhost-{leader}")
         return task.session == str(self.pid)
 
-    def _own_seconds(
-        self, first: Files, last: Files, usage: ResourceUsage | None
-    ) -> tuple[float, float] | None:
+    def group_time_s(self) -> tuple[float, float] | None:
+        """Return user and system time of the control group that is watched; None where none is counted."""
+        if not self.watched.startswith("cgroup:"):
+            return None
+        return _group_seconds(_files(self.before), _files(self.after))
+
+    @staticmethod
+    def _own_seconds(first: Files, last: Files) -> tuple[float, float] | None:
         """Return user and system time of all of the environment, None where no counter covers it alone."""
-        if not self.watched:
-            return None if usage is None else (usage.user_s, usage.system_s)
-        was, now = _counted(first), _counted(last)
-        if was is not None and now is not None:
-            return now[0] - was[0], now[1] - was[1]
+        counted = _group_seconds(first, last)
+        if counted is not None:
+            return counted
         leader = last.get("leader", "").strip()
         seconds = None
         if leader:
@@ -123,6 +126,18 @@ class ViewReadings:
                     user, system = user - was_task.user, system - was_task.system
                 seconds = user / _TICKS_PER_S, system / _TICKS_PER_S
         return seconds
+
+
+def _seconds(usage: ResourceUsage | None) -> tuple[float, float] | None:
+    if usage is None or usage.user_s is None or usage.system_s is None:
+        return None
+    return usage.user_s, usage.system_s
+
+
+def _group_seconds(first: Files, last: Files) -> tuple[float, float] | None:
+    """Return the seconds of user and system time between two readings that control groups have counted."""
+    was, now = _counted(first), _counted(last)
+    return None if was is None or now is None else (now[0] - was[0], now[1] - was[1])
 
 
 def _files(reading: bytes) -> dict[str, str]:

@@ -10,21 +10,21 @@ from perfctl.agent import Answer
 from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
 from perfctl.job import host_view
 from perfctl.job.lease import LeaseLost
-from perfctl.model import OUTPUT_LIMIT_BYTES
-from perfctl.shell import Completed, ResourceUsage
+from perfctl.model import OUTPUT_LIMIT_BYTES, ResourceUsage
+from perfctl.shell import Completed
 from perfctl.shell.command import checked
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessProbe:
-    """When to read the host's processes while a job runs: besides its start and end, once on the way.
+    """That the host's processes are read around a job, and once while it runs.
 
     `processes` says which of them are the environment's: 'cgroup:TEXT', 'pidfile:PATH', '' the command's own.
     """
 
     processes: str
-    after_s: float
-    """When to read them on the way, counted from the start."""
+    half_after_s: float | None = None
+    """When to read them half way, counted from the start; None: they are not."""
 
 
 class JobTimeout(CommandTimeout):
@@ -83,7 +83,7 @@ class Request:
             "timeout_s": self.timeout_s,
             "has_input": bool(self.stdin),
             "watched": self.probe.processes if self.probe else None,
-            "half_after_s": self.probe.after_s if self.probe else None,
+            "half_after_s": self.probe.half_after_s if self.probe else None,
             "lease": list(self.lease) if self.lease else None,
             "limit_bytes": self.output_limit_bytes,
         }
@@ -107,6 +107,8 @@ class Result:
     cut_at_bytes: int | None = None
     """The limit of each output, where one of them had more."""
     usage: ResourceUsage | None = None
+    group_time_s: tuple[float, float] | None = None
+    """User and system time of the control group that was watched, None where there is none."""
     left_behind: tuple[str, ...] = ()
 
     @classmethod
@@ -142,7 +144,8 @@ class Result:
         except (LookupError, ValueError, TypeError) as error:
             text = f"its agent's result cannot be read: {type(error).__name__}: {error}"
             raise HostUnreachable(f"{text:.200}", where=where) from error
-        return replace(found, host_view=view.text(found.started_ns, found.ended_ns, usage))
+        kept = view.text(found.started_ns, found.ended_ns, usage)
+        return replace(found, host_view=kept, group_time_s=view.group_time_s())
 
     def completed(self, argv: Sequence[str]) -> Completed:
         """Return the command's exit code and output, whatever ended it."""
@@ -158,6 +161,7 @@ class Result:
             host_view=self.host_view,
             cut_at_bytes=self.cut_at_bytes,
             usage=self.usage,
+            group_time_s=self.group_time_s,
             left_behind=self.left_behind,
         )
 

@@ -93,7 +93,7 @@ class JobShell:
                     transport, run_id, python=python, lifetime_s=lifetime_s, spool_root=spool_root
                 )
             except AgentRefused as error:
-                if error.kind == "full":
+                if error.reason == "full":
                     text = "the agent could not be copied there"
                     raise SpoolFull(text, where=transport.name, detail=error.message) from error
                 text = f"the agent does not start: {error.message}"
@@ -260,18 +260,55 @@ class JobShell:
         """Return whether a background command still runs."""
         return self._ask({"verb": "is_running", "id": job_id}).header.get("is_running") is True
 
-    def end(self, job_id: str) -> None:
-        """End a background command with its children. Raises CommandFailed when something survives."""
+    def end(self, job_id: str) -> bytes:
+        """End a background command with its children, and return what it has written.
+
+        Raises CommandFailed when something survives.
+        """
         answer = self._ask({"verb": "end", "id": job_id}, timeout_s=_CONTROL_TIMEOUT_S)
         if answer.header.get("is_gone") is not True:
             raise CommandFailed(f"background command {job_id} survives SIGKILL", where=self.name)
         self.acknowledge(job_id)
+        return b"".join(answer.parts)
 
     def output(self, job_id: str) -> bytes:
         """Return what a background command has written so far."""
         return b"".join(self._ask({"verb": "output", "id": job_id}).parts)
 
+    # ---- what is read without a command ----
+
+    def read_counters(self, *, hold_s: float = 0.0) -> bytes:
+        """Return the kernel's counters of the host as they are now; they are those that are read around jobs.
+
+        The lease is renewed as by a job that takes `hold_s`. Raises LeaseLost, HostUnreachable.
+        """
+        terms = self._terms_of(hold_s)
+        answer = self._ask_again({"verb": "counters", "lease": list(terms) if terms else None})
+        if answer.header.get("state") == "fenced":
+            raise LeaseLost(where=self.name)
+        return b"".join(answer.parts)
+
+    def listens(self, port: int, *, wait_s: float, folder: str = "/proc/net") -> bool:
+        """Return whether a TCP socket listens on a port there, as soon as one does, after `wait_s` at most.
+
+        `folder` has the network's files on the host: /proc/PID/net has that of another process. Raises
+        CommandFailed where they cannot be read, HostUnreachable.
+        """
+        header = {"verb": "listens", "port": port, "wait_s": wait_s, "folder": folder}
+        return self._ask_again(header, timeout_s=wait_s + _CONTROL_TIMEOUT_S).header.get("listens") is True
+
     # ---- channels ----
+
+    def _ask_again(self, header: Mapping[str, Any], *, timeout_s: float = _CONTROL_TIMEOUT_S) -> Answer:
+        """Ask what may be asked twice; a connection that is lost meanwhile is made again."""
+        for pause_s in _PAUSES_S:
+            try:
+                return self._ask(header, timeout_s=timeout_s)
+            except JobLost:
+                raise
+            except HostUnreachable:
+                time.sleep(pause_s)
+        return self._ask(header, timeout_s=timeout_s)
 
     def _ask(self, header: Mapping[str, Any], *, timeout_s: float = _CONTROL_TIMEOUT_S) -> Answer:
         return self._with_channel(lambda channel: self._request(channel, header, timeout_s))
@@ -452,9 +489,7 @@ class _BackgroundJob:
     def stop(self) -> None:
         """End it and its children; again is harmless."""
         if self._final_output is None:
-            output = self.output()
-            self._shell.end(self._job_id)
-            self._final_output = output
+            self._final_output = as_text(self._shell.end(self._job_id))
 
     def output(self) -> str:
         """Return what it has written so far."""

@@ -30,6 +30,7 @@ from perfctl.model.host import Host, Target
 from perfctl.model.identity import canonical_json, content_hash, is_deeper, new_id
 from perfctl.model.invocation import SERVER_COUNTERS, GuestBoot, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
+from perfctl.model.usage import USAGE_METRICS, ResourceUsage
 from perfctl.model.verdict import (
     FleetComparison,
     HostRatio,
@@ -44,6 +45,7 @@ from perfctl.model.verdict import (
 __all__ = [
     "OUTPUT_LIMIT_BYTES",
     "SERVER_COUNTERS",
+    "USAGE_METRICS",
     "Benchmark",
     "Block",
     "Comparison",
@@ -72,6 +74,7 @@ __all__ = [
     "Reach",
     "Reason",
     "Resource",
+    "ResourceUsage",
     "ResultWithoutFlagged",
     "Round",
     "RunComparison",

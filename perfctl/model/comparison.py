@@ -25,6 +25,10 @@ class Observation:
     validity: str | None = None
     """'valid', 'flagged' or 'invalid' by the counters around it; None where nobody judged. What is invalid is
     left out of every comparison and counted, what is flagged is compared with and without."""
+    source: str | None = None
+    """By what a value of `USAGE_METRICS` was measured; None for every other metric."""
+    missing: str = ""
+    """Why there is no value, where that is known; `value` is no number then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Comparison:
     """Blocks with an outlier or a flagged invocation on either side. They are in the figures."""
     outliers: tuple[tuple[str, int, int], ...] = ()
     """Values that are outliers: (environment, replicate, block), on either side. They are in the figures."""
+    source: str | None = None
+    """By what the values were measured, for a metric of `USAGE_METRICS`."""
     without_flagged: ResultWithoutFlagged | None = None
     """What would come out without them."""
     artefact: str = ""

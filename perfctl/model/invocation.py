@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from perfctl.model.environment import Accelerator
+from perfctl.model.usage import ResourceUsage
 
 SERVER_COUNTERS = ("server_counters_before", "server_counters_after")
 """Names of artifacts: the counters of the server's host just before the client's command and just after."""
@@ -104,3 +105,5 @@ class InvocationRecord:
     """'valid', 'flagged' or 'invalid' by the counters around it; None where nobody judged."""
     validity_json: str | None = None
     """What was found, what could not be judged, and what the verdict rests on; None as `validity` is."""
+    usage: ResourceUsage | None = None
+    """What its command has used; None where there was no command, or nobody asked."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from perfctl.environments import KINDS
 from perfctl.model import Benchmark, Decision, Environment, Plan, Track
 from perfctl.model.quantity import duration, percent
 from perfctl.plan.grow import pair_values, with_decision
-from perfctl.stats import N_MAX, PILOT_BLOCKS, SecondStage, minimum_detectable_effect, second_stage
-from perfctl.store import HistoryCell, Store
+from perfctl.stats.precision import N_MAX, PILOT_BLOCKS, SecondStage, minimum_detectable_effect, second_stage
+
+if TYPE_CHECKING:
+    from perfctl.store import HistoryCell, Store
 
 OVERHEAD_S: Mapping[str, float] = {kind: traits.usual_overhead_s for kind, traits in KINDS.items()}
 """Seconds around one invocation by kind of environment, for the estimate."""

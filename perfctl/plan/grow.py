@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from perfctl.model import Benchmark, Decision, Observation, Plan, Round, Track
 from perfctl.model.quantity import percent
 from perfctl.plan.make import make_block
-from perfctl.stats import N_MAX, PILOT_BLOCKS, second_stage, stdev
+from perfctl.stats.precision import N_MAX, PILOT_BLOCKS, second_stage, stdev
 
 FEWEST_DIFFERENCES = 6
 """With fewer no standard deviation is computed; they give no interval either."""

@@ -26,7 +26,7 @@ from perfctl.model import (
     Target,
     Track,
 )
-from perfctl.stats import PILOT_BLOCKS
+from perfctl.stats.precision import PILOT_BLOCKS
 
 
 def make_plan(

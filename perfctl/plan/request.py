@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perfctl.errors import DatabaseUnavailable, NoHostMatched, SchemaMismatch, UnknownName
 from perfctl.inventory import load_hosts
@@ -15,9 +16,12 @@ from perfctl.model import Host, Plan, Round, new_id
 from perfctl.plan.estimate import PriorVariance, RunEstimate, estimate_run, prior_variances
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
-from perfctl.store import Store, open_store
 from perfctl.suites import load_suite
-from perfctl.validity import Thresholds
+from perfctl.validity.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    # A run is planned without it, and connects while it is imported.
+    from perfctl.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ def plan_run(request: RunRequest, *, database_url: str | None = None) -> Planned
 
 def _with_prior_if_any(planned: PlannedRun, database_url: str) -> PlannedRun:
     """Add the variances in earlier runs; a database that is missing or cannot be read has none."""
+    from perfctl.store import open_store
+
     try:
         with open_store(database_url, read_only=True) as store:
             return planned.with_prior(store)

@@ -37,7 +37,7 @@ from perfctl.render.outliers import outlier_sections
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import ComparisonReport
-from perfctl.stats import PILOT_BLOCKS
+from perfctl.stats.precision import PILOT_BLOCKS
 
 _SUITE = "all benchmarks  geometric mean of the headline ratios (slower is always worse)"
 _OTHER_WAY = "the two medians point the other way than the ratio, which comes from pairs within blocks"

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from perfctl.model.quantity import duration
+from perfctl.model import USAGE_METRICS, ResourceUsage
+from perfctl.model.quantity import duration, quantity
 from perfctl.render.runs import run_record, utc_text
 from perfctl.render.view import Column, Section, View, columns
 from perfctl.store import InvocationDetail, RunDetail, ValidityCount
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 
 _SHORT_ID = 12
 """Ids of invocations are hashes: so many characters name one in a run."""
@@ -42,11 +43,14 @@ def run_view(detail: RunDetail, validity: Sequence[ValidityCount]) -> View:
 def invocation_view(item: InvocationDetail, judged: Assessment | None) -> View:
     """Return the view of an invocation, what its counters say, and what is kept of it."""
     record = asdict(item)
+    usage = record.pop("usage")
+    record |= {f"usage_{name}" if name in ("source", "missing") else name: usage[name] for name in usage}
     fields = columns(*record)
     if judged:
         record["findings"] = [asdict(finding) for finding in judged.validity.findings]
         record["not_judged"] = [asdict(rule) for rule in judged.validity.unjudged]
-    sections = [_invocation(item), *([_findings(judged)] if judged else []), _artifacts(item)]
+    sections = [_invocation(item), _usage(item.usage)]
+    sections += [*([_findings(judged)] if judged else []), _artifacts(item)]
     return View("invocation", fields, [record], sections=sections)
 
 
@@ -152,6 +156,24 @@ def _invocation(item: InvocationDetail) -> Section:
         "fingerprint": item.fingerprint_id,
     }
     return Section(columns("what", "value"), list(facts.items()))
+
+
+def _usage(usage: ResourceUsage) -> Section:
+    """Return what its command has used."""
+    values = [(metric, getattr(usage, metric.name)) for metric in USAGE_METRICS]
+    rows = [
+        (metric.name, quantity(value, metric.unit), metric.description)
+        for metric, value in values
+        if value is not None
+    ]
+    notes = {
+        "cgroup": ["measured by the container's control group, not comparable with what wait4 says"],
+        None: [f"what its command has used is not known: {usage.missing or 'it was not recorded'}"],
+    }.get(usage.source, [])
+    if usage.source is not None and usage.missing:
+        notes = [*notes, f"not known: {usage.missing}"]
+    shown = [Column("name", "used by the command"), Column("value", align="right"), Column("what")]
+    return Section(shown, rows, notes=notes)
 
 
 def _findings(judged: Assessment) -> Section:

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 
 from perfctl.compare import Analysis, AnalysisContext, InvocationKey, PairedComparison, analyse
 from perfctl.errors import DataError, UnknownName
-from perfctl.model import Comparison, FleetComparison, Observation, Status, SuiteComparison
+from perfctl.model import (
+    USAGE_METRICS,
+    Comparison,
+    FleetComparison,
+    Metric,
+    Observation,
+    Status,
+    SuiteComparison,
+)
 from perfctl.plan import plan_from_json
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.trend import unknown_name
-from perfctl.stats import PILOT_BLOCKS
+from perfctl.stats.precision import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
 
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
     from perfctl.store import RunReader
 
 ALL_METRICS = "all"
+USAGE_NAMES = frozenset(metric.name for metric in USAGE_METRICS)
+"""What commands used is compared where it is asked for by name: `all` are the metrics of the reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,7 @@ def comparison_report(
     Raises UnknownName for a run, environment, metric or benchmark that is not there.
     """
     stored = store.run(run)
-    detail, seen = stored.detail(), stored.observations()
+    detail, seen = stored.detail(), stored.observations(with_usage=asks_for_usage(metrics))
     environments = [item.name for item in detail.environments]
     chosen = baseline or detail.baseline
     if chosen not in environments:
@@ -198,11 +208,18 @@ def history_before(
     earlier = frozenset(ids[: ids.index(detail.summary.run_id)])
     if not earlier:
         return []
-    others = {item.benchmark for item in wanted if not item.metric.headline}
+    # How what commands used differs from one A/A test to the next is not kept.
+    told = (item for item in wanted if item.metric.name not in USAGE_NAMES)
+    others = {item.benchmark for item in told if not item.metric.headline}
     found = [cell for cell in cells if cell.benchmark not in others]
     for benchmark in sorted(others):
         found += store.history.benchmark_cells(benchmark)
     return [cell for cell in found if cell.run_id in earlier]
+
+
+def asks_for_usage(metrics: Collection[str]) -> bool:
+    """Return whether one of the metrics is of what commands used."""
+    return not USAGE_NAMES.isdisjoint(metrics)
 
 
 def chosen_metrics(
@@ -212,13 +229,19 @@ def chosen_metrics(
     names = {item.metric.name for item in seen}
     unknown = sorted(set(metrics) - names - {ALL_METRICS})
     if unknown and seen:
+        known = sorted(names - USAGE_NAMES)
         raise UnknownName(
-            f"the run has no metric {unknown[0]!r}", hint=f"it has: {', '.join(sorted(names))}, or all"
+            f"the run has no metric {unknown[0]!r}",
+            hint=f"it has: {', '.join(known)}, or all; what commands used: {', '.join(sorted(USAGE_NAMES))}",
         )
-    if ALL_METRICS in metrics:
-        return list(seen), ()
-    chosen = [item for item in seen if (item.metric.name in metrics if metrics else item.metric.headline)]
-    return chosen, tuple(sorted(names - {item.metric.name for item in chosen}))
+
+    def is_asked(metric: Metric) -> bool:
+        if metric.name in metrics:
+            return True
+        return metric.name not in USAGE_NAMES if ALL_METRICS in metrics else not metrics and metric.headline
+
+    chosen = [item for item in seen if is_asked(item.metric)]
+    return chosen, tuple(sorted(names - USAGE_NAMES - {item.metric.name for item in chosen}))
 
 
 def benchmarks_not_asked(asked: Collection[str], *runs: RunDetail) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from perfctl.model.quantity import counted
 from perfctl.report.comparison import ComparisonReport, comparison_report
 from perfctl.report.gate_tests import GateTest, gate_tests, gate_tests_of_two_runs
 from perfctl.report.health import TargetHealth
-from perfctl.stats import holm
+from perfctl.stats.multiplicity import holm
 from perfctl.store import RunSummary, Store
 
 LEVEL = 0.05

@@ -17,10 +17,11 @@ from perfctl.compare.fleets import claim_key, fleets
 from perfctl.compare.pairing import PairedComparison
 from perfctl.compare.verdicts import hidden_by_step
 from perfctl.model import Comparison, Direction, FleetComparison, Metric
-from perfctl.report.comparison import ALL_METRICS, ComparisonReport, programs
+from perfctl.report.comparison import ALL_METRICS, ComparisonReport, asks_for_usage, programs
 from perfctl.report.conditions import conditions, differences, redefined
 from perfctl.report.margins import declared_metrics
-from perfctl.stats import paired, two_sample
+from perfctl.stats.paired import paired
+from perfctl.stats.two_sample import two_sample
 from perfctl.store import RunDetail, Store
 
 if TYPE_CHECKING:
@@ -345,9 +346,10 @@ def _gone(item: Comparison) -> GateTest:
 def _not_asked(run: RunReader, detail: RunDetail, metrics: Collection[str]) -> frozenset[str]:
     """Return the benchmarks that have none of the metrics asked for, and the hosts that ran only those.
 
-    A benchmark has the metrics that its workload declares and those of which it has a value.
+    A benchmark has the metrics that its workload declares, those of which it has a value, and what its
+    commands used.
     """
-    if not metrics or ALL_METRICS in metrics:
+    if not metrics or ALL_METRICS in metrics or asks_for_usage(metrics):
         return frozenset()
     seen = run.observations()
     having = {name for name, metric in declared_metrics(detail) if metric in metrics}

@@ -15,7 +15,9 @@ import numpy as np
 
 from perfctl.compare.pairing import FEWEST_BLOCKS, log_ratios
 from perfctl.model import Target
-from perfctl.stats import Estimate, clopper_pearson, p_values
+from perfctl.stats.estimate import Estimate
+from perfctl.stats.order import clopper_pearson
+from perfctl.stats.signed_rank import p_values
 from perfctl.store import HistoryCell, Store
 
 LEVEL = 0.05

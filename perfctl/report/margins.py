@@ -12,7 +12,8 @@ import numpy as np
 from perfctl.errors import SuiteError
 from perfctl.model import Metric
 from perfctl.report.health import aa_cells
-from perfctl.stats import EquivalenceMargin, equivalence_margin, estimates
+from perfctl.stats.hodges_lehmann import estimates
+from perfctl.stats.order import EquivalenceMargin, equivalence_margin
 from perfctl.store import HistoryCell, RunDetail
 from perfctl.workloads import WORKLOADS, resolve_parameters
 

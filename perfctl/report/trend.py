@@ -18,8 +18,8 @@ from perfctl.model import Metric, Target
 from perfctl.model.quantity import counted
 from perfctl.report.segments import FactSources, Segments
 from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_points
-from perfctl.stats import EquivalenceMargin, change_points, equivalence_margin
-from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT
+from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT, change_points
+from perfctl.stats.order import EquivalenceMargin, equivalence_margin
 from perfctl.store import HistoryCell, HistoryRun, Store, StoredBenchmark
 from perfctl.workloads import WORKLOADS
 

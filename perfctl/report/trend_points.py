@@ -9,7 +9,7 @@ from statistics import median
 
 from perfctl.compare.pairing import log_ratios, paired_results
 from perfctl.model.quantity import MISSING
-from perfctl.stats import median_interval
+from perfctl.stats.order import median_interval
 from perfctl.store import HistoryCell, HistoryRun
 
 _BARS = "▁▂▃▄▅▆▇█"

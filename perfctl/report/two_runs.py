@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
 from perfctl.model import Comparison, FleetComparison, Observation, RunComparison, Target
-from perfctl.report.comparison import benchmarks_not_asked, chosen_metrics, history_before, programs, reasons
+from perfctl.report.comparison import (
+    asks_for_usage,
+    benchmarks_not_asked,
+    chosen_metrics,
+    history_before,
+    programs,
+    reasons,
+)
 from perfctl.report.conditions import DIMENSIONS, conditions, differences, redefined
 from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_hosts
@@ -192,7 +199,7 @@ def _sides(
     lost: list[tuple[LeftOut, ...]] = []
     others: list[str] = []
     for run, detail in zip(runs, details, strict=True):
-        measured = run.observations()
+        measured = run.observations(with_usage=asks_for_usage(metrics))
         wanted, rest = chosen_metrics(measured, metrics)
         seen = [item for item in wanted if mismatches.keeps(item)]
         omissions = [item for item in run.omissions() if mismatches.keeps(item)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfctl.compare.values import LegValues
-from perfctl.model import Metric, Status, Target
+from perfctl.model import USAGE_METRICS, Metric, Status, Target
 from perfctl.report.margins import declared_metrics
 from perfctl.report.outliers import counted_words
 from perfctl.report.output_lines import OutputLines, output_lines
@@ -118,10 +118,11 @@ def why_report(
             groups.setdefault((item.benchmark, item.target), []).append(item)
     others = [name for name in names if name != detail.baseline]
     wanted = [environment] if environment else others or [detail.baseline]
+    used = next((item for item in USAGE_METRICS if item.name == metric), None)
     has_lines = len(groups) * len(wanted) <= MOST_CELLS
     reader = _Reader(stored, detail, metric, has_lines)
     cells = [
-        _cell(group, name, detail.baseline, declared.get((place[0], metric)), reader)
+        _cell(group, name, detail.baseline, declared.get((place[0], metric), used), reader)
         for place, group in groups.items()
         for name in wanted
     ]

@@ -17,21 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from perfctl.model import ResourceUsage
+
 _LAST_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceUsage:
-    """What a command and those of its descendants that it waited for have used, as wait4 says it."""
-
-    user_s: float
-    system_s: float
-    max_rss_bytes: int | None
-    """Of the largest process. None where it is no larger than who started it, whose size it began with."""
-    minor_faults: int
-    major_faults: int
-    voluntary_switches: int
-    involuntary_switches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +44,8 @@ class Completed:
     """The limit of each output, where one of them was cut there: what followed was dropped on the host."""
     usage: ResourceUsage | None = None
     """None where the command was reached by another program, whose usage would be another."""
+    group_time_s: tuple[float, float] | None = None
+    """User and system time of the environment's control group meanwhile, where a probe has read them."""
     left_behind: tuple[str, ...] = ()
     """Names of processes that it had started and that were ended after it."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from perfctl.shell import Completed, Process, Stream
 from perfctl.shell.command import MARK, Elevation, refuse_if_sudo_failed, unwrap
 from perfctl.shell.files import get_file, put_file
 from perfctl.shell.reader import PieceReader
-from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
+from perfctl.shell.session import END_TIMEOUT_S, PROGRAM, end_session_argv
 
 _CHUNK_BYTES = 1 << 16
 # A pipe holds 64 KiB; a command that writes without end must not keep `poll` busy.
@@ -197,10 +199,9 @@ class _Running:
     def end(self) -> None:
         """End the whole session (by sudo where it belongs to root), reap the process, close the pipes."""
         pid = unwrap(b"", bytes(self.stderr)).pid or self._process.pid
-        argv = end_session_argv(pid)
-        data = b""
+        argv, data = end_session_argv(pid, shlex.quote(sys.executable)), PROGRAM
         if self._elevation.become:
-            argv, data = self._elevation.wrap(argv)
+            argv, data = self._elevation.wrap(argv, data)
         subprocess.run(
             argv, input=data, capture_output=True, timeout=END_TIMEOUT_S, check=False, start_new_session=True
         )

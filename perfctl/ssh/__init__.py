@@ -10,13 +10,23 @@ connect(host)  ->  SshShell | LocalShell
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 from perfctl.model import Host
 from perfctl.shell import Transport
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 
-__all__ = ["connect", "way_to"]
+__all__ = ["Connect", "connect", "connecting", "import_paramiko", "way_to"]
+
+Connect = Callable[[Host], Transport]
+"""Returns the connection to a host, or raises as `connect` does."""
+
+_MOST_AT_ONCE = 64
 
 
 def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
@@ -28,13 +38,55 @@ def connect(host: Host, *, timeout_s: float = 10.0) -> Transport:
     if host.connection == "local":
         become = host.become and os.geteuid() != 0
         return LocalShell(host.name, Elevation(become, host.become_password))
-    # paramiko costs 0.1 s to import: a run on this machine alone does without it.
+    import_paramiko()
     from perfctl.ssh.config import settings_for
     from perfctl.ssh.shell import SshShell
 
     settings = settings_for(host)
     become = host.become and settings.user != "root"
-    return SshShell(settings, Elevation(become, host.become_password), timeout_s=timeout_s)
+    elevation = Elevation(become, host.become_password)
+    return SshShell(settings, elevation, timeout_s=timeout_s, python=host.python)
+
+
+@contextmanager
+def connecting(hosts: Sequence[Host]) -> Iterator[Connect]:
+    """Begin to connect to the hosts, and give what waits for a host's connection and returns it.
+
+    What is done in between costs no time of its own: nothing is sent to the hosts until somebody has asked
+    for their connections. Those that nobody asks for are closed at the end.
+    """
+    if any(host.connection != "local" for host in hosts):
+        # Before the threads, which would take the time from each other.
+        import_paramiko()
+    asked: set[str] = set()
+    with ThreadPoolExecutor(max(1, min(len(hosts), _MOST_AT_ONCE)), thread_name_prefix="connect") as pool:
+        begun = {host.name: pool.submit(connect, host) for host in hosts}
+
+        def ask(host: Host) -> Transport:
+            asked.add(host.name)
+            return begun[host.name].result()
+
+        try:
+            yield ask
+        finally:
+            for name, future in begun.items():
+                if name not in asked and not future.cancel() and future.exception() is None:
+                    future.result().close()
+
+
+def import_paramiko() -> None:
+    """Import paramiko, which takes 0.1 s: a run on this machine alone does without it.
+
+    Where there is `invoke`, paramiko imports it for the `Match exec` of an ssh_config, which ssh itself reads
+    here (`ssh -G`), and with it asyncio and unittest: most of its time. So it finds none.
+    """
+    modules: dict[str, Any] = sys.modules
+    is_hidden = "paramiko" not in modules and modules.setdefault("invoke", None) is None
+    try:
+        import paramiko  # noqa: F401
+    finally:
+        if is_hidden:
+            modules.pop("invoke", None)
 
 
 def way_to(host: Host) -> str:

@@ -23,7 +23,7 @@ from perfctl.shell.command import (
 )
 from perfctl.shell.files import get_file, put_file
 from perfctl.shell.reader import PieceReader
-from perfctl.shell.session import END_TIMEOUT_S, end_session_argv
+from perfctl.shell.session import END_TIMEOUT_S, PROGRAM, end_session_argv
 from perfctl.ssh.config import SshSettings
 from perfctl.ssh.dial import Connection, dial
 
@@ -40,8 +40,12 @@ _CLOSED_BY_SIGNAL = 255
 class SshShell:
     """A Transport over ssh. A lost connection is made again by the next command."""
 
-    def __init__(self, settings: SshSettings, elevation: Elevation, *, timeout_s: float) -> None:
+    def __init__(
+        self, settings: SshSettings, elevation: Elevation, *, timeout_s: float, python: str = "python3"
+    ) -> None:
+        """`python` is the host's interpreter, by which commands are ended."""
         self._settings = settings
+        self._python = python
         self._elevation = elevation
         self._timeout_s = timeout_s
         self._slots = threading.BoundedSemaphore(_MAX_CHANNELS)
@@ -117,7 +121,7 @@ class SshShell:
     def end(self, pid: int | None) -> None:
         """End the session of a command that was started here, and everything in it."""
         if pid is not None:
-            self.run(end_session_argv(pid), timeout_s=END_TIMEOUT_S)
+            self.run(end_session_argv(pid, self._python), timeout_s=END_TIMEOUT_S, stdin=PROGRAM)
 
     def traffic_bytes(self) -> tuple[int, int]:
         """Return (sent, received) payload bytes of the TCP connection so far; (0, 0) through a proxy.

@@ -8,41 +8,13 @@ that without ties, so with ties the interval covers at least what it says.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
-
 import numpy as np
 
-from perfctl.stats.signed_rank import EXACT_UP_TO, Floats, null_cdf
+from perfctl.stats.interval_rank import interval_rank
+from perfctl.stats.signed_rank import Floats
 
 _WALSH_UP_TO = 2000
 """The largest n whose Walsh averages are all made (2 million doubles); beyond it they are only counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalRank:
-    """Which Walsh averages bound the interval, counted from 1 from either end, and how sure that is."""
-
-    rank: int
-    confidence: float
-
-
-@lru_cache(maxsize=256)
-def interval_rank(n: int, confidence: float = 0.95) -> IntervalRank | None:
-    """Return the bounds' rank and the achieved confidence (at least `confidence`).
-
-    None when no interval of that confidence exists: below 6 differences for 0.95. Beyond EXACT_UP_TO
-    differences the normal approximation stands in.
-    """
-    if n > EXACT_UP_TO:
-        deviation = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-        score = NormalDist().inv_cdf((1 + confidence) / 2)
-        return IntervalRank(math.floor(n * (n + 1) / 4 - score * deviation), confidence)
-    cdf = null_cdf(n)
-    rank = int(np.searchsorted(cdf, (1 - confidence) / 2, "right"))
-    return IntervalRank(rank, 1 - 2 * float(cdf[rank - 1])) if rank else None
 
 
 def estimates(rows: Floats) -> Floats:

@@ -2,19 +2,21 @@
 
 Everything is about d_b = ln(x_environment,b / x_A1,b), the block difference; `s_d` is its standard deviation
 (n - 1), and effects and half-widths are shares on the same scale, so that 0.01 is about 1 %.
+
+Every run estimates by this: numpy is imported only where it is needed.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING
 
 from perfctl.stats.distributions import NORMAL, t_quantile
-from perfctl.stats.estimate import finite
-from perfctl.stats.hodges_lehmann import interval_rank
-from perfctl.stats.two_sample import shift_rank
+from perfctl.stats.interval_rank import interval_rank
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 PILOT_BLOCKS = 10
 N_MAX = 30
@@ -25,6 +27,8 @@ _MOST_BLOCKS = 100_000
 
 def stdev(differences: ArrayLike) -> float | None:
     """Return s_d, the standard deviation (n - 1) of block differences; None below two of them."""
+    from perfctl.stats.estimate import finite
+
     row = finite(differences)
     return float(row.std(ddof=1)) if len(row) > 1 else None
 
@@ -149,6 +153,8 @@ def minimum_detectable_shift(
     0.81 for 5 to 30 values in each with equal deviations; 0.66 for 6 and 30 values where those of the 30
     are twice as large (see the tests). Raises ValueError for a deviation below 0.
     """
+    from perfctl.stats.two_sample import shift_rank
+
     (m, s_x), (n, s_y) = first, second
     if not all(math.isfinite(s) and s >= 0 for s in (s_x, s_y)):
         raise ValueError("a deviation must be at least 0")

@@ -19,11 +19,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perfctl.stats.interval_rank import EXACT_UP_TO
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-EXACT_UP_TO = 1000
-"""The largest n with an exact distribution; beyond it, where 2**-n is no double, a normal approximation."""
 
 _CHUNK_CELLS = 4_000_000
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perfctl.stats.estimate import Estimate, finite, median_of_sorted
-from perfctl.stats.signed_rank import EXACT_UP_TO, Floats, doubled_ranks, tail_probability
+from perfctl.stats.interval_rank import EXACT_UP_TO
+from perfctl.stats.signed_rank import Floats, doubled_ranks, tail_probability
 
 _MOST = EXACT_UP_TO
 

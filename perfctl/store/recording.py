@@ -11,7 +11,15 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, select, update
 
 from perfctl.errors import DataError, UnknownName
-from perfctl.model import InvocationRecord, Metric, Status, canonical_json, content_hash
+from perfctl.model import (
+    USAGE_METRICS,
+    InvocationRecord,
+    Metric,
+    ResourceUsage,
+    Status,
+    canonical_json,
+    content_hash,
+)
 from perfctl.redaction import redact
 from perfctl.store import artifact, schema
 from perfctl.store import tables as db
@@ -48,6 +56,13 @@ def prepare(record: InvocationRecord, series: Sequence[Series]) -> PreparedInvoc
         {name: artifact.pack(data) for name, data in record.artifacts.items()},
         [(one, one.summary()) for one in series],
     )
+
+
+def _usage_row(usage: ResourceUsage | None) -> dict[str, object]:
+    if usage is None:
+        return {}
+    values = {metric.name: getattr(usage, metric.name) for metric in USAGE_METRICS}
+    return {**values, "usage_source": usage.source, "usage_missing": usage.missing or None}
 
 
 _FIND_BLOCK = Prepared(
@@ -90,6 +105,7 @@ def insert_invocation(connection: Connection, prepared: PreparedInvocation) -> N
         "reason": None if record.reason is None else record.reason.value,
         "detail": redact(record.detail),
         "argv_json": canonical_json(record.argv),
+        **_usage_row(record.usage),
     }
     row |= {f"{name}_sha256": _key(output) for name, output in prepared.outputs.items()}
     raw = [kept for kept in (*prepared.outputs.values(), *prepared.artifacts.values()) if kept is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfctl.model import Metric, Reason, Status, Target
+from perfctl.model import Metric, Reason, ResourceUsage, Status, Target
 from perfctl.model.environment import Limits
 
 NOT_RUN = "not run"
@@ -108,6 +108,7 @@ class InvocationDetail:
     exit_code: int | None
     started: str
     duration_s: float | None
+    usage: ResourceUsage
     argv: tuple[str, ...]
     fingerprint_id: str | None
     artifacts: tuple[StoredArtifact, ...]

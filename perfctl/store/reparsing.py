@@ -14,8 +14,9 @@ from perfctl.store import artifact, recording
 from perfctl.store import tables as db
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
-from perfctl.validity import Assessment, InvocationCounters, Thresholds, assess
-from perfctl.validity.thresholds import RuleSet
+from perfctl.validity.assessment import Assessment, assess
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.thresholds import RuleSet, Thresholds
 from perfctl.workloads import WORKLOADS
 
 _FROM_PARSING = (

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    FromClause,
+    Join,
     Select,
     and_,
     case,
@@ -22,7 +27,17 @@ from sqlalchemy import (
 )
 
 from perfctl.errors import UnknownName
-from perfctl.model import Fact, FactState, Fingerprint, Observation, Reason, Status, Target
+from perfctl.model import (
+    USAGE_METRICS,
+    Fact,
+    FactState,
+    Fingerprint,
+    Observation,
+    Reason,
+    ResourceUsage,
+    Status,
+    Target,
+)
 from perfctl.store import artifact
 from perfctl.store import tables as db
 from perfctl.store.reader import Reader, only
@@ -51,7 +66,7 @@ from perfctl.store.views import duration_s, peer, v_artifact, v_block, v_finding
 
 if TYPE_CHECKING:
     from perfctl.facts import RunChange
-    from perfctl.validity import Assessment
+    from perfctl.validity.assessment import Assessment
 
 _BLOCKS = (
     db.block.join(v_block, v_block.c.block_id == db.block.c.block_id)
@@ -246,15 +261,17 @@ class RunReader(Reader):
             .order_by(*_IN_PLAN_ORDER)
         )
 
-    def observations(self) -> list[Observation]:
+    def observations(self, *, with_usage: bool = False) -> list[Observation]:
         """Return one value per invocation and metric: those that are `ok`, of the attempt that counts.
 
         That is a block's last complete attempt; where there is none, its last one: a leg that failed must not
         hide those that ran beside it.
 
         Ordered by the plan's benchmarks, target, block, position in the block, and metric (the headline
-        first).
+        first). `with_usage`: after those of a block what its commands used (`USAGE_METRICS`), also where it
+        is missing and why is known.
         """
+        used = self._usage() if with_usage else {}
         metrics = self._metrics()
         environments = self._environment_names()
         measured, found = db.invocation.c, db.invocation_metric.c
@@ -283,7 +300,29 @@ class RunReader(Reader):
                         *(replicate, value, accelerator, validity),
                     )
                 )
+            for _, environment, replicate, *usage in sorted(used.get(block_id, ()), key=itemgetter(0)):
+                leg = (environments[environment], replicate)
+                observations += _of_usage((benchmark, target, index, *leg), *usage)
         return observations
+
+    def _usage(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return what the commands of each block used: position, leg, and what `_of_usage` takes."""
+        measured = db.invocation.c
+        found = defaultdict(list)
+        for block_id, *row in self._rows(
+            select(
+                *(measured.block_id, measured.position, measured.environment_id, measured.replicate),
+                *(measured.accelerator, measured.validity, measured.usage_source, measured.usage_missing),
+                *(measured[metric.name] for metric in USAGE_METRICS),
+            )
+            .join_from(db.block, db.invocation)
+            .where(
+                *(db.block.c.run_id == self.id, measured.status == "ok"),
+                or_(measured.usage_source.is_not(None), measured.usage_missing.is_not(None)),
+            )
+        ):
+            found[block_id].append(tuple(row))
+        return found
 
     def omissions(self) -> list[Omission]:
         """Return the invocations without a value, or without some of their values, and why.
@@ -317,26 +356,17 @@ class RunReader(Reader):
 
     def evidence(self, metric: str) -> list[Evidence]:
         """Return every invocation in the order of the plan, of any status, with its value of `metric`."""
-        measured, found = db.invocation.c, db.invocation_metric.c
-        numbers = select(db.metric.c.metric_pk).where(db.metric.c.name == metric).scalar_subquery()
+        measured = db.invocation.c
+        invocations, columns = _with_values(_BLOCKS, db.block.c.block_id, metric)
         rows = self._rows(
             select(
                 *(measured.invocation_id, db.block.c.benchmark, db.host.c.name, peer.c.name.label("peer")),
                 *(db.block.c.block_index, db.block.c.attempt, v_block.c.attempt_counts),
                 *(db.environment.c.name.label("environment"), measured.replicate, measured.position),
                 *(measured.accelerator, measured.status, measured.reason, measured.validity, measured.detail),
-                *(measured.started_at, duration_s, found.value, db.metric.c.unit),
-                *(func.coalesce(found.sample_count, 0), measured.stdout_sha256),
+                *(measured.started_at, duration_s, *columns),
             )
-            .select_from(
-                _BLOCKS.join(db.invocation, measured.block_id == db.block.c.block_id)
-                .join(db.environment, db.environment.c.environment_id == measured.environment_id)
-                .outerjoin(
-                    db.invocation_metric,
-                    and_(found.invocation_pk == measured.invocation_pk, found.metric_pk.in_(numbers)),
-                )
-                .outerjoin(db.metric, db.metric.c.metric_pk == found.metric_pk)
-            )
+            .select_from(invocations)
             .where(db.block.c.run_id == self.id)
             .order_by(*_IN_PLAN_ORDER, db.block.c.attempt, measured.position, measured.replicate)
         )
@@ -378,9 +408,7 @@ class RunReader(Reader):
         hint = f"`perfctl show {self.id}` names those that failed, v_invocation has all"
         found = only("invocation", invocation, (str(key) for (key,) in ids), hint=hint)
         names = [field.name for field in fields(InvocationDetail) if field.name in known]
-        row = self._rows(
-            select(*(known[name] for name in names), known.argv_json).where(known.invocation_id == found)
-        )[0]
+        row = self._rows(select(v_invocation).where(known.invocation_id == found))[0]
         kept = v_artifact.c
         artifacts = self._rows(
             select(kept.name, kept.size_bytes, kept.sha256)
@@ -393,6 +421,11 @@ class RunReader(Reader):
                 "status": Status(row.status),
                 "reason": _reason(row.reason),
                 "argv": tuple(json.loads(row.argv_json)),
+                "usage": ResourceUsage(
+                    *(row._mapping[metric.name] for metric in USAGE_METRICS),
+                    source=row.usage_source,
+                    missing=row.usage_missing or "",
+                ),
                 "artifacts": tuple(StoredArtifact(*item) for item in artifacts),
             }
         )
@@ -492,20 +525,15 @@ class RunReader(Reader):
 
         Of the attempt at the block that counts.
         """
-        judged, found = db.invocation.c, db.invocation_metric.c
+        judged = db.invocation.c
+        invocations, (value, *_) = _with_values(v_block, v_block.c.block_id, metric)
         rows = self._rows(
-            select(judged.invocation_id, judged.validity, found.value, judged.validity_json)
-            .select_from(
-                v_block.join(db.invocation, judged.block_id == v_block.c.block_id)
-                .join(db.environment)
-                .join(db.invocation_metric, found.invocation_pk == judged.invocation_pk)
-                .join(db.metric)
-            )
+            select(judged.invocation_id, judged.validity, value, judged.validity_json)
+            .select_from(invocations)
             .where(
                 *(v_block.c.run_id == self.id, v_block.c.benchmark == benchmark),
                 *(v_block.c.target == str(target), v_block.c.block == block, v_block.c.attempt_counts),
-                *(db.environment.c.name == leg[0], judged.replicate == leg[1]),
-                *(db.metric.c.name == metric, found.value.is_not(None)),
+                *(db.environment.c.name == leg[0], judged.replicate == leg[1], value.is_not(None)),
             )
         )
         return [
@@ -624,6 +652,49 @@ class RunReader(Reader):
         return found
 
 
+def _with_values(
+    blocks: FromClause, block_id: ColumnElement[str], metric: str
+) -> tuple[Join, tuple[ColumnElement[Any], ...]]:
+    """Return the invocations of blocks, and their value of a metric, its unit, its samples and its output."""
+    measured, found = db.invocation.c, db.invocation_metric.c
+    invocations = blocks.join(db.invocation, measured.block_id == block_id).join(
+        db.environment, db.environment.c.environment_id == measured.environment_id
+    )
+    for used in USAGE_METRICS:
+        if used.name == metric:
+            samples = case((measured[metric].is_not(None), 1), else_=0)
+            # It is in no output.
+            return invocations, (measured[metric], literal(used.unit), samples, null())
+    numbers = select(db.metric.c.metric_pk).where(db.metric.c.name == metric)
+    values = and_(found.invocation_pk == measured.invocation_pk, found.metric_pk.in_(numbers))
+    joined = invocations.outerjoin(db.invocation_metric, values).outerjoin(
+        db.metric, db.metric.c.metric_pk == found.metric_pk
+    )
+    return joined, (
+        found.value,
+        db.metric.c.unit,
+        func.coalesce(found.sample_count, 0),
+        measured.stdout_sha256,
+    )
+
+
+def _of_usage(
+    invocation: tuple[str, Target, int, str, int],
+    accelerator: str | None,
+    validity: str | None,
+    source: str | None,
+    missing: str | None,
+    *numbers: float | None,
+) -> Iterator[Observation]:
+    """Yield what one command used; `invocation` is benchmark, target, block and leg."""
+    benchmark, target, block, environment, replicate = invocation
+    for metric, number in zip(USAGE_METRICS, numbers, strict=True):
+        value = math.nan if number is None else number
+        why = (missing or "no value") if number is None else ""
+        place = (target, block, environment, replicate)
+        yield Observation(benchmark, metric, *place, value, accelerator, validity, source, why)
+
+
 def _reason(text: str | None) -> Reason | None:
     return Reason(text) if text else None
 
@@ -635,7 +706,7 @@ def _farthest(sentences: list[str]) -> str:
 
 def _assessment(text: str) -> Assessment:
     # Imported here so that opening a database does not wait for all facts and rules.
-    from perfctl.validity import Assessment
+    from perfctl.validity.assessment import Assessment
 
     return Assessment.from_json(text)
 

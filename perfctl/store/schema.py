@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
 RUN_STATUSES = ("running", "complete", "partial", "interrupted")
@@ -13,6 +13,7 @@ BLOCK_STATUSES = ("running", "complete", "failed", "interrupted")
 INVOCATION_STATUSES = ("ok", "failed", "skipped", "interrupted")
 ACCELERATORS = ("kvm", "tcg")
 VALIDITIES = ("valid", "flagged", "invalid")
+USAGE_SOURCES = ("wait4", "cgroup")
 
 OUTPUTS = ("stdout", "stderr", "counters_before", "counters_after")
 """What is kept of every invocation, in columns of its own; no other artifact may have such a name."""

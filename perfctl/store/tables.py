@@ -41,12 +41,14 @@ from sqlalchemy.schema import CreateColumn, SchemaItem
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import INTEGER, REAL, TypeEngine
 
+from perfctl.model import USAGE_METRICS
 from perfctl.store.schema import (
     ACCELERATORS,
     BLOCK_STATUSES,
     INVOCATION_STATUSES,
     OUTPUTS,
     RUN_STATUSES,
+    USAGE_SOURCES,
     VALIDITIES,
 )
 
@@ -323,7 +325,8 @@ class InvocationColumns(TypedColumns):
 
     `validity` is the verdict by the counters around it (NULL: not judged), `validity_json` what was found,
     which rules could not be judged, and what else the verdict rests on. `accelerator`, `vcpus` and
-    `boot_attempts` are of its guest (NULL: there was none, or it did not come up).
+    `boot_attempts` are of its guest (NULL: there was none, or it did not come up). From `user_s` on it is
+    what its command has used (NULL: not known), by which source, and in `usage_missing` why that is so.
     """
 
     invocation_pk: Named[int] = Column(primary_key=True)
@@ -350,6 +353,15 @@ class InvocationColumns(TypedColumns):
     validity_json: Named[str | None]
     vcpus: Named[int | None]
     boot_attempts: Named[int | None]
+    user_s: Named[float | None]
+    system_s: Named[float | None]
+    max_rss_bytes: Named[int | None]
+    minor_faults: Named[int | None]
+    major_faults: Named[int | None]
+    voluntary_switches: Named[int | None]
+    involuntary_switches: Named[int | None]
+    usage_source: Named[str | None]
+    usage_missing: Named[str | None]
 
 
 invocation = _table(
@@ -362,6 +374,8 @@ invocation = _table(
     CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
     CheckConstraint("vcpus >= 1", name="vcpus"),
     CheckConstraint("boot_attempts >= 1", name="boot_attempts"),
+    *(CheckConstraint(f"{metric.name} >= 0", name=metric.name) for metric in USAGE_METRICS),
+    _one_of("usage_source", USAGE_SOURCES),
     UniqueConstraint("invocation_id"),
     UniqueConstraint("block_id", "environment_id", "replicate"),
 )

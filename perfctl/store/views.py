@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateView
 
+from perfctl.model import USAGE_METRICS
 from perfctl.store import tables as db
 from perfctl.store.dialect import NUMBER, json_items, json_value, utc_text
 from perfctl.store.schema import INVOCATION_STATUSES, OUTPUTS
@@ -186,6 +187,9 @@ v_invocation = _view(
         db.invocation.c.exit_code,
         utc_text(db.invocation.c.started_at).label("started"),
         duration_s.label("duration_s"),
+        *(db.invocation.c[metric.name] for metric in USAGE_METRICS),
+        db.invocation.c.usage_source,
+        db.invocation.c.usage_missing,
         db.invocation.c.argv_json,
         db.invocation.c.stdout_sha256,
         db.invocation.c.stderr_sha256,

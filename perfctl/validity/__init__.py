@@ -5,36 +5,14 @@
     value, Bound                 --judge_bound()-------->  Finding      a value above what the hardware can do
     MeasuredInvocation, samples  --assess_invocation()-->  Assessment   both, as the database keeps them
 
-docs/validity.md has every rule and its limits. `invocation`, which collects what a run knows, and
-`bandwidth` are imported by themselves: reading verdicts needs neither environments nor workloads.
+thresholds      the limits, and options that change them
+preflight       judge_host
+counter_files, kernel_log, counters     the kernel's counters around an invocation
+context, rules  judge_counters
+bounds, bandwidth       what the hardware can do
+assessment, finding     verdicts as the database keeps them
+invocation      assess_invocation: what a run knows of an invocation
+
+Each is imported from its module: a run is planned by its thresholds alone, and verdicts are read without
+environments and workloads. docs/validity.md has every rule and its limits.
 """
-
-from __future__ import annotations
-
-from perfctl.validity.assessment import Assessment, assess
-from perfctl.validity.context import JudgementContext
-from perfctl.validity.counters import InvocationCounters, parse_counters
-from perfctl.validity.finding import Finding, Severity, Unjudged
-from perfctl.validity.preflight import Preflight, judge_host
-from perfctl.validity.rules import InvocationVerdict, Validity, judge_counters
-from perfctl.validity.thresholds import PREFLIGHT, VALIDITY, Thresholds, parse_thresholds
-
-__all__ = [
-    "PREFLIGHT",
-    "VALIDITY",
-    "Assessment",
-    "Finding",
-    "InvocationCounters",
-    "InvocationVerdict",
-    "JudgementContext",
-    "Preflight",
-    "Severity",
-    "Thresholds",
-    "Unjudged",
-    "Validity",
-    "assess",
-    "judge_counters",
-    "judge_host",
-    "parse_counters",
-    "parse_thresholds",
-]

@@ -14,10 +14,12 @@ CapturedFiles = Mapping[str, list[str]]
 """Path -> its lines without empty ones. A file without lines is empty, not missing."""
 
 _HIERARCHY = re.compile(r"^/sys/fs/cgroup(?:/(?:unified|cpuacct|cpu|cpu,cpuacct|cpuacct,cpu)(?=/|$))?(/.*)?$")
+_OWN_GROUP = re.compile(r"/(?:perfctl-[^/]+\.service|session-[^/]+\.scope)$")
 _PROCESS = re.compile(r"^/proc/\d+/stat$")
 _SNMP = re.compile(r"^/proc/\d+/net/snmp$")
 _THERMAL = re.compile(r"^/sys/devices/system/cpu/cpu\d+/thermal_throttle/(?:core|package)_throttle_(\w+)$")
-_CARRIER = re.compile(r"^/sys/class/net/([^/]+)/carrier_changes$")
+_CARRIER = re.compile(r"^/sys/class/net/(?!lo/|veth)([^/]+)/carrier_changes$")
+"""Of a cable: a container's end of a link is gone tomorrow, and has none."""
 
 USER_HZ = 100
 """Ticks per second in /proc: 100 on every architecture that is in use, whatever the kernel's own HZ."""
@@ -84,15 +86,15 @@ def load_1m(files: CapturedFiles) -> float | None:
 def own_groups(files: CapturedFiles) -> dict[str, int]:
     """Return control group -> CPU time in microseconds, of the outermost groups that were read.
 
-    Only groups of the benchmark's own are read. One that is read in two hierarchies is one group; the root is
-    none.
+    A group is the benchmark's own by its name: a run's unit, or the session of a login. One that is read in
+    two hierarchies is one group.
     """
     found: dict[str, int] = {}
     for path in files:
         folder, _, file = path.rpartition("/")
         match = _HIERARCHY.match(folder)
         group = match[1] if match else None
-        if group is None:  # the root's is the whole machine's
+        if group is None or not _OWN_GROUP.search(group):  # the root's is the whole machine's
             continue
         if file == "cpu.stat":
             used = number_after(files, path, "usage_usec")

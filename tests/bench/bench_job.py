@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from perfctl.environments import launcher
 from perfctl.inventory import load_hosts
 from perfctl.job import JobShell
 from perfctl.shell import Completed
@@ -48,19 +49,27 @@ def bare_exec(shell: SshShell) -> None:
 
 def bench_overhead(shell: SshShell, jobs: JobShell) -> None:
     """The median of a job running `true`, whole and without the command itself, to that of the bare exec."""
-    bare, whole, around = [], [], []
+    bare, whole, around, inside, launched = [], [], [], [], []
+    has_launcher = jobs.run([launcher.PROGRAM, "true"], timeout_s=30).exit_code == 0
     for _ in range(TURNS):
         bare.append(wall_ms(lambda: bare_exec(shell)))
         start = time.perf_counter()
         done = jobs.run(["true"], timeout_s=30)
         whole.append((time.perf_counter() - start) * 1e3)
-        around.append(whole[-1] - inside_ms(done))
+        inside.append(inside_ms(done))
+        around.append(whole[-1] - inside[-1])
+        if has_launcher:
+            launched.append(inside_ms(jobs.run([launcher.PROGRAM, "true"], timeout_s=30)))
     base = statistics.median(bare)
     print(
         f"a job running true: {statistics.median(whole) / base:.2f} x one bare exec of true (target 0.7), "
         f"{statistics.median(whole):.2f} ms to {base:.2f} ms; without the command itself "
         f"{statistics.median(around) / base:.2f} x"
     )
+    if launched:
+        more_ms = statistics.median(launched) - statistics.median(inside)
+        ratio = more_ms / base
+        print(f"the launcher of a measured command: {more_ms:.2f} ms more, {ratio:.2f} x a bare exec")
 
 
 # Of the agent and of the relays: which of them has run, and what the agent has used so far.

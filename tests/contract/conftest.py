@@ -125,8 +125,8 @@ def container_over(host_maker: Maker) -> Maker:
     return make
 
 
-def guest_over(host_maker: Maker, what: str | Environment) -> Maker:
-    """Return the maker of a shell inside a guest of a lab host, or inside a container in that guest."""
+def inside_of(host_maker: Maker, what: str | Environment) -> Maker:
+    """Return the maker of a shell inside an environment of a lab host, made of the image of that host."""
 
     @contextmanager
     def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shell]:
@@ -178,13 +178,17 @@ SHELLS: dict[str, Maker] = {
     "container over local": container_over(local_shell),
     "container over jobs over ssh": container_over(jobs_over(ssh_shell)),
     "native with limits": limited_over(FIRST),
-    "vm over jobs over ssh": guest_over(THIRD, "vm"),
-    "container in vm": guest_over(THIRD, LIMITED_IN_GUEST),
+    "container of a host": inside_of(FIRST, "container"),
+    "vm over jobs over ssh": inside_of(THIRD, "vm"),
+    "container in vm": inside_of(THIRD, LIMITED_IN_GUEST),
 }
+_ASKED_BY_NAME = ("container of a host",)
+"""Those that only some tests are tried over."""
 _OF_THE_LAB = {
     "container over local": "engine",
     "container over jobs over ssh": "engine",
     "native with limits": "first",
+    "container of a host": "first",
     "vm over jobs over ssh": "third",
     "container in vm": "third",
 }
@@ -216,7 +220,7 @@ def _shell_of(item: pytest.Item) -> str:
     return str(item.callspec.params["shell"])
 
 
-_PARAMETERS = [pytest.param(name, marks=_marks(name)) for name in SHELLS]
+_PARAMETERS = [pytest.param(name, marks=_marks(name)) for name in SHELLS if name not in _ASKED_BY_NAME]
 
 
 @pytest.fixture(scope="module", params=_PARAMETERS)

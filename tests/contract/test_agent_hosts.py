@@ -21,7 +21,7 @@ from perfctl.agent import agent as host_agent
 from perfctl.errors import CommandFailed, HostUnreachable, Interrupted
 from perfctl.job import JobShell, JobTimeout, SpoolFull
 from perfctl.shell import Transport
-from perfctl.validity import parse_counters
+from perfctl.validity.counters import parse_counters
 from tests.contract.job_spool import RUN, agent_pid, agents
 from tests.processes import unique_seconds, wait_until, with_argument
 

@@ -29,6 +29,25 @@ CHATTER = (
 FUNCTIONS, _, _CALL = commands.host_argv("survey")[2].rpartition("\nverb=$1\n")
 
 
+def test_each_guest_has_an_address_of_its_own(tmp_path):
+    for name in ("guests", "addresses"):
+        (tmp_path / name).mkdir()
+    code = FUNCTIONS.replace(f"vm={commands.FOLDER}\n", f"vm={shlex.quote(str(tmp_path))}\n", 1)
+    argv = ["sh", "-c", f'{code}\nclaim "$@"', "sh"]
+
+    def claim(name: str, *addresses: str) -> tuple[int, str, str]:
+        asked = [*argv, name, "RUN", f"uuid-{name}", "pfc1", *addresses]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    both = ("10.0.0.1", "10.0.0.9")
+    assert claim("probe") == (0, "", "")
+    assert [claim(name, *both)[1] for name in ("g1", "g2")] == ["10.0.0.1\n", "10.0.0.9\n"]
+    assert claim("g3", *both) == (13, "", "g1\ng2\n")
+    assert claim("g1", *both)[0] == 11
+    assert (tmp_path / "guests" / "g2" / "uuid").read_text() == "uuid-g2\n"
+
+
 def boot(
     folder: Path, console: str, *, quiet_s: int = 1, seconds: int = 20
 ) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import sys
 import threading
@@ -22,8 +23,9 @@ from perfctl.shell import Completed, Stream, Transport
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
 from perfctl.ssh.shell import SshShell
-from perfctl.validity import counter_files, parse_counters
-from tests.contract.job_spool import RUN, agents, completed_of, spool_files
+from perfctl.validity import counter_files
+from perfctl.validity.counters import parse_counters
+from tests.contract.job_spool import RUN, agent_pid, agents, completed_of, spool_files
 from tests.processes import hidden_sleep, mentioning, unique_seconds, wait_until, with_argument
 from tests.sshd import Sshd
 
@@ -84,9 +86,9 @@ def test_what_a_command_has_used_is_known(jobs: JobShell) -> None:
     # Of the command and of those that it waited for.
     done = jobs.run(["sh", "-c", '"$0" -c "$1"; exit 0', sys.executable, burn], timeout_s=60)
     usage = done.usage
-    assert usage is not None
+    assert usage is not None and usage.user_s is not None and usage.system_s is not None
     assert float(done.text) <= usage.user_s + usage.system_s < float(done.text) + 0.5
-    assert usage.minor_faults > 0 and usage.voluntary_switches > 0
+    assert usage.minor_faults and usage.voluntary_switches
 
 
 def test_the_memory_of_a_command_is_its_own_and_not_the_agents(jobs: JobShell) -> None:
@@ -125,6 +127,13 @@ def test_a_job_inherits_nothing_of_the_agent(jobs: JobShell) -> None:
     masks = jobs.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], timeout_s=30).text
     # Of the first 31 signals; the C library has two of its own.
     assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in masks.splitlines()] == [0, 0]
+
+
+def test_an_agent_may_open_many_files_and_a_job_as_many_as_a_login(jobs: JobShell) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = jobs.run(["sh", "-c", "ulimit -Sn; ulimit -Hn"], timeout_s=30).text.split()
+    assert limits == [str(soft), str(hard)]
+    assert resource.prlimit(agent_pid(jobs.spool), resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 class NobodyShell(LocalShell):

@@ -13,8 +13,10 @@ import pytest
 from perfctl.job import JobShell
 from perfctl.shell import Completed, Stream
 from perfctl.shell.local import LocalShell
-from perfctl.validity import InvocationCounters, Validity, counter_files, judge_counters
+from perfctl.validity import counter_files
 from perfctl.validity.context import Expected
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.rules import Validity, judge_counters
 from tests.contract.job_spool import RUN
 from tests.processes import can_read_kernel_log, unique_seconds
 

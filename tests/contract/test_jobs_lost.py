@@ -313,7 +313,7 @@ def test_a_spool_that_fills_up_is_told_apart_and_loses_nothing_silently(
         with pytest.raises(SpoolFull, match="was not started"):
             jobs.run(["cat"], timeout_s=30, stdin=b"x" * 500_000)
         with pytest.raises(SpoolFull, match="was not started"):
-            jobs.run_job("inv-1", ["touch", str(tiny_disk / "ran")], 30, probe=ProcessProbe("", 0.1))
+            jobs.run_job("inv-1", ["touch", str(tiny_disk / "ran")], 30, probe=ProcessProbe(""))
         assert not (tiny_disk / "ran").exists()
     finally:
         jobs.stop()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfctl.agent import agent
+from perfctl.environments.vm.commands import Guest, end_argv
 from perfctl.errors import CommandTimeout, HostUnreachable, Refused, UsageError
 from perfctl.shell.command import MARK, Elevation, command_line, login_line, refuse_if_sudo_failed, unwrap
 from perfctl.shell.local import LocalShell, _Running
 from perfctl.shell.reader import PieceReader
-from perfctl.shell.session import SESSION_FUNCTIONS
+from perfctl.shell.session import PROGRAM, end_session_argv
+from tests.processes import unique_seconds, wait_until, with_argument
 
 
 def test_a_command_line_is_quoted_once() -> None:
@@ -68,19 +74,55 @@ def test_what_a_command_writes_just_before_it_ends_is_read(
 
 
 def test_what_ignores_sigterm_is_killed_in_time_where_each_look_takes_long() -> None:
-    slow = """
-    members() { looks=$((looks + 1)); sleep 0.4; alive=$victim; kill -0 "$victim" 2>/dev/null || alive=; }
-    (trap '' TERM; exec sleep 60) &
-    victim=$! looks=0
-    end_session none 20
-    echo "$? $looks"
-    """
-    argv = ["sh", "-c", f"{SESSION_FUNCTIONS}\n{slow}"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
-    code, looks = map(int, done.stdout.split())
+    argv = ["sh", "-c", "trap '' TERM; echo; exec sleep 60"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout is not None
+        victim.stdout.readline()
+        looks = []
+
+        def find() -> set[int]:
+            looks.append(victim.poll())
+            time.sleep(0.4)
+            return {victim.pid} if victim.poll() is None else set()
+
+        assert agent.end_all(find)
     # Looks of 0.4 s for the grace of 2 s, and one or two after SIGKILL; not twenty.
-    assert code == 0
-    assert looks <= 8
+    assert victim.returncode == -signal.SIGKILL
+    assert len(looks) <= 8
+
+
+def test_a_session_ends_with_all_that_is_in_it_and_no_other() -> None:
+    seconds, others = unique_seconds(), unique_seconds()
+    script = f"(trap '' TERM; exec sleep {seconds}) & setsid sleep {others} & sleep {seconds}"
+    leader = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    wait_until(lambda: len(with_argument(seconds)) == 2 and len(with_argument(others)) == 1, "the processes")
+    argv = end_session_argv(leader.pid, sys.executable)
+    try:
+        subprocess.run(argv, input=PROGRAM, timeout=60, check=True)
+        assert leader.wait(timeout=60) != 0
+        assert (with_argument(seconds), len(with_argument(others))) == ([], 1)
+        # There is nothing left to end, and nobody by that number.
+        subprocess.run(argv, input=PROGRAM, timeout=60, check=True)
+    finally:
+        for pid in with_argument(others):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_in_a_guest_a_command_ends_with_all_that_has_its_token() -> None:
+    seconds, token = unique_seconds(), f"test-{os.getpid()}"
+    script = f"(trap '' TERM; exec setsid sleep {seconds}) & trap 'exit 3' TERM; sleep {seconds} & wait"
+    variables = {**os.environ, "PERFCTL_COMMAND": f"{token};"}
+    command = subprocess.Popen(["sh", "-c", script], env=variables)
+    Path(f"/run/perfctl.{token}.out").write_text("half\n")
+    Path(f"/run/perfctl.{token}.err").write_text("why\n")
+    wait_until(lambda: len(with_argument(seconds)) == 2, "the processes")
+    argv = [*end_argv(Guest("g", "u"), "192.0.2.1", token)[-1:]]
+    line = argv[0]
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, command.wait(timeout=60)) == (0, 3)
+    assert with_argument(seconds) == []
+    assert (done.stdout.endswith("half\n"), done.stderr.endswith("why\n")) == (True, True)
+    assert not list(Path("/run").glob(f"perfctl.{token}.*"))
 
 
 def test_without_becoming_root_there_is_no_sudo() -> None:

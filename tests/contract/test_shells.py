@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from perfctl.environments import EnvironmentShell
+from perfctl.environments import EnvironmentShell, launcher
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
 from perfctl.execute.network_path import probe_paths
 from perfctl.facts import read_inside
 from perfctl.inventory import load_hosts
-from perfctl.job import JobShell
-from perfctl.model import new_id
-from perfctl.shell import Shell
+from perfctl.job import JobShell, JobTimeout
+from perfctl.model import ResourceUsage, new_id
+from perfctl.shell import Completed, Shell
 from perfctl.ssh import connect
 from tests.lab import LabAtHand
 from tests.processes import unique_seconds, wait_until
@@ -216,6 +219,75 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
 
     with ThreadPoolExecutor(max_workers=6) as pool:
         assert all(pool.map(ask, range(6)))
+
+
+# ---- what a command uses -----------------------------------------------------------------------------------
+
+LIMIT_BYTES = 1 << 20
+TIMES: dict[str, Any] = {
+    **{"started_ns": None, "ended_ns": None},
+    **{"counters_before": b"", "counters_after": b""},
+}
+WITH_LAUNCHER = [
+    pytest.param("native with limits", marks=pytest.mark.lab("first")),
+    pytest.param("container of a host", marks=pytest.mark.lab("first")),
+    pytest.param("vm over jobs over ssh", marks=pytest.mark.lab("third")),
+]
+IN_GUEST = pytest.param("container in vm", marks=[pytest.mark.lab("third"), pytest.mark.slow])
+# By the kernel's own account, so that whatever else runs does no harm.
+_BURN = "while ((times)[0] < 1.0) { for (1..100000) {} } print ((times)[0])"
+
+
+def launched(shell: Shell, argv: Sequence[str], timeout_s: float = 120) -> Completed:
+    return launcher.run(shell, argv, timeout_s=timeout_s, output_limit_bytes=LIMIT_BYTES)
+
+
+@pytest.mark.parametrize("shell", [*WITH_LAUNCHER, IN_GUEST], indirect=True)
+def test_a_second_of_user_time_is_found_wherever_it_is_burnt(shell: Shell) -> None:
+    # In a child, which is waited for.
+    done = launched(shell, ["sh", "-c", 'perl -e "$0"; exit 7', _BURN])
+    assert done.exit_code == 7 and done.usage is not None
+    user_s = done.usage.user_s
+    assert user_s is not None and float(done.text) <= user_s < float(done.text) + 0.2
+    assert (done.usage.source, done.usage.missing) == ("wait4", "")
+    assert done.usage.minor_faults and done.usage.voluntary_switches
+
+
+@pytest.mark.parametrize("shell", WITH_LAUNCHER, indirect=True)
+def test_the_memory_of_a_small_program_is_its_own(shell: Shell) -> None:
+    small = launched(shell, ["true"]).usage
+    assert small is not None and small.max_rss_bytes is not None
+    assert 0.3 * _MIB < small.max_rss_bytes < 4 * _MIB, "an agent's 10 MiB would be seen"
+    large = launched(shell, ["perl", "-e", "$_ = 'x' x (32 << 20)"]).usage
+    assert large is not None and large.max_rss_bytes is not None
+    assert 32 * _MIB < large.max_rss_bytes < 128 * _MIB
+
+
+@pytest.mark.parametrize("shell", WITH_LAUNCHER, indirect=True)
+def test_the_launcher_changes_nothing_but_what_is_known(shell: Shell) -> None:
+    same = "env | grep -v ^PERFCTL_; pwd; umask; ulimit -a"
+    group = "read -r pid name state parent group rest </proc/self/stat; test $pid = $group; echo $?"
+    for script in ("echo out; printf err >&2; exit 3", f"{group}; {same}"):
+        argv = ["sh", "-c", script]
+        plain, done = shell.run(argv, timeout_s=60), launched(shell, argv)
+        assert replace(plain, usage=None, **TIMES) == replace(done, usage=None, **TIMES)
+    done = launched(shell, ["sh", "-c", "kill -15 $$"])
+    assert (done.exit_code, done.stdout, done.stderr) == (143, b"", b"")
+    for argv, code in ((["no-such-program-here", "x"], 127), (["/etc/passwd"], 126)):
+        done = launched(shell, argv)
+        assert (done.exit_code, done.usage) == (code, ResourceUsage.unknown(launcher.NO_LINE))
+        assert argv[0] in done.error_text and launcher.PROGRAM not in done.error_text
+
+
+@pytest.mark.parametrize("shell", WITH_LAUNCHER, indirect=True)
+def test_a_timeout_ends_what_was_launched(shell: Shell) -> None:
+    seconds = unique_seconds()
+    script = f"trap '' TERM; echo begun; (sleep {seconds}; :) & sleep {seconds}; sleep {seconds}"
+    with pytest.raises(CommandTimeout, match="sh did not end") as caught:
+        launched(shell, ["sh", "-c", script], timeout_s=1.0)
+    assert isinstance(caught.value, JobTimeout)
+    assert caught.value.completed.argv == ("sh", "-c", script)
+    assert with_argument(shell, seconds) == []
 
 
 # ---- limits that control groups of version 2 hold ----------------------------------------------------------

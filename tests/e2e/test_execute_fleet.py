@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perfctl.errors import HostLeased
+from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.leftovers import reap_leftovers
 from perfctl.execute.scheduler import Scheduler
 from perfctl.execute.session import RunSession
 from perfctl.job import Claim, HostLease, JobShell, LeaseLost, LeaseState, read_leases, reap
+from perfctl.job.hosts import LeasedHost
 from perfctl.model import Event, Host, Note, Plan, Suite, new_id
 from perfctl.plan import make_plan
 from perfctl.plan.request import PlannedRun
@@ -60,6 +64,23 @@ def test_a_run_holds_its_hosts_and_gives_them_back(hosts: list[Host]) -> None:
         assert fleet["h1"].jobs.run(["echo", "still"], timeout_s=30).text == "still\n"
     assert [leases(host) for host in hosts] == [(), ()]
     assert [list(Path(str(host.spool_root)).iterdir()) for host in hosts] == [[], []]
+
+
+def test_a_host_is_read_while_its_agent_starts(hosts: list[Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=60)
+    start = JobShell.start
+
+    def started(*args: Any, **options: Any) -> JobShell:
+        both.wait()
+        return start(*args, **options)
+
+    def read(leased: LeasedHost) -> None:
+        both.wait()
+
+    monkeypatch.setattr(JobShell, "start", started)
+    with Fleet(hosts[:1], new_id(), lifetime_s=600, meanwhile=[read]):
+        pass
+    assert not both.broken
 
 
 def test_hosts_that_wait_for_others_are_held_to_the_end_of_the_round(hosts: list[Host], store: Store) -> None:
@@ -113,9 +134,14 @@ def test_what_a_killed_run_left_is_removed_but_for_its_results(hosts: list[Host]
     os.kill(agent_pid(jobs.spool), signal.SIGKILL)
     planned = PlannedRun(new_id(), plan_for([host]), (host,))
     told: list[Event] = []
+    ahead = ReadAhead()
+    readers = ahead.readers(planned.plan, [host])
     try:
-        with Fleet([host], planned.run_id, lifetime_s=600) as fleet:
-            reap_leftovers(RunSession(planned, store, fleet, told.append))
+        with Fleet([host], planned.run_id, lifetime_s=600, meanwhile=readers) as fleet:
+            assert (ahead.left, list(ahead.facts)) == ({"h1": [killed]}, ["h1"])
+            reap_leftovers(RunSession(planned, store, fleet, told.append, ahead=ahead))
+            # What was read beside it is read again.
+            assert ahead.facts == {}
         assert with_argument(seconds) == []
         (note,) = told
         assert isinstance(note, Note)

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perfctl import facts
 from perfctl.errors import DatabaseMoved, DatabaseUnavailable, UsageError
 from perfctl.execute import resume_run
+from perfctl.facts import read_host
 from perfctl.job import reap
-from perfctl.model import Event, InvocationEnded, Listener, ignore
+from perfctl.model import Event, Fingerprint, InvocationEnded, Listener, ignore
+from perfctl.shell import Shell
 from perfctl.shell.local import LocalShell
 from perfctl.store import check, open_store, query
 from tests.e2e.local_run import execute, kept_on_host, planned_run
@@ -175,9 +179,20 @@ def test_a_run_whose_database_cannot_grow_names_the_command_that_goes_on(tmp_pat
     assert kept_on_host(planned) == []
 
 
-def test_a_run_that_was_killed_after_its_last_invocation_is_closed(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_after_its_last_invocation_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planned, database = planned_run(tmp_path), tmp_path / "results.db"
+    read: list[str] = []
+
+    def noted(shell: Shell, **options: Any) -> Fingerprint:
+        read.append(shell.name)
+        return read_host(shell, **options)
+
+    monkeypatch.setattr(facts, "read_host", noted)
     execute(planned, database)
+    # Before its first block and after its last one.
+    assert read == ["here"] * 2
     with open_store(database) as store:
         store.writer.reopen_run(planned.run_id)
         before = len(store.run(planned.run_id).block_states())

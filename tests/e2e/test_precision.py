@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.stats import second_stage, stdev
+from perfctl.stats.precision import second_stage, stdev
 from tests.e2e.conftest import Break, Project, wait_until
 from tests.lab import LabAtHand
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from perfctl.store import open_store
 from tests.e2e.conftest import Project
 
@@ -13,12 +15,16 @@ def views(project: Project) -> list[str]:
 
 
 def test_every_invocation_has_the_hosts_view_with_its_own_processes(project: Project) -> None:
-    done = project.perfctl("run", "--suite", project.suite, "--blocks", "1")
+    # Long enough to be looked at half way.
+    suite = project.folder / "longer.toml"
+    suite.write_text(Path(project.suite).read_text().replace("time_s = 1", "time_s = 2"))
+    done = project.perfctl("run", "--suite", str(suite), "--blocks", "1")
     assert done.returncode == 0, done.stderr
     found = views(project)
     assert len(found) == 2
     for view in found:
         half = view.partition("==> half way, after ")[2].partition("==> after its end <==")[0]
+        assert float(half.partition(" s")[0]) >= 1
         own = [line.split("\t") for line in half.splitlines() if "\tyes\t" in line]
         assert [row[6] for row in own] == ["sysbench"]
         totals = dict(line.split("\t", 1) for line in view.partition("==> in all <==\n")[2].splitlines())

@@ -88,6 +88,18 @@ def test_every_invocation_says_what_it_ran_with(measured_run: Project) -> None:
     ]
 
 
+def test_what_commands_used_is_known_in_guests_as_elsewhere(measured_run: Project) -> None:
+    rows = measured_run.rows(
+        "SELECT environment, user_s, max_rss_bytes, minor_faults, usage_source, usage_missing"
+        " FROM v_invocation WHERE benchmark = 'cpu'"
+    )
+    assert {row["environment"] for row in rows} == {"native", "container", "vm"}
+    for row in rows:
+        assert (row["usage_source"], row["usage_missing"]) == ("wait4", None)
+        assert row["user_s"] > 0.05 and 100 < row["minor_faults"] < 5000
+        assert 1 << 20 < row["max_rss_bytes"] < 20 << 20
+
+
 def test_every_guest_was_booted_for_its_own_invocation(measured_run: Project) -> None:
     consoles = artifacts(measured_run, "console", "vm")
     definitions = artifacts(measured_run, "domain_xml", "vm")

@@ -84,6 +84,25 @@ def test_every_metric_of_every_invocation_has_its_value(measured: Project) -> No
         assert row["n"] == row["metrics"] * INVOCATIONS[row["benchmark"]]
 
 
+def test_what_commands_used_is_measured_alike_in_both_environments(measured: Project) -> None:
+    assert measured.rows("SELECT DISTINCT usage_source, usage_missing FROM v_invocation") == [
+        {"usage_source": "wait4", "usage_missing": None}
+    ]
+    rows = measured.rows(
+        "SELECT environment, min(user_s + system_s) AS cpu_s, max(user_s + system_s) AS most_s,"
+        " min(minor_faults) AS faults, max(minor_faults) AS most, max(max_rss_bytes) >> 20 AS mib"
+        " FROM v_invocation WHERE benchmark = 'cpu' GROUP BY environment ORDER BY environment DESC"
+    )
+    native, container = rows
+    # A second of one thread, and the client's own 10 MiB and thousands of faults are in neither.
+    for row in rows:
+        assert 0.05 < row["cpu_s"] <= row["most_s"] < 1.3 and row["mib"] < 20
+    assert container["most"] < 1.2 * native["faults"] and native["most"] < 1.2 * container["faults"]
+    done = measured.perfctl("compare", "latest", "--metric", "minor_faults", "--format", "json")
+    lines = [row for row in json.loads(done.stdout)["rows"] if row["level"] == "host"]
+    assert {row["metric"] for row in lines} == {"minor_faults"} and len(lines) == (2 + 1 + 1) * 2
+
+
 def test_both_legs_ran_the_same_bits(measured: Project) -> None:
     listing = json.loads(measured.perfctl("compare", "latest", "--format", "json").stdout)
     assert {row["confounded"] for row in listing["rows"]} <= {"", None}

@@ -138,6 +138,7 @@ INDEX = {
     "variables": {"LD_PRELOAD": "/x"},
     "programs": {"sh": ["/bin/sh", "0" * 64]},
     "outputs": [[key, 0, len(OUTPUTS.get(key, b"")), 0] for key in KEYS],
+    "has_begun": True,
     "is_whole": True,
 }
 CONTENT = b"".join(
@@ -180,7 +181,7 @@ _LINES = [
     if path in INSIDE.files
     for line in content.decode().split("\n")[:40]
 ]
-INSIDE_KEYS = [command.key for command in INSIDE.commands if command.always_runs]
+INSIDE_KEYS = [one.key for command in INSIDE.commands for one in command.chain]
 OUT = "".join(
     f"\n{MARK} {part}\n"
     for part in (

@@ -73,7 +73,7 @@ def test_any_request_is_taken_whole_or_refused(value: Any) -> bool:
     except (host_agent.Failure, UnicodeEncodeError):
         return False
     assert job.argv and all(isinstance(word, bytes) and b"\0" not in word for word in job.argv)
-    assert 0 <= job.timeout_ns <= 10**18 and job.limit_bytes >= 0
+    assert 0 <= job.request["timeout_s"] <= 1e9 and job.limit_bytes >= 0
     return True
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfctl import facts
-from perfctl.environments import EnvironmentDriver, environment
+from perfctl.environments import EnvironmentDriver, EnvironmentShell, environment
 from perfctl.environments.container import Docker
-from perfctl.environments.container.engine import INVOCATION_LABEL, RUN_LABEL
+from perfctl.environments.container.engine import INVOCATION_LABEL, KEEP_ALIVE, RUN_LABEL
+from perfctl.environments.container.shell import ContainerShell
 from perfctl.environments.drivers import driver_for, remove_all
 from perfctl.errors import CommandFailed, EnvironmentDied, EnvironmentNotMade
+from perfctl.facts.on_host import NotEntered, read_container
+from perfctl.facts.reading import inside_specs, request_of
 from perfctl.job import JobShell, JobTimeout
-from perfctl.model import Environment, FactState, new_id
+from perfctl.model import Environment, Fact, FactState, Fingerprint, new_id
 from perfctl.shell import Completed, Process, Shell
 from perfctl.shell.local import LocalShell
 from tests.processes import unique_seconds, wait_until, with_argument
-from tests.tiny_image import tiny_image
+from tests.tiny_image import RELEASE, tiny_image
 
 pytestmark = pytest.mark.lab("engine")
 
@@ -290,24 +296,117 @@ class Refusing(Prefixed):
 # --- facts --------------------------------------------------------------------------------------------------
 
 
-def read_facts(shell: Shell):
-    return facts.read_inside(shell, programs=["sh", "sysbench"])
+def on_host(host: Shell, shell: EnvironmentShell) -> facts.ContainerOnHost:
+    return facts.ContainerOnHost(host, shell.container_id)
+
+
+def read_facts(shell: EnvironmentShell, host: Shell | None = None) -> Fingerprint:
+    """Return the facts of a container, its files read by a host that is given."""
+    return facts.read_inside(
+        shell,
+        container=on_host(host, shell) if host else None,
+        programs=["sh", "sysbench"],
+        version_argvs=[["grep", "--version"], ["sysbench", "--version"]],
+    )
+
+
+def found(reading: Fingerprint, name: str) -> Fact:
+    fact = reading.get(name)
+    assert fact is not None
+    return fact
+
+
+@contextmanager
+def by_hand(
+    host: Shell, *options: str, command: Sequence[str] = ("sh", "-c", KEEP_ALIVE)
+) -> Iterator[ContainerShell]:
+    """Start a container with options that no environment has."""
+    name = f"perfctl-test-{new_id()}"
+    made = host.run(["docker", "run", "-d", "--name", name, *options, *command], timeout_s=60)
+    try:
+        assert made.exit_code == 0, made.error_text
+        yield ContainerShell(host, Docker(), environment("container"), name, "192.0.2.1", made)
+    finally:
+        host.run(Docker().remove_argv(name), timeout_s=60)
+
+
+def differences(one: Fingerprint, other: Fingerprint) -> set[str]:
+    assert [fact.name for fact in one.facts] == [fact.name for fact in other.facts]
+    return {fact.name for fact in one.facts if other.get(fact.name) != fact}
+
+
+ODD = (
+    # In each of these the container differs from its host, and who reads decides which of them is seen.
+    # Where the limits of files differ, runc 1.1.5 lets chance decide which of them a command is run with.
+    *("--sysctl", "net.ipv4.tcp_mtu_probing=2", "--cgroupns", "private", "--ulimit", "nofile=77:77"),
+    *("--security-opt", "no-new-privileges", "--cap-drop", "CHOWN", "--cpuset-cpus", "0"),
+    *("--env", "MALLOC_CONF=a\nb", "--env", "MALLOC_ARENA_MAX=", "--user", "12:34"),
+)
+
+
+@pytest.mark.parametrize("options", [("--network", "host"), ODD], ids=len)
+def test_the_host_reads_in_a_container_what_a_command_in_it_reads(host, options):
+    with by_hand(host, *options, tiny_image()) as shell:
+        by_command = read_facts(shell)
+        raw = read_container(on_host(host, shell), request_of(inside_specs()), timeout_s=60)
+        by_host = read_facts(shell, host)
+    assert raw.file("/etc/os-release").content == RELEASE.encode()
+    # How often its group was stopped and what it used goes on.
+    assert differences(by_command, by_host) <= {"cgroup.cpu_stat"}
+    assert by_command.key == by_host.key
+    if options == ODD:
+        values = {fact.name: fact.value for fact in by_host.facts}
+        assert (values["net.tcp_mtu_probing"], values["env.MALLOC_CONF"]) == ("2", "a\nb")
+        assert (values["task.no_new_privs"], values["cgroup.cpuset_cpus_effective"]) == ("1", "0")
+        assert shell.container_id not in values["cgroup.path"]
+
+
+def test_an_image_without_a_shell_has_the_facts_that_are_files(host):
+    image = tiny_image(("sleep",))
+    with by_hand(host, image, command=["sleep", "600"]) as shell:
+        reading = facts.read_inside(
+            shell,
+            container=on_host(host, shell),
+            programs=["sleep", "sysbench"],
+            version_argvs=[["sleep", "--version"], ["sysbench", "--version"]],
+        )
+    states = {fact.name: fact.state for fact in reading.facts}
+    of_commands = {spec.name for spec in facts.REGISTRY if spec.inside_way == "command"}
+    # They may be there; there is nothing to run them with.
+    denied = {*of_commands, "tool.sleep.version"}
+    assert {name for name, state in states.items() if state is FactState.DENIED} == denied
+    assert states["tool.sysbench.version"] is FactState.MISSING
+    digest = hashlib.sha256(Path(str(shutil.which("sleep"))).read_bytes()).hexdigest()
+    assert facts.value_of(reading, "os.release", str) == RELEASE.strip()
+    assert found(reading, "tool.sleep.sha256").value == digest
+    present = {name for name, state in states.items() if state is FactState.PRESENT}
+    assert present > {"kernel.release", "cpu.online", "task.limits", "cgroup.memory_max", "net.links"}
+
+
+def test_a_host_whose_user_may_not_go_inside_has_a_command_read_all(host, run_id):
+    odd = Prefixed(host, "setpriv", "--reuid", "12", "--clear-groups", "env", "PATH=/usr/bin:/bin")
+    with driver(run_id).open(host) as shell:
+        with pytest.raises(NotEntered):
+            read_container(on_host(odd, shell), request_of(inside_specs()), timeout_s=60)
+        reading = read_facts(shell, odd)
+    assert facts.value_of(reading, "os.release", str) == RELEASE.strip()
+    assert found(reading, "tool.grep.version").state is FactState.PRESENT
 
 
 def test_the_same_environment_has_the_same_fingerprint_each_time(host, run_id):
     readings = []
     for _ in range(2):
         with driver(run_id).open(host) as shell:
-            readings.append(read_facts(shell))
+            readings.append(read_facts(shell, host))
     assert [str(change) for change in facts.diff(*readings)] == []
     assert readings[0].key == readings[1].key
 
 
 def test_a_relaxation_shows_in_the_facts(host, run_id):
     with driver(run_id).open(host) as shell:
-        stock = read_facts(shell)
+        stock = read_facts(shell, host)
     with driver(run_id, "container-unconfined").open(host) as shell:
-        unconfined = read_facts(shell)
+        unconfined = read_facts(shell, host)
     changed = {change.name for change in facts.diff(stock, unconfined)}
     assert {"task.seccomp", "task.seccomp_filters"} <= changed
     assert changed <= {
@@ -318,11 +417,13 @@ def test_a_relaxation_shows_in_the_facts(host, run_id):
 
 def test_an_almost_empty_container_has_every_row(host, run_id):
     with driver(run_id).open(host) as shell:
-        reading = read_facts(shell)
+        reading, by_command = read_facts(shell, host), read_facts(shell)
+    assert differences(by_command, reading) <= {"cgroup.cpu_stat"}
     tools = {f"tool.{name}.{what}" for name in ("sh", "sysbench") for what in ("path", "sha256")}
+    tools |= {"tool.grep.version", "tool.sysbench.version"}
     wanted = {spec.name for spec in facts.REGISTRY if spec.inside} | tools
     assert {fact.name for fact in reading.facts} == wanted
     states = {fact.name: fact.state for fact in reading.facts}
     assert states["tool.sysbench.path"] is states["python.version"] is FactState.MISSING
-    assert states["os.release"] is FactState.MISSING
+    assert states["tool.sysbench.version"] is FactState.MISSING
     assert states["kernel.release"] is states["tool.sh.sha256"] is FactState.PRESENT

@@ -12,7 +12,7 @@ from perfctl.job import JobShell, JobTimeout, reap
 from perfctl.model import new_id
 from perfctl.shell import Completed, Transport
 from perfctl.ssh import connect
-from perfctl.validity import parse_counters
+from perfctl.validity.counters import parse_counters
 from tests.lab import LabAtHand
 from tests.processes import hidden_sleep, unique_seconds, wait_until
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from perfctl.environments import launcher
 from perfctl.workloads import WORKLOADS
 from tests.lab import REPOSITORY, LabAtHand
 
@@ -129,7 +130,7 @@ def test_the_benchmarks_are_the_same_build_on_the_host_and_in_the_image(
     provisioned_lab: LabAtHand, one: str
 ) -> None:
     installed = [name for tool in WORKLOADS.values() if tool.packages for name in tool.programs]
-    digests = ["sha256sum", *(f"/usr/bin/{name}" for name in installed)]
+    digests = ["sha256sum", f"/usr/local/bin/{launcher.PROGRAM}", *(f"/usr/bin/{name}" for name in installed)]
     native = provisioned_lab.inside(one, *digests)
     assert provisioned_lab.inside(one, "docker", "run", "--rm", IMAGE, *digests) == native
 

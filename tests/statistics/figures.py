@@ -15,21 +15,13 @@ import numpy as np
 
 from perfctl.compare import Analysis, format_comparison
 from perfctl.model import Verdict
-from perfctl.stats import (
-    N_MAX,
-    PILOT_BLOCKS,
-    ChangeState,
-    EquivalenceMargin,
-    PairedResult,
-    change_points,
-    equivalence_margin,
-    fleet,
-    p_values,
-    paired_rows,
-    second_stage,
-    stdev,
-    stratified,
-)
+from perfctl.stats.change_points import ChangeState, change_points
+from perfctl.stats.fleet import fleet
+from perfctl.stats.order import EquivalenceMargin, equivalence_margin
+from perfctl.stats.paired import PairedResult, paired_rows
+from perfctl.stats.precision import N_MAX, PILOT_BLOCKS, second_stage, stdev
+from perfctl.stats.signed_rank import p_values
+from perfctl.stats.stratified import stratified
 from tests.statistics.world import (
     DRIFTS,
     LEGS,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +117,38 @@ def test_the_agents_file_is_of_python_3_9_and_the_standard_library_alone() -> No
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).partition(".")[0])
     assert imported <= set(sys.stdlib_module_names)
+
+
+def test_what_listens_is_found_without_going_through_all_connections(tmp_path: Path) -> None:
+    head = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    )
+    listening = "".join(f"{n:4}: 00000000:{n:04X} 00000000:0000 0A 00000000:00000000\n" for n in range(1, 40))
+    connected = "  40: 0100007F:0016 0100007F:C350 01 00000000:00000000\n" * 1000
+    table = tmp_path / "tcp"
+    table.write_text(head + listening + connected + "  99: 00000000:3241 00000000:0000 0A 0\n")
+    with table.open("rb", buffering=0) as file:
+        assert list(host_agent.listening_ports(file.fileno())) == [b"%04X" % n for n in range(1, 40)]
+        assert file.tell() < len(head + listening) + 300
+    assert host_agent.listens(str(tmp_path), 39)
+    assert not host_agent.listens(str(tmp_path), 0x50)
+    (tmp_path / "tcp6").write_text(head + f"   0: {'0' * 32}:0050 {'0' * 32}:0000 0A 00000000:00000000")
+    assert not host_agent.listens(str(tmp_path), 0x50), "a line that is not whole"
+    (tmp_path / "tcp6").write_text(head + f"   0: {'0' * 32}:0050 {'0' * 32}:0000 0A 00000000:00000000\n")
+    assert host_agent.listens(str(tmp_path), 0x50)
+
+
+def test_a_socket_of_either_family_listens_once_it_does() -> None:
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as server:
+            server.bind((address, 0))
+            port = server.getsockname()[1]
+            assert not host_agent.listens("/proc/net", port)
+            server.listen()
+            assert host_agent.listens("/proc/net", port)
+            assert host_agent.listens(f"/proc/{os.getpid()}/net", port)
+    with pytest.raises(OSError, match="No such file"):
+        host_agent.listens("/proc/999999999/net", 22)
 
 
 def test_a_lease_that_is_another_ones_is_not_renewed(tmp_path: Path) -> None:

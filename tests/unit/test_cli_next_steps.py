@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             )
         return RunOutcome("01a2204f-465d-7858-98b5-a6f5b766cc3b", **counts)
 
-    monkeypatch.setattr(perfctl.plan.request, "plan_run", lambda request: None)
+    monkeypatch.setattr(perfctl.plan.request, "plan_run", lambda request: SimpleNamespace(hosts=()))
     monkeypatch.setattr(perfctl.execute, "execute_run", measured)
     monkeypatch.setattr(perfctl.execute, "resume_run", measured)
     return counts

@@ -12,7 +12,7 @@ import pytest
 from perfctl.compare import compare, format_comparison
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import Comparison, Direction, Metric, Observation, Target
-from perfctl.stats import paired
+from perfctl.stats.paired import paired
 
 TIME = Metric("latency", "ms", Direction.LOWER, headline=True)
 H1 = Target("h1")

@@ -10,7 +10,7 @@ import pytest
 
 from perfctl.compare import Analysis, AnalysisContext, analyse, format_fleet, format_suite
 from perfctl.model import Direction, Metric, Observation, Reach, Target, Verdict
-from perfctl.stats import benjamini_hochberg
+from perfctl.stats.multiplicity import benjamini_hochberg
 
 TIME = Metric("latency", "ms", Direction.LOWER, headline=True)
 RATE = Metric("events", "1/s", Direction.HIGHER, headline=True)

@@ -30,7 +30,9 @@ from perfctl.model import (
     Track,
 )
 from perfctl.report import run_report
-from perfctl.stats import benjamini_hochberg, minimum_detectable_shift, rank_sum_p
+from perfctl.stats.multiplicity import benjamini_hochberg
+from perfctl.stats.precision import minimum_detectable_shift
+from perfctl.stats.two_sample import rank_sum_p
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 

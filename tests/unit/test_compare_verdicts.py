@@ -21,7 +21,8 @@ from perfctl.compare import (
 from perfctl.compare.verdicts import Power
 from perfctl.model import Comparison, Direction, Metric, Observation, Target, Verdict
 from perfctl.model.quantity import percent
-from perfctl.stats import EquivalenceMargin, benjamini_hochberg
+from perfctl.stats.multiplicity import benjamini_hochberg
+from perfctl.stats.order import EquivalenceMargin
 
 TIME = Metric("latency", "ms", Direction.LOWER, headline=True)
 RATE = Metric("events", "1/s", Direction.HIGHER, headline=True)

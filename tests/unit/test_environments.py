@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -353,10 +354,11 @@ def test_after_a_timeout_what_runs_inside_is_ended():
 
 
 def test_address_is_asked_for_late_and_once():
-    host = answering(inspect=said(0, stdout="172.17.0.5 \n"))
+    host = answering(inspect=said(0, stdout="4711 172.17.0.5 \n"))
     with driver().open(host) as shell:
         assert host.verbs() == ["run"]
         assert (shell.address, shell.address) == ("172.17.0.5", "172.17.0.5")
+        assert shell.host_network_folder == "/proc/4711/net"
     assert host.verbs() == ["run", "inspect", "rm"]
 
 
@@ -364,7 +366,21 @@ def test_on_the_hosts_network_the_address_is_the_hosts():
     host = answering()
     with driver("container-hostnet").open(host) as shell:
         assert shell.address == "10.0.0.1"
+        assert shell.host_network_folder == "/proc/net"
     assert host.verbs() == ["run", "rm"]
+
+
+@pytest.mark.parametrize("network", ["bridge", "host"])
+def test_of_a_runtime_with_a_kernel_of_its_own_the_host_sees_no_sockets(network) -> None:
+    sandboxed = replace(environment("container"), runtime="runsc", network=network)
+    made = driver_for(sandboxed, run_id=RUN_ID, invocation_id=INVOCATION_ID, host_address="10.0.0.1")
+    with made.open(answering(inspect=said(0, stdout="4711 172.17.0.5 \n"))) as shell:
+        assert shell.host_network_folder is None
+
+
+def test_of_a_container_that_has_ended_the_host_sees_no_network():
+    with driver().open(answering(inspect=said(0, stdout="0 \n"))) as shell:
+        assert shell.host_network_folder is None
 
 
 def test_native_is_the_host_itself():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -23,6 +24,7 @@ from perfctl.model import GuestBoot
 from perfctl.shell import Completed
 from tests.unit.vm_host import (
     GONE,
+    HOST_JSON,
     INVOCATION_ID,
     PANIC,
     RUN_ID,
@@ -38,11 +40,23 @@ from tests.unit.vm_host import (
 
 VM = environment("vm")
 
+
+def with_range(text: str) -> str:
+    return json.dumps({**HOST_JSON, "guest_range": text})
+
+
 # --- what a host says ---------------------------------------------------------------------------------------
 
 
 def survey(**changes: str) -> HostState:
     return HostState.parse(survey_text(**changes))
+
+
+def test_a_range_has_an_address_for_every_eighth():
+    assert HostState.parse(survey_text(host=with_range("10.0.0.16/27"))).guest_addresses(8) == [
+        *("10.0.0.1", "10.0.0.9", "10.0.0.17", "10.0.0.25")
+    ]
+    assert len(HostState.parse(survey_text(host=with_range("10.0.0.0/8"))).guest_addresses(8)) == 512
 
 
 def test_a_survey_is_read():
@@ -159,6 +173,10 @@ def test_deaths_are_told_apart(found, reason, message):
 # --- the driver ---------------------------------------------------------------------------------------------
 
 
+ADDRESSES = [f"10.241.1.{last}" for last in range(129, 256, 8)]
+"""The second of every eight in the range."""
+
+
 def test_three_calls_to_open_and_one_to_close():
     host = ScriptedHost()
     with driver().open(host) as guest:
@@ -169,7 +187,7 @@ def test_three_calls_to_open_and_one_to_close():
         assert guest.host_processes == f"pidfile:/run/libvirt/qemu/{guest.domain}.pid"
     assert host.verbs() == ["survey", "claim", "start", "close"]
     name, identity = host.arguments("close")
-    assert host.arguments("claim") == [guest.domain, RUN_ID, identity, tap_name(name), "8"]
+    assert host.arguments("claim") == [guest.domain, RUN_ID, identity, tap_name(name), *ADDRESSES]
     xml = next(stdin for argv, stdin in host.asked if verb(argv) == "start").decode()
     assert f"<uuid>{identity}</uuid>" in xml
     assert "perfctl.address=10.241.1.129/16" in xml
@@ -241,7 +259,16 @@ def test_a_failed_removal_is_an_error_that_names_what_is_left():
             "environment_not_made",
             "perfctl-1, perfctl-2",
         ),
-        ({"claim": said(13)}, "environment_not_made", "the range is too small"),
+        (
+            {"survey": said(stdout=survey_text(host=with_range("10.241.1.128/30")))},
+            "environment_not_made",
+            "the range is too small",
+        ),
+        (
+            {"survey": said(stdout=survey_text(host=with_range("")))},
+            "environment_not_made",
+            "the range for guests cannot be read",
+        ),
         ({"claim": said(12, stderr="echo: No space left on device")}, "disk_full", "host's disk is full"),
         (
             {
@@ -330,7 +357,7 @@ def test_checking_boots_as_far_as_the_kernel_and_leaves_nothing():
     host = ScriptedHost(start=said(stdout="kernel 1.00\n"))
     driver().check(host)
     assert host.verbs() == ["survey", "claim", "start", "close"]
-    assert host.arguments("claim")[-1] == "0"
+    assert len(host.arguments("claim")) == 4
     assert host.arguments("start")[2] == "kernel"
 
 

@@ -119,7 +119,7 @@ def test_a_timeout_ends_the_command_inside_and_keeps_what_it_said():
     assert (caught.value.completed.stdout, caught.value.completed.stderr) == (b"half\n", b"why\n")
     assert caught.value.completed.argv == ("sleep", "60")
     ended = [argv[-1] for argv, _ in host.asked if argv[0] == "ssh"][-1]
-    assert "end_session" in ended and "PERFCTL_COMMAND=" not in ended.split("/bin/sh", 1)[0]
+    assert "end_by KILL" in ended and "PERFCTL_COMMAND=" not in ended.split("/bin/sh", 1)[0]
 
 
 def raised(answer: Completed | BaseException) -> Completed:

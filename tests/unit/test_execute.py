@@ -12,18 +12,35 @@ from unittest.mock import Mock
 import pytest
 
 from perfctl import errors
-from perfctl.execute import environments
+from perfctl.execute import block, environments
 from perfctl.execute.block import block_status, invocation_id
 from perfctl.execute.environments import Placement, open_environments
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.invocation import outcome_of, read_outcome
+from perfctl.execute.invocation import (
+    InvocationContext,
+    InvocationOutcome,
+    half_way_s,
+    outcome_of,
+    read_outcome,
+)
 from perfctl.execute.network_path import parse_paths, path_facts
 from perfctl.execute.resume import outcome_of_orphan
 from perfctl.execute.run import few_boots
 from perfctl.execute.server import ServerNotReady, listens
 from perfctl.execute.survey import environments_on, peers_of
 from perfctl.job import JobLost, JobTimeout
-from perfctl.model import Benchmark, Environment, Host, Plan, PlannedInvocation, Reason, Status, Suite
+from perfctl.model import (
+    Benchmark,
+    Block,
+    Environment,
+    Host,
+    Plan,
+    PlannedInvocation,
+    Reason,
+    Status,
+    Suite,
+    Target,
+)
 from perfctl.plan import make_plan
 from perfctl.shell import Completed
 from perfctl.workloads import resolve_parameters, workload
@@ -99,6 +116,33 @@ def _completed(exit_code: int, stdout: bytes = b"", stderr: bytes = b"") -> Comp
 
 
 CPU = Benchmark("cpu", "sysbench", {}, expected_s=1.0)
+
+
+def test_a_command_of_two_seconds_or_more_is_looked_at_half_way() -> None:
+    assert [half_way_s(expected_s) for expected_s in (0.1, 1.9, 2.0, 10.1)] == [None, None, 1.0, 5.05]
+
+
+def test_how_long_a_command_took_is_known_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts: list[InvocationContext] = []
+    durations_s = iter([3, 7, 5])
+
+    def measure(context: InvocationContext) -> InvocationOutcome:
+        contexts.append(context)
+        status = Status.FAILED if len(contexts) == 2 else Status.OK
+        done = replace(_completed(0), started_ns=10**9, ended_ns=(1 + next(durations_s)) * 10**9)
+        return InvocationOutcome(status, completed=done)
+
+    monkeypatch.setattr(block, "measure", measure)
+    session = Mock(took_s={}, survey={}, benchmark=lambda name: CPU, fleet={"h1": Mock()})
+    native = PlannedInvocation("native", 1, 0)
+    one = Block("cpu", Target("h1"), 0, (native,))
+    monkeypatch.setattr(block, "_known_outcome", lambda *_: None)
+    monkeypatch.setattr(block, "record", lambda *_: None)
+    for _ in range(3):
+        block._run_one(session, one, "b1", native)
+    # What failed says nothing of the next one.
+    assert [context.took_s for context in contexts] == [None, 3.0, 3.0]
+    assert session.took_s == {("cpu", "native", "h1"): 5.0}
 
 
 @pytest.mark.parametrize(

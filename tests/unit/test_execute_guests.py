@@ -41,7 +41,7 @@ from perfctl.model import (
 from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import InvocationDetail, Store, open_store
-from perfctl.validity import Assessment
+from perfctl.validity.assessment import Assessment
 from perfctl.workloads import resolve_parameters, workload
 from tests.captured_facts import answer_inside
 from tests.unit import store_cases as cases
@@ -83,6 +83,8 @@ class OneHost:
 
 class Shell:
     """The inside of an environment that answers with facts."""
+
+    container_id = ""
 
     def __init__(self, boot: GuestBoot | None, opening_s: dict[str, float]) -> None:
         self.boot = boot

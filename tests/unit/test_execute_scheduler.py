@@ -39,7 +39,7 @@ from perfctl.plan import make_block, make_plan, plan_from_json, plan_to_json
 from perfctl.plan.request import PlannedRun
 from perfctl.render.comparison import comparison_view
 from perfctl.report import comparison_report
-from perfctl.stats import second_stage, stdev
+from perfctl.stats.precision import second_stage, stdev
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 

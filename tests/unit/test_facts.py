@@ -13,6 +13,7 @@ import pytest
 
 from perfctl.errors import OutputError
 from perfctl.facts import REGISTRY, diff, inside, on_host, read_value, value_of, values
+from perfctl.facts.raw import RawFacts, RawProgram
 from perfctl.facts.reading import fingerprint as fingerprint_in
 from perfctl.facts.reading import host_specs, inside_specs, request_of
 from perfctl.facts.registry import markdown_table, type_of
@@ -58,6 +59,7 @@ INDEX: dict[str, Any] = {
     "variables": {"LD_PRELOAD": "/x\udcff"},
     "programs": {"bench": ["/usr/bin/bench", "ab"], "absent": [None, None]},
     "outputs": [["df -P", 0, 5, 0], ["chronyc -c tracking", None, 0, 0], ["ethtool -k eth0", 0, 0, 0]],
+    "has_begun": True,
     "is_whole": True,
 }
 CONTENTS = b"6.1\nsize\n"
@@ -140,6 +142,11 @@ def test_a_host_without_python_is_told_what_to_do(code):
     assert "ansible_python_interpreter" in str(caught.value.hint)
 
 
+def test_a_container_that_could_not_be_entered_is_told_from_one_without_facts():
+    with pytest.raises(on_host.NotEntered):
+        on_host.parse_answer(answer({**INDEX, "has_begun": False, "is_whole": False}), ASKED)
+
+
 def test_why_python_failed_is_told():
     with pytest.raises(OutputError, match="No module named zlib"):
         on_host.parse_answer(Completed((), 1, b"", b"ModuleNotFoundError: No module named zlib\n"), ASKED)
@@ -149,7 +156,7 @@ def test_why_python_failed_is_told():
 
 MARK = "perfctl-0123"
 INSIDE = request_of(inside_specs(["bench"], version_argvs=[["bench", "-V"]]))
-COMMANDS = [f"output {command.key}" for command in INSIDE.commands if command.always_runs]
+COMMANDS = [f"output {one.key}" for command in INSIDE.commands for one in command.chain]
 OUT = (
     f"\n{MARK} program bench /usr/bin/bench\n{'a' * 64}  /usr/bin/bench\n\n{MARK} code 0\n"
     f"\n{MARK} variable LD_PRELOAD\n/x\n"
@@ -192,7 +199,7 @@ def test_an_environments_answer_has_the_same_facts():
     assert found["net.links"] == ("present", "eth0 mtu=1500")
     assert found["tool.bench.path"] == ("present", "/usr/bin/bench")
     assert found["tool.bench.sha256"] == ("present", "a" * 64)
-    assert found["tool.bench.version"] == ("missing", "")
+    assert found["tool.bench.version"] == ("present", "its output")
 
 
 def test_the_own_control_group_may_have_a_colon_in_its_name():
@@ -207,6 +214,23 @@ def test_without_a_reader_files_are_not_called_missing():
     found = inside_of(out, ERR.replace("code 2", "code 127"))
     assert found["kernel.release"] == ("denied", "")
     assert found["cpu.vulnerabilities"] == ("present", "mds: Not affected")
+
+
+@pytest.mark.parametrize("code", [126, 127])
+def test_an_environment_without_a_shell_is_told_from_a_damaged_answer(code):
+    done = Completed((), code, b"", b"sh: not found\n")
+    with pytest.raises(inside.NoShell, match="need a POSIX shell: sh: not found"):
+        inside.parse_answer(done, INSIDE, MARK)
+
+
+def test_what_could_not_be_run_may_be_there():
+    specs = inside_specs(["bench"], version_argvs=[["bench", "-V"], ["absent", "-V"]])
+    programs = {"bench": RawProgram("/bench", "ab"), "absent": RawProgram(None)}
+    raw = RawFacts({}, programs=programs, unrun=FactState.DENIED)
+    states = {fact.name: fact.state for fact in fingerprint_in(specs, raw).facts}
+    of_commands = {spec.name for spec in REGISTRY if spec.inside_way == "command"} | {"tool.bench.version"}
+    assert {name for name, state in states.items() if state is FactState.DENIED} == of_commands
+    assert states["tool.absent.version"] is states["kernel.release"] is FactState.MISSING
 
 
 def test_an_environments_answer_cut_short_anywhere_is_refused():
@@ -386,6 +410,14 @@ def test_nothing_inside_needs_what_only_a_host_has():
     assert not any(command.each or command.last_bytes for command in request.commands)
     assert not any("{" in path or " " in path for path in (*request.files, *request.listed))
     assert all(name.isidentifier() for name in request.variables)
+
+
+def test_what_needs_a_command_inside_is_little():
+    ways = {spec.name: spec.inside_way for spec in REGISTRY}
+    assert {name for name, way in ways.items() if way == "command"} == {
+        *("numa.policy", "libc.version", "python.version", "python.build", "python.packages")
+    }
+    assert {name for name, way in ways.items() if way} == {spec.name for spec in REGISTRY if spec.inside}
 
 
 def test_each_file_and_command_is_asked_for_once():

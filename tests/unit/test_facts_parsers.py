@@ -76,8 +76,11 @@ def test_bytes_that_are_no_text_stay_visible():
 
 
 def test_a_label_ends_before_its_byte_0():
-    assert output("lsm.current", 0, b"docker-default (enforce)\n\0") == "docker-default (enforce)"
-    assert output("lsm.current", 1, b"", b"cat: x: Invalid argument\n") == {"state": "missing"}
+    path = "/proc/self/attr/current"
+    assert found("lsm.current", read(path, b"docker-default (enforce)\n\0")) == "docker-default (enforce)"
+    # Not every grep tells the error of a kernel where no security module answers.
+    assert found("lsm.current", read(path, b"")) == {"state": "missing"}
+    assert found("lsm.current", read(path, None, FactState.DENIED)) == {"state": "denied"}
 
 
 def test_a_field_that_is_not_there_is_missing():

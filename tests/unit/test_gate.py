@@ -22,7 +22,7 @@ from perfctl.model import Direction, Observation, Reason, Status, Target
 from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decide, gate_report, worse_by
 from perfctl.report.gate_tests import GateTest, with_p
-from perfctl.stats import paired_rows
+from perfctl.stats.paired import paired_rows
 from perfctl.store import HistoryCell, RunReader, open_store
 from perfctl.store.history import History
 from tests.unit import store_cases as cases
@@ -222,11 +222,9 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
     assert found["cpu-2"] == "missing", "it would have the metric, and has no value"
 
 
-def _without_benchmark(
-    name: str, real: Callable[[RunReader], list[Observation]]
-) -> Callable[[RunReader], list[Observation]]:
-    def observations(run: RunReader) -> list[Observation]:
-        return [item for item in real(run) if item.benchmark != name]
+def _without_benchmark(name: str, real: Callable[..., list[Observation]]) -> Callable[..., list[Observation]]:
+    def observations(run: RunReader, **options: bool) -> list[Observation]:
+        return [item for item in real(run, **options) if item.benchmark != name]
 
     return observations
 

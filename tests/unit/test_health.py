@@ -14,7 +14,7 @@ from perfctl.cli import main_group
 from perfctl.errors import Refused
 from perfctl.model import Direction, Metric, Target
 from perfctl.report.health import AaTest, aa_tests, health
-from perfctl.stats import clopper_pearson
+from perfctl.stats.order import clopper_pearson
 from perfctl.store import HistoryCell, open_store
 from tests.unit import history_cases as history
 from tests.unit import store_cases as cases

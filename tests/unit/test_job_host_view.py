@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfctl.job.host_view import ViewReadings
-from perfctl.shell import ResourceUsage
+from perfctl.model import ResourceUsage
 
 USAGE = ResourceUsage(1.5, 0.25, None, 0, 0, 0, 0)
 
@@ -70,8 +70,11 @@ def test_a_container_is_its_control_group_and_its_counter() -> None:
         *process(50, "sh", "/docker/abc", user=1),
         (counter, "usage_usec 9\nuser_usec 3500000\nsystem_usec 500000\n"),
     )
-    text = ViewReadings(before, b"", after, None, "cgroup:abc", 99).text(0, 10, USAGE).decode()
-    assert "==> half way: it had ended before <==\n==> after its end <==\n" in text
+    view = ViewReadings(before, b"", after, None, "cgroup:abc", 99)
+    assert view.group_time_s() == (2.5, 0.5)
+    assert ViewReadings(before, b"", after, None, "pidfile:/x", 99).group_time_s() is None
+    text = view.text(0, 10, USAGE).decode()
+    assert "==> half way: not read <==\n==> after its end <==\n" in text
     assert "50\t-\t0\t0.01\t0.00\tyes\tsh\t/docker/abc\n" in text
     assert text.endswith("command\t1.50\t0.25\nenvironment\t2.50\t0.50\n")
 

@@ -15,8 +15,7 @@ from perfctl.errors import HostUnreachable, OutputError, UsageError
 from perfctl.job import JobLost, JobTimeout, ProcessProbe, SpoolFull
 from perfctl.job.lease import LeaseLost
 from perfctl.job.protocol import Request, Result
-from perfctl.model import OUTPUT_LIMIT_BYTES, Reason
-from perfctl.shell import ResourceUsage
+from perfctl.model import OUTPUT_LIMIT_BYTES, Reason, ResourceUsage
 
 HEADER: dict[str, Any] = {
     "id": "inv-1",
@@ -57,7 +56,7 @@ def test_the_agent_reads_the_words_of_a_request_as_they_were(words: list[str]) -
     assert frame is not None
     job = host_agent.Job("job", host_agent.checked_request(frame[0]))
     assert job.argv == [word.encode("utf-8", "surrogateescape") for word in words]
-    assert (job.timeout_ns, job.limit_bytes, job.is_background) == (1_500_000_000, OUTPUT_LIMIT_BYTES, False)
+    assert (job.request["timeout_s"], job.limit_bytes, job.is_background) == (1.5, OUTPUT_LIMIT_BYTES, False)
 
 
 def test_bytes_that_are_no_utf8_reach_the_agent_as_they_were() -> None:

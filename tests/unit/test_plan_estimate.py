@@ -13,7 +13,7 @@ import pytest
 from perfctl.model import Benchmark, Decision, Host, Plan, Suite, Target
 from perfctl.plan import PriorVariance, estimate_run, make_plan, prior_variances, with_decision
 from perfctl.plan.estimate import pooled_stdev
-from perfctl.stats import minimum_detectable_effect, second_stage
+from perfctl.stats.precision import minimum_detectable_effect, second_stage
 from perfctl.store import Store, open_store
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, add_run

@@ -10,7 +10,7 @@ import pytest
 
 from perfctl.model import Benchmark, Direction, Metric, Observation, Target
 from perfctl.plan.grow import PairedDifferences, decide, pair_observations
-from perfctl.stats import second_stage
+from perfctl.stats.precision import second_stage
 
 CPU = Benchmark("cpu", "sysbench", {}, expected_s=1.0, precision=0.01)
 RATE = Metric("rate", "1/s", Direction.HIGHER, headline=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.role_modules import load
 
 image = load("perf_image/library/perf_image_facts.py")
@@ -27,3 +29,10 @@ def test_the_release_of_a_debian() -> None:
     assert image.release('ID=debian\nVERSION_CODENAME="bookworm"\n') == "bookworm"
     assert image.release("ID=ubuntu\nVERSION_CODENAME=noble\n") == ""
     assert image.release("") == ""
+
+
+def test_a_launcher_is_told_by_its_content(tmp_path: Path) -> None:
+    assert image.digest(tmp_path / "none") == ""
+    launcher = tmp_path / "perfctl-launch"
+    launcher.write_bytes(b"")
+    assert image.digest(launcher) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

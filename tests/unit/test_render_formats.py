@@ -278,6 +278,14 @@ def test_commands_stay_small() -> None:
     assert sum(sizes.values()) < 2000
 
 
+def test_there_is_little_shell() -> None:
+    """Hosts have Python; what has none is inside environments, and the boot of guests is shell still."""
+    lines = {path: len(path.read_text().splitlines()) for path in CLI.parent.rglob("*.sh")}
+    of_guests = CLI.parent / "environments" / "vm"
+    assert sum(lines.values()) <= 540
+    assert sum(count for path, count in lines.items() if path.parent != of_guests) < 100
+
+
 # ---- for spreadsheets, wikis and the clipboard -------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from perfctl.render.comparison import comparison_view
 from perfctl.render.view import Screen
 from perfctl.report import ComparisonReport
 from perfctl.report.health import Health
-from perfctl.stats import clopper_pearson
+from perfctl.stats.order import clopper_pearson
 from perfctl.store import RunSummary
 from perfctl.suites import list_suites, load_suite
 from perfctl.workloads import WORKLOADS

@@ -11,9 +11,10 @@ from perfctl.model import Round, Target, Track
 from perfctl.render.comparison import comparison_view
 from perfctl.report import ComparisonReport, comparison_report
 from perfctl.store import open_store
-from perfctl.validity import Assessment, InvocationCounters, JudgementContext, assess
+from perfctl.validity.assessment import Assessment, assess
 from perfctl.validity.bounds import Bound
-from perfctl.validity.context import Expected, RateClaim
+from perfctl.validity.context import Expected, JudgementContext, RateClaim
+from perfctl.validity.counters import InvocationCounters
 from tests.unit import store_cases as cases
 
 BLOCKS = tuple(cases.block(Target("h1"), index) for index in range(8))

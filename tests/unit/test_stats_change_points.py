@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from perfctl.stats import ChangeState, block_shift_p, change_points, e_divisive
-from perfctl.stats.change_points import _largest_energy
+from perfctl.stats.change_points import ChangeState, _largest_energy, block_shift_p, change_points, e_divisive
 
 
 def series(*levels: tuple[int, float], noise: float = 0.003, seed: int = 1) -> np.ndarray:

@@ -11,22 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfctl.stats import (
-    PairedResult,
-    Population,
-    bca,
-    fleet,
-    geometric_mean,
-    heterogeneity,
-    intervals,
-    over_hosts,
-    p_value,
-    paired,
-    paired_rows,
-    standard_error,
-    stratified,
-)
-from perfctl.stats import estimates as hodges_lehmann
+from perfctl.stats.fleet import Population, fleet, geometric_mean
+from perfctl.stats.hodges_lehmann import estimates as hodges_lehmann
+from perfctl.stats.hodges_lehmann import intervals
+from perfctl.stats.hosts import bca, heterogeneity, over_hosts, standard_error
+from perfctl.stats.paired import PairedResult, paired, paired_rows
+from perfctl.stats.signed_rank import p_value
+from perfctl.stats.stratified import stratified
 
 exactly = settings(derandomize=True, deadline=None, max_examples=100)
 numbers = st.floats(-100, 100).map(lambda x: round(x, 6))

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfctl.stats import estimates, interval_rank, intervals, p_value, paired, paired_rows
-from perfctl.stats.hodges_lehmann import _walsh_by_counting
+from perfctl.stats.hodges_lehmann import _walsh_by_counting, estimates, intervals
+from perfctl.stats.interval_rank import interval_rank
+from perfctl.stats.paired import paired, paired_rows
+from perfctl.stats.signed_rank import p_value
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/vectors/other_expected.json").read_text())
 

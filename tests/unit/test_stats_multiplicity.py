@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfctl.stats import benjamini_hochberg, holm
+from perfctl.stats.multiplicity import benjamini_hochberg, holm
 
 VECTOR = json.loads((Path(__file__).parents[1] / "data/vectors/other_expected.json").read_text())["bh1995"]
 

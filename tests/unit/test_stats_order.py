@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfctl.stats import (
-    Position,
-    clopper_pearson,
-    equivalence_margin,
-    log_margin,
-    median_interval,
-    outliers,
-    position,
-)
+from perfctl.stats.equivalence import Position, log_margin, position
+from perfctl.stats.order import clopper_pearson, equivalence_margin, median_interval, outliers
 
 exactly = settings(derandomize=True, deadline=None, max_examples=150)
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
@@ -157,7 +150,8 @@ def test_where_an_interval_lies(low: float | None, high: float | None, expected:
 @given(st.lists(st.floats(-0.1, 0.1), min_size=6, max_size=20), st.floats(0.001, 0.2))
 def test_equivalence_is_two_one_sided_tests(differences: list[float], margin: float) -> None:
     """Inside the margins: the exact test rejects both one-sided hypotheses at half the interval's level."""
-    from perfctl.stats import p_value, paired
+    from perfctl.stats.paired import paired
+    from perfctl.stats.signed_rank import p_value
 
     found = paired(differences)
     assert found.confidence is not None

@@ -7,7 +7,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from perfctl.stats import Population, fleet_of_pairs, over_hosts, over_pairs, paired
+from perfctl.stats.fleet import Population
+from perfctl.stats.hosts import over_hosts
+from perfctl.stats.paired import paired
+from perfctl.stats.pairs import fleet_of_pairs, over_pairs
 
 
 def tournament(hosts: int) -> list[tuple[str, str]]:

@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
-from perfctl.stats import (
-    best_repetitions,
+from perfctl.stats import interval_rank, signed_rank
+from perfctl.stats.distributions import t_quantile
+from perfctl.stats.hosts import over_hosts
+from perfctl.stats.levels import best_repetitions, variance_components
+from perfctl.stats.precision import (
     blocks_needed,
     minimum_detectable_effect,
     minimum_detectable_effect_over_hosts,
-    over_hosts,
-    p_values,
     second_stage,
     stdev,
-    variance_components,
 )
+from perfctl.stats.signed_rank import p_values
 
 exactly = settings(derandomize=True, deadline=None, max_examples=150)
 T_9 = 2.26215716279820
@@ -140,3 +142,18 @@ def test_levels_need_values(bad: object) -> None:
         variance_components(bad)  # type: ignore[arg-type]
     with pytest.raises(ValueError):
         best_repetitions([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.025, 0.4, 0.5, 0.6, 0.8, 0.95, 0.975, 0.999])
+def test_quantiles_of_t_without_scipy_are_scipys(probability: float) -> None:
+    for degrees in range(1, 201):
+        expected = float(stdtrit(degrees, probability))
+        assert t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-11, abs=1e-12), degrees
+    # What is not whole, many or far out is scipy's own.
+    for freedom, far in ((2.5, probability), (1000.0, probability), (9.0, 1e-7)):
+        assert t_quantile(far, freedom) == float(stdtrit(freedom, far))
+
+
+def test_the_distribution_without_numpy_is_that_with_numpy_bit_for_bit() -> None:
+    for n in range(1, 52):
+        assert interval_rank.null_cdf(n) == list(signed_rank.null_cdf(n))

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfctl.stats import EXACT_UP_TO, p_value, p_values
-from perfctl.stats.signed_rank import null_cdf
+from perfctl.stats.interval_rank import EXACT_UP_TO
+from perfctl.stats.signed_rank import null_cdf, p_value, p_values
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/vectors/other_expected.json").read_text())
 

@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from perfctl.stats import rank_sum_p, stratified_two_sample, two_sample
+from perfctl.stats.two_sample import rank_sum_p, stratified_two_sample, two_sample
 
 
 def counted_p(x: list[float], y: list[float]) -> float:

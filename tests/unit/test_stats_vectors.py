@@ -12,22 +12,14 @@ import pytest
 
 from perfctl.compare import compare, format_comparison, format_ratio
 from perfctl.model import Comparison, Direction, Metric, Observation, Target
-from perfctl.stats import (
-    PairedResult,
-    best_repetitions,
-    change_points,
-    e_divisive,
-    equivalence_margin,
-    geometric_mean,
-    median_interval,
-    outliers,
-    over_hosts,
-    p_value,
-    p_values,
-    paired,
-    variance_components,
-)
+from perfctl.stats.change_points import change_points, e_divisive
 from perfctl.stats.distributions import t_quantile
+from perfctl.stats.fleet import geometric_mean
+from perfctl.stats.hosts import over_hosts
+from perfctl.stats.levels import best_repetitions, variance_components
+from perfctl.stats.order import equivalence_margin, median_interval, outliers
+from perfctl.stats.paired import PairedResult, paired
+from perfctl.stats.signed_rank import p_value, p_values
 from tests.statistics.world import scheduled
 
 FOLDER = Path(__file__).parents[1] / "data/vectors"
@@ -159,7 +151,7 @@ def test_trap_otava_deviation_by_n_in_a_test_that_takes_n_minus_1() -> None:
     """Its p for the step of doc_example comes from deviations that are too small by sqrt((n - 1) / n)."""
     from scipy.stats import ttest_ind_from_stats
 
-    from perfctl.stats import block_shift_p
+    from perfctl.stats.change_points import block_shift_p
 
     values = np.array(OTAVA["series"]["doc_example"])
     left, right = values[:10], values[10:]

@@ -7,16 +7,18 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfctl.__main__ import main
-from perfctl.model import Reason, Status
+from perfctl.model import Reason, ResourceUsage, Status
 from perfctl.store import open_store
-from perfctl.validity import InvocationCounters, JudgementContext, assess
-from perfctl.validity.context import Expected
+from perfctl.validity.assessment import assess
+from perfctl.validity.context import Expected, JudgementContext
+from perfctl.validity.counters import InvocationCounters
 from tests.unit import store_cases as cases
 
 CONSOLE = b"[    0.0] Linux\r\nperfctl: kernel\n\x1b[31m\xff\x00end"
@@ -190,6 +192,33 @@ def test_show_of_an_invocation_tells_all_of_it(perfctl, run_id):
         perfctl("show", run_id, "--invocation", "c0ffee", "--format", "csv")[1].splitlines()
     )
     assert (line["invocation_id"][:6], line["exit_code"]) == ("c0ffee", "")
+
+
+def test_show_of_an_invocation_tells_what_its_command_used_and_what_is_not_known(perfctl, run_id, path):
+    unknown = ResourceUsage.unknown("only the group's time is known")
+    usages = {
+        "whole": ResourceUsage(1.0005, 0.25, 8 << 20, 1700, 0, 9, 2),
+        "group": replace(unknown, user_s=2.5, system_s=0.0, source="cgroup"),
+        "nothing": ResourceUsage.unknown("there is no launcher"),
+        "old": None,
+    }
+    with open_store(path) as store:
+        block_id = store.writer.begin_block(run_id, cases.block(index=2), 1)
+        for number, (name, usage) in enumerate(usages.items()):
+            done = cases.record(block_id, replicate=number + 1, id=name, usage=usage)
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    shown = {name: perfctl("show", run_id, "--invocation", name)[1] for name in usages}
+    told = {line.split("  ")[0]: line.split("  ") for line in shown["whole"].splitlines()}
+    assert "1.000 s" in [word.strip() for word in told["user_s"]]
+    assert "8,388,608 bytes" in [word.strip() for word in told["max_rss_bytes"]]
+    assert "not known" not in shown["whole"]
+    assert "2.500 s" in shown["group"] and "0 s" in shown["group"] and "minor_faults" not in shown["group"]
+    assert "not comparable" in shown["group"] and "only the group's time is known" in shown["group"]
+    assert "user_s" not in shown["nothing"] and "there is no launcher" in shown["nothing"]
+    assert "it was not recorded" in shown["old"]
+    (row,) = rows_of(perfctl("show", run_id, "--invocation", "group", "--format", "json")[1])
+    assert (row["user_s"], row["system_s"], row["max_rss_bytes"]) == (2.5, 0.0, None)
+    assert (row["usage_source"], row["usage_missing"]) == ("cgroup", "only the group's time is known")
 
 
 @pytest.mark.parametrize(

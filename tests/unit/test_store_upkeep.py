@@ -6,11 +6,13 @@ import random
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, SchemaMismatch
+from perfctl.model import ResourceUsage
 from perfctl.store import (
     backup,
     check,
@@ -350,13 +352,39 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     after = dump(of_0001)
     assert after.pop("alembic_version") == [(schema.REVISION,)]
     assert after.pop("invocation_artifact") == []
-    assert after.pop("invocation") == [(*row, *[None] * 5) for row in before.pop("invocation")]
+    assert after.pop("invocation") == [(*row, *[None] * 14) for row in before.pop("invocation")]
     assert after.pop("run") == [(*row, None) for row in before.pop("run")]
     assert after.pop("metric") == [(*row, 0) for row in before.pop("metric")]
     before.pop("alembic_version")
     # Who may measure a host is known on the host itself.
     assert len(before.pop("lease")) == 1
     assert after == before
+
+
+def test_what_commands_used_is_kept_in_a_database_of_the_schema_before(of_0001):
+    migrate(of_0001, target="0007")
+    before = dump(of_0001)
+    assert (upgrade(of_0001).before, len(before["invocation"])) == ("0007", 8)
+    after = dump(of_0001)
+    assert after["invocation"] == [(*row, *[None] * 9) for row in before["invocation"]]
+    used = ResourceUsage(1.5, 0.25, 1 << 20, 70, 0, 2, 1)
+    of_group = replace(ResourceUsage.unknown("a control group"), user_s=2.0, system_s=0.0, source="cgroup")
+    with open_store(of_0001) as store:
+        old = query(store, "SELECT invocation_id FROM v_invocation WHERE user_s IS NULL").rows
+        assert len(old) == 8
+        assert store.run("latest").invocation(str(old[0][0])).usage == ResourceUsage.unknown("")
+        block_id = store.writer.begin_block(store.run("latest").id, cases.block(index=5), 1)
+        for usage, replicate in ((used, 1), (of_group, 2)):
+            record = cases.record(block_id, replicate=replicate, usage=usage)
+            store.writer.record_invocation(record, cases.METRICS, cases.samples(1.0))
+            assert store.run("latest").invocation(record.id).usage == usage
+    assert problems(of_0001) == {}
+
+
+@pytest.mark.parametrize("change_to", ["user_s = -0.5", "minor_faults = -1", "usage_source = 'guess'"])
+def test_a_usage_that_cannot_be_is_refused(filled, change_to):
+    with pytest.raises(sqlite3.IntegrityError, match=change_to.split()[0]):
+        change(filled, f"UPDATE invocation SET {change_to}")
 
 
 def test_an_upgraded_database_is_one_like_any_other(of_0001, tmp_path):

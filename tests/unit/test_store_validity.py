@@ -9,18 +9,13 @@ import pytest
 
 from perfctl.model import SERVER_COUNTERS, Fact, FactState, Fingerprint, Target, new_id
 from perfctl.store import Reparsed, Store, ValidityCount, open_store, query
-from perfctl.validity import (
-    VALIDITY,
-    Assessment,
-    InvocationCounters,
-    InvocationVerdict,
-    JudgementContext,
-    Severity,
-    Thresholds,
-    assess,
-)
+from perfctl.validity.assessment import Assessment, assess
 from perfctl.validity.bounds import Bound
-from perfctl.validity.context import Expected, RateClaim, ServerContext
+from perfctl.validity.context import Expected, JudgementContext, RateClaim, ServerContext
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.finding import Severity
+from perfctl.validity.rules import InvocationVerdict
+from perfctl.validity.thresholds import VALIDITY, Thresholds
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 

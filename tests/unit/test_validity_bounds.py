@@ -6,7 +6,6 @@ import pytest
 
 from perfctl.errors import DataError
 from perfctl.model import Fact, FactState, Fingerprint
-from perfctl.validity import Severity, parse_counters
 from perfctl.validity.bandwidth import memory_bandwidth
 from perfctl.validity.bounds import (
     ALL_DISKS,
@@ -17,7 +16,8 @@ from perfctl.validity.bounds import (
     line_rate,
     slowest,
 )
-from perfctl.validity.counters import CounterDelta
+from perfctl.validity.counters import CounterDelta, parse_counters
+from perfctl.validity.finding import Severity
 from tests.captured_facts import fingerprint_of
 
 LINKS = """lo mtu=65536 tx_queue_len=1000

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from perfctl.validity.counter_files import carrier_changes, parse_files
 from perfctl.validity.counters import DiskDelta, LinkDelta, parse_counters
 
 DATA = Path(__file__).parents[1] / "data" / "facts" / "counters"
@@ -115,22 +116,24 @@ def own_us(before: dict[str, str], after: dict[str, str]) -> int | None:
 
 
 V1, V2 = "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup"
+A1, A2 = f"{V1}/perfctl-a.service", f"{V2}/perfctl-a.service"
 
 
 def test_groups_of_both_versions_are_microseconds():
-    assert own_us({f"{V2}/a/cpu.stat": "usage_usec 500"}, {f"{V2}/a/cpu.stat": "usage_usec 900"}) == 400
-    assert own_us({f"{V1}/a/cpuacct.usage": "500000"}, {f"{V1}/a/cpuacct.usage": "900000"}) == 400
+    assert own_us({f"{A2}/cpu.stat": "usage_usec 500"}, {f"{A2}/cpu.stat": "usage_usec 900"}) == 400
+    assert own_us({f"{A1}/cpuacct.usage": "500000"}, {f"{A1}/cpuacct.usage": "900000"}) == 400
 
 
 def test_groups_are_added_and_those_inside_others_are_not():
-    before = {f"{V2}/{group}/cpu.stat": "usage_usec 0" for group in ("a", "a/b", "ab")}
-    after = {f"{V2}/{group}/cpu.stat": "usage_usec 10" for group in ("a", "a/b", "ab")}
+    groups = ("session-4.scope", "session-4.scope/perfctl-a.service", "perfctl-ab.service")
+    before = {f"{V2}/{group}/cpu.stat": "usage_usec 0" for group in groups}
+    after = {f"{V2}/{group}/cpu.stat": "usage_usec 10" for group in groups}
     assert own_us(before, after) == 20
 
 
 def test_one_group_in_two_hierarchies_counts_once():
-    before = {f"{V1}/a/cpuacct.usage": "0", f"{V2}/unified/a/cpu.stat": "usage_usec 0"}
-    after = {f"{V1}/a/cpuacct.usage": "7000", f"{V2}/unified/a/cpu.stat": "usage_usec 7"}
+    before = {f"{A1}/cpuacct.usage": "0", f"{V2}/unified/perfctl-a.service/cpu.stat": "usage_usec 0"}
+    after = {f"{A1}/cpuacct.usage": "7000", f"{V2}/unified/perfctl-a.service/cpu.stat": "usage_usec 7"}
     assert own_us(before, after) == 7
 
 
@@ -144,7 +147,7 @@ def test_the_root_group_is_the_machine_and_nobodys_own(path):
 
 def test_a_group_that_is_gone_leaves_nothing_known():
     before = {f"{V2}/{group}/cpu.stat": "usage_usec 0" for group in "ab"}
-    assert own_us(before, {f"{V2}/a/cpu.stat": "usage_usec 10"}) is None
+    assert own_us(before, {f"{A2}/cpu.stat": "usage_usec 10"}) is None
 
 
 PROCESS = "{} (a) R (b c) S 1 1 1 0 -1 4 1 1 0 1 {} {} {} {} 20 0 1 0 5 9 7 18446744073709551615 9"
@@ -154,13 +157,25 @@ def test_processes_count_with_their_children_where_there_is_no_group():
     before = {"/proc/12/stat": PROCESS.format(12, 1, 2, 3, 4)}
     after = {"/proc/12/stat": PROCESS.format(12, 1, 2, 53, 54)}
     assert own_us(before, after) == 1_000_000
-    group = {f"{V2}/a/cpu.stat": "usage_usec 500"}
+    group = {f"{A2}/cpu.stat": "usage_usec 500"}
     assert own_us({**before, **group}, {**after, **group}) == 0
 
 
 @pytest.mark.parametrize("damaged", ["", "12 (a) S", "12 (a", PROCESS.format(12, "x", 1, 1, 1)])
 def test_a_process_that_cannot_be_read_is_none(damaged):
     assert own_us({"/proc/12/stat": PROCESS.format(12, 1, 2, 3, 4)}, {"/proc/12/stat": damaged}) is None
+
+
+@pytest.mark.parametrize("group", ["system.slice/cron.service", "docker/01", "perfctl-a.slice", "session-4"])
+def test_a_group_of_another_name_is_not_the_benchmarks_own(group):
+    path = f"{V2}/{group}/cpu.stat"
+    assert own_us({path: "usage_usec 0"}, {path: "usage_usec 9"}) is None
+
+
+def test_links_to_containers_have_no_cable():
+    paths = [f"/sys/class/net/{name}/carrier_changes" for name in ("eth0", "lo", "veth12ab", "bond0")]
+    files = parse_files(text(**dict.fromkeys(paths, "3")))
+    assert carrier_changes(files) == {"eth0": 3, "bond0": 3}
 
 
 def test_the_reader_itself_is_nobodys_own():

@@ -21,17 +21,9 @@ from perfctl.model import (
     Target,
 )
 from perfctl.shell import Completed
-from perfctl.validity import (
-    PREFLIGHT,
-    VALIDITY,
-    Assessment,
-    InvocationVerdict,
-    JudgementContext,
-    Preflight,
-    judge_host,
-    parse_counters,
-)
-from perfctl.validity.context import Expected, RateClaim
+from perfctl.validity.assessment import Assessment
+from perfctl.validity.context import Expected, JudgementContext, RateClaim
+from perfctl.validity.counters import parse_counters
 from perfctl.validity.invocation import (
     MeasuredInvocation,
     ServerCounters,
@@ -41,7 +33,9 @@ from perfctl.validity.invocation import (
     median_values,
     own_cpu_us,
 )
-from perfctl.validity.thresholds import RuleSet
+from perfctl.validity.preflight import Preflight, judge_host
+from perfctl.validity.rules import InvocationVerdict
+from perfctl.validity.thresholds import PREFLIGHT, VALIDITY, RuleSet
 from perfctl.workloads import WORKLOADS, Load, resolve_parameters
 
 HOSTS = (Host("h1", "192.0.2.1", test_address="198.51.100.1"), Host("h2", "192.0.2.2"))

@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.validity import (
-    VALIDITY,
-    InvocationVerdict,
-    Validity,
-)
 from perfctl.validity.context import Expected
+from perfctl.validity.rules import InvocationVerdict, Validity
+from perfctl.validity.thresholds import VALIDITY
 from tests.unit.validity_cases import (
     CHANGES,
     GROUP,

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from perfctl.model import Fact, FactState, Fingerprint
-from perfctl.validity import PREFLIGHT, Preflight, Severity, judge_host
+from perfctl.validity.finding import Severity
+from perfctl.validity.preflight import Preflight, judge_host
+from perfctl.validity.thresholds import PREFLIGHT
 from tests.captured_facts import fingerprint_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "validity.md"

@@ -9,18 +9,13 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import UnknownName, UsageError
-from perfctl.validity import (
-    VALIDITY,
-    Assessment,
-    InvocationCounters,
-    InvocationVerdict,
-    JudgementContext,
-    Severity,
-    Validity,
-    assess,
-)
-from perfctl.validity.context import Expected
+from perfctl.validity.assessment import Assessment, assess
+from perfctl.validity.context import Expected, JudgementContext
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.finding import Severity
 from perfctl.validity.kernel_log import KINDS
+from perfctl.validity.rules import InvocationVerdict, Validity
+from perfctl.validity.thresholds import VALIDITY
 from tests.unit.validity_cases import (
     CHANGES,
     DURATION_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perfctl.errors import UsageError
-from perfctl.validity import PREFLIGHT, VALIDITY, Thresholds, parse_thresholds
+from perfctl.validity.thresholds import PREFLIGHT, VALIDITY, Thresholds, parse_thresholds
 
 
 def test_nothing_given_is_the_default() -> None:

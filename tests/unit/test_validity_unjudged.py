@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from perfctl.validity import (
-    InvocationVerdict,
-    Severity,
-)
+from perfctl.validity.finding import Severity
+from perfctl.validity.rules import InvocationVerdict
 from tests.unit.validity_cases import (
     CHANGES,
     DURATION_S,

@@ -21,8 +21,10 @@ from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, WhyReport, why_report
 from perfctl.store import Store, StoredBenchmark, open_store
-from perfctl.validity import Assessment, Finding, JudgementContext, Severity, Validity
-from perfctl.validity.context import Expected
+from perfctl.validity.assessment import Assessment
+from perfctl.validity.context import Expected, JudgementContext
+from perfctl.validity.finding import Finding, Severity
+from perfctl.validity.rules import Validity
 from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, add_run

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perfctl.validity import (
-    VALIDITY,
-    InvocationCounters,
-    Severity,
-    Validity,
-    judge_counters,
-)
 from perfctl.validity.context import Expected
-from perfctl.validity.thresholds import RuleSet
+from perfctl.validity.counters import InvocationCounters
+from perfctl.validity.finding import Severity
+from perfctl.validity.rules import Validity, judge_counters
+from perfctl.validity.thresholds import VALIDITY, RuleSet
 
 DURATION_S = 10
 TICKS = 20_000

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from perfctl.environments.container.engine import OOM_ARGV, Engine
 from perfctl.environments.inside import InsideProcess, InsideShell
+from perfctl.environments.kinds import traits_of
 from perfctl.environments.limits import OutOfMemory, oom_kills
 from perfctl.errors import CommandFailed, CommandTimeout, EnvironmentDied, PerfctlError
 from perfctl.job import JobTimeout
@@ -38,7 +39,8 @@ _SPAWN = 'echo $$ >"$0"; exec "$@"'
 _END_ALL = "kill -KILL -1"
 
 _SIGKILLED = 128 + 9
-_ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+_PLACE = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+"""Its main process as the host sees it, and its addresses."""
 
 
 class ContainerProcess(InsideProcess):
@@ -79,7 +81,7 @@ class ContainerShell(InsideShell):
         self._made = made
         self._container = container
         self._host_address = host_address
-        self._address: str | None = None
+        self._place: list[str] = []
         self._oom_kills = 0
         self._pid_files = (f"/dev/shm/perfctl-{number}.pid" for number in itertools.count())
 
@@ -93,12 +95,25 @@ class ContainerShell(InsideShell):
         """The container's own address, or the host's where it shares the host's network. Read once."""
         if self._environment.network == "host":
             return self._host_address
-        if self._address is None:
-            inspected = self._call(self._engine.inspect_argv(_ADDRESS, self._container))
-            if not inspected.text.strip():
-                raise EnvironmentDied(f"it has no address: {self.state_report()}", where=self.name)
-            self._address = inspected.text.split()[0]
-        return self._address
+        place = self._read_place()
+        if len(place) < 2:
+            raise EnvironmentDied(f"it has no address: {self.state_report()}", where=self.name)
+        return place[1]
+
+    @property
+    def host_network_folder(self) -> str | None:
+        """The network of its main process; None where that is not known, or under a kernel of its own."""
+        if traits_of(self._environment).has_own_kernel:
+            return None
+        if self._environment.network == "host":
+            return "/proc/net"
+        pid = next(iter(self._read_place()), "0")
+        return f"/proc/{pid}/net" if pid.isdecimal() and pid != "0" else None
+
+    def _read_place(self) -> list[str]:
+        if len(self._place) < 2:
+            self._place = self._call(self._engine.inspect_argv(_PLACE, self._container)).text.split()
+        return self._place
 
     def is_alive(self) -> bool:
         """Return whether the container runs."""
@@ -129,6 +144,11 @@ class ContainerShell(InsideShell):
     def host_processes(self) -> str:
         """Those whose control group carries the container's id."""
         return f"cgroup:{self._made.text.strip()}"
+
+    @property
+    def container_id(self) -> str:
+        """The engine's id of it; '' under a runtime that has a kernel of its own."""
+        return "" if traits_of(self._environment).has_own_kernel else self._made.text.strip()
 
     def artifacts(self) -> Mapping[str, bytes]:
         """Return nothing: what the engine reports of it is in the environment's snapshot."""

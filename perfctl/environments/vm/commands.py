@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfctl.shell.command import MARK, Elevation, command_line
-from perfctl.shell.session import GRACE_S, SESSION_FUNCTIONS
+from perfctl.shell.session import GRACE_S
 
 FOLDER = "/var/lib/perfctl/vm"
 """Where `perfctl provision` puts what a host needs for guests, and where guests are while they are."""
@@ -25,7 +25,7 @@ def _script(name: str) -> str:
 
 _HOST = f"vm={FOLDER}\n{_script('host.sh')}"
 _RUN = _script("run.sh")
-_END = f"{SESSION_FUNCTIONS}\n{_script('end.sh')}"
+_END = _script("end.sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def spawn_argv(guest: Guest, address: str, token: str, argv: Sequence[str]) -> l
 
 def end_argv(guest: Guest, address: str, token: str) -> list[str]:
     """Return the host's command that ends all that a token stands for; its output so far is printed."""
-    grace = str(round(GRACE_S * 10))
+    # Whole seconds of the guest's clock: the first of them has begun already.
+    grace = str(round(GRACE_S) + 1)
     return _in_guest(guest, address, ["/bin/sh", "-c", _END, MARK, token, grace], None)
 
 

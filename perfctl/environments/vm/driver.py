@@ -31,7 +31,7 @@ from perfctl.environments.vm.domain import (
     probe_command_line,
     tap_name,
 )
-from perfctl.environments.vm.errors import NoOutput, claim_error, start_error
+from perfctl.environments.vm.errors import NoOutput, address_error, claim_error, start_error
 from perfctl.environments.vm.host_state import GuestState, HostState
 from perfctl.environments.vm.pinning import plan
 from perfctl.environments.vm.shell import GuestShell, OpenedGuest
@@ -170,7 +170,7 @@ class VmDriver:
         tiny = replace(domain, disks=(), command_line=probe_command_line(choice.accelerator))
         with self._removed(host, guest):
             try:
-                self._claim(host, guest, step=0)
+                self._claim(host, guest)
                 self._boot(host, guest, tiny, "kernel", timeout_s)
             except EnvironmentFailure as failure:
                 return failure
@@ -201,7 +201,10 @@ class VmDriver:
     def _start(
         self, host: Shell, state: HostState, choice: Choice, guest: Guest, attempt: int
     ) -> OpenedGuest:
-        address = self._claim(host, guest, step=_ADDRESSES_PER_GUEST)
+        addresses = state.guest_addresses(_ADDRESSES_PER_GUEST)
+        if not addresses:
+            raise address_error([])
+        address = self._claim(host, guest, *addresses)
         domain = self._domain(host, state, choice, guest, address)
         goal: Literal["engine", "ssh"] = "engine" if self._with_engine else "ssh"
         disks = [f"root.qcow2={state.image}/root.ext4", f"scratch.img:{_SCRATCH_SIZE}"]
@@ -213,8 +216,9 @@ class VmDriver:
         boot = GuestBoot(choice.accelerator, len(domain.pinning.vcpus), attempt)
         return OpenedGuest(address, state.network.mtu_bytes, boot, opening_s, domain.xml())
 
-    def _claim(self, host: Shell, guest: Guest, *, step: int) -> str:
-        argv = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), str(step))
+    def _claim(self, host: Shell, guest: Guest, *addresses: str) -> str:
+        """Make a guest's folder, and return the first free one of some addresses; '' where none is named."""
+        argv = host_argv("claim", guest.name, self._run_id, guest.uuid, tap_name(guest.name), *addresses)
         claimed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
         if claimed.exit_code != 0:
             raise claim_error(guest, claimed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perfctl.environments.vm.commands import Guest
 from perfctl.environments.vm.host_state import PROVISION_HINT, GuestState, console_artifact, stalled
 from perfctl.errors import EnvironmentDied, EnvironmentFailure, EnvironmentNotMade, EnvironmentUnavailable
@@ -67,12 +69,17 @@ def claim_error(guest: Guest, claimed: Completed) -> EnvironmentFailure:
             f"the guest {guest.name} exists already; it is left alone", reason="name_taken"
         )
     if claimed.exit_code == _NO_ADDRESS:
-        holders = ", ".join(claimed.error_text.split())
-        return EnvironmentNotMade(
-            f"no guest address is free; they are used by {holders or 'nobody: the range is too small'}",
-            hint="end dead runs (perfctl resume), or widen perf_bridge_guest_range (8 addresses a guest)",
-        )
+        return address_error(claimed.error_text.split())
     return _error_of_message(guest, claimed.error_text or f"exit code {claimed.exit_code}")
+
+
+def address_error(holders: Sequence[str]) -> EnvironmentNotMade:
+    """Return the error for a host on which these guests have all addresses."""
+    users = ", ".join(holders) or "nobody: the range is too small"
+    return EnvironmentNotMade(
+        f"no guest address is free; they are used by {users}",
+        hint="end dead runs (perfctl resume), or widen perf_bridge_guest_range (8 addresses a guest)",
+    )
 
 
 def start_error(guest: Guest, started: Completed, state: GuestState, timeout_s: int) -> EnvironmentFailure:

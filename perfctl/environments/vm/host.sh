@@ -1,7 +1,7 @@
 # What the driver of guests asks a host to do. POSIX sh; virsh, qemu-img, mkfs.ext4, ssh, ip, lscpu.
 #
 #   survey                       what there is here, in sections
-#   claim NAME RUN UUID TAP STEP the guest's folder and, where STEP is not 0, an address of its own
+#   claim NAME RUN UUID TAP ...  the guest's folder and, of the addresses that are named, one that is its own
 #   start NAME UUID UNTIL S Q ... the domain in the folder's XML; waits until the guest has come so far
 #   state NAME UUID              what libvirt, the kernel and the console say of it, in sections
 #   close NAME UUID              nothing of it is left; says what is
@@ -107,26 +107,14 @@ claim() {
   chmod 0711 "$guest"
   echo "$2" >"$guest/run" && echo "$3" >"$guest/uuid" && echo "$4" >"$guest/tap" || return 12
   oom_kills >"$guest/oom_kills"
-  [ "$5" = 0 ] || claim_address "$5"
-}
-
-# claim_address STEP: every STEP-th address of the range begins a guest's own; the first free one is printed.
-claim_address() {
-  range=$(sed -n 's/.*"guest_range" *: *"\([^"]*\)".*/\1/p' "$vm/host.json")
-  IFS=./ read -r a b c d bits <<END
-$range
-END
-  base=$((((a * 256 + b) * 256 + c) * 256 + d))
-  end=$((base + (1 << (32 - bits))))
-  while [ $((base + $1)) -le "$end" ]; do
-    at=$((base + 1))
-    address=$((at >> 24)).$((at >> 16 & 255)).$((at >> 8 & 255)).$((at & 255))
+  shift 4
+  [ $# -gt 0 ] || return 0
+  for address; do
     # A link is made, or not, with its content: whose it is.
     if ln -sn "$name" "$vm/addresses/$address" 2>/dev/null; then
       echo "$address"
       return 0
     fi
-    base=$((base + $1))
   done
   for claimed in "$vm"/addresses/*; do readlink "$claimed"; done >&2
   return 13

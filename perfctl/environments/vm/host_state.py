@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ _NEEDED_PROGRAMS = (
     ("ssh", "OpenSSH's client"),
     ("mkfs.ext4", "mkfs.ext4"),
 )
+_MOST_GUESTS = 512
+"""More than any host has at a time: their addresses fit into one command."""
 OVERHEAD_MIB = 192
 """The memory that qemu itself takes besides the guest's memory: measured 90 to 150 MiB with emulation."""
 
@@ -97,6 +100,19 @@ class HostState:
         """Return the part of the test network that guests are on."""
         host = self._json("host")
         return Network(str(host["bridge"]), int(host["mtu_bytes"]), int(host["prefix_length"]))
+
+    def guest_addresses(self, step: int) -> list[str]:
+        """Return the second of every `step` addresses of the range for guests: each is one guest's own.
+
+        Raises EnvironmentNotMade when the range is none.
+        """
+        try:
+            found = ipaddress.IPv4Network(str(self._json("host").get("guest_range")), strict=False)
+        except ValueError as error:
+            raise _not_set_up(f"the range for guests cannot be read: {error}") from error
+        first = int(found.network_address) + 1
+        firsts = range(first, first + found.num_addresses // step * step, step)
+        return [str(ipaddress.IPv4Address(number)) for number in firsts[:_MOST_GUESTS]]
 
     @property
     def image(self) -> str:

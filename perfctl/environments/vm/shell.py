@@ -129,6 +129,16 @@ class GuestShell(InsideShell):
         """The threads of the guest's qemu."""
         return f"pidfile:/run/libvirt/qemu/{self._guest.name}.pid"
 
+    @property
+    def container_id(self) -> str:
+        """'': the host sees nothing of what is inside."""
+        return ""
+
+    @property
+    def host_network_folder(self) -> None:
+        """None: a guest has a kernel of its own."""
+        return None
+
     def artifacts(self) -> Mapping[str, bytes]:
         """Return the console and the domain's XML."""
         with suppress(CommandFailed):

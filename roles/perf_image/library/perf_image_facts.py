@@ -51,6 +51,10 @@ release:
   description: The codename of the host's Debian release, empty when it is no Debian.
   type: str
   returned: always
+launcher:
+  description: The SHA-256 of the host's own perfctl-launch, empty when it has none.
+  type: str
+  returned: always
 recorded:
   description: What C(/var/lib/perfctl/image.json) says.
   type: dict
@@ -58,6 +62,7 @@ recorded:
 """
 
 RECORD = Path("/var/lib/perfctl/image.json")
+LAUNCHER = Path("/usr/local/bin/perfctl-launch")
 
 
 def output(argv: Sequence[str]) -> str:
@@ -105,6 +110,11 @@ def read(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, '' when there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
@@ -113,6 +123,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         has_zstd=shutil.which("zstd") is not None,
+        launcher=digest(LAUNCHER),
         images=read_images(module.params["repository"]),
         machine=platform.machine(),
         release=release(read(Path("/etc/os-release"))),

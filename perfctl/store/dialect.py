@@ -36,22 +36,24 @@ class Prepared:
         self._compiled: dict[str, SQLCompiler] = {}
 
     def _of(self, connection: Connection) -> tuple[Any, SQLCompiler]:
-        name = connection.dialect.name
-        if name not in self._compiled:
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            if not dialect.positional:
+                dialect = type(dialect)(paramstyle="format")
             statement: Any = self._make(connection)
-            self._compiled[name] = statement.compile(dialect=connection.dialect, column_keys=self._columns)
-        return connection.connection.driver_connection, self._compiled[name]
+            self._compiled[dialect.name] = statement.compile(dialect=dialect, column_keys=self._columns)
+        driver: Any = connection.connection.driver_connection
+        return driver.cursor(), self._compiled[dialect.name]
 
     def run(self, connection: Connection, values: Mapping[str, object]) -> Any:
-        """Run it with the values of its parameters and return the driver's cursor."""
-        driver, compiled = self._of(connection)
-        names = compiled.positiontup
-        return driver.execute(compiled.string, values if names is None else list(map(values.get, names)))
+        """Run it with the values of its parameters, by name, and return the driver's cursor."""
+        cursor, compiled = self._of(connection)
+        return cursor.execute(compiled.string, list(map(values.get, compiled.positiontup or ())))
 
     def many(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
         """Run it for every row of values, in the order of the columns."""
-        driver, compiled = self._of(connection)
-        driver.executemany(compiled.string, rows)
+        cursor, compiled = self._of(connection)
+        cursor.executemany(compiled.string, rows)
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     FromClause,
     Join,
@@ -33,19 +34,24 @@ from perfctl.store import tables as db
 from perfctl.store.dialect import NUMBER, json_items, json_value, utc_text
 from perfctl.store.schema import INVOCATION_STATUSES, OUTPUTS
 
-_VIEWS: list[CreateView] = []
+VIEWS: list[CreateView] = []
+"""All views, each after those that it reads."""
 
 
 def _view(name: str, statement: Select[*tuple[Any, ...]]) -> Table[Any]:
     view = CreateView(statement, name, metadata=MetaData())
-    _VIEWS.append(view)
+    VIEWS.append(view)
     return view.table
+
+
+def _columns(table: Table[Any], names: str) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in names.split()]
 
 
 def create_views(connection: Connection) -> None:
     """Drop all views and make this version's. The caller holds the transaction."""
     drop_views(connection)
-    for view in _VIEWS:
+    for view in VIEWS:
         connection.execute(view)
 
 
@@ -76,11 +82,7 @@ _tally = (
 v_run = _view(
     "v_run",
     select(
-        db.run.c.run_id,
-        db.run.c.suite,
-        db.run.c.status,
-        db.run.c.baseline,
-        db.run.c.seed,
+        *_columns(db.run, "run_id suite status baseline seed"),
         utc_text(db.run.c.started_at).label("started"),
         utc_text(db.run.c.ended_at).label("ended"),
         (db.run.c.ended_at - db.run.c.started_at).label("duration_s"),
@@ -95,10 +97,7 @@ _other = db.block.alias("other")
 v_block = _view(
     "v_block",
     select(
-        db.block.c.block_id,
-        db.block.c.run_id,
-        db.block.c.benchmark,
-        db.block.c.target,
+        *_columns(db.block, "block_id run_id benchmark target"),
         db.block.c.block_index.label("block"),
         db.block.c.attempt,
         db.block.c.status,
@@ -146,12 +145,9 @@ _METRIC = (
     db.block.c.benchmark,
     *_PLACE,
     *_ATTEMPT,
-    db.invocation.c.replicate,
-    db.invocation.c.status,
-    db.invocation.c.validity,
+    *_columns(db.invocation, "replicate status validity"),
     db.metric.c.name.label("metric"),
-    db.metric.c.unit,
-    db.metric.c.direction,
+    *_columns(db.metric, "unit direction"),
 )
 
 
@@ -175,25 +171,14 @@ v_invocation = _view(
         db.block.c.benchmark,
         db.benchmark.c.workload,
         *_PLACE,
-        db.invocation.c.vcpus,
-        db.invocation.c.boot_attempts,
+        *_columns(db.invocation, "vcpus boot_attempts"),
         *_ATTEMPT,
-        db.invocation.c.replicate,
-        db.invocation.c.position,
-        db.invocation.c.status,
-        db.invocation.c.reason,
-        db.invocation.c.validity,
-        db.invocation.c.detail,
-        db.invocation.c.exit_code,
+        *_columns(db.invocation, "replicate position status reason validity detail exit_code"),
         utc_text(db.invocation.c.started_at).label("started"),
         duration_s.label("duration_s"),
         *(db.invocation.c[metric.name] for metric in USAGE_METRICS),
-        db.invocation.c.usage_source,
-        db.invocation.c.usage_missing,
-        db.invocation.c.argv_json,
-        db.invocation.c.stdout_sha256,
-        db.invocation.c.stderr_sha256,
-        db.invocation.c.fingerprint_id,
+        *_columns(db.invocation, "usage_source usage_missing argv_json"),
+        *_columns(db.invocation, "stdout_sha256 stderr_sha256 fingerprint_id"),
     ).select_from(
         _with_block(db.invocation).join(db.benchmark, db.benchmark.c.benchmark_id == db.block.c.benchmark_id)
     ),
@@ -231,12 +216,7 @@ v_value = _view(
     select(
         *_METRIC,
         db.metric.c.is_headline,
-        db.invocation_metric.c.value,
-        db.invocation_metric.c.sample_count,
-        db.invocation_metric.c.warmup_count,
-        db.invocation_metric.c.value_sum,
-        db.invocation_metric.c.minimum,
-        db.invocation_metric.c.maximum,
+        *_columns(db.invocation_metric, "value sample_count warmup_count value_sum minimum maximum"),
         case((db.series.c.packed.is_(None), "rows"), else_="packed").label("kept_as"),
     ).select_from(
         _with_block(db.invocation_metric.join(db.invocation).join(db.metric)).outerjoin(
@@ -257,9 +237,7 @@ v_sample = _view(
 )
 
 _kept = union_all(
-    select(
-        db.invocation_artifact.c.invocation_pk, db.invocation_artifact.c.name, db.invocation_artifact.c.sha256
-    ),
+    select(*_columns(db.invocation_artifact, "invocation_pk name sha256")),
     *(
         select(db.invocation.c.invocation_pk, literal(name), sha256).where(sha256.is_not(None))
         for name, sha256 in ((name, db.invocation.c[f"{name}_sha256"]) for name in OUTPUTS)

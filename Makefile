@@ -104,7 +104,7 @@ WORKERS := 4
 .PHONY: test-packages
 test-packages:
 	@$(STEP) "Install missing packages that the tests need" "20 s" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh xz-utils
+	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils
 
 .PHONY: test
 test: venv test-packages
@@ -152,6 +152,8 @@ lint: venv
 bench: provisioned
 	@$(STEP) "What orchestration costs" "2 min" .venv/bin/python -m tests.bench.bench_orchestration $(LAB)
 	@$(STEP) "What a detached job costs" "1 min" .venv/bin/python -m tests.bench.bench_job $(LAB)
+	@$(STEP) "What a joint start costs" "1 min" .venv/bin/python -m tests.bench.bench_armed $(LAB)
+	@$(STEP) "What 10, 100 and 1,000 hosts cost" "2 min" .venv/bin/python -m tests.bench.bench_scale
 	@$(STEP) "What the database costs" "1 min" .venv/bin/python -m tests.bench.bench_store
 	@$(STEP) "What a guest costs, and whether $(KILLS) killed runs leave one" "20 min" \
 	    .venv/bin/python -m tests.bench.bench_guest $(LAB) --kills $(KILLS)

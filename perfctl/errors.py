@@ -136,6 +136,10 @@ class HostUnreachable(HostError):
     """The host does not answer, or the connection to it was lost."""
 
 
+class HostTurnedAway(HostUnreachable):
+    """The host refused the connection, or ended it before the login; it may take one a little later."""
+
+
 class HostKeyMismatch(HostError):
     """The host's key is unknown or is not the one we knew."""
 

@@ -427,46 +427,62 @@ class ProcessView:
         self._group_text = os.fsencode(text) if kind == "cgroup" else b""
         self._pid_file = text if kind == "pidfile" else ""
         self._first: dict[str, bytes] = {}
+        self._used: set[str] = set()
+        """Who has changed since the first reading: of all others nothing is kept."""
         self._counters: list[str] = []
+        self._rest: list[bytes] = []
         self.readings = [b"", b"", b""]
-        """Before, half way and after."""
+        """Before, half way and after; the first one is there after the last."""
         self.half_ns: int | None = None
 
     def read(self, number: int) -> None:
         """Take the reading of this number."""
         found: list[bytes] = []
-        seen: dict[str, bytes] = {}
-        for name in os.listdir("/proc"):
-            text = content(f"/proc/{name}/stat") if name.isdigit() else b""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            text = content(f"/proc/{name}/stat")
             if not text:
                 continue
-            seen[name] = text
-            _add(found, f"/proc/{name}/stat", text)
-            # Where it is matters only for who has used time since.
-            if self._first.get(name) != text:
+            if number == 0:
+                self._first[name] = text
+                if self._group_text:
+                    self._find_counters(content(f"/proc/{name}/cgroup"))
+            elif self._first.get(name) != text:
+                self._used.add(name)
                 group = content(f"/proc/{name}/cgroup")
+                _add(found, f"/proc/{name}/stat", text)
                 _add(found, f"/proc/{name}/cgroup", group)
-                if self._group_text and not self._counters:
-                    lines = [line for line in group.splitlines(True) if self._group_text in line]
-                    self._counters = existing(group_counters(b"".join(lines)))
-        self._add_threads(found)
+                self._find_counters(group)
+        self._add_leader(found)
         for path in self._counters:
             _add(found, path, content(path))
         if number == 0:
-            self._first = seen
+            self._rest = found
+            return
         self.readings[number] = b"".join(found)
+        if number == 2:
+            before: list[bytes] = []
+            for name in self._used:
+                _add(before, f"/proc/{name}/stat", self._first.get(name, b""))
+            self.readings[0] = b"".join([*before, *self._rest])
+            self._first = {}
 
     def read_half_way(self) -> None:
         """Take the reading half way."""
         self.half_ns = time.monotonic_ns()
         self.read(1)
 
-    def _add_threads(self, found: list[bytes]) -> None:
+    def _find_counters(self, group: bytes) -> None:
+        if self._group_text and not self._counters:
+            lines = [line for line in group.splitlines(True) if self._group_text in line]
+            self._counters = existing(group_counters(b"".join(lines)))
+
+    def _add_leader(self, found: list[bytes]) -> None:
         # Such a file may lack the end of its line.
         words = content(self._pid_file).split() if self._pid_file else []
         if words and words[0].isdigit():
             _add(found, "leader", words[0])
-            for path in existing([f"/proc/{os.fsdecode(words[0])}/task/*/stat"]):
+            folder = f"/proc/{os.fsdecode(words[0])}"
+            for path in existing([f"{folder}/stat", f"{folder}/task/*/stat"]):
                 _add(found, path, content(path))
 
 
@@ -498,6 +514,7 @@ class Job:
         self.limit_bytes = int(request["limit_bytes"])
         self.view = None if request["watched"] is None else ProcessView(request["watched"])
         self.is_background = request["verb"] == "spawn"
+        self.was_started = False
         self.log: KernelLog | None = None
         self.pid = 0
         self.started_ns = 0
@@ -508,11 +525,42 @@ class Job:
         self.why = "exited"
         self.before = b""
         self.after = b""
+        self.gate: Gate | None = None
+        """Where it waits, armed, until it is released."""
+        self.report = -1
+        """Of a job that was armed: by this its process says when it went on."""
+        self.used: Sequence[float] = ()
+        """What its process had used by the time it waited."""
         self.left_behind: list[str] = []
         self.is_over = False
         """Whether everything that it started has ended, or been let be."""
         self.survives = False
         self.at_end: list[Callable[[], None]] = []
+
+
+class Gate:
+    """Where the processes of armed jobs wait: it opens for all at once.
+
+    A pipe whose other end they poll and nobody reads: a byte in it wakes them all. Without a writer they end:
+    when the gate is closed, and when this process is killed.
+    """
+
+    def __init__(self, channel: Channel, wait_s: float) -> None:
+        self.reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        self.channel = channel
+        self.jobs: list[Job] = []
+        self.wait_s = wait_s
+
+    def open(self) -> None:
+        """Let all go on at once."""
+        write_if_possible(self._writer, b"+")
+
+    def close(self) -> None:
+        """Let none go on that has not yet."""
+        os.close(self.reader)
+        os.close(self._writer)
+        for job in self.jobs:
+            job.gate = None
 
 
 def listens(folder: str, port: int) -> bool:
@@ -730,12 +778,23 @@ class Channel:
             self._loop.forget(self._link.fileno())
             self._link.close()
         self._agent.channels.discard(self)
+        self._agent.disarm(self)
 
 
 # ---- the agent --------------------------------------------------------------------------------------------
 
+_PORT_PAUSE_NS = 1_000_000
+"""Until the first look at a port: no server listens sooner, and to see that nothing listens takes longer."""
 _OUTPUT_PAUSE_NS = 20_000_000
 """From a write to the look at the outputs: who prints without end must not be slowed down much by this."""
+_ARMING_MS = 10_000
+_STARTED = struct.Struct("=q")
+_USED = struct.Struct("=ddqqqqq")
+_USED_FIELDS = ("ru_utime", "ru_stime", "ru_minflt", "ru_majflt", "ru_nvcsw", "ru_nivcsw", "ru_maxrss")
+_USED_NAMES = (
+    *("user_s", "system_s", "minor_faults", "major_faults"),
+    *("voluntary_switches", "involuntary_switches"),
+)
 _BLOCK = b"x" * 8192
 _PARTS = ("out", "err")
 
@@ -755,6 +814,8 @@ class Agent:
         self._strays: dict[int, str | None] = {}
         """Children that were not started here but left behind, with the job that did."""
         self._endings: dict[Ending, Callable[[bool], None]] = {}
+        self._gates: dict[Channel, Gate] = {}
+        """What is armed goes with the channel that it was armed by."""
         self._cancelled: set[str] = set()
         self._at_stop: list[Callable[[], None]] = []
         self._logs: list[KernelLog] = []
@@ -765,13 +826,14 @@ class Agent:
         os.environ["PATH"] = SPAWNED_PATH
         self._environment = dict(os.environb)
         self._no_input = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self._probe = os.open(f"{spool}/probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._reserve = os.open(f"{spool}/reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Room on the disk that is put by for results."""
         self._outputs = os.open(f"{spool}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._children = f"/proc/self/task/{os.getpid()}/children"
         become_subreaper()
         # The counters of several hundred processors are more files than a login may open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (_FILE_LIMITS[1], _FILE_LIMITS[1]))
-        self._has_reserve = self._make_reserve()
+        self._has_room()
         self._counters = Counters()
         self._listen_to_signals()
         self._watch_outputs()
@@ -845,22 +907,26 @@ class Agent:
         """Carry out a request. Raises Failure, which is the answer then."""
         for job_id in request.get("stored") or ():
             self._forget(str(job_id))
-        verb = request.get("verb")
-        if verb == "list":
-            channel.send(pack({"jobs": self._list()}))
-        elif verb == "stop":
-            self.stop(then=lambda: channel.send(pack({})))
-        elif verb == "counters":
-            self._send_counters(channel, request)
-        elif verb == "listens":
-            self._await_port(channel, request)
-        elif verb == "cancel":
-            self._cancel(channel, [checked_name(item) for item in request.get("ids") or ()])
+        verb = str(request.get("verb"))
+        of_agent: dict[str, Callable[[], None]] = {
+            "list": lambda: channel.send(pack({"jobs": self._list()})),
+            "clock": lambda: channel.send(
+                pack({"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()})
+            ),
+            "counters": lambda: self._send_counters(channel, request),
+            "listens": lambda: self._await_port(channel, request),
+            "arm": lambda: self._arm(channel, request),
+            "release": lambda: self._release(channel),
+            "cancel": lambda: self._cancel(channel, list(map(checked_name, request.get("ids") or ()))),
+            "stop": lambda: self.stop(then=lambda: channel.send(pack({}))),
+        }
+        if verb in of_agent:
+            of_agent[verb]()
         elif verb in ("run", "spawn", "wait", "input", "is_running", "end", "output"):
             job_id = checked_name(request.get("id"))
             getattr(self, f"_{verb}")(channel, job_id, request, parts)
         else:
-            raise Failure(f"no request is called {str(verb)!r:.40}")
+            raise Failure(f"no request is called {verb!r:.40}")
 
     def _run(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
         if job_id in self._jobs or any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
@@ -896,12 +962,10 @@ class Agent:
         if not is_right or not 0 < request["port"] < 1 << 16:
             raise Failure("a request to wait for a port has not all it needs")
 
+        # One learns at once that nothing can be seen there.
+        os.stat(f"{folder}/tcp")
         end_ns = time.monotonic_ns() + int(request["wait_s"] * _NS)
-        # At once, by which one learns that nothing can be seen there.
-        if listens(folder, request["port"]):
-            channel.send(pack({"listens": True}))
-        else:
-            self._look_at_port(channel, folder, request["port"], end_ns, 1_000_000)
+        self._look_at_port(channel, folder, request["port"], end_ns, _PORT_PAUSE_NS)
 
     def _look_at_port(self, channel: Channel, folder: str, port: int, end_ns: int, pause_ns: int) -> None:
         """Look whether the port listens, after a pause and again and again, and answer at last."""
@@ -1096,6 +1160,7 @@ class Agent:
     def _start(self, job: Job, files: Sequence[int]) -> None:
         name, _, mark = mark_of(self.run, job.id).partition(b"=")
         environment = {**self._environment, name: mark}
+        job.was_started = True
         job.started_ns = time.monotonic_ns()
         try:
             try:
@@ -1111,6 +1176,149 @@ class Agent:
             write_if_possible(files[2], b"%s: %s\n" % (job.argv[0], str(error.strerror).encode()))
             return
         self._running[job.pid] = job
+
+    # ---- jobs that start together ----
+
+    def _arm(self, channel: Channel, request: Record) -> None:
+        """Start all jobs of a request up to their programs; the answer says that they wait. All or none."""
+        wait_s, items = request.get("wait_s"), request.get("jobs")
+        if not is_number(wait_s) or not isinstance(items, list) or not items or channel in self._gates:
+            raise Failure("a request to arm jobs has not all it needs, or comes twice")
+        gate = self._gates[channel] = Gate(channel, float(wait_s or 0))
+        until_ns = time.monotonic_ns() + int(gate.wait_s * _NS)
+        self._loop.call_at(gate, until_ns, lambda: self.disarm(channel))
+        try:
+            for item in items:
+                self._arm_job(gate, item)
+            before = self._counters.read() + read_clock()
+        except BaseException:
+            self.disarm(channel)
+            raise
+        for job in gate.jobs:
+            job.before = before
+        channel.send(pack({}))
+
+    def _arm_job(self, gate: Gate, request: Record) -> None:
+        """Start a job's process, which waits at the gate. Raises Failure."""
+        job = Job(checked_name(request.get("id")), checked_request(request))
+        known = self._jobs.get(job.id)
+        if known is not None and known.is_over and known.why == "unreleased":
+            self._forget(job.id)
+        elif known or any(os.path.exists(self._path(job.id, kind)) for kind in ("job", "end")):
+            raise Failure(f"{job.id} was requested before")
+        refusal = self._refusal(job)
+        if refusal:
+            raise Failure(f"{job.id} is not started", refusal)
+        files = self._make_files(job)
+        if files is None:
+            raise Failure(f"{job.id} is not started", "full")
+        note, stdin, outputs = files
+        self._jobs[job.id] = job
+        gate.jobs.append(job)
+        job.gate = gate
+        try:
+            if job.view:
+                job.view.read(0)
+            job.log = self._logs.pop() if self._logs else KernelLog()
+            job.log.begin()
+            self._fork(job, gate, (stdin, *outputs))
+            write_if_possible(note, b"%d\n" % job.pid)
+        finally:
+            for file in {note, stdin, *outputs} - {self._no_input}:
+                os.close(file)
+        # On a busy host that may take a while, and nobody may be released before.
+        ready = self._read_from(job, _STARTED.size + _USED.size)
+        job.used = _USED.unpack(ready[_STARTED.size :])
+
+    @staticmethod
+    def _read_from(job: Job, size: int) -> bytes:
+        """Return so many bytes of what the process of a job says. Raises Failure."""
+        poller = select.poll()
+        poller.register(job.report, select.POLLIN)
+        found = b""
+        while len(found) < size:
+            piece = os.read(job.report, size - len(found)) if poller.poll(_ARMING_MS) else b""
+            if not piece:
+                raise Failure(f"{job.id} ended before it could wait for its start")
+            found += piece
+        return found
+
+    def _fork(self, job: Job, gate: Gate, files: Sequence[int]) -> None:
+        name, _, mark = mark_of(self.run, job.id).partition(b"=")
+        environment = {**self._environment, name: mark}
+        # Looked for now: what is done after the release comes between the jobs' starts.
+        program = shutil.which(os.fsdecode(job.argv[0])) or ""
+        job.report, report = os.pipe2(os.O_CLOEXEC)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULT_SIGNALS)
+        try:
+            job.pid = os.fork()
+            if job.pid == 0:
+                wait_at_gate(gate, report, files, os.fsencode(program), job.argv, environment)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(report)
+        job.was_started = True
+        self._running[job.pid] = job
+
+    def _release(self, channel: Channel) -> None:
+        """Let the jobs that were armed by this channel go on; the answer comes when all are over."""
+        gate = self._gates.pop(channel, None)
+        if gate is None:
+            raise Failure("no jobs are armed: it was too late, or one of them has ended", "unreleased")
+        lease = gate.jobs[0].request["lease"]
+        if lease and not hold(*lease):
+            self._end_armed(gate, "fenced")
+            raise Failure("the host was taken away", "fenced")
+        now = time.monotonic_ns()
+        gate.open()
+        gate.close()
+        self._loop.call_off(gate)
+        for job in gate.jobs:
+            # Until its process tells more exactly.
+            job.started_ns = now
+            self._set_timers(job)
+        self._when_over(gate.jobs, lambda: channel.send(pack({})))
+
+    def disarm(self, channel: Channel) -> None:
+        """End the jobs that were armed by this channel and not released; again is harmless."""
+        gate = self._gates.pop(channel, None)
+        if gate:
+            self._end_armed(gate, "unreleased")
+
+    def _end_armed(self, gate: Gate, why: str) -> None:
+        gate.close()
+        self._loop.call_off(gate)
+        for job in gate.jobs:
+            if job.pid:
+                self._force(job, why)
+                continue
+            # There was no process to be had for it.
+            if job.report >= 0:
+                os.close(job.report)
+            job.is_over = True
+            self._forget(job.id)
+
+    def _read_report(self, job: Job) -> None:
+        """Learn from the process of an armed job, which has ended, when it went on, if it did."""
+        text = os.read(job.report, 64)
+        os.close(job.report)
+        job.report = -1
+        if job.used and len(text) >= _STARTED.size:
+            (job.started_ns,) = _STARTED.unpack(text[: _STARTED.size])
+            if job.usage is not None:
+                job.usage = without_waiting(job.usage, job.used)
+            if len(text) > _STARTED.size:
+                with contextlib.suppress(OSError), open(self._path(job.id, "err"), "ab") as file:
+                    file.write(b"%s: %s\n" % (job.argv[0], text[_STARTED.size :]))
+            return
+        is_first = job.why == "exited"
+        if is_first:
+            job.why = "unreleased"
+        if job.gate:
+            # Without this one the others must not start.
+            self.disarm(job.gate.channel)
+        if is_first:
+            self._over(job)
 
     # ---- a job's end ----
 
@@ -1140,7 +1348,9 @@ class Agent:
         job.ended_ns = now
         self._loop.call_off((job, "deadline"))
         self._loop.call_off((job, "half way"))
-        if not job.is_background:
+        if job.report >= 0:
+            self._read_report(job)
+        if job.why != "unreleased" and not job.is_background:
             job.after = self._counters.read() + read_clock()
             if job.view:
                 job.view.read(2)
@@ -1245,11 +1455,11 @@ class Agent:
             job.after += job.log.read()
             self._logs.append(job.log)
             job.log = None
-        if job.started_ns and not job.is_over:
+        if job.was_started and not job.is_over:
             # What has printed nothing has found no disk full.
             if self._cut_outputs(job) and not self._has_room() and job.why == "exited":
                 job.why = "full"
-            if job.why == "cancelled":
+            if job.why in ("cancelled", "unreleased"):
                 # It is no result.
                 remove(self._path(job.id, "job"))
             elif not is_unnamed(job.id) and job.why != "lost":
@@ -1289,7 +1499,7 @@ class Agent:
                 os.rename(f"{path}.new", path)
                 return
             except OSError:
-                self._release_reserve()
+                os.ftruncate(self._reserve, 0)
                 if job.why == "exited":
                     job.why = "full"
         # It is known as long as this process lives.
@@ -1337,30 +1547,13 @@ class Agent:
 
     # ---- the spool's disk ----
 
-    def _make_reserve(self) -> bool:
-        """Put some room by, for results."""
-        try:
-            write_file(f"{self.spool}/reserve", _BLOCK, os.O_CREAT)
-        except OSError:
-            return False
-        return True
-
-    def _release_reserve(self) -> None:
-        os.ftruncate(self._probe, 0)
-        remove(f"{self.spool}/reserve")
-        self._has_reserve = False
-
     def _has_room(self) -> bool:
-        """Return whether the disk can still take two blocks; else what was put by for this is free now."""
+        """Return whether the disk takes a block besides the one that is put by; else that is free now."""
         try:
-            is_there = os.pwrite(self._probe, _BLOCK, 0) == len(_BLOCK)
+            is_there = os.pwrite(self._reserve, 2 * _BLOCK, 0) == 2 * len(_BLOCK)
         except OSError:
             is_there = False
-        os.ftruncate(self._probe, 0)
-        if not is_there:
-            self._release_reserve()
-        elif not self._has_reserve:
-            self._has_reserve = self._make_reserve()
+        os.ftruncate(self._reserve, len(_BLOCK) if is_there else 0)
         return is_there
 
     # ---- the limit of outputs ----
@@ -1425,6 +1618,99 @@ class Agent:
         marked = {pid for pid in table if is_marked(pid, *marks)}
         # Those that are dead and not waited for yet, too.
         return with_descendants(table, {own, *marked, *self._running}) - {own}
+
+
+def wait_at_gate(
+    gate: Gate,
+    report: int,
+    files: Sequence[int],
+    program: bytes,
+    argv: list[bytes],
+    environment: Mapping[bytes, bytes],
+) -> None:
+    """Be the process of an armed job, which was just forked: wait at the gate, then become its program.
+
+    Does not return. By `report` it says what it has used until it waits, when it went on, and why it could
+    not become its program.
+    """
+    code = 126
+    try:
+        leave_agent(files, {gate.reader, report})
+        poller = select.poll()
+        poller.register(gate.reader, select.POLLIN)
+        policy, nice = (os.sched_getscheduler(0), os.sched_getparam(0)), os.nice(0)
+
+        def begin(program: bytes) -> None:
+            os.write(report, _STARTED.pack(time.monotonic_ns()))
+            os.sched_setscheduler(0, *policy)
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            os.sched_yield()
+            if program:
+                os.execve(program, argv, environment)
+            # Nobody has found it; it fails as it would without waiting.
+            os.execvpe(argv[0], argv, environment)
+
+        # Once in vain: what is written to on the way is this process's own then, and not copied later.
+        with contextlib.suppress(OSError):
+            poller.poll(0)
+            begin(b"/dev/null/none")
+        hurry()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        os.write(report, _USED.pack(*(getattr(used, name) for name in _USED_FIELDS)))
+        # The agent ends it before that, if it can.
+        events = poller.poll(min(int(1000 * (gate.wait_s + GRACE_S)), 1 << 30))
+        if not events or not events[0][1] & select.POLLIN:
+            return
+        try:
+            begin(program)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without a first line that says by what: as execvp has it.
+            os.execve(b"/bin/sh", [b"/bin/sh", program, *argv[1:]], environment)
+    except OSError as error:
+        code = 127 if error.errno == errno.ENOENT else 126
+        write_if_possible(report, str(error.strerror).encode())
+    finally:
+        os._exit(code)
+
+
+def hurry() -> None:
+    """Have this process go before others, as far as that is allowed.
+
+    All must have gone on before the first program runs, and there may be more of them than processors.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    # In a container that may be refused though nothing else is.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+def leave_agent(files: Sequence[int], kept: set[int]) -> None:
+    """Be a process that was just forked, and keep nothing of the agent's but these files. Raises OSError."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_NOFILE, _FILE_LIMITS)
+    signal.set_wakeup_fd(-1)
+    for number in _DEFAULT_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    # Above all the writing ends of this gate and of others: they must have no writer but the agent.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def without_waiting(usage: Record, used: Sequence[float]) -> Record:
+    """Return what a process has used since it waited at a gate, when it had used so much; see `usage_of`."""
+    found = {name: max(0, usage[name] - used[number]) for number, name in enumerate(_USED_NAMES)}
+    # Its program may well be smaller than what it was.
+    size = usage["max_rss_bytes"]
+    found["max_rss_bytes"] = size if size is not None and size > used[-1] * 1024 else None
+    return found
 
 
 def hold(path: str, token: int, until: float) -> bool:
@@ -1732,10 +2018,10 @@ def spool_roots() -> list[str]:
 
 def make_spool(run: str, root: str | None) -> str:
     """Return a folder that only we can enter, on a disk that can be written. Raises Failure."""
-    roots = [root] if root else spool_roots()
+    reasons = []
     umask = os.umask(0o077)
     try:
-        for folder in roots:
+        for folder in [root] if root else spool_roots():
             spool = f"{folder}/{run}"
             try:
                 for name in ("jobs", "work", "output"):
@@ -1745,12 +2031,14 @@ def make_spool(run: str, root: str | None) -> str:
                 are_own = all(stat.S_ISDIR(item.st_mode) and item.st_uid == os.geteuid() for item in found)
                 if are_own and os.access(spool, os.W_OK):
                     return spool
+                reasons.append(f"{spool}: it is another user's, or cannot be written to")
             except OSError as error:
                 if error.errno in _FULL:
-                    raise Failure(f"{spool}: {error.strerror}", "full") from error
+                    raise disk_failure(spool, error) from error
+                reasons.append(f"{spool}: {error.strerror}")
     finally:
         os.umask(umask)
-    raise Failure(f"no place for a spool folder in: {' '.join(roots)}")
+    raise Failure(f"no place for a spool folder: {'; '.join(reasons)}")
 
 
 def disk_failure(path: str, error: OSError) -> Failure:
@@ -1815,7 +2103,7 @@ def start(request: Record, code: types.CodeType) -> None:
 
 def clean_up(spool: str) -> None:
     """Remove what an earlier agent has left besides results; nobody asks for unnamed commands again."""
-    for name in ("agent.json", "agent.sock", "probe", "reserve"):
+    for name in ("agent.json", "agent.sock", "reserve"):
         remove(f"{spool}/{name}")
     for folder in ("jobs", "output"):
         for name in names_in(f"{spool}/{folder}"):
@@ -1833,9 +2121,8 @@ def write_program(spool: str, code: types.CodeType) -> None:
 
     # The format of PEP 552.
     program = importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
-    for name, data in (("agent.pyc", program), ("reserve", _BLOCK), ("probe", _BLOCK)):
-        write_file(f"{spool}/{name}", data)
-    os.truncate(f"{spool}/probe", 0)
+    write_file(f"{spool}/agent.pyc", program)
+    write_file(f"{spool}/reserve", 2 * _BLOCK)
 
 
 def launch(spool: str, lifetime_s: float) -> None:

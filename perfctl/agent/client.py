@@ -42,6 +42,7 @@ _ANSWER_S = 30.0
 _TRANSFER_S = 600.0
 _LARGEST_PART_BYTES = 1 << 40
 _PIECE_BYTES = 256 << 10
+_RELEASE = host_agent.pack({"verb": "release"})
 _NO_PYTHON = "install Python 3.9 or newer there, or name one in the inventory: ansible_python_interpreter"
 
 
@@ -75,7 +76,7 @@ class AgentChannel:
         """Use a stream whose other end has been handed to the agent. Raises like `request`."""
         self._stream = stream
         self._where = where
-        self.greeting = self._answer(_ANSWER_S).header
+        self.greeting = self.answer(_ANSWER_S).header
         """What the agent said first: `protocol`, `python`, `jobs`."""
 
     def request(self, header: Mapping[str, Any], *, timeout_s: float = _ANSWER_S) -> Answer:
@@ -84,7 +85,30 @@ class AgentChannel:
         Raises AgentRefused, HostUnreachable, CommandTimeout; after the last two the channel is of no use.
         """
         self._stream.write(host_agent.pack(header))
-        return self._answer(timeout_s)
+        return self.answer(timeout_s)
+
+    def release(self) -> None:
+        """Let the jobs go on that were armed by this channel; its answer comes when they have ended.
+
+        Raises HostUnreachable.
+        """
+        self._stream.write(_RELEASE)
+
+    def answer(self, timeout_s: float) -> Answer:
+        """Return the answer to what was sent. Raises like `request`."""
+        try:
+            prefix = self._stream.read_exactly(host_agent.PREFIX.size, timeout_s=timeout_s)
+            size = host_agent.header_size(prefix)
+            header = host_agent.parse_header(
+                self._stream.read_exactly(size, timeout_s=_TRANSFER_S), _LARGEST_PART_BYTES
+            )
+        except host_agent.FrameError as error:
+            text = f"its agent's answer cannot be read: {error}"
+            raise HostUnreachable(text, where=self._where) from error
+        parts = [self._stream.read_exactly(size, timeout_s=_TRANSFER_S) for size in header["parts"]]
+        if "error" in header:
+            raise AgentRefused(str(header["error"]), str(header.get("kind")), where=self._where)
+        return Answer(header, tuple(parts))
 
     def send_input(self, job_id: str, data: bytes) -> None:
         """Send what a job will read. There is no answer: a job whose input is not there does not start."""
@@ -102,21 +126,6 @@ class AgentChannel:
     def close(self) -> None:
         """Close the channel; jobs keep running."""
         self._stream.close()
-
-    def _answer(self, timeout_s: float) -> Answer:
-        try:
-            prefix = self._stream.read_exactly(host_agent.PREFIX.size, timeout_s=timeout_s)
-            size = host_agent.header_size(prefix)
-            header = host_agent.parse_header(
-                self._stream.read_exactly(size, timeout_s=_TRANSFER_S), _LARGEST_PART_BYTES
-            )
-        except host_agent.FrameError as error:
-            text = f"its agent's answer cannot be read: {error}"
-            raise HostUnreachable(text, where=self._where) from error
-        parts = [self._stream.read_exactly(size, timeout_s=_TRANSFER_S) for size in header["parts"]]
-        if "error" in header:
-            raise AgentRefused(str(header["error"]), str(header.get("kind")), where=self._where)
-        return Answer(header, tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from perfctl.cli.settings import Settings
     "host_view",
     flag_value=False,
     default=True,
-    help="Do not read the host's processes half way through each benchmark.",
+    help="Do not read the host's processes before, during and after each benchmark.",
 )
 @click.option(
     "--validity",

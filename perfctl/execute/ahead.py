@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from perfctl.errors import PerfctlError
 from perfctl.execute.leftovers import left_runs
-from perfctl.execute.survey import read_host_facts
+from perfctl.execute.survey import read_host_facts, targets_of
 from perfctl.job.hosts import LeasedHost
 from perfctl.model import Fingerprint, Host, Plan
 
@@ -24,6 +24,7 @@ class ReadAhead:
 
     def readers(self, plan: Plan, hosts: Sequence[Host]) -> tuple[Callable[[LeasedHost], None], ...]:
         """Return what reads a host of the plan; each may run at the same time as the others."""
+        targets = targets_of(plan)
 
         def read_left(leased: LeasedHost) -> None:
             with suppress(PerfctlError):
@@ -31,6 +32,8 @@ class ReadAhead:
 
         def read_facts(leased: LeasedHost) -> None:
             with suppress(PerfctlError):
-                self.facts[leased.host.name] = read_host_facts(leased.transport, leased.host, plan, hosts)
+                self.facts[leased.host.name] = read_host_facts(
+                    leased.transport, leased.host, plan, hosts, targets
+                )
 
         return read_left, read_facts

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from perfctl.model import Benchmark, Environment, Fingerprint
-from perfctl.store import NamedBenchmark, Store
+from collections.abc import Sequence
+
+from perfctl.environments import traits_of
+from perfctl.model import Benchmark, Environment, Fingerprint, Sample
+from perfctl.store import NamedBenchmark, NativeValue, Store
 from perfctl.validity import bandwidth
 from perfctl.validity.bounds import Bound
+from perfctl.validity.invocation import median_values
 from perfctl.workloads import WORKLOADS, Load, workload
 
 
 class NativeBandwidth:
-    """The memory bandwidth of a run's hosts, from the database."""
+    """The memory bandwidth of a run's hosts: from the database once, and from what the run measures then."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
         self._loads: dict[str, Load] | None = None
         self._is_same: dict[tuple[str, str], bool] = {}
+        self._values: dict[str, list[NativeValue]] = {}
+        """By host, of those that a bound was wanted on."""
 
     def bound(
         self, host: str, facts: Fingerprint | None, benchmark: Benchmark, environment: Environment
@@ -25,19 +31,41 @@ class NativeBandwidth:
         load = workload(benchmark.workload).load(benchmark.parameters)
         if facts is None or load.memory is None or not bandwidth.is_bounded(load, environment, facts):
             return None
-        keys = [
+        keys = {
             key
             for key, other in self._known_loads().items()
             if bandwidth.bounds(other, load.memory, load.threads, facts)
-        ]
+        }
         found = [
             item
-            for item in self._store.history.native_values(self._run_id, host, keys)
-            if item.metric == load.memory.rate
+            for item in self._values_on(host)
+            if item.benchmark_key in keys
+            and item.metric == load.memory.rate
             and bandwidth.has_comparable_limits(item.limits, environment)
             and self._was_same_host(item.run_id, host, facts)
         ]
         return bandwidth.memory_bandwidth([item.value for item in found], found[0].unit) if found else None
+
+    def add(
+        self, host: str, benchmark: Benchmark, environment: Environment, samples: Sequence[Sample]
+    ) -> None:
+        """Add what the run has measured and stored: ok, on one host, and not invalid."""
+        memory = workload(benchmark.workload).load(benchmark.parameters).memory
+        # What is not known yet is read with all the rest.
+        if memory is None or host not in self._values or traits_of(environment).is_overhead:
+            return
+        values = median_values(samples)
+        if memory.rate in values:
+            value, unit = values[memory.rate]
+            self._values[host].append(
+                NativeValue(self._run_id, benchmark.key, environment.limits, memory.rate, unit, value)
+            )
+
+    def _values_on(self, host: str) -> Sequence[NativeValue]:
+        if host not in self._values:
+            keys = [key for key, load in self._known_loads().items() if load.memory is not None]
+            self._values[host] = self._store.history.native_values(self._run_id, host, keys)
+        return self._values[host]
 
     def _known_loads(self) -> dict[str, Load]:
         if self._loads is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NoReturn
 
+from perfctl.environments.kinds import boots
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.invocation import InvocationContext, InvocationOutcome, measure, outcome_of
@@ -93,7 +94,10 @@ def record(
         validity=assessment.validity.verdict.value if assessment else None,
         validity_json=assessment.to_json() if assessment else None,
     )
-    _commit(session.store, stored, metrics, outcome.samples)
+    stored = _commit(session.store, stored, metrics, outcome.samples)
+    if stored.status is Status.OK and stored.validity != "invalid" and block.target.peer is None:
+        environment = session.environment(planned.environment)
+        session.bandwidth.add(block.target.host, benchmark, environment, outcome.samples)
     if outcome.boot and outcome.boot.attempts > 1:
         where = f"{block.target} {block.benchmark} {planned.environment} block {block.index}"
         session.listener(Note("warning", where, outcome.boot.remark))
@@ -180,15 +184,17 @@ def _artifacts(outcome: InvocationOutcome, done: Completed) -> dict[str, bytes]:
 
 def _commit(
     store: Store, invocation: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
-) -> None:
-    """Store an invocation; if its samples are refused, store it as failed without them, with raw output."""
+) -> InvocationRecord:
+    """Store an invocation, and return it as stored: failed, with raw output alone, if samples are refused."""
     try:
         store.writer.record_invocation(invocation, metrics, samples)
+        return invocation
     except (DatabaseUnavailable, SchemaMismatch):
         raise
     except DataError as error:
         refused = replace(invocation, status=Status.FAILED, reason=Reason.UNPARSABLE, detail=str(error))
         store.writer.record_invocation(refused, metrics, ())
+        return refused
 
 
 def _interrupt(session: RunSession, block_id: str) -> NoReturn:
@@ -259,6 +265,14 @@ def _settle_doubts(session: RunSession, block: Block, planned: PlannedInvocation
             session.fleet.mark_lost(name, error)
 
 
+def _first_outputs(session: RunSession, block: Block, environment: Environment) -> dict[str, float | None]:
+    """Return how long guests took on the block's hosts until they printed something; {} without guests."""
+    if not (boots(environment) or boots(environment.of_server)):
+        # What was read on all hosts is not gone through for each invocation on one.
+        return {}
+    return {name: first_output_s(session.survey, name) for name in block.target.hosts}
+
+
 def _measure(
     session: RunSession,
     block: Block,
@@ -283,11 +297,7 @@ def _measure(
         host_view=session.plan.host_view,
         stop=session.stop,
         took_s=session.took_s.get(leg),
-        first_output_s={
-            name: first_output_s(session.survey, name)
-            for name in (block.target.host, block.target.peer)
-            if name
-        },
+        first_output_s=_first_outputs(session, block, environment),
         has_launcher=surveyed.has_launcher if surveyed else False,
     )
     try:

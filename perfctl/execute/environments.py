@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from perfctl.environments import EnvironmentShell
+from perfctl.environments import EnvironmentShell, traits_of
 from perfctl.environments.drivers import driver_for
+from perfctl.environments.limits import is_limited
 from perfctl.errors import EnvironmentFailure, HostError, PerfctlError
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.job import JobShell, ProcessProbe
@@ -109,37 +110,58 @@ def open_environments(
 ) -> list[OpenEnvironment]:
     """Open all environments at the same time, and have `stack` close them at the same time.
 
+    Those that take no time, the hosts themselves, are opened in turn.
+
     When one cannot be opened, the others are closed with the stack. Raises like `EnvironmentDriver.open`, of
     several errors that of a lost host; so does closing the stack.
     """
     openings = [_opening(placement, run_id, invocation_id) for placement in placements]
-    futures = _run_at_once([opening.__enter__ for opening in openings])
+    # To start threads takes longer than to open the host itself, as a run does thousands of times.
+    at_once = sum(_takes_time(placement.environment) for placement in placements) > 1
+    futures = _run([opening.__enter__ for opening in openings], at_once=at_once)
     errors = [future.exception() for future in futures]
     for placement, error in zip(placements, errors, strict=True):
         if error is not None:
             name_artifacts(placement, error)
     succeeded = [opening for opening, error in zip(openings, errors, strict=True) if error is None]
-    stack.push(partial(_close, succeeded))
+    stack.push(partial(_close, succeeded, at_once))
     _raise_first(errors)
     return [future.result() for future in futures]
 
 
+def _takes_time(environment: Environment) -> bool:
+    return traits_of(environment).is_made or is_limited(environment)
+
+
 def _close(
     openings: Sequence[AbstractContextManager[OpenEnvironment]],
+    at_once: bool,
     kind: type[BaseException] | None,
     ended_by: BaseException | None,
     traceback: TracebackType | None,
 ) -> None:
-    """Close all at the same time, also when one cannot be closed; `ended_by` is the body's error, if any."""
+    """Close all, also when one cannot be closed; `ended_by` is the body's error, if any."""
     closings = [partial(opening.__exit__, kind, ended_by, traceback) for opening in openings]
-    errors = [future.exception() for future in _run_at_once(closings)]
+    errors = [future.exception() for future in _run(closings, at_once=at_once)]
     _raise_first([error for error in errors if error is not ended_by])
 
 
-def _run_at_once(actions: Sequence[Callable[[], T]]) -> list[Future[T]]:
-    """Run all actions at the same time, a thread each; return their futures when all have ended."""
-    with ThreadPoolExecutor(max_workers=max(1, len(actions))) as pool:
+def _run(actions: Sequence[Callable[[], T]], *, at_once: bool) -> list[Future[T]]:
+    """Run all actions, in threads at the same time or in turn; return their futures when all have ended."""
+    if not at_once:
+        return [_run_here(action) for action in actions]
+    with ThreadPoolExecutor(max_workers=len(actions)) as pool:
         return [pool.submit(action) for action in actions]
+
+
+def _run_here(action: Callable[[], T]) -> Future[T]:
+    """Run an action in this thread, and return its future."""
+    future = Future[T]()
+    try:
+        future.set_result(action())
+    except BaseException as error:  # noqa: BLE001 (raised where those of the others are)
+        future.set_exception(error)
+    return future
 
 
 def _raise_first(errors: Sequence[BaseException | None]) -> None:

@@ -85,8 +85,8 @@ class Fleet:
         for connected in self._connected.values():
             connected.jobs.cancel()
 
-    def each(self, action: Callable[[ConnectedHost], None]) -> None:
-        """Run `action` on all connected hosts at once; a HostError marks the host as lost."""
+    def each(self, action: Callable[[ConnectedHost], None], *, only: Collection[str] | None = None) -> None:
+        """Run `action` on all connected hosts (or those in `only`) at once; a HostError marks one as lost."""
 
         def guarded(connected: ConnectedHost) -> None:
             try:
@@ -94,19 +94,19 @@ class Fleet:
             except HostError as error:
                 self.mark_lost(connected.host.name, error)
 
-        alive = [c for name, c in self._connected.items() if name not in self.lost]
+        wanted = self._connected.keys() if only is None else self._connected.keys() & set(only)
+        alive = [c for name, c in self._connected.items() if name in wanted and name not in self.lost]
         self.each_of(alive, guarded)
 
     def hold(self, names: Collection[str], seconds: float) -> None:
         """Hold hosts on which nothing is started for so long; a host that was taken away is lost."""
 
         def renew(connected: ConnectedHost) -> None:
-            if connected.host.name in names:
-                # Whether the host is still held is seen by the next job there.
-                with suppress(CommandFailed, CommandTimeout):
-                    self.leased[connected.host.name].lease.renew(seconds)
+            # Whether the host is still held is seen by the next job there.
+            with suppress(CommandFailed, CommandTimeout):
+                self.leased[connected.host.name].lease.renew(seconds)
 
-        self.each(renew)
+        self.each(renew, only=names)
 
     each_of = staticmethod(each_of)
 

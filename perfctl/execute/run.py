@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from perfctl import __version__
@@ -140,8 +141,12 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
                 fleet.hold({host.name for host in fleet.hosts}, _SURVEY_S)
             session.survey = survey_environments(fleet, store, run_id, plan, session.listener)
             Scheduler(session).run(done, attempts)
-        take_host_facts(fleet, store, run_id, plan, "after", session.listener)
-        describe_again(fleet, store, run_id, plan, session.listener)
+        where = (fleet, store, run_id, plan)
+        readers: list[Callable[[], object]] = [
+            partial(take_host_facts, *where, "after", session.listener),
+            partial(describe_again, *where, session.listener),
+        ]
+        fleet.each_of(readers, _call)
         for change in store.run(run_id).changes():
             text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
             session.listener(Note("warning", change.place[0], text))
@@ -152,6 +157,10 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
         # A container that was requested just before the stop may have been made since.
         fleet.each(lambda connected: sweep(connected, run_id, plan))
         raise
+
+
+def _call(action: Callable[[], object]) -> None:
+    action()
 
 
 def is_unfinished(plan: Plan, done: Collection[BlockKey]) -> bool:

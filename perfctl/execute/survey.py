@@ -38,6 +38,7 @@ from perfctl.model import (
     Plan,
     Reason,
     Status,
+    Target,
     content_hash,
 )
 from perfctl.shell import Transport
@@ -98,33 +99,46 @@ def versions_of(plan: Plan) -> tuple[tuple[str, ...], ...]:
     return tuple(dict.fromkeys(workload(item.workload).version_argv for item in plan.benchmarks))
 
 
-def peers_of(plan: Plan, host: Host, hosts: Sequence[Host]) -> dict[str, str]:
-    """Return the addresses, by name, of the peers of `host` in the plan: the routes are facts of the host."""
-    targets = {block.target for block in plan.blocks()}
-    names = {target.peer for target in targets if target.host == host.name}
-    names |= {target.host for target in targets if target.peer == host.name}
-    return {item.name: item.network_address for item in hosts if item.name in names}
+Targets = Mapping[str, Collection[Target]]
+"""Host -> the targets that it is in."""
 
 
-def environments_on(plan: Plan, host: Host) -> list[Environment]:
+def targets_of(plan: Plan) -> Targets:
+    """Return the targets of a plan, looked up once for all hosts: there may be thousands of blocks."""
+    found: dict[str, set[Target]] = {}
+    for target in {block.target for block in plan.blocks()}:
+        for name in target.hosts:
+            found.setdefault(name, set()).add(target)
+    return found
+
+
+def peers_of(targets: Targets, host: Host, hosts: Sequence[Host]) -> dict[str, str]:
+    """Return the addresses, by name, of the peers of `host`: the routes are facts of the host."""
+    names = {name for target in targets.get(host.name, ()) for name in target.hosts} - {host.name}
+    return {item.name: item.network_address for item in hosts if item.name in names} if names else {}
+
+
+def environments_on(plan: Plan, targets: Targets, host: Host) -> list[Environment]:
     """Return the environments to open on `host`: the plan's, and those of servers where it is a peer."""
-    targets = {block.target for block in plan.blocks()}
+    own = targets.get(host.name, ())
     found: list[Environment] = []
-    if any(target.host == host.name for target in targets):
+    if any(target.host == host.name for target in own):
         found += plan.environments
-    if any(target.peer == host.name for target in targets):
+    if any(target.peer == host.name for target in own):
         found += [environment.of_server for environment in plan.environments]
     return list({environment.key: environment for environment in found}.values())
 
 
-def read_host_facts(transport: Transport, host: Host, plan: Plan, hosts: Sequence[Host]) -> Fingerprint:
+def read_host_facts(
+    transport: Transport, host: Host, plan: Plan, hosts: Sequence[Host], targets: Targets
+) -> Fingerprint:
     """Return the facts of a host that the plan's benchmarks need. Raises like `facts.read_host`."""
     return facts.read_host(
         transport,
         python=host.python,
         programs=(*programs_of(plan), launcher.PROGRAM),
         version_argvs=versions_of(plan),
-        peers=list(peers_of(plan, host, hosts).values()),
+        peers=list(peers_of(targets, host, hosts).values()),
         timeout_s=_FACTS_TIMEOUT_S,
     )
 
@@ -145,17 +159,16 @@ def take_host_facts(
     Those that are `known` have just been read. A host whose facts could not be read is left out, with a
     warning. `phase` is 'before' or 'after'.
     """
+    targets = targets_of(plan)
     taken: dict[str, Fingerprint] = {}
 
     def take(connected: ConnectedHost) -> None:
         host = connected.host
-        if only is not None and host.name not in only:
-            return
         try:
             if known and host.name in known:
                 fingerprint = known[host.name]
             else:
-                fingerprint = read_host_facts(connected.transport, host, plan, fleet.hosts)
+                fingerprint = read_host_facts(connected.transport, host, plan, fleet.hosts, targets)
         except OutputError as error:
             text = f"facts could not be read: {error.with_hint}"
             listener(Note("warning", connected.host.name, text))
@@ -163,7 +176,7 @@ def take_host_facts(
         store.writer.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
         taken[connected.host.name] = fingerprint
 
-    fleet.each(take)
+    fleet.each(take, only=only)
     return taken
 
 
@@ -172,18 +185,21 @@ def survey_environments(
 ) -> SurveyResults:
     """Open every environment of the plan once on each host, and store the facts read inside."""
     survey: SurveyResults = {}
+    targets = targets_of(plan)
 
     def take(connected: ConnectedHost) -> None:
         host = connected.host
-        peers = peers_of(plan, host, fleet.hosts)
+        peers = peers_of(targets, host, fleet.hosts)
         paths: dict[str, Mapping[str, NetworkPath]] = {}
-        for environment in environments_on(plan, host):
-            slowest_s = first_output_s(survey, host.name)
+        own_results = dict[tuple[str, str], SurveyResult]()
+        for environment in environments_on(plan, targets, host):
+            slowest_s = first_output_s(own_results, host.name)
             found = _survey_one(connected, environment, store, run_id, plan, peers, slowest_s)
-            survey[host.name, environment.key] = found
+            own_results[host.name, environment.key] = found
             paths[environment.name] = found.paths
             for remark in found.remarks:
                 listener(Note("warning", f"{host.name}/{environment.name}", remark))
+        survey.update(own_results)
         for remark in _unequal_mtus(paths):
             listener(Note("warning", host.name, remark))
 
@@ -206,7 +222,7 @@ def survey_again(
     Raises HostError.
     """
     connected = fleet[name]
-    peers = peers_of(plan, connected.host, fleet.hosts)
+    peers = peers_of(targets_of(plan), connected.host, fleet.hosts)
     slowest_s = first_output_s(survey, name)
     found = _survey_one(connected, environment, store, run_id, plan, peers, slowest_s)
     survey[name, environment.key] = replace(found, is_doubtful=False)
@@ -219,10 +235,11 @@ def describe_again(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener
 
     Nothing is booted for that: of an environment within another one only the outer one is described.
     """
+    targets = targets_of(plan)
 
     def take(connected: ConnectedHost) -> None:
         host = connected.host
-        for environment in environments_on(plan, host):
+        for environment in environments_on(plan, targets, host):
             known = store.run(run_id).facts(host.name, environment.name)
             if not known.facts or environment.key not in {item.key for item in plan.environments}:
                 continue

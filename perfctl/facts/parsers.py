@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from perfctl.facts.raw import RawFile, text_of
 
@@ -119,7 +120,7 @@ class CpuInfo:
             if key in ("processor", "cpu number"):
                 cpu = f"cpu{text}"
             who = cpu
-            if numbered := re.fullmatch(r"processor ([0-9]+)", key):
+            if key.startswith("processor ") and (numbered := re.fullmatch(r"processor ([0-9]+)", key)):
                 who, key = f"cpu{numbered[1]}", "processor N"
             if key in self._keys:
                 holders.setdefault(text, []).append(who)
@@ -193,8 +194,12 @@ def _is_storage(path: str, kind: str) -> bool:
 _CONFIG_LINES = re.compile(r"(# )?CONFIG_(HZ|HZ_[0-9]+|PREEMPT[A-Z_]*|NO_HZ[A-Z_]*)[= ]")
 
 
+@lru_cache(maxsize=16)
 def kernel_config(content: bytes) -> str | None:
-    """Return the timer and preemption lines of a kernel's configuration, packed or not."""
+    """Return the timer and preemption lines of a kernel's configuration, packed or not.
+
+    Kept: the hosts of a fleet have few kernels, and unpacking one took a tenth of the time for all facts.
+    """
     if content.startswith(b"\x1f\x8b"):
         try:
             content = zlib.decompressobj(wbits=31).decompress(content, _MOST_BYTES)

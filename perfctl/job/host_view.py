@@ -6,20 +6,22 @@ docs/telemetry.md describes the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from perfctl.model import ResourceUsage
 
-_HEAD = re.compile(rb"^==> (.*) <==\n", re.MULTILINE)
-_STAT = re.compile(r"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat", re.ASCII)
+_STAT = re.compile(rb"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat")
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _TICKS_PER_S = 100
 """The kernel counts in hundredths of a second on every architecture (USER_HZ)."""
 _US_PER_S = 1_000_000
+_NO_COLUMNS = str.maketrans("\t\n", "  ")
 _COLUMNS = "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup"
 
-Files = Mapping[str, str]
+Files = Mapping[bytes, bytes]
+"""Path -> content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +77,19 @@ class ViewReadings:
     def _table(self, first: Files, now: Files) -> Iterator[str]:
         """Yield what used processor time since the first reading, and what is new in the environment."""
         yield _COLUMNS
-        was = {(task.pid, task.tid): task for task in _tasks(first)}
-        leader = now.get("leader", "").strip()
-        for task in _tasks(now):
+        leader = _leader(now)
+        for path in _in_order(path for path, text in now.items() if not _stood_still(first.get(path), text)):
+            task = _task(path, now[path])
+            if task is None:
+                continue
+            before = _times(first.get(path, b""))
             user, system = task.user, task.system
-            before = was.get((task.pid, task.tid))
-            is_known = before is not None and before.start == task.start
+            is_known = before is not None and before[2] == task.start
             if before is not None and is_known:
-                user, system = user - before.user, system - before.system
-            path = f"/proc/{task.pid}/cgroup"
+                user, system = user - before[0], system - before[1]
+            group_file = f"/proc/{task.pid}/cgroup".encode()
             # Of a process that stood still only the first reading has it.
-            groups = now.get(path) or first.get(path, "")
+            groups = _text(now.get(group_file) or first.get(group_file, b""))
             is_own = self._is_own(task, groups, leader)
             if (user + system == 0) and (is_known or not is_own):
                 continue
@@ -113,19 +117,14 @@ class ViewReadings:
         counted = _group_seconds(first, last)
         if counted is not None:
             return counted
-        leader = last.get("leader", "").strip()
-        seconds = None
-        if leader:
-            was_task, now_task = (
-                next((task for task in _tasks(files) if (task.pid, task.tid) == (leader, "-")), None)
-                for files in (first, last)
-            )
-            if now_task is not None:
-                user, system = now_task.user, now_task.system
-                if was_task is not None and was_task.start == now_task.start:
-                    user, system = user - was_task.user, system - was_task.system
-                seconds = user / _TICKS_PER_S, system / _TICKS_PER_S
-        return seconds
+        path = f"/proc/{_leader(last)}/stat".encode()
+        was_task, now_task = (_task(path, files.get(path, b"")) for files in (first, last))
+        if now_task is None:
+            return None
+        user, system = now_task.user, now_task.system
+        if was_task is not None and was_task.start == now_task.start:
+            user, system = user - was_task.user, system - was_task.system
+        return user / _TICKS_PER_S, system / _TICKS_PER_S
 
 
 def _seconds(usage: ResourceUsage | None) -> tuple[float, float] | None:
@@ -140,35 +139,65 @@ def _group_seconds(first: Files, last: Files) -> tuple[float, float] | None:
     return None if was is None or now is None else (now[0] - was[0], now[1] - was[1])
 
 
-def _files(reading: bytes) -> dict[str, str]:
-    """Return path -> text of a reading. What a process's name does to lines concerns that process alone."""
-    _, *parts = _HEAD.split(reading)
-    texts = [part.decode("utf-8", "surrogateescape") for part in parts]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+def _files(reading: bytes) -> Files:
+    """Return what a reading holds. What a process's name does to lines concerns that process alone."""
+    _, *parts = b"\n".join((b"", reading.removesuffix(b"\n"))).split(b"\n==> ")
+    return {path: text for path, end, text in (part.partition(b" <==\n") for part in parts) if end}
 
 
-def _tasks(files: Files) -> Iterator[_Task]:
-    """Yield the processes of a reading and then the threads of the one that is named."""
-    found = ((match, text) for path, text in files.items() if (match := _STAT.fullmatch(path)))
-    for match, text in sorted(
-        found, key=lambda item: (bool(item[0][2]), int(item[0][1]), int(item[0][2] or 0))
-    ):
-        # The name may hold spaces and brackets: it ends at the last bracket.
-        name = re.sub(r"[\t\n]", " ", text.partition("(")[2].rpartition(")")[0])
-        fields = text.rpartition(")")[2].split()
-        if len(fields) > 36 and _NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12]):
-            yield _Task(
-                pid=match[1],
-                tid=match[2] or "-",
-                name=name,
-                session=fields[3],
-                user=int(fields[11]),
-                system=int(fields[12]),
-                start=fields[19],
-                cpu=fields[36],
-            )
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
 
 
+def _leader(files: Files) -> str:
+    return _text(files.get(b"leader", b"")).strip()
+
+
+def _stood_still(before: bytes | None, now: bytes) -> bool:
+    """Return whether a file is of a process that is not new and has used no time, as most of a host's."""
+    if before is None or before == now:
+        return before == now
+    was, fields = (text.rpartition(b")")[2].split(None, 20) for text in (before, now))
+    return len(was) > 20 < len(fields) and (was[11], was[12], was[19]) == (fields[11], fields[12], fields[19])
+
+
+def _in_order(paths: Iterable[bytes]) -> list[bytes]:
+    """Return the paths of processes, and then those of the threads of the one that is named."""
+    found = ((match, path) for path in paths if (match := _STAT.fullmatch(path)))
+    ordered = sorted(found, key=lambda item: (bool(item[0][2]), int(item[0][1]), int(item[0][2] or 0)))
+    return [path for _, path in ordered]
+
+
+def _times(content: bytes) -> tuple[int, int, str] | None:
+    """Return user time, system time and start of a process or thread, in ticks; None where it holds none."""
+    fields = _text(content).rpartition(")")[2].split(None, 20)
+    if len(fields) <= 20 or not (_NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
+        return None
+    return int(fields[11]), int(fields[12]), fields[19]
+
+
+def _task(path: bytes, content: bytes) -> _Task | None:
+    """Return the process or thread in a file, None where it holds none."""
+    match = _STAT.fullmatch(path)
+    text = _text(content)
+    # The name may hold spaces and brackets: it ends at the last bracket.
+    name = text.partition("(")[2].rpartition(")")[0].translate(_NO_COLUMNS)
+    fields = text.rpartition(")")[2].split()
+    if not (match and len(fields) > 36 and _NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
+        return None
+    return _Task(
+        pid=match[1].decode(),
+        tid=match[2].decode() if match[2] else "-",
+        name=name,
+        session=fields[3],
+        user=int(fields[11]),
+        system=int(fields[12]),
+        start=fields[19],
+        cpu=fields[36],
+    )
+
+
+@lru_cache(maxsize=256)
 def _group(groups: str) -> str:
     """Return the path that says most: of version 2 or of systemd's own tree, else any but the root."""
     found = "-"
@@ -183,10 +212,10 @@ def _group(groups: str) -> str:
 
 def _counted(files: Files) -> tuple[float, float] | None:
     """Return the seconds of user and system time that a control group has used, also by what has ended."""
-    for path, text in files.items():
-        if not path.startswith("/sys/fs/cgroup/"):
+    for path, content in files.items():
+        if not path.startswith(b"/sys/fs/cgroup/"):
             continue
-        pairs = [line.split() for line in text.splitlines()]
+        pairs = [line.split() for line in _text(content).splitlines()]
         values = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _NUMBER.fullmatch(pair[1])}
         if "user_usec" in values and "system_usec" in values:
             return values["user_usec"] / _US_PER_S, values["system_usec"] / _US_PER_S

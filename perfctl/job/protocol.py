@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perfctl.agent import Answer
-from perfctl.errors import CommandTimeout, HostUnreachable, OutputError
+from perfctl.errors import CommandFailed, CommandTimeout, HostUnreachable, OutputError
 from perfctl.job import host_view
 from perfctl.job.lease import LeaseLost
 from perfctl.model import OUTPUT_LIMIT_BYTES, ResourceUsage
@@ -44,6 +44,13 @@ class JobLost(HostUnreachable):
             where=where,
             hint="was the host restarted, or out of memory? then: perfctl resume",
         )
+
+
+class NeverReleased(CommandFailed):
+    """A job was armed and never released; its command has not begun."""
+
+    def __init__(self, *, where: str) -> None:
+        super().__init__("the command was armed, and ended before it was released", where=where)
 
 
 class SpoolFull(OutputError):
@@ -94,7 +101,8 @@ class Result:
     """How a job ended, and what was kept of it."""
 
     why: str
-    """'exited', 'timeout', 'full' (the disk of the spool), 'cancelled', 'unstarted', 'fenced', 'lost'."""
+    """'exited', 'timeout', 'full' (the disk of the spool), 'cancelled', 'unstarted', 'fenced', 'lost';
+    'unreleased': it was armed, and has not begun."""
     argv: tuple[str, ...] = ()
     exit_code: int = 0
     started_ns: int = 0
@@ -166,11 +174,13 @@ class Result:
         )
 
     def value(self, argv: Sequence[str], where: str) -> Completed:
-        """Return the completed command. Raises JobTimeout, SpoolFull, LeaseLost."""
+        """Return the completed command. Raises JobTimeout, SpoolFull, LeaseLost, NeverReleased."""
         if self.why == "fenced":
             raise LeaseLost(where=where)
         if self.why == "unstarted":
             raise SpoolFull("the command was not started", where=where)
+        if self.why == "unreleased":
+            raise NeverReleased(where=where)
         completed = self.completed(argv)
         if self.why == "full":
             kept = f"{len(completed.stdout)} bytes of its output were kept"

@@ -22,7 +22,15 @@ from perfctl.errors import (
     UsageError,
 )
 from perfctl.job.lease import HostLease, LeaseLost
-from perfctl.job.protocol import JobLost, JobTimeout, ProcessProbe, Request, Result, SpoolFull
+from perfctl.job.protocol import (
+    JobLost,
+    JobTimeout,
+    NeverReleased,
+    ProcessProbe,
+    Request,
+    Result,
+    SpoolFull,
+)
 from perfctl.model import OUTPUT_LIMIT_BYTES
 from perfctl.shell import Completed, Process, Transport, as_text
 from perfctl.shell.files import get_file, put_file
@@ -35,7 +43,7 @@ _CHANNELS = 4
 _PAUSES_S = (0.5, 2.0)
 _CONTROL_TIMEOUT_S = 60.0
 # The host ends a job itself; after this much more than its time, the host counts as lost.
-_MARGIN_S = 25.0
+ANSWER_MARGIN_S = 25.0
 _ACKNOWLEDGE_AFTER = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -147,7 +155,7 @@ class JobShell:
             timeout_s,
             stdin,
             probe,
-            self._terms_of(timeout_s + hold_s),
+            self.terms_of(timeout_s + hold_s),
             output_limit_bytes,
         )
         with self._lock:
@@ -164,7 +172,7 @@ class JobShell:
                 self.acknowledge(job_id)
             return result.value(argv, self.name)
         except (KeyboardInterrupt, SystemExit):
-            self._end([job_id])
+            self.end_jobs([job_id])
             raise
         except HostUnreachable as error:
             if self._is_cancelled(job_id):
@@ -180,7 +188,7 @@ class JobShell:
     def spawn(self, argv: Sequence[str]) -> Process:
         """Start `argv` in the background; it ends with `stop()` on it or with the run."""
         job_id = self._new_id()
-        request = Request(job_id, tuple(argv), lease=self._terms_of(0.0))
+        request = Request(job_id, tuple(argv), lease=self.terms_of(0.0))
         state = self._ask(request.header("spawn")).header.get("state")
         if state == "unstarted":
             raise SpoolFull("the command was not started", where=self.name)
@@ -204,7 +212,7 @@ class JobShell:
             ids = sorted(self._running)
             self._cancelled.update(ids)
         if ids:
-            self._end(ids)
+            self.end_jobs(ids)
 
     def acknowledge(self, job_id: str) -> None:
         """Have the files of a job removed, its result being stored; sent later, together with others."""
@@ -275,6 +283,64 @@ class JobShell:
         """Return what a background command has written so far."""
         return b"".join(self._ask({"verb": "output", "id": job_id}).parts)
 
+    # ---- for jobs that start together ----
+
+    def borrow_channel(self, job_ids: Sequence[str]) -> AgentChannel:
+        """Return a channel for these jobs, which `cancel` ends, too, until `give_back`.
+
+        Raises JobLost, HostUnreachable.
+        """
+        self._room.acquire()
+        try:
+            channel = self._take()
+        except BaseException:
+            self._room.release()
+            raise
+        with self._lock:
+            self._running.update(job_ids)
+        return channel
+
+    def give_back(self, channel: AgentChannel, job_ids: Sequence[str], *, is_idle: bool) -> None:
+        """Take a channel back; one that is not idle is closed."""
+        with self._lock:
+            self._running.difference_update(job_ids)
+            self._cancelled.difference_update(job_ids)
+            if is_idle:
+                self._idle.append(channel)
+        if not is_idle:
+            channel.close()
+        self._room.release()
+
+    def terms_of(self, timeout_s: float) -> tuple[str, int, float] | None:
+        """Return what a request says of the lease for jobs that end within this time; None without one."""
+        return self._lease.terms_of(timeout_s) if self._lease else None
+
+    def await_result(self, job_id: str, timeout_s: float) -> Result:
+        """Return the result of a job that is known there, after waiting for it up to its timeout.
+
+        A connection that is lost is made again. Raises JobLost, HostUnreachable, CommandTimeout.
+        """
+        header = {"verb": "wait", "id": job_id}
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                return Result.parse(self._ask(header, timeout_s=timeout_s + ANSWER_MARGIN_S), self.name)
+            except JobLost:
+                raise
+            except HostUnreachable:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def end_jobs(self, job_ids: Sequence[str]) -> None:
+        """End jobs with everything that they started. On a channel of its own: others may wait for them."""
+        try:
+            with _closing(self._agent.open_channel()) as channel:
+                channel.request({"verb": "cancel", "ids": list(job_ids)}, timeout_s=_CONTROL_TIMEOUT_S)
+        except AgentGone:
+            # Who waits for them is told so.
+            return
+
     # ---- what is read without a command ----
 
     def read_counters(self, *, hold_s: float = 0.0) -> bytes:
@@ -282,7 +348,7 @@ class JobShell:
 
         The lease is renewed as by a job that takes `hold_s`. Raises LeaseLost, HostUnreachable.
         """
-        terms = self._terms_of(hold_s)
+        terms = self.terms_of(hold_s)
         answer = self._ask_again({"verb": "counters", "lease": list(terms) if terms else None})
         if answer.header.get("state") == "fenced":
             raise LeaseLost(where=self.name)
@@ -331,10 +397,7 @@ class JobShell:
 
     def _with_channel(self, action: Callable[[AgentChannel], T]) -> T:
         with self._room:
-            try:
-                channel = self._take()
-            except AgentGone as error:
-                raise JobLost(where=self.name) from error
+            channel = self._take()
             try:
                 outcome = action(channel)
             except BaseException as error:
@@ -352,7 +415,10 @@ class JobShell:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return self._agent.open_channel()
+        try:
+            return self._agent.open_channel()
+        except AgentGone as error:
+            raise JobLost(where=self.name) from error
 
     def _take_idle(self) -> list[AgentChannel]:
         with self._lock:
@@ -365,9 +431,6 @@ class JobShell:
 
     # ---- jobs ----
 
-    def _terms_of(self, timeout_s: float) -> tuple[str, int, float] | None:
-        return self._lease.terms_of(timeout_s) if self._lease else None
-
     def _new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
 
@@ -378,7 +441,7 @@ class JobShell:
         def run(channel: AgentChannel) -> Answer:
             if request.stdin:
                 channel.send_input(request.job_id, request.stdin)
-            return self._request(channel, header, request.timeout_s + _MARGIN_S)
+            return self._request(channel, header, request.timeout_s + ANSWER_MARGIN_S)
 
         for pause_s in (*_PAUSES_S, None):
             try:
@@ -391,7 +454,7 @@ class JobShell:
                 time.sleep(pause_s)
             except CommandTimeout as error:
                 # The host should have ended it long ago.
-                self._end([request.job_id])
+                self.end_jobs([request.job_id])
                 raise CommandTimeout(
                     f"{request.argv[0]} did not end within its timeout, and the host did not report its end",
                     where=self.name,
@@ -402,22 +465,11 @@ class JobShell:
         with self._lock:
             return job_id in self._cancelled
 
-    def _end(self, job_ids: Sequence[str]) -> None:
-        """End jobs. On a channel of its own: all others may wait for just these."""
-        try:
-            with _closing(self._agent.open_channel()) as channel:
-                channel.request({"verb": "cancel", "ids": list(job_ids)}, timeout_s=_CONTROL_TIMEOUT_S)
-        except AgentGone:
-            # Who waits for them is told so.
-            return
-
     def _outcome(self, job_id: str, timeout_s: float) -> Completed | PerfctlError:
-        header = {"verb": "wait", "id": job_id}
-        answer = self._ask(header, timeout_s=timeout_s + _MARGIN_S)
         try:
-            result = Result.parse(answer, self.name)
+            result = self.await_result(job_id, timeout_s)
             return result.value(result.argv, self.name)
-        except (JobTimeout, SpoolFull, JobLost, LeaseLost) as error:
+        except (JobTimeout, SpoolFull, JobLost, LeaseLost, NeverReleased) as error:
             return error
 
     def _reap(self, stored: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from perfctl.model.identity import content_hash
@@ -72,7 +73,7 @@ class Environment:
     @property
     def key(self) -> str:
         """The content hash that names this environment in the database (its description does not count)."""
-        return content_hash(self.identity())
+        return _key_of(self)
 
     @property
     def outermost(self) -> Environment:
@@ -106,3 +107,9 @@ class Environment:
                 value = value.identity()
             fields[name] = dict(value) if name == "env" else value
         return fields
+
+
+@lru_cache(maxsize=1024)
+def _key_of(environment: Environment) -> str:
+    # Asked for several times for each invocation of a run.
+    return content_hash(environment.identity())

@@ -174,8 +174,12 @@ def tournament(hosts: Sequence[Host]) -> list[list[Target]]:
 def _by_resource(targets: Sequence[Target], resources: Mapping[str, str | None]) -> list[list[Target]]:
     """Group targets so that two which share a resource, directly or through others, are together."""
     groups: list[tuple[set[str], list[Target]]] = []
+    alone: list[list[Target]] = []
     for target in targets:
         own = {resource for name in target.hosts if (resource := resources[name])}
+        if not own:
+            alone.append([target])
+            continue
         together = [target]
         apart = []
         for group in groups:
@@ -186,5 +190,5 @@ def _by_resource(targets: Sequence[Target], resources: Mapping[str, str | None])
                 apart.append(group)
         groups = [*apart, (own, together)]
     order = {target: place for place, target in enumerate(targets)}
-    tracks = [sorted(group, key=order.__getitem__) for _, group in groups]
+    tracks = alone + [sorted(group, key=order.__getitem__) for _, group in groups]
     return sorted(tracks, key=lambda track: order[track[0]])

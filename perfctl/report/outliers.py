@@ -36,15 +36,19 @@ class Outlier:
 
 def outliers(run: RunReader, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
     """Return the outliers of these comparisons, each once, in their order."""
-    places = dict.fromkeys(
-        (item.benchmark, item.target, item.metric, *leg) for item in comparisons for leg in item.outliers
-    )
+    places = {
+        (item.benchmark, str(item.target), block, environment, replicate, item.metric.name): item
+        for item in comparisons
+        for environment, replicate, block in item.outliers
+    }
+    if not places:
+        return ()
     found = []
-    for place in places:
-        benchmark, target, metric, environment, replicate, block = place
-        for seen in run.findings_at(benchmark, target, block, (environment, replicate), metric.name):
-            words = counted_words(seen.findings, seen.validity)
-            found.append(Outlier(*place, seen.value, seen.invocation_id, seen.findings, words))
+    for place, seen in run.judged_values(list(places)):
+        benchmark, _, block, environment, replicate, _ = place
+        item, words = places[place], counted_words(seen.findings, seen.validity)
+        where = (benchmark, item.target, item.metric, environment, replicate, block)
+        found.append(Outlier(*where, seen.value, seen.invocation_id, seen.findings, words))
     return tuple(found)
 
 

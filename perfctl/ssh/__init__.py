@@ -20,6 +20,7 @@ from perfctl.model import Host
 from perfctl.shell import Transport
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
+from perfctl.shell.open_files import allow_open_files
 
 __all__ = ["Connect", "connect", "connecting", "import_paramiko", "way_to"]
 
@@ -53,8 +54,10 @@ def connecting(hosts: Sequence[Host]) -> Iterator[Connect]:
     """Begin to connect to the hosts, and give what waits for a host's connection and returns it.
 
     What is done in between costs no time of its own: nothing is sent to the hosts until somebody has asked
-    for their connections. Those that nobody asks for are closed at the end.
+    for their connections. Who asks a second time, because the first one failed, has it tried anew. Those
+    that nobody asks for are closed at the end. Raises UsageError where so many cannot be open.
     """
+    allow_open_files(len(hosts))
     if any(host.connection != "local" for host in hosts):
         # Before the threads, which would take the time from each other.
         import_paramiko()
@@ -63,6 +66,8 @@ def connecting(hosts: Sequence[Host]) -> Iterator[Connect]:
         begun = {host.name: pool.submit(connect, host) for host in hosts}
 
         def ask(host: Host) -> Transport:
+            if host.name in asked:
+                return connect(host)
             asked.add(host.name)
             return begun[host.name].result()
 

@@ -19,7 +19,7 @@ import paramiko
 from paramiko.agent import AgentSSH
 from paramiko.pkey import PublicBlob, UnknownKeyType
 
-from perfctl.errors import HostError, HostUnreachable
+from perfctl.errors import HostError, HostTurnedAway, HostUnreachable
 from perfctl.ssh.config import SshSettings, is_there
 from perfctl.ssh.known_hosts import check_host_key, known_key_types
 
@@ -156,7 +156,7 @@ def _tcp(settings: SshSettings, timeout_s: float) -> socket.socket:
             hint=_CHECK_ADDRESS,
         ) from error
     except ConnectionRefusedError as error:
-        raise HostUnreachable(
+        raise HostTurnedAway(
             f"nothing listens at {place}",
             where=settings.name,
             hint="is sshd running there, and on this port?",
@@ -248,15 +248,15 @@ def _handshake(carrier: Any, settings: SshSettings, timeout_s: float) -> paramik
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         through = f" through {settings.way}" if settings.way else ""
-        refused = HostUnreachable(
+        # Nothing of the server's own came before the end: it was turned away, perhaps for the moment only.
+        is_turned_away = not transport.remote_version and time.monotonic() < deadline
+        refused = (HostTurnedAway if is_turned_away else HostUnreachable)(
             f"no ssh handshake with {settings.hostname} port {settings.port}{through}:"
             f" {error or 'it hung up'}",
             where=settings.name,
             hint=f"compare: {_by_hand(settings)}",
         )
         refused.__cause__ = error
-        # Nothing of the server's own came before the end: it was turned away, perhaps for the moment only.
-        is_turned_away = not transport.remote_version and time.monotonic() < deadline
         raise (_HungUpError(refused) if is_turned_away else refused) from error
     except HostError:
         transport.close()

@@ -146,7 +146,7 @@ class History(Reader):
             )
         )
         rows = self._rows(
-            select(block.run_id, *limits, db.metric.c.name, db.metric.c.unit, found.value)
+            select(block.run_id, block.benchmark_id, *limits, db.metric.c.name, db.metric.c.unit, found.value)
             .select_from(
                 db.run_host.join(db.block, block.host_id == db.run_host.c.host_id)
                 .join(db.invocation, measured.block_id == block.block_id)
@@ -164,8 +164,8 @@ class History(Reader):
             .order_by(measured.invocation_pk)
         )
         return [
-            NativeValue(run, (cpus, nodes, quota, memory), metric, unit, value)
-            for run, cpus, nodes, quota, memory, metric, unit, value in rows
+            NativeValue(run, key, (cpus, nodes, quota, memory), metric, unit, value)
+            for run, key, cpus, nodes, quota, memory, metric, unit, value in rows
         ]
 
     def snapshots(self) -> list[Snapshot]:

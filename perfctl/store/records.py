@@ -10,6 +10,9 @@ from perfctl.model.environment import Limits
 
 NOT_RUN = "not run"
 
+Place = tuple[str, str, int, str, int, str]
+"""Benchmark, target as text, block, environment, replicate, name of a metric: names a value of a run."""
+
 SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
 """(benchmark, metric, target, environment) -> why values of it are above what the hardware can do."""
 
@@ -313,6 +316,7 @@ class NativeValue:
     """A value of a benchmark, measured natively on a host; `limits` are its environment's."""
 
     run_id: str
+    benchmark_key: str
     limits: Limits
     metric: str
     unit: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     union_all,
 )
 
@@ -51,6 +52,7 @@ from perfctl.store.records import (
     InvocationState,
     JudgedValue,
     Omission,
+    Place,
     RunDetail,
     RunSummary,
     StoredArtifact,
@@ -518,28 +520,32 @@ class RunReader(Reader):
             found[invocation_id] = (*found.get(invocation_id, ()), sentence)
         return found
 
-    def findings_at(
-        self, benchmark: str, target: Target, block: int, leg: tuple[str, int], metric: str
-    ) -> list[JudgedValue]:
-        """Return the findings and the value of `metric` of (environment, replicate) in a block, if any.
+    def judged_values(self, places: Sequence[Place]) -> list[tuple[Place, JudgedValue]]:
+        """Return the values at these places with verdict and findings, in their order, those that are there.
 
-        Of the attempt at the block that counts.
+        Each is of the attempt at its block that counts.
         """
         judged = db.invocation.c
-        invocations, (value, *_) = _with_values(v_block, v_block.c.block_id, metric)
-        rows = self._rows(
-            select(judged.invocation_id, judged.validity, value, judged.validity_json)
-            .select_from(invocations)
-            .where(
-                *(v_block.c.run_id == self.id, v_block.c.benchmark == benchmark),
-                *(v_block.c.target == str(target), v_block.c.block == block, v_block.c.attempt_counts),
-                *(db.environment.c.name == leg[0], judged.replicate == leg[1], value.is_not(None)),
-            )
+        leg = (
+            *(v_block.c.benchmark, v_block.c.target, v_block.c.block),
+            *(db.environment.c.name, judged.replicate),
         )
-        return [
-            JudgedValue(invocation_id, validity, value, _sentences(text))
-            for invocation_id, validity, value, text in rows
-        ]
+        found: dict[Place, JudgedValue] = {}
+        for metric in dict.fromkeys(place[-1] for place in places):
+            invocations, (value, *_) = _with_values(v_block, v_block.c.block_id, metric)
+            legs = [place[:-1] for place in places if place[-1] == metric]
+            for *at, invocation_id, validity, number, text in self._rows(
+                select(*leg, judged.invocation_id, judged.validity, value, judged.validity_json)
+                .select_from(invocations)
+                .where(
+                    *(v_block.c.run_id == self.id, v_block.c.attempt_counts, value.is_not(None)),
+                    tuple_(*leg).in_(legs),
+                )
+            ):
+                benchmark, target, block, environment, replicate = at
+                place = (benchmark, target, block, environment, replicate, metric)
+                found[place] = JudgedValue(invocation_id, validity, number, _sentences(text))
+        return [(place, found[place]) for place in places if place in found]
 
     def assessment(self, invocation_id: str) -> Assessment | None:
         """Return how an invocation (its full id) was judged; None where it was not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from perfctl.model import canonical_json
 from perfctl.validity.bounds import claimed_bytes, device_bytes, judge_bound
@@ -31,8 +31,8 @@ class Assessment:
         """Return the JSON that is stored with the verdict: findings, rules not judged, and the context."""
         return canonical_json(
             {
-                "findings": [asdict(finding) for finding in self.validity.findings],
-                "unjudged": [asdict(item) for item in self.validity.unjudged],
+                "findings": self.validity.findings,
+                "unjudged": self.validity.unjudged,
                 "case": self.context.to_json(),
             }
         )

@@ -32,7 +32,8 @@ class Expected:
 
     def to_json(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        return asdict(self) | {"uses": sorted(self.uses)}
+        # All are plain values: `asdict` would copy each of them for every invocation.
+        return {name: getattr(self, name) for name in self.__slots__} | {"uses": sorted(self.uses)}
 
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Self:

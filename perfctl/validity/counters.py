@@ -111,6 +111,9 @@ class CounterDelta:
         return self.steal_ticks / self.cpu_ticks
 
 
+_NO_TRAFFIC = LinkDelta(0, 0, 0, 0, 0, 0)
+
+
 class _Readings:
     """Both readings, and the counters that went backwards between them."""
 
@@ -292,13 +295,19 @@ def _boot_time_step_s(both: _Readings) -> int | None:
 
 
 def _links(both: _Readings) -> dict[str, LinkDelta]:
-    old, found = dict(counter_files.links(both.old)), {}
-    for name, counters in counter_files.links(both.new):
-        if name not in old:
+    old, found = counter_files.links(both.old), {}
+    for name, text in counter_files.links(both.new).items():
+        counters = counter_files.link_counters(text)
+        before = counters if old.get(name) == text else counter_files.link_counters(old.get(name, ""))
+        if counters is None or before is None:
             continue
-        grown = [both.difference(f"links.{name}", a, b) for a, b in zip(old[name], counters, strict=True)]
-        known = [value for value in grown if value is not None]
-        if len(known) < len(grown):
+        if before is counters:
+            # As most interfaces of a host with many containers.
+            found[name] = _NO_TRAFFIC
+            continue
+        known = [new - old for old, new in zip(before, counters, strict=True)]
+        if min(known) < 0:
+            both.backwards.add(f"links.{name}")
             continue
         # Received: bytes packets errs drop fifo frame compressed multicast. Sent: bytes packets errs drop
         # fifo colls carrier compressed. errs of a driver hold fifo, frame and carrier.

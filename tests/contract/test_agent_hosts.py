@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from perfctl.agent import Agent, AgentChannel
 from perfctl.agent import agent as host_agent
 from perfctl.errors import CommandFailed, HostUnreachable, Interrupted
 from perfctl.job import JobShell, JobTimeout, SpoolFull
-from perfctl.shell import Transport
+from perfctl.shell import Completed, Stream, Transport
+from perfctl.shell.local import LocalShell
 from perfctl.validity.counters import parse_counters
 from tests.contract.job_spool import RUN, agent_pid, agents
 from tests.processes import unique_seconds, wait_until, with_argument
@@ -89,6 +90,8 @@ def test_another_python_at_the_next_start_collects_what_the_first_one_left(
 ) -> None:
     jobs = started(transport, root, sys.executable)
     jobs.run_job("inv-1", ["echo", "first"], 30)
+    # What another version compiled cannot be run by this one.
+    (Path(jobs.spool) / "agent.pyc").write_bytes(b"\x6f\x0d\x0d\x0a" + bytes(12) + b"\xe3")
     later = started(transport, root, program(tmp_path, f'exec {sys.executable} -X utf8 "$@"'))
     (done,) = later.collect_results().values()
     assert getattr(done, "text", "") == "first\n"
@@ -125,10 +128,42 @@ def test_a_spool_may_have_a_path_longer_than_a_sockets(transport: Transport, tmp
     assert not Path(jobs.spool).exists()
 
 
-def test_a_read_only_place_for_the_spool_is_told(transport: Transport, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CommandFailed, match="no place for a spool folder"):
-        started(transport, str(tmp_path / "file" / "spool"), "python3")
+class OwnVarLibShell(LocalShell):
+    """This machine with another /var/lib, a tmpfs that is mounted with these options."""
+
+    def __init__(self, options: str) -> None:
+        super().__init__("box")
+        mount = f'mount -t tmpfs -o {options} perfctl-test /var/lib && exec "$@"'
+        self._argv = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        return super().run([*self._argv, *argv], timeout_s=timeout_s, stdin=stdin)
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        return super().stream([*self._argv, *argv])
+
+
+def test_where_var_lib_is_read_only_the_spool_lies_elsewhere() -> None:
+    jobs = JobShell.start(OwnVarLibShell("ro"), RUN, lifetime_s=600)
+    try:
+        assert jobs.spool == f"/var/tmp/perfctl-{os.geteuid()}/spool/{RUN}"
+        assert jobs.run(["echo", "fine"], timeout_s=30).text == "fine\n"
+    finally:
+        jobs.stop()
+    assert not Path(jobs.spool).exists()
+
+
+def test_a_read_only_place_for_the_spool_is_told_with_the_reason() -> None:
+    reason = r"no place for a spool folder: /var/lib/x/run-.* Read-only file"
+    with pytest.raises(CommandFailed, match=reason) as caught:
+        JobShell.start(OwnVarLibShell("ro"), RUN, lifetime_s=600, spool_root="/var/lib/x")
+    assert caught.value.where == "box"
+
+
+def test_a_full_var_lib_is_told() -> None:
+    with pytest.raises(SpoolFull, match=r"/var/lib/perfctl/spool/run-.*No space left") as caught:
+        JobShell.start(OwnVarLibShell("size=4k"), RUN, lifetime_s=600)
+    assert "df" in str(caught.value.hint)
 
 
 # ---- another agent -----------------------------------------------------------------------------------------

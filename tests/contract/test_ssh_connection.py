@@ -21,7 +21,9 @@ import pytest
 from perfctl import facts
 from perfctl.errors import CommandTimeout, HostKeyMismatch, HostUnreachable, Refused, UsageError
 from perfctl.execute.fleet import Fleet
+from perfctl.job import JobShell
 from perfctl.model import Host
+from perfctl.shell import Transport
 from perfctl.shell.command import Elevation
 from perfctl.shell.local import LocalShell
 from perfctl.ssh import connect
@@ -291,7 +293,7 @@ def test_a_closed_shell_stays_closed(sshd: Sshd) -> None:
         shell.run(["true"], timeout_s=10)
 
 
-def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, tmp_path: Path) -> None:
+def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, root: str) -> None:
     # bash reads ~/.bashrc for commands over ssh; here the same noise comes from a forced command.
     keys = sshd.folder / "authorized_keys"
     before = keys.read_text()
@@ -305,6 +307,7 @@ def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, tmp_path: Pa
         stream.write(b"a line\n")
         assert stream.read_line(timeout_s=30) == b"a line\n"
         stream.close()
+        assert_jobs_run(shell, root)
         shell.close()
     finally:
         keys.write_text(before)
@@ -312,10 +315,10 @@ def test_what_login_scripts_say_is_not_taken_for_output(sshd: Sshd, tmp_path: Pa
 
 # ---- login shells ------------------------------------------------------------------------------------------
 
-# dash and bash are there, tcsh and busybox are installed for the tests, others are tried where they are.
+# tcsh, fish and busybox are installed for the tests; others are tried where they are.
 _LOGIN_SHELLS = [
-    *("/bin/sh", "/bin/bash", "/bin/bash -r", "/usr/bin/tcsh", "busybox ash"),
-    *(path for name in ("bsd-csh", "fish", "zsh", "ksh", "mksh") if (path := shutil.which(name))),
+    *("/bin/sh", "/bin/bash", "/bin/bash -r", "/usr/bin/tcsh", "/usr/bin/fish", "busybox ash"),
+    *(path for name in ("bsd-csh", "zsh", "ksh", "mksh") if (path := shutil.which(name))),
 ]
 _ODD = [
     "a\nb",
@@ -337,7 +340,7 @@ _ODD = [
 
 
 @pytest.mark.parametrize("login_shell", _LOGIN_SHELLS)
-def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str) -> None:
+def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str, root: str) -> None:
     with sshd.login_shell(login_shell):
         shell = connect(sshd.host())
         done = shell.run(["printf", "%s\\0", *_ODD], timeout_s=30)
@@ -357,7 +360,19 @@ def test_any_login_shell_runs_commands(sshd: Sshd, login_shell: str) -> None:
         with pytest.raises(CommandTimeout):
             shell.run(["sleep", seconds], timeout_s=0.5)
         wait_until(lambda: not with_argument(seconds), "the command to end")
+        assert_jobs_run(shell, root)
         shell.close()
+
+
+def assert_jobs_run(shell: Transport, root: str) -> None:
+    """Run a job on the channel that started the agent, and one on another channel."""
+    jobs = JobShell.start(shell, RUN, lifetime_s=600, spool_root=root)
+    server = jobs.spawn(["sleep", "60"])
+    assert jobs.run(["printf", "%s\\0", *_ODD], timeout_s=30).stdout.count(b"\0") == len(_ODD)
+    jobs._drop_idle()
+    assert jobs.run(["sh", "-c", "cat; exit 7"], timeout_s=30, stdin=b"in").exit_code == 7
+    server.stop()
+    jobs.stop()
 
 
 @pytest.mark.parametrize(

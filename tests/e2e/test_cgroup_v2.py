@@ -33,7 +33,7 @@ blocks = 1
 [[benchmark]]
 name = "cpu"
 workload = "sysbench"
-parameters = {{ test = "cpu", threads = 1, time_s = 1 }}
+parameters = {{ test = "cpu", threads = 1, time_s = 2 }}
 """
 
 

@@ -28,7 +28,7 @@ blocks = 1
 [[benchmark]]
 name = "cpu"
 workload = "sysbench"
-parameters = { test = "cpu", threads = 2, time_s = 1 }
+parameters = { test = "cpu", threads = 2, time_s = 2 }
 
 [[benchmark]]
 name = "rr"

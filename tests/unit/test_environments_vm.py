@@ -557,7 +557,7 @@ def test_kvm_that_is_insisted_on_and_does_not_work_is_unavailable():
 
 def test_a_container_in_a_guest_is_opened_in_the_guest_and_both_are_removed():
     host = ScriptedHost(
-        start=said(stdout="kernel 1.00\nssh 4.00\nengine 6.00\n"), ssh=inside(stdout="172.0.0.9 \n")
+        start=said(stdout="kernel 1.00\nssh 4.00\nengine 6.00\n"), ssh=inside(stdout="4711 172.0.0.9 \n")
     )
     made = driver_for(
         environment("container-in-vm"), run_id=RUN_ID, invocation_id=INVOCATION_ID, host_address="10.0.0.1"

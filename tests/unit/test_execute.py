@@ -27,7 +27,7 @@ from perfctl.execute.network_path import parse_paths, path_facts
 from perfctl.execute.resume import outcome_of_orphan
 from perfctl.execute.run import few_boots
 from perfctl.execute.server import ServerNotReady, listens
-from perfctl.execute.survey import environments_on, peers_of
+from perfctl.execute.survey import environments_on, peers_of, targets_of
 from perfctl.job import JobLost, JobTimeout
 from perfctl.model import (
     Benchmark,
@@ -41,6 +41,7 @@ from perfctl.model import (
     Suite,
     Target,
 )
+from perfctl.model.environment import Kind
 from perfctl.plan import make_plan
 from perfctl.shell import Completed
 from perfctl.workloads import resolve_parameters, workload
@@ -134,6 +135,7 @@ def test_how_long_a_command_took_is_known_the_next_time(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(block, "measure", measure)
     session = Mock(took_s={}, survey={}, benchmark=lambda name: CPU, fleet={"h1": Mock()})
+    session.environment = lambda name: Environment(name, "native")
     native = PlannedInvocation("native", 1, 0)
     one = Block("cpu", Target("h1"), 0, (native,))
     monkeypatch.setattr(block, "_known_outcome", lambda *_: None)
@@ -221,7 +223,10 @@ def test_without_guests_nothing_is_said_of_boots() -> None:
 
 def test_only_peers_open_what_servers_run_in() -> None:
     alone = _plan(TO_GUEST)
-    assert [item.name for item in environments_on(alone, HOSTS[0])] == ["native", "native-to-vm"]
+    assert [item.name for item in environments_on(alone, targets_of(alone), HOSTS[0])] == [
+        "native",
+        "native-to-vm",
+    ]
     pairs = _plan(TO_GUEST, benchmark=STREAM)
     clients = {block.target.host for block in pairs.blocks()}
     servers = {block.target.peer for block in pairs.blocks()}
@@ -229,13 +234,13 @@ def test_only_peers_open_what_servers_run_in() -> None:
         wanted = {"native"}
         wanted |= {"native-to-vm"} if host.name in clients else set()
         wanted |= {"vm"} if host.name in servers else set()
-        assert {item.name for item in environments_on(pairs, host)} == wanted
+        assert {item.name for item in environments_on(pairs, targets_of(pairs), host)} == wanted
 
 
 def test_a_host_has_the_addresses_of_those_it_talks_to() -> None:
-    assert peers_of(_plan(CONTAINER), HOSTS[0], HOSTS) == {}
+    assert peers_of(targets_of(_plan(CONTAINER)), HOSTS[0], HOSTS) == {}
     pairs = _plan(CONTAINER, benchmark=STREAM)
-    assert peers_of(pairs, HOSTS[0], HOSTS) == {"h2": "192.0.2.2", "h3": "192.0.2.3"}
+    assert peers_of(targets_of(pairs), HOSTS[0], HOSTS) == {"h2": "192.0.2.2", "h3": "192.0.2.3"}
 
 
 def test_paths_are_told_by_peer_and_remarked_on_when_frames_do_not_arrive() -> None:
@@ -312,7 +317,7 @@ def placements(monkeypatch: pytest.MonkeyPatch) -> Placements:
             lambda environment, **_: FakeDriver(environment.name, meet, closed, fails),
         )
         hosts = [ConnectedHost(Host(name, name), Mock(), Mock()) for name in names]
-        return [Placement(host, Environment(host.host.name, "native")) for host in hosts], closed
+        return [Placement(host, Environment(host.host.name, "container")) for host in hosts], closed
 
     return make
 
@@ -329,6 +334,28 @@ def test_client_and_server_are_opened_and_closed_at_the_same_time(
         assert not closed
         assert 1 / (not ends_in_error)
     assert sorted(closed) == ["client", "server"]
+
+
+@pytest.mark.parametrize("second", ["native", "container"])
+def test_threads_are_started_only_where_two_environments_are_made(
+    monkeypatch: pytest.MonkeyPatch, second: Kind
+) -> None:
+    threads: list[int] = []
+
+    class Driver:
+        @contextmanager
+        def open(self, host: object) -> Iterator[object]:
+            threads.append(threading.get_ident())
+            yield host
+            threads.append(threading.get_ident())
+
+    monkeypatch.setattr(environments, "driver_for", lambda environment, **_: Driver())
+    host = ConnectedHost(Host("h1", "h1"), Mock(), Mock())
+    both = [Placement(host, Environment(kind, kind)) for kind in ("native", second)]
+    with ExitStack() as stack:
+        open_environments(both, run_id="r", invocation_id="i", stack=stack)
+    # A host and a container are opened in turn: the host takes no time.
+    assert set(threads) == {threading.get_ident()}
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,14 @@ def test_a_run_is_planned_without_what_is_imported_while_it_connects() -> None:
 def test_what_paramiko_was_not_to_find_can_be_imported_afterwards() -> None:
     code = "from perfctl.ssh import import_paramiko; import_paramiko(); import_paramiko(); import invoke"
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_what_a_command_leaves_goes_with_its_process() -> None:
+    code = (
+        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count()));"
+        " from perfctl.__main__ import main; main(['suites', '--format', 'json'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout.splitlines()[-1]) > 10_000

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 
 import pytest
 
 import perfctl.ssh
-from perfctl.errors import HostUnreachable
+from perfctl.errors import HostTurnedAway, HostUnreachable, UsageError
 from perfctl.model import Host
 from perfctl.ssh import connecting
 
@@ -65,6 +66,29 @@ def test_all_are_begun_before_anybody_asks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(perfctl.ssh, "connect", connect)
     with connecting(HOSTS[:2]):
         both.wait()
+
+
+def test_a_host_that_could_not_be_reached_is_tried_anew_for_who_asks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[Exception | None] = [HostTurnedAway("it hung up", where="h1"), None]
+
+    def connect(host: Host) -> Connection:
+        if error := answers.pop(0):
+            raise error
+        return Connection(host)
+
+    monkeypatch.setattr(perfctl.ssh, "connect", connect)
+    with connecting(HOSTS[:1]) as ask:
+        with pytest.raises(HostTurnedAway):
+            ask(HOSTS[0])
+        assert ask(HOSTS[0]).name == "h1"
+
+
+def test_so_many_hosts_may_have_their_files_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 70))
+    with pytest.raises(UsageError, match="3 hosts need up to"), connecting(HOSTS):
+        pass
 
 
 def test_no_host_is_no_error() -> None:

@@ -130,8 +130,10 @@ def test_every_question_agrees_on_which_attempt_counts(store):
         rows = query(store, f"SELECT block, attempt FROM {view} WHERE attempt_counts").rows
         assert sorted(rows) == sorted(expected.items()), view
     for index, attempt in expected.items():
-        (found,) = store.run(run_id).findings_at("cpu-1", cases.H1, index, ("native", 1), "events_per_s")
-        assert found.value == attempt
+        place = ("cpu-1", str(cases.H1), index, "native", 1, "events_per_s")
+        nowhere = [("cpu-2", *place[1:]), (*place[:5], "no_metric"), (*place[:4], 3, place[5])]
+        ((at, found),) = store.run(run_id).judged_values([*nowhere, place])
+        assert (at, found.value) == (place, attempt)
 
 
 def test_rows_and_packed_series_answer_alike(store):

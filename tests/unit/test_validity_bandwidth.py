@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,8 @@ from perfctl.model import (
 )
 from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
-from perfctl.store import Store, open_store
+from perfctl.store import NativeValue, Store, open_store
+from perfctl.store.history import History
 from perfctl.validity.bandwidth import BEYOND_ANY_CACHE_BYTES, FEWEST_NEAR
 from perfctl.validity.bounds import Bound
 from perfctl.workloads import WORKLOADS, resolve_parameters
@@ -289,3 +290,28 @@ def test_one_hosts_memory_is_not_anothers(store: Store) -> None:
     run.measure(NATIVE, *NATIVE_RATES)
     bandwidth = NativeBandwidth(store, run.id)
     assert bandwidth.bound("h2", run.known, run.benchmarks[0], CONTAINER) is None
+
+
+def test_the_database_is_asked_once_for_each_host_whatever_the_run_measures(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run(store).measure(NATIVE, *NATIVE_RATES)
+    asked = []
+    native_values = History.native_values
+
+    def noted(self: History, run_id: str, host: str, keys: Sequence[str]) -> list[NativeValue]:
+        asked.append(host)
+        return native_values(self, run_id, host, keys)
+
+    monkeypatch.setattr(History, "native_values", noted)
+    run = Run(store)
+    own = run.session.bandwidth
+    for rate in (9_000.0, 11_000.0, 11_100.0, 11_200.0, 11_300.0, 11_150.0):
+        run.measure(NATIVE, rate)
+        run.measure(CONTAINER, 9_000.0)
+        run.measure(PINNED, 20_000.0)
+    found = own.bound("h1", run.known, run.benchmarks[0], CONTAINER)
+    assert asked == ["h1"]
+    # As if it were read anew.
+    assert found is not None and found == run.bound()
+    assert found.value == 11_300.0

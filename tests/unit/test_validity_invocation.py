@@ -21,6 +21,7 @@ from perfctl.model import (
     Target,
 )
 from perfctl.shell import Completed
+from perfctl.validity import counter_files
 from perfctl.validity.assessment import Assessment
 from perfctl.validity.context import Expected, JudgementContext, RateClaim
 from perfctl.validity.counters import parse_counters
@@ -350,6 +351,20 @@ def test_what_went_on_at_the_server_counts_and_names_it(
     assert [item.sentence for item in judged.validity.findings] == sentences
     again = Assessment.from_json(judged.to_json())
     assert again == judged
+
+
+def test_each_reading_of_the_counters_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    parse_files = counter_files.parse_files
+
+    def noted(captured: bytes) -> counter_files.CapturedFiles:
+        parsed.append(captured)
+        return parse_files(captured)
+
+    monkeypatch.setattr(counter_files, "parse_files", noted)
+    judged_at(at_server(steal=20))
+    # Before and after, at the client's host and at the server's.
+    assert len(parsed) == 4
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from perfctl.report.comparison import comparison_report
 from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, WhyReport, why_report
-from perfctl.store import Store, StoredBenchmark, open_store
+from perfctl.store import RunReader, Store, StoredBenchmark, open_store
+from perfctl.store.records import JudgedValue, Place
 from perfctl.validity.assessment import Assessment
 from perfctl.validity.context import Expected, JudgementContext
 from perfctl.validity.finding import Finding, Severity
@@ -377,12 +378,24 @@ def test_a_cell_without_flags_has_no_table_of_them(path: Path) -> None:
     assert "counted meanwhile" not in perfctl(path, "why", "latest", "events_per_second").stdout
 
 
-def test_a_report_has_each_outlier_once_with_what_was_counted(path: Path) -> None:
+def test_a_report_has_each_outlier_once_with_what_was_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_store(path, create=True) as store:
         run_id = sysbench_run(
             store, blocks=15, changes=OUTLIERS | {(5, "native"): {**with_rate(50.0), **judged(STEAL)}}
         )
-        found = outliers(store.run(run_id), comparison_report(store, run_id).comparisons)
+        comparisons = comparison_report(store, run_id).comparisons
+        asked: list[int] = []
+        judged_values = RunReader.judged_values
+
+        def noted(run: RunReader, places: Sequence[Place]) -> list[tuple[Place, JudgedValue]]:
+            asked.append(len(places))
+            return judged_values(run, places)
+
+        monkeypatch.setattr(RunReader, "judged_values", noted)
+        found = outliers(store.run(run_id), comparisons)
+    assert asked == [5]
     by_leg = {(item.environment, item.replicate, item.block): item for item in found}
     assert len(found) == len(by_leg)
     # Both replicates of the baseline are said to be 50 there.

@@ -39,7 +39,8 @@ class Prepared:
         dialect = connection.dialect
         if dialect.name not in self._compiled:
             if not dialect.positional:
-                dialect = type(dialect)(paramstyle="format")
+                kind: Any = type(dialect)
+                dialect = kind(paramstyle="format")
             statement: Any = self._make(connection)
             self._compiled[dialect.name] = statement.compile(dialect=dialect, column_keys=self._columns)
         driver: Any = connection.connection.driver_connection

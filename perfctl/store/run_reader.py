@@ -303,8 +303,8 @@ class RunReader(Reader):
                     )
                 )
             for _, environment, replicate, *usage in sorted(used.get(block_id, ()), key=itemgetter(0)):
-                leg = (environments[environment], replicate)
-                observations += _of_usage((benchmark, target, index, *leg), *usage)
+                invocation = (benchmark, target, index, environments[environment], replicate)
+                observations += _of_usage(invocation, *usage)
         return observations
 
     def _usage(self) -> dict[str, list[tuple[Any, ...]]]:
@@ -424,7 +424,7 @@ class RunReader(Reader):
                 "reason": _reason(row.reason),
                 "argv": tuple(json.loads(row.argv_json)),
                 "usage": ResourceUsage(
-                    *(row._mapping[metric.name] for metric in USAGE_METRICS),
+                    **{metric.name: row._mapping[metric.name] for metric in USAGE_METRICS},
                     source=row.usage_source,
                     missing=row.usage_missing or "",
                 ),

@@ -116,7 +116,7 @@ def test_a_log_that_another_program_copies_into_the_file_is_no_harm(tmp_path: Pa
             other_id = cases.begin_run(second)
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            second.record_event(other_id, "info", "here", "kept")
+            second.writer.record_event(other_id, "info", "here", "kept")
         store.writer.record_event(run_id, "info", "here", "kept")
         assert {run.run_id for run in store.runs()} == {run_id, other_id}
 

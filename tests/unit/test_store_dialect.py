@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Dialect
@@ -26,13 +27,13 @@ OF_POSTGRESQL = (
 
 
 def said(dialect: Dialect) -> str:
-    made = [CreateTable(table) for table in tables.METADATA.sorted_tables]
-    return "\n".join(str(item.compile(dialect=dialect)) for item in (*made, *views.VIEWS))
+    made: list[Any] = [CreateTable(table) for table in tables.METADATA.sorted_tables]
+    return "\n".join(str(item.compile(dialect=dialect)) for item in [*made, *views.VIEWS])
 
 
 @pytest.mark.parametrize(
     ("dialect", "own", "others"),
-    [(sqlite.dialect(), OF_SQLITE, OF_POSTGRESQL), (postgresql.dialect(), OF_POSTGRESQL, OF_SQLITE)],
+    [(sqlite.dialect(), OF_SQLITE, OF_POSTGRESQL), (postgresql.dialect(), OF_POSTGRESQL, OF_SQLITE)],  # type: ignore[no-untyped-call]
 )
 def test_tables_and_views_are_made_in_the_words_of_the_engine(
     dialect: Dialect, own: tuple[str, ...], others: tuple[str, ...]

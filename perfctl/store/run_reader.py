@@ -142,16 +142,13 @@ class RunReader(Reader):
 
     def detail(self) -> RunDetail:
         """Return everything stored about the run."""
-        run = self._row(select(db.run).where(db.run.c.run_id == self.id))
-        if run is None:
-            raise UnknownName(f"there is no run {self.id}")
         return RunDetail(
             summary=self.summary(),
-            seed=run.seed,
-            baseline=run.baseline,
-            command=tuple(json.loads(run.command_json)),
+            seed=self._of_run("seed"),
+            baseline=self._of_run("baseline"),
+            command=tuple(json.loads(self._of_run("command_json"))),
             inventory=self.inventory(),
-            perfctl_version=run.perfctl_version,
+            perfctl_version=self._of_run("perfctl_version"),
             environments=self._environments(),
             benchmarks=self._benchmarks(),
             counts=tuple(self.counts()),
@@ -213,7 +210,12 @@ class RunReader(Reader):
             .order_by(*_GUESTS_ARTIFACTS_FIRST)
         ):
             kept[invocation_id].append(name)
-        rows = self._rows(select(v_invocation).where(which).order_by(failed.started, failed.invocation_id))
+        wanted = "invocation_id benchmark host peer block attempt environment status reason detail exit_code"
+        rows = self._rows(
+            select(*(failed[name] for name in wanted.split()))
+            .where(which)
+            .order_by(failed.started, failed.invocation_id)
+        )
         return tuple(
             Failure(
                 invocation_id=row.invocation_id,

@@ -100,6 +100,10 @@ _GUESTS_ARTIFACTS_FIRST = (
 """They are what people need most."""
 
 
+_LEGS_AT_ONCE = 1000
+"""PostgreSQL takes 65,535 parameters in a statement, SQLite 32,766 where nobody raised that."""
+
+
 class RunReader(Reader):
     """One run of a database: whatever became of it since it was named is read, too."""
 
@@ -536,17 +540,17 @@ class RunReader(Reader):
         for metric in dict.fromkeys(place[-1] for place in places):
             invocations, (value, *_) = _with_values(v_block, v_block.c.block_id, metric)
             legs = [place[:-1] for place in places if place[-1] == metric]
-            for *at, invocation_id, validity, number, text in self._rows(
+            statement = (
                 select(*leg, judged.invocation_id, judged.validity, value, judged.validity_json)
                 .select_from(invocations)
-                .where(
-                    *(v_block.c.run_id == self.id, v_block.c.attempt_counts, value.is_not(None)),
-                    tuple_(*leg).in_(legs),
-                )
-            ):
-                benchmark, target, block, environment, replicate = at
-                place = (benchmark, target, block, environment, replicate, metric)
-                found[place] = JudgedValue(invocation_id, validity, number, _sentences(text))
+                .where(v_block.c.run_id == self.id, v_block.c.attempt_counts, value.is_not(None))
+            )
+            for start in range(0, len(legs), _LEGS_AT_ONCE):
+                some = tuple_(*leg).in_(legs[start : start + _LEGS_AT_ONCE])
+                for *at, invocation_id, validity, number, text in self._rows(statement.where(some)):
+                    benchmark, target, block, environment, replicate = at
+                    place = (benchmark, target, block, environment, replicate, metric)
+                    found[place] = JudgedValue(invocation_id, validity, number, _sentences(text))
         return [(place, found[place]) for place in places if place in found]
 
     def assessment(self, invocation_id: str) -> Assessment | None:

@@ -929,7 +929,7 @@ class Agent:
             raise Failure(f"no request is called {verb!r:.40}")
 
     def _run(self, channel: Channel, job_id: str, request: Record, parts: list[bytes]) -> None:
-        if job_id in self._jobs or any(os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")):
+        if self._is_known(job_id):
             # It is not run again, not even when an earlier agent did.
             self._wait(channel, job_id, request, parts)
             return
@@ -1062,6 +1062,12 @@ class Agent:
     def _path(self, job_id: str, kind: str) -> str:
         return f"{self.spool}/{'output' if kind in _PARTS else 'jobs'}/{job_id}.{kind}"
 
+    def _is_known(self, job_id: str) -> bool:
+        """Return whether a job was asked for before, here or of an earlier agent."""
+        return job_id in self._jobs or any(
+            os.path.exists(self._path(job_id, kind)) for kind in ("job", "end")
+        )
+
     def _forget(self, job_id: str) -> None:
         job = self._jobs.get(job_id)
         if not _NAME.fullmatch(job_id) or (job is not None and not job.is_over):
@@ -1088,11 +1094,7 @@ class Agent:
         self._jobs[job_id] = job
         note, stdin, outputs = files
         if not job.is_background:
-            if job.view:
-                job.view.read(0)
-            # One for each job at a time, kept: to open it costs as much as all the rest.
-            job.log = self._logs.pop() if self._logs else KernelLog()
-            job.log.begin()
+            self._begin_reading(job)
             job.before = self._counters.read() + read_clock()
         self._start(job, (stdin, *outputs))
         self._set_timers(job)
@@ -1104,6 +1106,14 @@ class Agent:
         if job.exit_code is not None:
             self._ended(job, time.monotonic_ns())
         return job
+
+    def _begin_reading(self, job: Job) -> None:
+        """Read what is read before a job, except the counters."""
+        if job.view:
+            job.view.read(0)
+        # One for each job at a time, kept: to open it costs as much as all the rest.
+        job.log = self._logs.pop() if self._logs else KernelLog()
+        job.log.begin()
 
     def _set_timers(self, job: Job) -> None:
         if job.is_background or job.exit_code is not None:
@@ -1204,7 +1214,7 @@ class Agent:
         known = self._jobs.get(job.id)
         if known is not None and known.is_over and known.why == "unreleased":
             self._forget(job.id)
-        elif known or any(os.path.exists(self._path(job.id, kind)) for kind in ("job", "end")):
+        elif self._is_known(job.id):
             raise Failure(f"{job.id} was requested before")
         refusal = self._refusal(job)
         if refusal:
@@ -1217,10 +1227,7 @@ class Agent:
         gate.jobs.append(job)
         job.gate = gate
         try:
-            if job.view:
-                job.view.read(0)
-            job.log = self._logs.pop() if self._logs else KernelLog()
-            job.log.begin()
+            self._begin_reading(job)
             self._fork(job, gate, (stdin, *outputs))
             write_if_possible(note, b"%d\n" % job.pid)
         finally:

@@ -310,10 +310,21 @@ class _Running:
             while self._pending and self.channel.send_ready():
                 self._pending = self._pending[self.channel.send(bytes(self._pending[:_CHUNK_BYTES])) :]
             if not self._pending and not self.channel.eof_sent:
-                self.channel.shutdown_write()
+                self._end_input()
         except (paramiko.SSHException, EOFError, OSError):
             # It ended without reading its input, which is no error; a lost connection raises elsewhere.
             self._pending = memoryview(b"")
+
+    def _end_input(self) -> None:
+        """Say that no more input comes, unless the command has ended.
+
+        paramiko's `shutdown_write` decides that under the channel's lock, and sends when it has let go of it.
+        What is sent for a channel that was closed in between makes sshd end the whole connection.
+        """
+        with self.channel.lock:
+            message = self.channel._send_eof()  # type: ignore[attr-defined]
+            if message is not None:
+                self.channel.transport._send_user_message(message)  # type: ignore[union-attr]
 
     def _is_connected(self) -> bool:
         transport = self.channel.get_transport()

@@ -46,8 +46,11 @@ def parse_files(captured: bytes) -> CapturedFiles:
 
 def words_of(files: CapturedFiles, path: str, key: str) -> list[str]:
     """Return the words behind `key` on the line that begins with it, or none."""
-    split = (line.split() for line in files.get(path, []) if key in line)
-    return next((words[1:] for words in split if words[0] == key), [])
+    for line in files.get(path, []):
+        # Nearly all lines are other keys': a file of 190 is gone through for each of them.
+        if line.startswith(key) and (words := line.split())[0] == key:
+            return words[1:]
+    return []
 
 
 def number_after(files: CapturedFiles, path: str, key: str) -> int | None:

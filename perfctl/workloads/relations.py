@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from perfctl.errors import OutputError
@@ -84,17 +85,21 @@ class Product:
         left, right = self._side(figures, self.left, 1.0), self._side(figures, self.right, self.factor)
         if self.is_bound:
             is_less = left.low <= right.high * (1 + self.tolerance)
-            return "" if is_less else f"{left.text} is more than {right.text}"
+            return "" if is_less else f"{left.describe()} is more than {right.describe()}"
         return _apart(left, right, self.tolerance)
 
     def _side(self, figures: Figures, names: Sequence[str], factor: float) -> _Side:
         found = [(figures[name], self.slack.get(name, 0.0)) for name in names]
-        terms = [_named(figures, name) for name in names]
-        if factor != 1 or not terms:
-            terms.insert(0, number(factor))
-        value = factor * math.prod(item.value for item, _ in found)
+
+        def describe() -> str:
+            terms = [_named(figures, name) for name in names]
+            if factor != 1 or not terms:
+                terms.insert(0, number(factor))
+            value = factor * math.prod(item.value for item, _ in found)
+            return " x ".join(terms) + (f" = {number(value)}" if len(terms) > 1 else "")
+
         return _Side(
-            " x ".join(terms) + (f" = {number(value)}" if len(terms) > 1 else ""),
+            describe,
             factor * math.prod(max(0.0, item.low - slack) for item, slack in found),
             factor * math.prod(item.high + slack for item, slack in found),
         )
@@ -123,14 +128,15 @@ class Total:
         parts = [figures[name] for name in self.parts]
         optional = [figures[name] for name in self.optional]
         value = sum(item.value for item in parts) * time.value
-        names = " + ".join(_named(figures, name) for name in self.parts)
+        names = (_named(figures, name) for name in self.parts)
         made = _Side(
-            f"({names}) x {_named(figures, self.time)} = {number(value)}",
+            lambda: f"({' + '.join(names)}) x {_named(figures, self.time)} = {number(value)}",
             sum(item.low for item in parts) * max(0.0, time.low - self.slack_s),
             sum(item.high for item in (*parts, *optional)) * (time.high + self.slack_s),
         )
         total = figures[self.total]
-        return _apart(made, _Side(_named(figures, self.total), total.low, total.high), self.tolerance)
+        named = partial(_named, figures, self.total)
+        return _apart(made, _Side(named, total.low, total.high), self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +236,8 @@ def _is_capped(sample: Sample, cap: Cap) -> bool:
 class _Side:
     """One side of a relation: how it is written, with its value, and the range that it stands for."""
 
-    text: str
+    describe: Callable[[], str]
+    """Called where the relation does not hold: nearly every report holds all of them."""
     low: float
     high: float
 
@@ -238,7 +245,7 @@ class _Side:
 def _apart(left: _Side, right: _Side, tolerance: float) -> str:
     wide = 1 + tolerance
     is_same = left.low <= right.high * wide and right.low <= left.high * wide
-    return "" if is_same else f"{left.text}, but {right.text}"
+    return "" if is_same else f"{left.describe()}, but {right.describe()}"
 
 
 def _named(figures: Figures, name: str) -> str:

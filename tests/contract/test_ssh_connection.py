@@ -14,9 +14,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.common import cMSG_CHANNEL_EOF
 
 from perfctl import facts
 from perfctl.errors import CommandTimeout, HostKeyMismatch, HostUnreachable, Refused, UsageError
@@ -284,6 +287,33 @@ def test_a_lost_connection_is_told_and_the_next_command_dials_again(sshd: Sshd) 
     shell.close()
     for pid in with_argument(seconds):
         subprocess.run(["kill", str(pid)], timeout=10, check=False)
+
+
+def test_the_end_of_input_never_follows_the_end_of_the_command(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = paramiko.Transport._send_user_message  # type: ignore[attr-defined]
+
+    def send_late(transport: paramiko.Transport, message: paramiko.Message) -> None:
+        if (
+            message.asbytes()[:1] == cMSG_CHANNEL_EOF
+            and threading.current_thread() is threading.main_thread()
+        ):
+            # As on a busy machine: meanwhile the command ends, and its channel is closed if nothing holds it.
+            of_channel = int.from_bytes(message.asbytes()[1:5], "big")
+            for channel in transport._channels.values():  # type: ignore[attr-defined]
+                if channel.remote_chanid == of_channel and not channel.lock.locked():
+                    wait_until(partial(getattr, channel, "closed"), "the end of the command")
+        send(transport, message)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", send_late)
+    shell = connect(sshd.host())
+    assert isinstance(shell, SshShell)
+    connection = shell._connection
+    for _ in range(2):
+        assert shell.run(["echo", "fine"], timeout_s=30).text == "fine\n"
+    assert shell._connection is connection and connection.transport.is_active()
+    shell.close()
 
 
 def test_a_closed_shell_stays_closed(sshd: Sshd) -> None:

@@ -191,3 +191,26 @@ def test_a_command_that_never_started_has_no_processes(monkeypatch: pytest.Monke
         job = host_agent.Job(job_id, host_agent.checked_request({**REQUEST, "verb": "spawn"}))
         job.exit_code = 127
         assert host_agent.Agent._members(agent, job) == set()
+
+
+def test_of_processes_that_stood_still_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = {"1": b"1 (init) S 0\n", "2": b"2 (busy) R 1\n", "3": b"3 (other) S 2\n"}
+    texts = {f"/proc/{pid}/stat": text for pid, text in stats.items()}
+    monkeypatch.setattr(host_agent, "content", lambda path: texts.get(path, b""))
+    monkeypatch.setattr(os, "listdir", lambda folder: [*stats, "meminfo"])
+    view = host_agent.ProcessView("")
+    view.read(0)
+    texts["/proc/2/stat"] = b"2 (busy) R 2\n"
+    texts["/proc/2/cgroup"] = b"0::/a\n"
+    view.read_half_way()
+    texts["/proc/3/stat"] = b"3 (other) S 3\n"
+    view.read(2)
+    before, half, after = view.readings
+    assert half == b"==> /proc/2/stat <==\n2 (busy) R 2\n==> /proc/2/cgroup <==\n0::/a\n"
+    assert after == half + b"==> /proc/3/stat <==\n3 (other) S 3\n"
+    # Of those, as they were before; of the first process there is nothing.
+    assert sorted(before.split(b"==> ")) == [
+        b"",
+        b"/proc/2/stat <==\n2 (busy) R 1\n",
+        b"/proc/3/stat <==\n3 (other) S 2\n",
+    ]

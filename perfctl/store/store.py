@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from perfctl.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from perfctl.store.history import History
     from perfctl.store.records import RunSummary
     from perfctl.store.run_reader import RunReader
     from perfctl.store.sqlite import SqliteDatabase
@@ -34,10 +35,17 @@ def open_store(
     Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch (of an older or
     newer perfctl), UsageError (another kind of database).
     """
+    # All of it before: where few files may be open, an open database leaves none to import with.
+    from perfctl.store.history import History
+    from perfctl.store.run_reader import RunReader  # noqa: F401 (for Store.run)
     from perfctl.store.sqlite import SqliteDatabase, path_of
 
+    if not read_only:
+        from perfctl.store.writer import Writer
+
     path = path_of(url_or_path)
-    return Store(SqliteDatabase(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s))
+    database = SqliteDatabase(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
+    return Store(database, History(database), None if read_only else Writer(database))
 
 
 class Store:
@@ -46,18 +54,12 @@ class Store:
     Whatever reads or writes may raise DatabaseUnavailable.
     """
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        from perfctl.store.history import History
-
+    def __init__(self, database: SqliteDatabase, history: History, writer: Writer | None) -> None:
         self.path = database.path
-        self.history = History(database)
+        self.history = history
         """All runs."""
         self._database = database
-        self._writer: Writer | None = None
-        if not database.is_read_only:
-            from perfctl.store.writer import Writer
-
-            self._writer = Writer(database)
+        self._writer = writer
 
     def __enter__(self) -> Self:
         return self

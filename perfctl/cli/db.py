@@ -65,7 +65,7 @@ def reparse(settings: Settings, run: str | None) -> None:
     from perfctl.store import open_store
 
     with open_store(settings.database_url) as store:
-        done = store.reparse(run)
+        done = store.writer.reparse(None if run is None else store.run(run).id)
     click.echo(f"{done.read} outputs read again, {done.changed} say something else now", err=True)
     if done.unknown:
         click.echo(f"{done.unknown} not read: this perfctl does not have their workload", err=True)

@@ -12,7 +12,7 @@ from perfctl.cli.format import format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
-    from perfctl.store import InvocationDetail, Store
+    from perfctl.store import InvocationDetail, RunReader
 
 
 @click.command(cls=Command)
@@ -39,19 +39,20 @@ def show(settings: Settings, run: str, invocation: str | None, artifact: str | N
     if artifact is not None and invocation is None:
         raise UsageError("--artifact needs --invocation", hint=f"perfctl show {run} names what failed")
     with open_store(settings.database_url, read_only=True) as store:
+        stored = store.run(run)
         if invocation is None:
-            view = run_view(store.run(run), store.validity_counts(run))
+            view = run_view(stored.detail(), stored.validity_counts())
         else:
-            found = store.invocation(run, invocation)
+            found = stored.invocation(invocation)
             if artifact is not None:
-                sys.stdout.buffer.write(_bytes_of(store, found, artifact))
+                sys.stdout.buffer.write(_bytes_of(stored, found, artifact))
                 sys.stdout.flush()
                 return
-            view = invocation_view(found, store.assessment(found.invocation_id))
+            view = invocation_view(found, stored.assessment(found.invocation_id))
     print_view(view, fmt)
 
 
-def _bytes_of(store: Store, invocation: InvocationDetail, name: str) -> bytes:
+def _bytes_of(run: RunReader, invocation: InvocationDetail, name: str) -> bytes:
     """Return what is kept under that name, which may be nothing. Raises UnknownName."""
     from perfctl.errors import UnknownName
 
@@ -62,4 +63,4 @@ def _bytes_of(store: Store, invocation: InvocationDetail, name: str) -> bytes:
             hint=f"it has: {', '.join(kept) or 'nothing'}",
         )
     sha256 = kept[name]
-    return b"" if sha256 is None else store.artifact(sha256)
+    return b"" if sha256 is None else run.artifact(sha256)

@@ -64,19 +64,21 @@ class NativeBandwidth:
     def _values_on(self, host: str) -> Sequence[NativeValue]:
         if host not in self._values:
             keys = [key for key, load in self._known_loads().items() if load.memory is not None]
-            self._values[host] = self._store.native_values(self._run_id, host, keys)
+            self._values[host] = self._store.history.native_values(self._run_id, host, keys)
         return self._values[host]
 
     def _known_loads(self) -> dict[str, Load]:
         if self._loads is None:
-            self._loads = {key: load for key, load in map(_load, self._store.named_benchmarks()) if load}
+            self._loads = {
+                key: load for key, load in map(_load, self._store.history.named_benchmarks()) if load
+            }
         return self._loads
 
     def _was_same_host(self, run_id: str, host: str, facts: Fingerprint) -> bool:
         if run_id == self._run_id:
             return True
         if (run_id, host) not in self._is_same:
-            self._is_same[run_id, host] = bandwidth.is_same_host(self._store.facts(run_id, host), facts)
+            self._is_same[run_id, host] = bandwidth.is_same_host(self._store.run(run_id).facts(host), facts)
         return self._is_same[run_id, host]
 
 

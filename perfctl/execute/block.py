@@ -56,7 +56,7 @@ def run_block(session: RunSession, block: Block, attempt: int) -> BlockStatus:
 
     Every invocation is committed when it ends. Raises Interrupted after the block has been closed.
     """
-    block_id = session.store.begin_block(session.run_id, block, attempt)
+    block_id = session.store.writer.begin_block(session.run_id, block, attempt)
     statuses: list[Status] = []
     for planned in block.invocations:
         if session.stop.is_set():
@@ -66,7 +66,7 @@ def run_block(session: RunSession, block: Block, attempt: int) -> BlockStatus:
         if outcome.status is Status.INTERRUPTED:
             _interrupt(session, block_id)
     status = block_status(statuses)
-    session.store.end_block(block_id, status)
+    session.store.writer.end_block(block_id, status)
     return status
 
 
@@ -187,18 +187,18 @@ def _commit(
 ) -> InvocationRecord:
     """Store an invocation, and return it as stored: failed, with raw output alone, if samples are refused."""
     try:
-        store.record_invocation(invocation, metrics, samples)
+        store.writer.record_invocation(invocation, metrics, samples)
         return invocation
     except (DatabaseUnavailable, SchemaMismatch):
         raise
     except DataError as error:
         refused = replace(invocation, status=Status.FAILED, reason=Reason.UNPARSABLE, detail=str(error))
-        store.record_invocation(refused, metrics, ())
+        store.writer.record_invocation(refused, metrics, ())
         return refused
 
 
 def _interrupt(session: RunSession, block_id: str) -> NoReturn:
-    session.store.end_block(block_id, "interrupted")
+    session.store.writer.end_block(block_id, "interrupted")
     raise Interrupted("stopped; what was measured is kept")
 
 

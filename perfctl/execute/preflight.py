@@ -23,7 +23,7 @@ def preflight(session: RunSession, *, force: bool) -> None:
     again, unless `force`; so far nothing but facts has been read on any host.
     """
     names = [host.name for host in session.fleet.hosts]
-    previous = {name: session.store.previous_facts(session.run_id, name) for name in names}
+    previous = {name: session.stored.previous_facts(name) for name in names}
     _read_facts(session, names, session.ahead.facts)
     judged = _judge(session, previous)
     doubtful = [name for name, found in judged.items() if found.refusals]

@@ -53,7 +53,7 @@ def reap_run(run: str, *, database_url: str, inventory: Sequence[str] = ()) -> R
     """
     reaping = Reaping()
     with open_store(database_url) as store:
-        _reap(store, store.run_id(run), inventory, reaping)
+        _reap(store, store.run(run).id, inventory, reaping)
     return reaping
 
 
@@ -87,7 +87,7 @@ def reap_all(*, database_url: str, inventory: Sequence[str] = ()) -> Reaping:
 def _known_hosts(store: Store, inventory: Sequence[str], reaping: Reaping) -> list[Host]:
     """Return the hosts of the inventory, or of all inventories that runs had, each machine once."""
     all_sources = (
-        [tuple(inventory)] if inventory else [store.run(item.run_id).inventory for item in store.runs()]
+        [tuple(inventory)] if inventory else [store.run(item.run_id).inventory() for item in store.runs()]
     )
     hosts: dict[tuple[object, ...], Host] = {}
     for sources in dict.fromkeys(map(tuple, all_sources)):
@@ -121,14 +121,14 @@ def _look(host: Host, known: Collection[str], reaping: Reaping) -> None:
 
 
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
-    detail = store.run(run_id)
+    status = store.run(run_id).summary().status
     planned = PlannedRun.from_store(store, run_id, inventory=inventory)
     lost: dict[str, HostError] = {}
     # With the leases no controller measures there meanwhile, neither this run's nor another.
     with lease_hosts(planned.hosts, Claim.make("reap", run_id), connect, lost, seconds=_LEASE_S) as leased:
         Fleet.each_of(leased, lambda item: reap_host(item, run_id, reaping, discard=True, plan=planned.plan))
-        if leased and detail.summary.status == "running":
-            store.end_run(run_id, "interrupted")
+        if leased and status == "running":
+            store.writer.end_run(run_id, "interrupted")
     reaping.failures += [(name, error.message) for name, error in lost.items()]
 
 

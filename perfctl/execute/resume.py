@@ -35,13 +35,14 @@ def resume_run(
     after the last block is closed. Raises UsageError when nothing is left to do.
     """
     with open_store(database_url) as store:
-        run_id = store.run_id(run)
-        planned = PlannedRun.from_store(store, run_id, inventory=inventory)
-        plan, states = planned.plan, store.block_states(run_id)
+        stored = store.run(run)
+        planned = PlannedRun.from_store(store, stored.id, inventory=inventory)
+        plan, states = planned.plan, stored.block_states()
         done, attempts = progress_of(states)
-        if store.run(run_id).summary.status == "complete" and not is_unfinished(plan, done):
-            raise UsageError("nothing is left to do", where=f"run {run_id}", hint=f"perfctl compare {run_id}")
-        thresholds = Thresholds.from_json(store.thresholds_json(run_id))
+        if stored.summary().status == "complete" and not is_unfinished(plan, done):
+            where, hint = f"run {stored.id}", f"perfctl compare {stored.id}"
+            raise UsageError("nothing is left to do", where=where, hint=hint)
+        thresholds = Thresholds.from_json(stored.thresholds_json())
         return run_to_end(
             replace(planned, thresholds=thresholds, force=force),
             store,
@@ -73,7 +74,7 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
     collected: dict[str, Completed | PerfctlError] = {}
     by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
     for host in session.fleet.hosts:
-        known = session.store.previous_facts(session.run_id, host.name)
+        known = session.stored.previous_facts(host.name)
         if known is not None:
             session.facts[host.name] = known
 
@@ -112,7 +113,7 @@ def _close_orphaned(
             record(session, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status
     whole = len(known) == len(block.invocations)
-    session.store.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
+    session.store.writer.end_block(state.block_id, block_status(known.values()) if whole else "interrupted")
     return whole and block_status(known.values()) == "complete"
 
 

@@ -60,7 +60,7 @@ def execute_run(
     Raises Interrupted when stopped, with the command that resumes it.
     """
     with open_store(database_url, create=True) as store:
-        store.begin_run(
+        store.writer.begin_run(
             planned.run_id,
             planned.plan,
             planned.plan_json,
@@ -73,7 +73,7 @@ def execute_run(
         try:
             return run_to_end(planned, store, listener, connect=connect)
         except HostLeased:
-            store.end_run(planned.run_id, "interrupted")
+            store.writer.end_run(planned.run_id, "interrupted")
             raise
 
 
@@ -111,14 +111,14 @@ def run_to_end(
                 meanwhile=meanwhile,
             ) as fleet:
                 # Only now: a run that another controller holds must not be touched.
-                store.reopen_run(planned.run_id)
+                store.writer.reopen_run(planned.run_id)
                 session = RunSession(planned, store, fleet, listener, ahead=ahead)
                 reap_leftovers(session)
                 _run(session, done | (before(session) if before else frozenset()), attempts or {})
         except (HostLeased, DatabaseMoved):
             raise
         except BaseException as error:
-            store.end_run(planned.run_id, "interrupted")
+            store.writer.end_run(planned.run_id, "interrupted")
             _report_end(store, planned.run_id, "interrupted", listener)
             if isinstance(error, (KeyboardInterrupt, Interrupted)):
                 where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
@@ -147,7 +147,7 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
             partial(describe_again, *where, session.listener),
         ]
         fleet.each_of(readers, _call)
-        for change in store.changes(run_id):
+        for change in store.run(run_id).changes():
             text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
             session.listener(Note("warning", change.place[0], text))
     except BaseException as error:
@@ -208,9 +208,9 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
 
     def store_and_pass_on(event: Event) -> None:
         if isinstance(event, Note):
-            store.record_event(run_id, event.level, event.where, event.text)
+            store.writer.record_event(run_id, event.level, event.where, event.text)
         if isinstance(event, WorkAdded):
-            store.record_event(run_id, "info", event.where, event.text)
+            store.writer.record_event(run_id, "info", event.where, event.text)
         listener(event)
 
     return store_and_pass_on
@@ -236,19 +236,19 @@ def _close(store: Store, run_id: str, plan: Plan, listener: Listener) -> RunOutc
     """End the run: complete when every block of the plan, with all its invocations, is in the database."""
     whole = {
         (state.benchmark, str(state.target), state.index): len(state.invocations)
-        for state in store.block_states(run_id)
+        for state in store.run(run_id).block_states()
         if state.status == "complete"
     }
     is_whole = not plan.undecided() and all(
         whole.get(block_key(block)) == len(block.invocations) for block in plan.blocks()
     )
     status: Literal["complete", "partial"] = "complete" if is_whole else "partial"
-    store.end_run(run_id, status)
+    store.writer.end_run(run_id, status)
     return _report_end(store, run_id, status, listener)
 
 
 def _report_end(store: Store, run_id: str, status: str, listener: Listener) -> RunOutcome:
-    counts = store.counts(run_id)
+    counts = store.run(run_id).counts()
     ok = sum(item.invocations for item in counts if item.status is Status.OK)
     failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
     skipped = sum(item.invocations for item in counts if item.status is Status.SKIPPED)

@@ -101,14 +101,14 @@ class Scheduler:
 
     def _grow(self, benchmark: Benchmark, position: int, done: frozenset[BlockKey]) -> None:
         session = self._session
-        plan = grow(session.plan, benchmark, session.store.observations(session.run_id))
+        plan = grow(session.plan, benchmark, session.stored.observations())
         decision = plan.decisions[-1]
         if decision.wanted is None and session.fleet.lost:
             # The lost hosts may be reachable when the run is resumed; the pilot is decided then.
             return
         before = len(session.plan.rounds)
         grown = replace(session.planned, plan=plan)
-        session.store.grow_plan(session.run_id, plan, grown.plan_json)
+        session.store.writer.grow_plan(session.run_id, plan, grown.plan_json)
         session.planned = grown
         added = replace(plan, rounds=plan.rounds[before:])
         self._report(
@@ -120,7 +120,7 @@ class Scheduler:
         session = self._session
         failures = dict[BlockKey, int]()
         latest = dict[BlockKey, tuple[int, str]]()
-        for state in session.store.block_states(session.run_id):
+        for state in session.stored.block_states():
             key = (state.benchmark, str(state.target), state.index)
             latest[key] = max(latest.get(key, (0, "")), (state.attempt, state.status))
             failures[key] = failures.get(key, 0) + (state.status == "failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.bandwidth import NativeBandwidth
@@ -13,6 +14,9 @@ from perfctl.model import Benchmark, Environment, Fingerprint, Listener, Plan
 from perfctl.plan.request import PlannedRun
 from perfctl.store import Store
 from perfctl.validity.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 
 @dataclass(slots=True)
@@ -45,6 +49,11 @@ class RunSession:
     def run_id(self) -> str:
         """The run's id."""
         return self.planned.run_id
+
+    @property
+    def stored(self) -> RunReader:
+        """The run as it is in the database."""
+        return self.store.run(self.run_id)
 
     @property
     def plan(self) -> Plan:

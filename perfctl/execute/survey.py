@@ -173,7 +173,7 @@ def take_host_facts(
             text = f"facts could not be read: {error.with_hint}"
             listener(Note("warning", connected.host.name, text))
             return
-        store.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
+        store.writer.record_host_snapshot(run_id, connected.host.name, phase, fingerprint)
         taken[connected.host.name] = fingerprint
 
     fleet.each(take, only=only)
@@ -240,7 +240,7 @@ def describe_again(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener
     def take(connected: ConnectedHost) -> None:
         host = connected.host
         for environment in environments_on(plan, targets, host):
-            known = store.facts(run_id, host.name, environment.name)
+            known = store.run(run_id).facts(host.name, environment.name)
             if not known.facts or environment.key not in {item.key for item in plan.environments}:
                 continue
             try:
@@ -260,7 +260,7 @@ def describe_again(fleet: Fleet, store: Store, run_id: str, plan: Plan, listener
                 inside = Fingerprint(
                     tuple(fact for fact in known.facts if not fact.name.startswith("environment."))
                 )
-                store.record_environment_snapshot(
+                store.writer.record_environment_snapshot(
                     run_id, host.name, environment.name, inside, {**before, **now}
                 )
 
@@ -320,7 +320,7 @@ def _survey_one(
             inside = _read_inside(connected, environment, run_id, plan, peers, first_output_s)
     except EnvironmentFailure as error:
         outcome = outcome_of(error)
-        if store.facts(run_id, connected.host.name, environment.name).facts:
+        if store.run(run_id).facts(connected.host.name, environment.name).facts:
             outcome = outcome.as_failure("it was opened in this run before: ")
         remarks.append(f"not available: {outcome.detail}")
         # A full disk, too little memory or a name that is taken may pass, as a guest that died.
@@ -341,7 +341,9 @@ def _survey_one(
         # An environment that is only a server's has no row of its own among the run's facts.
         whole = {**inside.description, **path_facts(inside.paths)}
         host = connected.host.name
-        key = store.record_environment_snapshot(run_id, host, environment.name, inside.fingerprint, whole)
+        key = store.writer.record_environment_snapshot(
+            run_id, host, environment.name, inside.fingerprint, whole
+        )
     return SurveyResult(
         key,
         missing_programs=missing,

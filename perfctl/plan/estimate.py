@@ -146,7 +146,7 @@ def prior_variances(store: Store, plan: Plan, *, without_run: str | None = None)
     """Return the variance of the plan's benchmarks in earlier runs, of those that have any."""
     found = {}
     for benchmark in plan.benchmarks:
-        cells = [cell for cell in store.benchmark_cells(benchmark.name) if cell.run_id != without_run]
+        cells = [cell for cell in store.history.benchmark_cells(benchmark.name) if cell.run_id != without_run]
         prior = largest_variance(cells, plan, benchmark)
         if prior is not None:
             found[benchmark.name] = prior

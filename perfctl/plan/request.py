@@ -73,8 +73,9 @@ class PlannedRun:
 
         Thresholds and `force` are the defaults. Raises NoHostMatched when one of its hosts is not there.
         """
-        plan = plan_from_json(store.plan_json(run_id), where=f"run {run_id}")
-        sources = tuple(inventory) or tuple(store.run(run_id).inventory)
+        stored = store.run(run_id)
+        plan = plan_from_json(stored.plan_json(), where=f"run {run_id}")
+        sources = tuple(inventory) or stored.inventory()
         return cls(run_id, plan, _hosts_of(plan, sources), sources)
 
     def with_prior(self, store: Store) -> PlannedRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.compare import Analysis, AnalysisContext, InvocationKey, PairedComparison, analyse
 from perfctl.errors import DataError, UnknownName
@@ -25,6 +26,9 @@ from perfctl.report.trend import unknown_name
 from perfctl.stats.precision import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
 from perfctl.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 ALL_METRICS = "all"
 USAGE_NAMES = frozenset(metric.name for metric in USAGE_METRICS)
@@ -106,22 +110,21 @@ def comparison_report(
     means over the suite. `cells` are those of the baselines of all runs, where they have been read already.
     Raises UnknownName for a run, environment, metric or benchmark that is not there.
     """
-    detail = store.run(run)
-    run_id = detail.summary.run_id
-    seen = store.observations(run_id, with_usage=asks_for_usage(metrics))
+    stored = store.run(run)
+    detail, seen = stored.detail(), stored.observations(with_usage=asks_for_usage(metrics))
     environments = [item.name for item in detail.environments]
     chosen = baseline or detail.baseline
     if chosen not in environments:
         raise UnknownName(
             f"the run has no environment {chosen!r}",
-            where=f"run {run_id}",
+            where=f"run {stored.id}",
             hint=f"it has: {', '.join(environments)}",
         )
     other_benchmarks = benchmarks_not_asked(benchmarks, detail)
     wanted, others = chosen_metrics(seen, metrics)
-    omissions = store.omissions(run_id)
-    cells = store.baseline_cells() if cells is None else cells
-    found = _analysis(store, detail, chosen, wanted, omissions, history_before(store, detail, wanted, cells))
+    omissions = stored.omissions()
+    cells = store.history.baseline_cells() if cells is None else cells
+    found = _analysis(stored, detail, chosen, wanted, omissions, history_before(store, detail, wanted, cells))
     paired = tuple(item for item in found.paired if item.comparison.benchmark not in other_benchmarks)
     comparisons = [item.comparison for item in paired]
     return ComparisonReport(
@@ -131,26 +134,26 @@ def comparison_report(
         paired=paired,
         fleets=tuple(item for item in found.fleets if item.benchmark not in other_benchmarks),
         suites=() if other_benchmarks else found.suites,
-        health=health(store, until=run_id, cells=cells),
+        health=health(store, until=stored.id, cells=cells),
         left_out=tuple(
             item
-            for item in left_out(omissions, comparisons, seen, planned=planned_hosts(store, detail))
+            for item in left_out(omissions, comparisons, seen, planned=planned_hosts(stored, detail))
             if item.benchmark not in other_benchmarks
         ),
-        outliers=outliers(store, run_id, comparisons),
+        outliers=outliers(stored, comparisons),
         counts=detail.counts,
         blocks=len({(item.benchmark, item.target.host, item.target.peer, item.block) for item in seen}),
         # Every block has each environment once and the baseline twice.
         planned_blocks=detail.summary.planned // (len(environments) + 1),
-        first_planned_blocks=_first_planned_blocks(store, run_id),
+        first_planned_blocks=_first_planned_blocks(stored),
         other_metrics=others,
         other_benchmarks=other_benchmarks,
     )
 
 
-def _first_planned_blocks(store: Store, run_id: str) -> int | None:
+def _first_planned_blocks(run: RunReader) -> int | None:
     try:
-        plan = plan_from_json(store.plan_json(run_id))
+        plan = plan_from_json(run.plan_json())
     except DataError:
         # Of another version of perfctl: how it came about is not known.
         return None
@@ -161,14 +164,13 @@ def _first_planned_blocks(store: Store, run_id: str) -> int | None:
 
 
 def _analysis(
-    store: Store,
+    run: RunReader,
     detail: RunDetail,
     baseline: str,
     wanted: Sequence[Observation],
     omissions: Sequence[Omission],
     history: Sequence[HistoryCell],
 ) -> Analysis:
-    run_id = detail.summary.run_id
     declared = declared_metrics(detail)
     return analyse(
         wanted,
@@ -176,13 +178,13 @@ def _analysis(
             baseline=baseline,
             environments=[item.name for item in detail.environments],
             kinds={item.name: item.kind for item in detail.environments},
-            digests=store.digests(run_id),
+            digests=run.digests(),
             programs=programs(detail),
             declared=declared,
             margins=equivalence_margins(detail, declared, history),
             omissions=reasons(omissions),
-            bounds=store.suspect_values(run_id),
-            changes=store.changes(run_id),
+            bounds=run.suspect_values(),
+            changes=run.changes(),
         ),
     )
 
@@ -202,7 +204,7 @@ def history_before(
 
     `cells` are those of all headlines; a benchmark of which other metrics are wanted is read whole.
     """
-    ids = [run.run_id for run in store.history_runs()]
+    ids = [run.run_id for run in store.history.runs()]
     earlier = frozenset(ids[: ids.index(detail.summary.run_id)])
     if not earlier:
         return []
@@ -211,7 +213,7 @@ def history_before(
     others = {item.benchmark for item in told if not item.metric.headline}
     found = [cell for cell in cells if cell.benchmark not in others]
     for benchmark in sorted(others):
-        found += store.benchmark_cells(benchmark)
+        found += store.history.benchmark_cells(benchmark)
     return [cell for cell in found if cell.run_id in earlier]
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.model import Comparison, FactState, Fingerprint
-from perfctl.store import RunDetail, Store
+from perfctl.store import RunDetail
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 DIMENSIONS = ("host", "kernel", "tool", "image", "accelerator", "settings")
 """What `--by` may name. `settings` are all other static facts of a host: they mark, and never refuse."""
@@ -35,18 +39,18 @@ class Conditions:
     digests: Mapping[tuple[str, str], Mapping[str, str]]
 
 
-def conditions(store: Store, run_id: str) -> Conditions:
+def conditions(run: RunReader) -> Conditions:
     """Return what was recorded of a run's hosts and environments."""
-    run = store.run(run_id)
-    names = [item.name for item in run.environments]
+    detail = run.detail()
+    names = [item.name for item in detail.environments]
     hosts, images = {}, {}
-    for host in run.summary.hosts:
-        hosts[host] = _static(store.facts(run_id, host))
+    for host in detail.summary.hosts:
+        hosts[host] = _static(run.facts(host))
         for environment in names:
-            image = store.facts(run_id, host, environment).get(_IMAGE)
+            image = run.facts(host, environment).get(_IMAGE)
             if image is not None and image.state is FactState.PRESENT:
                 images[host, environment] = image.value
-    return Conditions(hosts, images, store.digests(run_id))
+    return Conditions(hosts, images, run.digests())
 
 
 def _static(facts: Fingerprint) -> dict[str, str]:

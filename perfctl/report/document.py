@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.compare import compare
 from perfctl.facts import diff
@@ -15,6 +16,9 @@ from perfctl.report.made_of import EnvironmentFact, environment_facts
 from perfctl.report.odd_hosts import OddHosts, odd_hosts
 from perfctl.report.two_runs import RunReport, run_report
 from perfctl.store import Evidence, RunDetail, Store, ValidityCount
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 PERCENTILE = re.compile(r"(?P<stem>.+)_p(?P<percent>\d+)")
 """The name of a metric that is a percentile, e.g. latency_p99."""
@@ -66,36 +70,34 @@ def run_document(
 ) -> RunDocument:
     """Return everything that is known of `run`, compared as `comparison_report` does with these arguments."""
     report = comparison_report(store, run, baseline=baseline, metrics=metrics)
-    run_id = report.run.run_id
-    detail = store.run(run_id)
-    facts = _host_facts(store, run_id, detail.summary.hosts)
+    stored = store.run(report.run.run_id)
+    detail = stored.detail()
+    facts = _host_facts(stored, detail.summary.hosts)
     return RunDocument(
         comparison=report,
         detail=detail,
-        cells=_cells(store, report),
-        percentiles=_percentiles(store, report),
-        validity=store.validity_counts(run_id),
-        findings=store.findings(run_id),
+        cells=_cells(stored, report),
+        percentiles=_percentiles(stored, report),
+        validity=stored.validity_counts(),
+        findings=stored.findings(),
         facts=facts,
         odd=odd_hosts(report, facts),
-        made_of=environment_facts(
-            store, run_id, [item.name for item in detail.environments], detail.summary.hosts
-        ),
-        digests=store.digests(run_id),
+        made_of=environment_facts(stored, [item.name for item in detail.environments], detail.summary.hosts),
+        digests=stored.digests(),
     )
 
 
 def run_odd_hosts(store: Store, run: str) -> OddHosts:
     """Return the odd hosts of `run` by its headline metrics."""
     report = comparison_report(store, run)
-    return odd_hosts(report, _host_facts(store, report.run.run_id, report.run.hosts))
+    return odd_hosts(report, _host_facts(store.run(report.run.run_id), report.run.hosts))
 
 
-def _host_facts(store: Store, run_id: str, hosts: Sequence[str]) -> HostFacts:
-    return host_facts({host: store.facts(run_id, host) for host in hosts})
+def _host_facts(stored: RunReader, hosts: Sequence[str]) -> HostFacts:
+    return host_facts({host: stored.facts(host) for host in hosts})
 
 
-def _cells(store: Store, report: ComparisonReport) -> tuple[MeasuredCell, ...]:
+def _cells(stored: RunReader, report: ComparisonReport) -> tuple[MeasuredCell, ...]:
     places: dict[tuple[str, Metric, Target], list[Comparison]] = {}
     differences: dict[tuple[str, Metric, Target], dict[tuple[str, int], float]] = {}
     for line in report.paired:
@@ -106,7 +108,7 @@ def _cells(store: Store, report: ComparisonReport) -> tuple[MeasuredCell, ...]:
             found = zip(line.blocks, line.differences, strict=True)
             of_place = differences.setdefault(place, {})
             of_place |= {(item.environment, block): difference for block, difference in found}
-    evidence = {name: _evidence(store, report, name) for name in {metric.name for _, metric, _ in places}}
+    evidence = {name: _evidence(stored, name) for name in {metric.name for _, metric, _ in places}}
     return tuple(
         MeasuredCell(
             benchmark,
@@ -120,11 +122,9 @@ def _cells(store: Store, report: ComparisonReport) -> tuple[MeasuredCell, ...]:
     )
 
 
-def _evidence(
-    store: Store, report: ComparisonReport, metric: str
-) -> dict[tuple[str, Target], list[Evidence]]:
+def _evidence(stored: RunReader, metric: str) -> dict[tuple[str, Target], list[Evidence]]:
     found: dict[tuple[str, Target], list[Evidence]] = {}
-    for item in store.evidence(report.run.run_id, metric):
+    for item in stored.evidence(metric):
         if item.counts:
             found.setdefault((item.benchmark, item.target), []).append(item)
     for several in found.values():
@@ -132,9 +132,9 @@ def _evidence(
     return found
 
 
-def _percentiles(store: Store, report: ComparisonReport) -> tuple[Comparison, ...]:
+def _percentiles(stored: RunReader, report: ComparisonReport) -> tuple[Comparison, ...]:
     """Return the comparisons of percentiles, without verdicts: few reports have asked for one of them."""
-    seen = [item for item in store.observations(report.run.run_id) if PERCENTILE.fullmatch(item.metric.name)]
+    seen = [item for item in stored.observations() if PERCENTILE.fullmatch(item.metric.name)]
     found = compare(seen, baseline=report.baseline) if seen else []
     return tuple(item for item in found if not item.is_aa)
 
@@ -161,14 +161,14 @@ def two_runs_document(
 ) -> TwoRunsDocument:
     """Return everything that is known of two runs, compared as `run_report` does with these arguments."""
     report = run_report(store, run, other, baseline=baseline, metrics=metrics)
-    first, second = report.first.run_id, report.second.run_id
+    first, second = store.run(report.first.run_id), store.run(report.second.run_id)
     both = [host for host in report.first.hosts if host in report.second.hosts]
-    changes = {host: diff(store.facts(first, host), store.facts(second, host)) for host in both}
+    changes = {host: diff(first.facts(host), second.facts(host)) for host in both}
     return TwoRunsDocument(
         comparison=report,
-        runs=(_alone(store, first, report, metrics), _alone(store, second, report, metrics)),
-        details=(store.run(first), store.run(second)),
-        validity=(store.validity_counts(first), store.validity_counts(second)),
+        runs=(_alone(store, first.id, report, metrics), _alone(store, second.id, report, metrics)),
+        details=(first.detail(), second.detail()),
+        validity=(first.validity_counts(), second.validity_counts()),
         changed_facts={host: tuple(map(str, found)) for host, found in changes.items() if found},
     )
 

@@ -27,5 +27,5 @@ class SampleReport:
 
 def sample_report(store: Store, run: str) -> SampleReport:
     """Return everything that was measured in `run` (an id, its beginning or end, 'latest')."""
-    detail = store.run(run)
-    return SampleReport(detail, store.measured_invocations(detail.summary.run_id))
+    stored = store.run(run)
+    return SampleReport(stored.detail(), stored.measured_invocations())

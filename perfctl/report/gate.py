@@ -179,7 +179,7 @@ def gate_report(
     """
     if not (math.isfinite(max_regression) and max_regression >= 0):
         raise UsageError("a limit is a share from 0 % up", hint="for example: --max-regression 2%")
-    cells = store.baseline_cells()
+    cells = store.history.baseline_cells()
     report = comparison_report(store, run, metrics=metrics, cells=cells)
     if not unfinished:
         _require_finished(report.run)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from perfctl.compare import format_blocks, format_effect, format_interval, format_ratio
 from perfctl.compare.fleets import claim_key, fleets
@@ -22,6 +23,9 @@ from perfctl.report.margins import declared_metrics
 from perfctl.stats.paired import paired
 from perfctl.stats.two_sample import two_sample
 from perfctl.store import RunDetail, Store
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 _EMULATED = "emulated: what runs under tcg is never gated"
 _NEUTRAL = "neither more nor less of it is better"
@@ -60,8 +64,8 @@ def gate_tests(
     store: Store, report: ComparisonReport, *, metrics: Collection[str], margin: float, per_host: bool
 ) -> list[GateTest]:
     """Return the lines of one run. `margin` is the limit as a logarithm."""
-    detail = store.run(report.run.run_id)
-    lines = _paired(report)
+    run = store.run(report.run.run_id)
+    detail, lines = run.detail(), _paired(report)
     kept = [line for line in lines if not (_excluded(line.comparison, report) or line.comparison.changed)]
     found: list[GateTest] = []
     claimed: set[tuple[object, ...]] = set()
@@ -72,7 +76,7 @@ def gate_tests(
     for line in lines:
         if _key(line.comparison) not in claimed:
             found.append(_of_host(line, report, margin))
-    return found + _absent(detail, report, lines, _not_asked(store, detail, metrics))
+    return found + _absent(detail, report, lines, _not_asked(run, detail, metrics))
 
 
 def gate_tests_of_two_runs(
@@ -84,11 +88,12 @@ def gate_tests_of_two_runs(
     margin: float,
 ) -> list[GateTest]:
     """Return the lines of a run against those of an earlier one, per host: ratio against ratio."""
-    detail, before = store.run(report.run.run_id), store.run(earlier.run.run_id)
+    run, before = store.run(report.run.run_id), store.run(earlier.run.run_id)
+    detail = run.detail()
     lines, old_lines = _paired(report), _paired(earlier)
     others = {_key(line.comparison): line for line in old_lines}
-    mismatches = _mismatches(before, detail)
-    then, now = conditions(store, before.summary.run_id), conditions(store, detail.summary.run_id)
+    mismatches = _mismatches(before.detail(), detail)
+    then, now = conditions(before), conditions(run)
     used = programs(detail)
     found = []
     for line in lines:
@@ -104,7 +109,7 @@ def gate_tests_of_two_runs(
             differing = differences(other.comparison, line.comparison, then, now, used)
             found.append(_against(base, line, other, margin, "; ".join(differing.values())))
     gone = [_gone(line.comparison) for key, line in others.items()]
-    not_asked = _not_asked(store, detail, metrics)
+    not_asked = _not_asked(run, detail, metrics)
     return found + gone + _absent(detail, report, [*lines, *old_lines], not_asked)
 
 
@@ -338,7 +343,7 @@ def _gone(item: Comparison) -> GateTest:
     return replace(base, reason="the earlier run has it, this one has not", is_missing=True)
 
 
-def _not_asked(store: Store, detail: RunDetail, metrics: Collection[str]) -> frozenset[str]:
+def _not_asked(run: RunReader, detail: RunDetail, metrics: Collection[str]) -> frozenset[str]:
     """Return the benchmarks that have none of the metrics asked for, and the hosts that ran only those.
 
     A benchmark has the metrics that its workload declares, those of which it has a value, and what its
@@ -346,7 +351,7 @@ def _not_asked(store: Store, detail: RunDetail, metrics: Collection[str]) -> fro
     """
     if not metrics or ALL_METRICS in metrics or asks_for_usage(metrics):
         return frozenset()
-    seen = store.observations(detail.summary.run_id)
+    seen = run.observations()
     having = {name for name, metric in declared_metrics(detail) if metric in metrics}
     having |= {item.benchmark for item in seen if item.metric.name in metrics}
     known = {name for name, _ in declared_metrics(detail)} | {item.benchmark for item in seen}

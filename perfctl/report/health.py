@@ -112,9 +112,9 @@ def health(store: Store, *, until: str | None = None, cells: Sequence[HistoryCel
     `cells` are those of the baselines, where they have been read already. Without any A/A test the rates are
     None, with the reason.
     """
-    tests = aa_tests(store.baseline_cells() if cells is None else cells)
+    tests = aa_tests(store.history.baseline_cells() if cells is None else cells)
     if until is not None:
-        ids = [run.run_id for run in store.history_runs()]
+        ids = [run.run_id for run in store.history.runs()]
         known = frozenset(ids[: ids.index(until) + 1])
         tests = [test for test in tests if test.run_id in known]
     window = _newest(tests, WINDOW)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.errors import DataError
 from perfctl.model import Comparison, Observation, Target
 from perfctl.plan import plan_from_json
-from perfctl.store import Omission, RunDetail, Store
+from perfctl.store import Omission, RunDetail
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,10 @@ def left_out(
     return (*found, *_without_blocks(places, planned))
 
 
-def planned_hosts(store: Store, detail: RunDetail) -> tuple[tuple[str, str], ...]:
+def planned_hosts(run: RunReader, detail: RunDetail) -> tuple[tuple[str, str], ...]:
     """Return every (benchmark, host) of a run's plan, in its order; all there can be if it cannot be read."""
     try:
-        plan = plan_from_json(store.plan_json(detail.summary.run_id))
+        plan = plan_from_json(run.plan_json())
     except DataError:
         return tuple((item.name, host) for item in detail.benchmarks for host in detail.summary.hosts)
     found = ((block.benchmark, host) for block in plan.blocks() for host in block.target.hosts)

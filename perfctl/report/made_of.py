@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.model import FactState
 from perfctl.report.host_facts import FactValues
-from perfctl.store import Store
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 _SHOWN = re.compile(
     r"tool\..+\.version|os\.release|kernel\.release|libc\.version"
@@ -27,14 +30,14 @@ class EnvironmentFact:
 
 
 def environment_facts(
-    store: Store, run_id: str, environments: Sequence[str], hosts: Sequence[str]
+    stored: RunReader, environments: Sequence[str], hosts: Sequence[str]
 ) -> tuple[EnvironmentFact, ...]:
     """Return what is to be known of each environment, in the order of the environments, then by name."""
     found = []
     for environment in environments:
         values: dict[str, dict[str, str]] = {}
         for host in hosts:
-            for fact in store.facts(run_id, host, environment).facts:
+            for fact in stored.facts(host, environment).facts:
                 if fact.state is FactState.PRESENT and fact.value and _SHOWN.fullmatch(fact.name):
                     values.setdefault(fact.name, {})[host] = fact.value
         found += [EnvironmentFact(environment, FactValues(name, of)) for name, of in sorted(values.items())]

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.model import Comparison, Metric, Target
-from perfctl.store import Store
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Outlier:
     """The same in words, also where there is none."""
 
 
-def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
+def outliers(run: RunReader, comparisons: Iterable[Comparison]) -> tuple[Outlier, ...]:
     """Return the outliers of these comparisons, each once, in their order."""
     places = {
         (item.benchmark, str(item.target), block, environment, replicate, item.metric.name): item
@@ -41,7 +44,7 @@ def outliers(store: Store, run_id: str, comparisons: Iterable[Comparison]) -> tu
     if not places:
         return ()
     found = []
-    for place, seen in store.judged_values(run_id, list(places)):
+    for place, seen in run.judged_values(list(places)):
         benchmark, _, block, environment, replicate, _ = place
         item, words = places[place], counted_words(seen.findings, seen.validity)
         where = (benchmark, item.target, item.metric, environment, replicate, block)

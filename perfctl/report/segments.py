@@ -36,9 +36,10 @@ class Segments:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._keys = {
-            (item.run_id, item.host, item.environment): item.fingerprint_id for item in store.snapshots()
+            (item.run_id, item.host, item.environment): item.fingerprint_id
+            for item in store.history.snapshots()
         }
-        self._versions = {run.run_id: run.perfctl_version for run in store.history_runs()}
+        self._versions = {run.run_id: run.perfctl_version for run in store.history.runs()}
         self._facts: dict[tuple[str, str, str | None], Fingerprint] = {}
 
     def breaks(
@@ -111,7 +112,7 @@ class Segments:
     def _read(self, run_id: str, host: str, name: str | None) -> Fingerprint:
         key = (run_id, host, name)
         if key not in self._facts:
-            self._facts[key] = self._store.facts(*key)
+            self._facts[key] = self._store.run(run_id).facts(host, name)
         return self._facts[key]
 
 

@@ -104,7 +104,7 @@ class TrendReport:
 
 def known_benchmarks(store: Store) -> list[str]:
     """Return the names of all benchmarks that a run has planned."""
-    return sorted({item.benchmark.name for item in store.named_benchmarks()})
+    return sorted({item.benchmark.name for item in store.history.named_benchmarks()})
 
 
 def trend_report(
@@ -121,14 +121,14 @@ def trend_report(
     `environments` and `hosts` narrow them; a pair belongs to both of its hosts. Raises UnknownName, with the
     names that come close.
     """
-    named = store.named_benchmarks()
+    named = store.history.named_benchmarks()
     mine = [item for item in named if item.benchmark.name == benchmark]
     if not mine:
         raise unknown_name(
             "the database has no benchmark", benchmark, {item.benchmark.name for item in named}
         )
-    newest, runs = mine[-1].benchmark, store.history_runs()
-    cells = store.cells_of_key(newest.key)
+    newest, runs = mine[-1].benchmark, store.history.runs()
+    cells = store.history.cells_of_key(newest.key)
     chosen, other_units = _metric_of(cells, metric)
     left_out = [
         f"{counted(item.runs, 'run')} of {benchmark} as {_call(item.benchmark)}: another benchmark"

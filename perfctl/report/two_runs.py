@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from perfctl.compare import Confounders, PairingContext, RunsAnalysis, RunSide, compare_runs, pair
 from perfctl.errors import Refused, UnknownName, UsageError
@@ -23,6 +23,9 @@ from perfctl.report.health import Health, health
 from perfctl.report.left_out import LeftOut, left_out, planned_hosts
 from perfctl.report.margins import declared_metrics, equivalence_margins
 from perfctl.store import HistoryCell, Omission, RunDetail, RunSummary, Store
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 _Line = TypeVar("_Line", RunComparison, FleetComparison, LeftOut)
 
@@ -77,7 +80,8 @@ def run_report(
     the dimension does not differ or does not fit, Refused where something else differs as well or nothing is
     in common, UnknownName for what is not there.
     """
-    details = store.run(run), store.run(other or run)
+    runs = store.run(run), store.run(other or run)
+    details = runs[0].detail(), runs[1].detail()
     one_run = details[0].summary.run_id == details[1].summary.run_id
     if one_run and (other is not None or by != "host"):
         raise UsageError(
@@ -88,11 +92,11 @@ def run_report(
     other_benchmarks = benchmarks_not_asked(benchmarks, *details)
     chosen = baseline or details[0].baseline
     mismatches = _Mismatches(details, chosen, other_benchmarks)
-    sides, lost, others = _sides(store, details, chosen, metrics, mismatches)
-    in_order = [item.run_id for item in store.history_runs()]
+    sides, lost, others = _sides(runs, details, chosen, metrics, mismatches)
+    in_order = [item.run_id for item in store.history.runs()]
     newest = max(details, key=lambda item: in_order.index(item.summary.run_id))
-    cells = store.baseline_cells()
-    analysis, found = _compared(store, details, newest, sides, by, cells)
+    cells = store.history.baseline_cells()
+    analysis, found = _compared(store, runs, details, newest, sides, by, cells)
     unmatched = [] if one_run else _only_in_one(sides, analysis.comparisons, details, other_benchmarks)
 
     def asked(items: Iterable[_Line]) -> tuple[_Line, ...]:
@@ -117,6 +121,7 @@ def run_report(
 
 def _compared(
     store: Store,
+    runs: tuple[RunReader, RunReader],
     details: tuple[RunDetail, RunDetail],
     newest: RunDetail,
     sides: tuple[RunSide, RunSide],
@@ -124,7 +129,7 @@ def _compared(
     cells: Sequence[HistoryCell],
 ) -> tuple[RunsAnalysis, dict[str, list[str]]]:
     """Return the comparisons, and by dimension what else differs between their sides."""
-    first, second = (conditions(store, item.summary.run_id) for item in details)
+    first, second = map(conditions, runs)
     used = programs(details[0])
     found: dict[str, list[str]] = defaultdict(list)
 
@@ -183,7 +188,7 @@ class _Mismatches:
 
 
 def _sides(
-    store: Store,
+    runs: tuple[RunReader, RunReader],
     details: tuple[RunDetail, RunDetail],
     baseline: str,
     metrics: Collection[str],
@@ -193,16 +198,15 @@ def _sides(
     sides: list[RunSide] = []
     lost: list[tuple[LeftOut, ...]] = []
     others: list[str] = []
-    for detail in details:
-        run_id = detail.summary.run_id
-        measured = store.observations(run_id, with_usage=asks_for_usage(metrics))
+    for run, detail in zip(runs, details, strict=True):
+        measured = run.observations(with_usage=asks_for_usage(metrics))
         wanted, rest = chosen_metrics(measured, metrics)
         seen = [item for item in wanted if mismatches.keeps(item)]
-        omissions = [item for item in store.omissions(run_id) if mismatches.keeps(item)]
+        omissions = [item for item in run.omissions() if mismatches.keeps(item)]
         pairing = PairingContext(
             baseline,
             [item.name for item in detail.environments if item.name not in mismatches.environments],
-            Confounders(store.digests(run_id), programs(detail), store.changes(run_id)),
+            Confounders(run.digests(), programs(detail), run.changes()),
             declared_metrics(detail),
             reasons(omissions),
         )
@@ -213,7 +217,7 @@ def _sides(
                 [line.comparison for line in sides[-1].lines],
                 measured,
                 planned=[
-                    place for place in planned_hosts(store, detail) if place[0] not in mismatches.benchmarks
+                    place for place in planned_hosts(run, detail) if place[0] not in mismatches.benchmarks
                 ],
             )
         )
@@ -224,7 +228,7 @@ def _sides(
 def _values(seen: Iterable[Observation]) -> dict[tuple[str, str, Target, str], list[float]]:
     found: dict[tuple[str, str, Target, str], list[float]] = defaultdict(list)
     for item in seen:
-        if item.replicate == 1 and item.validity != "invalid" and not item.missing:
+        if item.replicate == 1 and item.validity != "invalid":
             found[item.benchmark, item.metric.name, item.target, item.environment].append(item.value)
     return found
 

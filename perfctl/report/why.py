@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfctl.compare.values import LegValues
 from perfctl.model import USAGE_METRICS, Metric, Status, Target
@@ -13,6 +14,9 @@ from perfctl.report.outliers import counted_words
 from perfctl.report.output_lines import OutputLines, output_lines
 from perfctl.report.trend import unknown_name
 from perfctl.store import Evidence, RunDetail, Store, StoredBenchmark
+
+if TYPE_CHECKING:
+    from perfctl.store import RunReader
 
 MOST_CELLS = 8
 """Cells that are shown with all their invocations and lines; more are only listed."""
@@ -92,14 +96,13 @@ def why_report(
     other. A metric that is declared and has no value has its invocations, and why they gave none. Raises
     UnknownName, with close names.
     """
-    detail = store.run(run)
-    run_id = detail.summary.run_id
+    stored = store.run(run)
+    detail, evidence = stored.detail(), stored.evidence(metric)
     declared = declared_metrics(detail)
-    evidence = store.evidence(run_id, metric)
     mine = {item.benchmark for item in evidence if item.samples}
     mine |= {name for name, declared_name in declared if declared_name == metric}
     if not mine:
-        known = {item.metric.name for item in store.observations(run_id)} | {name for _, name in declared}
+        known = {item.metric.name for item in stored.observations()} | {name for _, name in declared}
         raise unknown_name("the run has no metric", metric, known)
     if benchmark is not None and benchmark not in mine:
         raise unknown_name(f"no benchmark of the run with {metric} is called", benchmark, mine)
@@ -117,24 +120,24 @@ def why_report(
     wanted = [environment] if environment else others or [detail.baseline]
     used = next((item for item in USAGE_METRICS if item.name == metric), None)
     has_lines = len(groups) * len(wanted) <= MOST_CELLS
-    reader = _Reader(store, detail, metric, has_lines)
+    reader = _Reader(stored, detail, metric, has_lines)
     cells = [
         _cell(group, name, detail.baseline, declared.get((place[0], metric), used), reader)
         for place, group in groups.items()
         for name in wanted
     ]
-    return WhyReport(run_id, metric, str(store.path), tuple(cells), has_lines)
+    return WhyReport(stored.id, metric, str(store.path), tuple(cells), has_lines)
 
 
 class _Reader:
     """Finds the lines of an invocation, each output once."""
 
-    def __init__(self, store: Store, detail: RunDetail, metric: str, has_lines: bool) -> None:
-        self._store = store
+    def __init__(self, run: RunReader, detail: RunDetail, metric: str, has_lines: bool) -> None:
+        self._run = run
         self._benchmarks: dict[str, StoredBenchmark] = {item.name: item for item in detail.benchmarks}
         self._metric = metric
         self._has_lines = has_lines
-        self.findings = store.findings(detail.summary.run_id)
+        self.findings = run.findings()
         self._known: dict[str, OutputLines] = {}
 
     def lines(self, item: Evidence) -> OutputLines:
@@ -142,8 +145,8 @@ class _Reader:
         if not (self._has_lines and item.samples and item.stdout_sha256):
             return OutputLines((), 0, "")
         if item.invocation_id not in self._known:
-            text = self._store.artifact(item.stdout_sha256).decode("utf-8", "backslashreplace")
-            values = self._store.values_of(item.invocation_id, self._metric)
+            text = self._run.artifact(item.stdout_sha256).decode("utf-8", "backslashreplace")
+            values = self._run.values_of(item.invocation_id, self._metric)
             benchmark = self._benchmarks.get(item.benchmark)
             self._known[item.invocation_id] = output_lines(text, values, self._metric, benchmark)
         return self._known[item.invocation_id]

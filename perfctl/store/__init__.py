@@ -1,50 +1,59 @@
 """The results database: one SQLite file with every run, its raw outputs and every sample.
 
     with open_store("results.db", create=True) as store:
-        store.begin_run(...); store.begin_block(...); store.record_invocation(...)
-        store.observations("latest")
+        store.writer.begin_run(...); store.writer.begin_block(...); store.writer.record_invocation(...)
+        store.run("latest").observations()
+        store.history.runs()
 
     store.py         Store, open_store: what other packages use
-    recording.py     writes
-    reading.py       reads of one run; omissions.py, validity.py, evidence.py and exporting.py too
-    history.py       reads over many runs
-    series.py        samples: checked, packed, summarised
-    artifact.py      raw bytes
-    connection.py    opening a file, errors     writer.py    the one writing thread
-    schema.py        revision, schema.sql, views.sql     tables.py    the schema as typed tables
+    run_reader.py    reads of one run     history.py    reads of all     records.py    what they return
+    writer.py        writes, by one thread     recording.py    how an invocation is stored
+    tables.py        the schema as typed tables     views.py    the views over it     schema.py    its words
+    dialect.py       what each engine says in its own way     sqlite.py    a database in a file
+    revision.py      create, recognise       migration.py     and migrations/ (Alembic): from one to the next
+    series.py        samples: checked, packed, summarised     artifact.py    raw bytes
     derived.py       rows computed from samples     reparsing.py    samples read from raw outputs
-    query.py         users' SQL; queries/*.sql
-    upkeep.py        info, check, backup, upgrade
-    migration.py     and migrations/ (Alembic)
+    user_query.py    users' SQL; queries/*.sql      upkeep.py    info, check, backup, upgrade
 
 docs/database.md describes the tables, the views and the rules.
 """
 
 from __future__ import annotations
 
-from perfctl.store.evidence import Evidence
-from perfctl.store.exporting import MeasuredInvocation, SampleSeries
-from perfctl.store.history import HistoryCell, HistoryRun, NamedBenchmark, NativeValue, Snapshot
-from perfctl.store.omissions import Omission
-from perfctl.store.query import NamedQuery, named_queries, named_query, query
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from perfctl.store.records import (
     BlockState,
     Count,
+    Evidence,
     Failure,
+    HistoryCell,
+    HistoryRun,
     InvocationDetail,
     InvocationState,
+    MeasuredInvocation,
+    NamedBenchmark,
+    NativeValue,
+    Omission,
     Reparsed,
     Rows,
     RunDetail,
     RunSummary,
+    SampleSeries,
+    Snapshot,
     StoredArtifact,
     StoredBenchmark,
     StoredEnvironment,
     StoredEvent,
+    ValidityCount,
 )
 from perfctl.store.store import Store, open_store
-from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
-from perfctl.store.validity import ValidityCount
+
+if TYPE_CHECKING:
+    from perfctl.store.run_reader import RunReader
+    from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
+    from perfctl.store.user_query import NamedQuery, named_queries, named_query, query
 
 __all__ = [
     "BlockState",
@@ -65,6 +74,7 @@ __all__ = [
     "Reparsed",
     "Rows",
     "RunDetail",
+    "RunReader",
     "RunSummary",
     "SampleSeries",
     "Snapshot",
@@ -84,3 +94,17 @@ __all__ = [
     "query",
     "upgrade",
 ]
+
+_OPENERS = {
+    "run_reader": ("RunReader",),
+    "upkeep": ("Check", "DatabaseInfo", "Upgrade", "backup", "check", "database_info", "upgrade"),
+    "user_query": ("NamedQuery", "named_queries", "named_query", "query"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what opens databases when it is first used: SQLAlchemy takes a quarter of a second."""
+    for module, names in _OPENERS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from dataclasses import dataclass
 
 import zstandard
+from sqlalchemy import Connection, select
 
 from perfctl.errors import DataError
+from perfctl.store import tables as db
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,10 @@ def unpack(sha256: str, size_bytes: int, content: bytes) -> bytes:
     return data
 
 
-def insert(connection: sqlite3.Connection, artifact: Artifact | None) -> str | None:
-    """Store it unless it is there, and return its key."""
-    if artifact is None:
-        return None
-    connection.execute(
-        "INSERT INTO artifact (sha256, size_bytes, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (artifact.sha256, artifact.size_bytes, artifact.content),
-    )
-    return artifact.sha256
-
-
-def read(connection: sqlite3.Connection, sha256: str) -> bytes:
+def read(connection: Connection, sha256: str) -> bytes:
     """Return the bytes with this hash. Raises DataError when there are none or they are damaged."""
-    row = connection.execute(
-        "SELECT size_bytes, content FROM artifact WHERE sha256 = ?", (sha256,)
-    ).fetchone()
+    kept = db.artifact.c
+    row = connection.execute(select(kept.size_bytes, kept.content).where(kept.sha256 == sha256)).first()
     if row is None:
         raise DataError(f"there is no artifact {sha256}")
     return unpack(sha256, *row)

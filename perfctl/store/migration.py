@@ -1,21 +1,19 @@
 """From one revision of the schema to the next, by Alembic: a backup first, then all or nothing.
 
-Only `perfctl db upgrade` and tests come here; Alembic and SQLAlchemy take half a second to import.
+Only `perfctl db upgrade` and tests come here; Alembic takes a quarter of a second to import.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection
 
 from perfctl.errors import DataError
-from perfctl.store import schema
-from perfctl.store.connection import connect
+from perfctl.store.sqlite import connected
+from perfctl.store.views import create_views, drop_views
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -25,31 +23,21 @@ def migrate(
 ) -> None:
     """Bring the file to the revision `target` in one transaction.
 
-    Raises DataError when rows would be left without the row they refer to (nothing is changed then), and
-    sqlite3.Error.
+    Raises DataError when rows would be left without the row they refer to (nothing is changed then).
     """
-    connection = connect(path, "rwc", busy_timeout_s=busy_timeout_s)
-    # Batch mode drops a table and renames its copy. With foreign keys on, dropping deletes rows that refer
-    # to it, without a word; and the switch does nothing inside a transaction.
-    connection.execute("PRAGMA foreign_keys = OFF")
-    try:
-        with _engine(connection).begin() as transaction:
-            _run_migrations(transaction, target, scripts or MIGRATIONS)
+    with connected(path, "rwc", busy_timeout_s=busy_timeout_s) as connection:
+        # Batch mode drops a table and renames its copy. With foreign keys on, dropping deletes rows that
+        # refer to it, without a word; and the switch does nothing inside a transaction.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.rollback()
+        with connection.begin():
+            # The driver is in autocommit mode, so that tables and rows change in one transaction of ours.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            # A view that names a table which is being replaced makes SQLite refuse the renaming.
+            drop_views(connection)
+            _run_migrations(connection, target, scripts or MIGRATIONS)
             _check_references(connection)
-            schema.create_views(connection)
-    finally:
-        connection.close()
-
-
-def _engine(connection: sqlite3.Connection) -> Engine:
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-
-    @event.listens_for(engine, "begin")
-    def begin(transaction: Connection) -> None:
-        # The driver is in autocommit mode, so that tables and rows change in one transaction of ours.
-        transaction.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+            create_views(connection)
 
 
 def _run_migrations(transaction: Connection, target: str, scripts: Path) -> None:
@@ -57,16 +45,11 @@ def _run_migrations(transaction: Connection, target: str, scripts: Path) -> None
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = transaction
-    # A view that names a table which is being replaced makes SQLite refuse the renaming.
-    for (name,) in transaction.exec_driver_sql(
-        "SELECT name FROM sqlite_master WHERE type = 'view'"
-    ).fetchall():
-        transaction.exec_driver_sql(f'DROP VIEW "{name}"')
     command.upgrade(config, target)
 
 
-def _check_references(connection: sqlite3.Connection) -> None:
-    broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+def _check_references(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if broken:
         tables = sorted({str(row[0]) for row in broken})
         raise DataError(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfctl.model import Reason, ResourceUsage, Status, Target
+from perfctl.model import Metric, Reason, ResourceUsage, Status, Target
+from perfctl.model.environment import Limits
+
+NOT_RUN = "not run"
+
+Place = tuple[str, str, int, str, int, str]
+"""Benchmark, target as text, block, environment, replicate, name of a metric: names a value of a run."""
+
+SuspectValues = dict[tuple[str, str, Target, str], tuple[str, ...]]
+"""(benchmark, metric, target, environment) -> why values of it are above what the hardware can do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +185,184 @@ class Rows:
     rows: tuple[tuple[object, ...], ...]
     is_cut: bool = False
     """Whether there are more rows than were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One invocation and its value of one metric.
+
+    `started_at` is in Unix seconds, `position` the place in the block's order, from 0.
+    """
+
+    invocation_id: str
+    benchmark: str
+    target: Target
+    block: int
+    attempt: int
+    counts: bool
+    """Whether it belongs to the attempt that comparisons use."""
+    environment: str
+    replicate: int
+    position: int
+    accelerator: str | None
+    status: Status
+    reason: Reason | None
+    validity: str | None
+    """'valid', 'flagged' or 'invalid'; None where it was not judged."""
+    detail: str
+    started_at: float
+    duration_s: float | None
+    """By the host's clock."""
+    value: float | None
+    """Median of the samples that are no warm-up; None when it has none of this metric."""
+    unit: str | None
+    samples: int
+    stdout_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """One leg of a block without a value. `reason` is e.g. 'failed (timeout)' or 'not run'.
+
+    With `is_partial` it has values, and the reason says which ones are missing.
+    """
+
+    benchmark: str
+    target: Target
+    block: int
+    environment: str
+    replicate: int
+    reason: str
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityCount:
+    """How many `ok` invocations of an environment count, by verdict.
+
+    `rules` has the rules that were crossed, each with its number of invocations, the most frequent first.
+    """
+
+    environment: str
+    valid: int
+    flagged: int
+    invalid: int
+    not_judged: int
+    rules: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedValue:
+    """The value of an invocation, its verdict, and its findings in sentences."""
+
+    invocation_id: str
+    validity: str | None
+    value: float
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRun:
+    """One run among others. `started_at` is in Unix seconds."""
+
+    run_id: str
+    suite: str
+    status: str
+    started_at: float
+    baseline: str
+    perfctl_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBenchmark:
+    """A benchmark under one of its names, and how many runs planned it by that name."""
+
+    benchmark: StoredBenchmark
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCell:
+    """The values of one leg in one run, by block; blocks without a value are left out.
+
+    `benchmark_key` and `environment_key` are the content hashes of what the names stood for in that run.
+    """
+
+    run_id: str
+    benchmark: str
+    benchmark_key: str
+    metric: Metric
+    target: Target
+    environment: str
+    environment_key: str
+    replicate: int
+    accelerator: str | None
+    values: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Which fingerprint was read in a run: of a host before it, or inside an environment there (the last)."""
+
+    run_id: str
+    host: str
+    environment: str | None
+    """None: the host itself."""
+    fingerprint_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeValue:
+    """A value of a benchmark, measured natively on a host; `limits` are its environment's."""
+
+    run_id: str
+    benchmark_key: str
+    limits: Limits
+    metric: str
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSeries:
+    """The samples of one metric in one invocation, in the order of their `indexes`."""
+
+    metric: Metric
+    indexes: tuple[int, ...]
+    is_warmup: tuple[bool, ...]
+    values: tuple[float, ...]
+
+    @property
+    def counted(self) -> tuple[float, ...]:
+        """The values that are no warm-up."""
+        return tuple(v for v, is_warmup in zip(self.values, self.is_warmup, strict=True) if not is_warmup)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredInvocation:
+    """One invocation of a run, of any status, with all its samples; `started_at` is in Unix seconds."""
+
+    invocation_id: str
+    benchmark: str
+    workload: str
+    target: Target
+    environment: str
+    replicate: int
+    block: int
+    attempt: int
+    counts: bool
+    """Whether it belongs to the attempt that comparisons use."""
+    position: int
+    accelerator: str | None
+    status: Status
+    reason: Reason | None
+    validity: str | None
+    detail: str
+    started_at: float
+    duration_s: float | None
+    series: tuple[SampleSeries, ...]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether comparisons use its values: ok, not invalid, of the attempt that counts."""
+        return self.counts and self.status is Status.OK and self.validity != "invalid"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, or_, select, update
 
 from perfctl.errors import DataError, OutputError
 from perfctl.model import SERVER_COUNTERS, Reason, Status
-from perfctl.store import artifact, recording, validity
+from perfctl.store import artifact, recording
+from perfctl.store import tables as db
 from perfctl.store.records import Reparsed
 from perfctl.store.series import Series, group
 from perfctl.validity.assessment import Assessment, assess
@@ -25,15 +28,6 @@ _FROM_PARSING = (
 )
 """Reasons that come from a parser; reading the output again changes no other failure."""
 
-_INVOCATIONS = f"""
-SELECT invocation_pk, block_id, block.run_id, workload, parameters_json, stdout_sha256, stderr_sha256
-FROM invocation JOIN block USING (block_id) JOIN benchmark USING (benchmark_id)
-WHERE stdout_sha256 IS NOT NULL
-    AND (invocation.status = 'ok' OR reason IN ({", ".join(repr(reason.value) for reason in _FROM_PARSING)}))
-    AND (run_id = ?1 OR ?1 IS NULL)
-ORDER BY invocation_pk
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
@@ -43,11 +37,11 @@ class _Parsed:
     series: list[Series]
 
 
-def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
+def reparse(connection: Connection, run_id: str | None) -> Reparsed:
     """Replace the samples of one run, or of all. The caller holds the transaction."""
     changed = unknown = 0
     blocks = set()
-    rows = connection.execute(_INVOCATIONS, (run_id,)).fetchall()
+    rows = connection.execute(_invocations(run_id)).all()
     thresholds: dict[str, Thresholds] = {}
     for invocation_pk, block_id, of_run, workload, parameters, *hashes in rows:
         if workload not in WORKLOADS:
@@ -58,7 +52,8 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
         before = _state(connection, invocation_pk)
         _replace(connection, invocation_pk, workload, parsed)
         if of_run not in thresholds:
-            thresholds[of_run] = Thresholds.from_json(validity.thresholds_json(connection, of_run))
+            limits = select(db.run.c.thresholds_json).where(db.run.c.run_id == of_run)
+            thresholds[of_run] = Thresholds.from_json(connection.execute(limits).scalar_one())
         _judge_again(connection, invocation_pk, parsed, thresholds[of_run].validity)
         if _state(connection, invocation_pk) != before:
             changed += 1
@@ -66,6 +61,24 @@ def reparse(connection: sqlite3.Connection, run_id: str | None) -> Reparsed:
     for block_id in sorted(blocks):
         _settle_block(connection, block_id)
     return Reparsed(len(rows) - unknown, changed, unknown)
+
+
+def _invocations(run_id: str | None) -> Select[*tuple[Any, ...]]:
+    """Select the invocations, of one run or of all, of which an output can be read again."""
+    kept = db.invocation.c
+    statement = (
+        select(
+            *(kept.invocation_pk, kept.block_id, db.block.c.run_id, db.benchmark.c.workload),
+            *(db.benchmark.c.parameters_json, kept.stdout_sha256, kept.stderr_sha256),
+        )
+        .select_from(db.invocation.join(db.block).join(db.benchmark))
+        .where(
+            kept.stdout_sha256.is_not(None),
+            or_(kept.status == "ok", kept.reason.in_([reason.value for reason in _FROM_PARSING])),
+        )
+        .order_by(kept.invocation_pk)
+    )
+    return statement if run_id is None else statement.where(db.block.c.run_id == run_id)
 
 
 def _parse(
@@ -83,26 +96,29 @@ def _parse(
     return _Parsed(Status.OK, None, reading.remark, series)
 
 
-def _replace(connection: sqlite3.Connection, invocation_pk: int, workload: str, parsed: _Parsed) -> None:
-    for table in ("sample", "series", "invocation_metric"):
-        connection.execute(f"DELETE FROM {table} WHERE invocation_pk = ?", (invocation_pk,))
-    recording.insert_samples(
-        connection, invocation_pk, workload, [(one, one.summary()) for one in parsed.series]
-    )
+def _replace(connection: Connection, invocation_pk: int, workload: str, parsed: _Parsed) -> None:
+    for table in (db.sample, db.series, db.invocation_metric):
+        connection.execute(delete(table).where(table.c.invocation_pk == invocation_pk))
+    found = [(one, one.summary()) for one in parsed.series]
+    recording.insert_samples(connection, invocation_pk, workload, found)
     reason = None if parsed.reason is None else parsed.reason.value
-    connection.execute(
-        "UPDATE invocation SET status = ?, reason = ?, detail = ? WHERE invocation_pk = ?",
-        (parsed.status.value, reason, parsed.detail, invocation_pk),
-    )
+    _update(connection, invocation_pk, status=parsed.status.value, reason=reason, detail=parsed.detail)
 
 
-def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Parsed, rules: RuleSet) -> None:
+def _update(connection: Connection, invocation_pk: int, **values: object) -> None:
+    which = db.invocation.c.invocation_pk == invocation_pk
+    connection.execute(update(db.invocation).where(which).values(values))
+
+
+def _judge_again(connection: Connection, invocation_pk: int, parsed: _Parsed, rules: RuleSet) -> None:
     """Judge by the counters and the context that were kept, and by the limits that the run was given."""
+    kept = db.invocation.c
     text, started_ns, ended_ns, *hashes = connection.execute(
-        "SELECT validity_json, host_started_ns, host_ended_ns, counters_before_sha256,"
-        " counters_after_sha256 FROM invocation WHERE invocation_pk = ?",
-        (invocation_pk,),
-    ).fetchone()
+        select(
+            *(kept.validity_json, kept.host_started_ns, kept.host_ended_ns),
+            *(kept.counters_before_sha256, kept.counters_after_sha256),
+        ).where(kept.invocation_pk == invocation_pk)
+    ).one()
     if text is None:
         return
     before, after = (b"" if sha256 is None else artifact.read(connection, sha256) for sha256 in hashes)
@@ -121,41 +137,40 @@ def _judge_again(connection: sqlite3.Connection, invocation_pk: int, parsed: _Pa
         server_after=server_after,
     )
     again = assess(counters, Assessment.from_json(text).context, values, rules)
-    connection.execute(
-        "UPDATE invocation SET validity = ?, validity_json = ? WHERE invocation_pk = ?",
-        (again.validity.verdict.value, again.to_json(), invocation_pk),
-    )
+    _update(connection, invocation_pk, validity=again.validity.verdict.value, validity_json=again.to_json())
 
 
-def _artifact(connection: sqlite3.Connection, invocation_pk: int, name: str) -> bytes:
-    row = connection.execute(
-        "SELECT sha256 FROM invocation_artifact WHERE invocation_pk = ? AND name = ?", (invocation_pk, name)
-    ).fetchone()
-    return b"" if row is None or row[0] is None else artifact.read(connection, row[0])
+def _artifact(connection: Connection, invocation_pk: int, name: str) -> bytes:
+    kept = db.invocation_artifact.c
+    which = select(kept.sha256).where(kept.invocation_pk == invocation_pk, kept.name == name)
+    sha256 = connection.execute(which).scalar()
+    return b"" if sha256 is None else artifact.read(connection, sha256)
 
 
-def _state(connection: sqlite3.Connection, invocation_pk: int) -> list[tuple[object, ...]]:
+def _state(connection: Connection, invocation_pk: int) -> list[Row[*tuple[Any, ...]]]:
     """Return all that reading the output again may change."""
+    judged = db.invocation.c
     return [
         row
-        for sql in (
-            "SELECT status, reason, validity, validity_json FROM invocation WHERE invocation_pk = ?",
-            "SELECT * FROM sample WHERE invocation_pk = ?",
-            "SELECT * FROM series WHERE invocation_pk = ?",
+        for table, columns in (
+            (db.invocation, (judged.status, judged.reason, judged.validity, judged.validity_json)),
+            (db.sample, db.sample.c),
+            (db.series, db.series.c),
         )
-        for row in connection.execute(sql, (invocation_pk,))
+        for row in connection.execute(select(*columns).where(table.c.invocation_pk == invocation_pk))
     ]
 
 
-def _settle_block(connection: sqlite3.Connection, block_id: str) -> None:
+def _settle_block(connection: Connection, block_id: str) -> None:
     """A block is complete when all its invocations are there and none failed."""
+    block, done = db.block.c, db.invocation.c
     status, order = connection.execute(
-        "SELECT status, order_json FROM block WHERE block_id = ?", (block_id,)
-    ).fetchone()
+        select(block.status, block.order_json).where(block.block_id == block_id)
+    ).one()
     if status not in ("complete", "failed"):
         return
-    (good,) = connection.execute(
-        "SELECT count(*) FROM invocation WHERE block_id = ? AND status IN ('ok', 'skipped')", (block_id,)
-    ).fetchone()
+    good = connection.execute(
+        select(func.count()).where(done.block_id == block_id, done.status.in_(("ok", "skipped")))
+    ).scalar_one()
     settled = "complete" if good == len(json.loads(order)) else "failed"
-    connection.execute("UPDATE block SET status = ? WHERE block_id = ?", (settled, block_id))
+    connection.execute(update(db.block).where(block.block_id == block_id).values(status=settled))

@@ -1,4 +1,4 @@
-"""The schema, as SQLAlchemy's typed tables: `schema.sql` is made from it, migrations are checked against it.
+"""The schema, as SQLAlchemy's typed tables: databases are made from it, migrations are checked against it.
 
     run ──< run_host, run_environment, run_benchmark      what the plan has
      │──< host_snapshot, environment_snapshot >── fingerprint ──< workload_version
@@ -9,18 +9,39 @@
                         └──< invocation_artifact >── artifact     what else is kept, by name
 
 Keys are UUIDv7 (what happens once) or content hashes (what is the same everywhere). `invocation` and `metric`
-also have a small integer, used only inside one file, because a million samples refer to them.
+also have a small integer, used only inside one database, because a million samples refer to them.
 
-Only migrations and tests import this module: it costs 0.4 s, which opening a database must not. After a
-change here write a migration, then `python -m perfctl.store.tables > perfctl/store/schema.sql`.
+SQLAlchemy takes a quarter of a second to import: only what opens a database imports this module.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import BLOB, INTEGER, REAL, TEXT
+from typing import Any, TypeVar
 
+from sqlalchemy import (
+    TEXT,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Named,
+    Table,
+    TypedColumns,
+    UniqueConstraint,
+    false,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateColumn, SchemaItem
+from sqlalchemy.sql.compiler import DDLCompiler
+from sqlalchemy.types import INTEGER, REAL, TypeEngine
+
+from perfctl.model import USAGE_METRICS
 from perfctl.store.schema import (
     ACCELERATORS,
     BLOCK_STATUSES,
@@ -31,220 +52,275 @@ from perfctl.store.schema import (
     VALIDITIES,
 )
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+INTEGERS = BigInteger().with_variant(INTEGER(), "sqlite")
+_TYPES: dict[type, TypeEngine[Any]] = {
+    str: TEXT().with_variant(TEXT(collation="C"), "postgresql"),
+    int: INTEGERS,
+    float: Double().with_variant(REAL(), "sqlite"),
+    bytes: LargeBinary(),
+    bool: Boolean().with_variant(INTEGER(), "sqlite"),
 }
+"""SQLite's strict tables know five types and have no truth values: 0 and 1 stand for them. Texts are sorted
+by their bytes, as SQLite does."""
+
+Columns = TypeVar("Columns", bound=TypedColumns)
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+def _table(name: str, columns: type[Columns], *parts: SchemaItem, has_rowid: bool = True) -> Table[Columns]:
+    """Return a table; all are STRICT in SQLite: a text in a number column is refused, not kept.
+
+    Without `has_rowid` SQLite stores the rows in the order of the primary key.
+    """
+    options: dict[str, Any] = {"sqlite_strict": True} | ({} if has_rowid else {"sqlite_with_rowid": False})
+    table = Table(name, METADATA, columns, *parts, **options)
+    for column in table.columns:
+        column.type = _TYPES[column.type.python_type]
+    return table
 
 
-class Table(DeclarativeBase):
-    """All tables are STRICT: a text in a number column is refused, not kept."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map = {str: TEXT, int: INTEGER, float: REAL, bytes: BLOB}  # noqa: RUF012
-    __table_args__: object = {"sqlite_strict": True}
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN {values}", name=column)
 
 
-class Run(Table):
+class _InOrder(TypedColumns):
+    """`rowid` grows with every row: a controller's clock may go back.
+
+    SQLite has it by itself, gives each new row a higher number than all others, and keeps their order when
+    it copies a file.
+    """
+
+    rowid: Named[int] = Column(Identity())
+
+
+@compiles(CreateColumn, "sqlite")
+def _create_column(create: CreateColumn, compiler: DDLCompiler, **options: Any) -> str | None:
+    if create.element.name == "rowid":
+        return None
+    text: str | None = compiler.visit_create_column(create, **options)  # type: ignore[no-untyped-call]
+    return text
+
+
+class RunColumns(_InOrder):
     """One run of a suite. `thresholds_json` has the limits of the rules that judge it."""
 
-    __tablename__ = "run"
-    __table_args__ = (
-        CheckConstraint(_one_of("status", RUN_STATUSES), name="status"),
-        {"sqlite_strict": True},
-    )
-    run_id: Mapped[str] = mapped_column(primary_key=True)
-    suite: Mapped[str]
-    seed: Mapped[str]
-    baseline: Mapped[str]
-    plan_json: Mapped[str]
-    planned_invocations: Mapped[int]
-    command_json: Mapped[str]
-    inventory_json: Mapped[str]
-    perfctl_version: Mapped[str]
-    status: Mapped[str]
-    started_at: Mapped[float]
-    ended_at: Mapped[float | None]
-    thresholds_json: Mapped[str | None]
+    run_id: Named[str] = Column(primary_key=True)
+    suite: Named[str]
+    seed: Named[str]
+    baseline: Named[str]
+    plan_json: Named[str]
+    planned_invocations: Named[int]
+    command_json: Named[str]
+    inventory_json: Named[str]
+    perfctl_version: Named[str]
+    status: Named[str]
+    started_at: Named[float]
+    ended_at: Named[float | None]
+    thresholds_json: Named[str | None]
 
 
-class Host(Table):
+run = _table("run", RunColumns, _one_of("status", RUN_STATUSES))
+
+
+class HostColumns(TypedColumns):
     """A machine as an inventory described it; the key is the hash of all other columns. No secrets."""
 
-    __tablename__ = "host"
-    host_id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    address: Mapped[str]
-    connection: Mapped[str]
-    port: Mapped[int]
-    user_name: Mapped[str | None]
-    test_address: Mapped[str | None]
-    resource: Mapped[str | None]
+    host_id: Named[str] = Column(primary_key=True)
+    name: Named[str]
+    address: Named[str]
+    connection: Named[str]
+    port: Named[int]
+    user_name: Named[str | None]
+    test_address: Named[str | None]
+    resource: Named[str | None]
 
 
-class Environment(Table):
+host = _table("host", HostColumns)
+
+
+class EnvironmentColumns(TypedColumns):
     """Where a benchmark runs; the key is the hash of `fields_json`."""
 
-    __tablename__ = "environment"
-    environment_id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    kind: Mapped[str]
-    description: Mapped[str]
-    fields_json: Mapped[str]
+    environment_id: Named[str] = Column(primary_key=True)
+    name: Named[str]
+    kind: Named[str]
+    description: Named[str]
+    fields_json: Named[str]
 
 
-class Benchmark(Table):
+environment = _table("environment", EnvironmentColumns)
+
+
+class BenchmarkColumns(TypedColumns):
     """A workload with fixed parameters; the key is the hash of both."""
 
-    __tablename__ = "benchmark"
-    benchmark_id: Mapped[str] = mapped_column(primary_key=True)
-    workload: Mapped[str]
-    parameters_json: Mapped[str]
-    scope: Mapped[str]
-    expected_s: Mapped[float]
+    benchmark_id: Named[str] = Column(primary_key=True)
+    workload: Named[str]
+    parameters_json: Named[str]
+    scope: Named[str]
+    expected_s: Named[float]
 
 
-class RunHost(Table):
+benchmark = _table("benchmark", BenchmarkColumns)
+
+
+class RunHostColumns(TypedColumns):
     """A host of a run's plan."""
 
-    __tablename__ = "run_host"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    host_id: Mapped[str] = mapped_column(ForeignKey("host.host_id"))
+    run_id: Named[str] = Column(ForeignKey("run.run_id"), primary_key=True)
+    name: Named[str] = Column(primary_key=True)
+    host_id: Named[str] = Column(ForeignKey("host.host_id"))
 
 
-class RunEnvironment(Table):
+run_host = _table("run_host", RunHostColumns, has_rowid=False)
+
+
+class RunEnvironmentColumns(TypedColumns):
     """An environment of a run's plan, by its name there."""
 
-    __tablename__ = "run_environment"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    environment_id: Mapped[str] = mapped_column(ForeignKey("environment.environment_id"))
-    position: Mapped[int]
+    run_id: Named[str] = Column(ForeignKey("run.run_id"), primary_key=True)
+    name: Named[str] = Column(primary_key=True)
+    environment_id: Named[str] = Column(ForeignKey("environment.environment_id"))
+    position: Named[int]
 
 
-class RunBenchmark(Table):
+run_environment = _table("run_environment", RunEnvironmentColumns, has_rowid=False)
+
+
+class RunBenchmarkColumns(TypedColumns):
     """A benchmark of a run's plan, by its name there."""
 
-    __tablename__ = "run_benchmark"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    benchmark_id: Mapped[str] = mapped_column(ForeignKey("benchmark.benchmark_id"))
-    position: Mapped[int]
+    run_id: Named[str] = Column(ForeignKey("run.run_id"), primary_key=True)
+    name: Named[str] = Column(primary_key=True)
+    benchmark_id: Named[str] = Column(ForeignKey("benchmark.benchmark_id"))
+    position: Named[int]
 
 
-class Fingerprint(Table):
+run_benchmark = _table("run_benchmark", RunBenchmarkColumns, has_rowid=False)
+
+
+class FingerprintColumns(TypedColumns):
     """What was true of a place: static facts as JSON rows [name, state, value]; the key is their hash."""
 
-    __tablename__ = "fingerprint"
-    fingerprint_id: Mapped[str] = mapped_column(primary_key=True)
-    facts_json: Mapped[str]
+    fingerprint_id: Named[str] = Column(primary_key=True)
+    facts_json: Named[str]
 
 
-class WorkloadVersion(Table):
+fingerprint = _table("fingerprint", FingerprintColumns)
+
+
+class WorkloadVersionColumns(TypedColumns):
     """Which build of a program a fingerprint saw (its facts `tool.NAME.version` and `tool.NAME.sha256`)."""
 
-    __tablename__ = "workload_version"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    fingerprint_id: Mapped[str] = mapped_column(ForeignKey("fingerprint.fingerprint_id"), primary_key=True)
-    program: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[str | None]
-    sha256: Mapped[str | None]
+    fingerprint_id: Named[str] = Column(ForeignKey("fingerprint.fingerprint_id"), primary_key=True)
+    program: Named[str] = Column(primary_key=True)
+    version: Named[str | None]
+    sha256: Named[str | None]
 
 
-class HostSnapshot(Table):
+workload_version = _table("workload_version", WorkloadVersionColumns, has_rowid=False)
+
+
+class HostSnapshotColumns(_InOrder):
     """The facts of a host before or after a run. Dynamic facts are here, static ones in the fingerprint."""
 
-    __tablename__ = "host_snapshot"
-    __table_args__ = (
-        CheckConstraint(_one_of("phase", ("before", "after")), name="phase"),
-        Index(None, "run_id"),
-        {"sqlite_strict": True},
-    )
-    host_snapshot_id: Mapped[str] = mapped_column(primary_key=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"))
-    host_id: Mapped[str] = mapped_column(ForeignKey("host.host_id"))
-    phase: Mapped[str]
-    fingerprint_id: Mapped[str] = mapped_column(ForeignKey("fingerprint.fingerprint_id"))
-    dynamic_json: Mapped[str]
-    taken_at: Mapped[float]
+    host_snapshot_id: Named[str] = Column(primary_key=True)
+    run_id: Named[str] = Column(ForeignKey("run.run_id"))
+    host_id: Named[str] = Column(ForeignKey("host.host_id"))
+    phase: Named[str]
+    fingerprint_id: Named[str] = Column(ForeignKey("fingerprint.fingerprint_id"))
+    dynamic_json: Named[str]
+    taken_at: Named[float]
 
 
-class EnvironmentSnapshot(Table):
+host_snapshot = _table(
+    "host_snapshot",
+    HostSnapshotColumns,
+    _one_of("phase", ("before", "after")),
+    Index(None, "run_id"),
+)
+
+
+class EnvironmentSnapshotColumns(_InOrder):
     """The facts inside an environment on a host, image digest and engine version among them."""
 
-    __tablename__ = "environment_snapshot"
-    __table_args__ = (Index(None, "run_id"), {"sqlite_strict": True})
-    environment_snapshot_id: Mapped[str] = mapped_column(primary_key=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"))
-    host_id: Mapped[str] = mapped_column(ForeignKey("host.host_id"))
-    environment_id: Mapped[str] = mapped_column(ForeignKey("environment.environment_id"))
-    fingerprint_id: Mapped[str] = mapped_column(ForeignKey("fingerprint.fingerprint_id"))
-    dynamic_json: Mapped[str]
-    taken_at: Mapped[float]
+    environment_snapshot_id: Named[str] = Column(primary_key=True)
+    run_id: Named[str] = Column(ForeignKey("run.run_id"))
+    host_id: Named[str] = Column(ForeignKey("host.host_id"))
+    environment_id: Named[str] = Column(ForeignKey("environment.environment_id"))
+    fingerprint_id: Named[str] = Column(ForeignKey("fingerprint.fingerprint_id"))
+    dynamic_json: Named[str]
+    taken_at: Named[float]
 
 
-class Metric(Table):
+environment_snapshot = _table("environment_snapshot", EnvironmentSnapshotColumns, Index(None, "run_id"))
+
+
+class MetricColumns(TypedColumns):
     """One quantity of a workload; `metric_id` is the hash of workload, name, unit, direction and headline.
     How it is shown (`description`, `show_difference`) is not part of its identity."""
 
-    __tablename__ = "metric"
-    __table_args__ = (UniqueConstraint("metric_id"), {"sqlite_strict": True})
-    metric_pk: Mapped[int] = mapped_column(primary_key=True)
-    metric_id: Mapped[str]
-    workload: Mapped[str]
-    name: Mapped[str]
-    unit: Mapped[str]
-    direction: Mapped[str]
-    is_headline: Mapped[int]
-    description: Mapped[str]
-    show_difference: Mapped[int] = mapped_column(server_default=text("0"))
+    metric_pk: Named[int] = Column(primary_key=True)
+    metric_id: Named[str]
+    workload: Named[str]
+    name: Named[str]
+    unit: Named[str]
+    direction: Named[str]
+    is_headline: Named[bool]
+    description: Named[str]
+    show_difference: Named[bool] = Column(server_default=false())
 
 
-class Block(Table):
+metric = _table("metric", MetricColumns, UniqueConstraint("metric_id"))
+
+
+class BlockColumns(_InOrder):
     """Every environment once, for one benchmark on one target; a repeated block is another `attempt`."""
 
-    __tablename__ = "block"
-    __table_args__ = (
-        CheckConstraint(_one_of("status", BLOCK_STATUSES), name="status"),
-        UniqueConstraint("run_id", "benchmark", "target", "block_index", "attempt"),
-        {"sqlite_strict": True},
-    )
-    block_id: Mapped[str] = mapped_column(primary_key=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"))
-    benchmark: Mapped[str]
-    benchmark_id: Mapped[str] = mapped_column(ForeignKey("benchmark.benchmark_id"))
-    target: Mapped[str]
-    host_id: Mapped[str] = mapped_column(ForeignKey("host.host_id"))
-    peer_id: Mapped[str | None] = mapped_column(ForeignKey("host.host_id"))
-    block_index: Mapped[int]
-    attempt: Mapped[int]
-    order_json: Mapped[str]
-    status: Mapped[str]
-    started_at: Mapped[float]
-    ended_at: Mapped[float | None]
+    block_id: Named[str] = Column(primary_key=True)
+    run_id: Named[str] = Column(ForeignKey("run.run_id"))
+    benchmark: Named[str]
+    benchmark_id: Named[str] = Column(ForeignKey("benchmark.benchmark_id"))
+    target: Named[str]
+    host_id: Named[str] = Column(ForeignKey("host.host_id"))
+    peer_id: Named[str | None] = Column(ForeignKey("host.host_id"))
+    block_index: Named[int]
+    attempt: Named[int]
+    order_json: Named[str]
+    status: Named[str]
+    started_at: Named[float]
+    ended_at: Named[float | None]
 
 
-class Artifact(Table):
+block = _table(
+    "block",
+    BlockColumns,
+    _one_of("status", BLOCK_STATUSES),
+    UniqueConstraint("run_id", "benchmark", "target", "block_index", "attempt"),
+)
+
+
+class ArtifactColumns(TypedColumns):
     """Raw bytes by the sha256 of what they are when unpacked; `content` is zstd."""
 
-    __tablename__ = "artifact"
-    sha256: Mapped[str] = mapped_column(primary_key=True)
-    size_bytes: Mapped[int]
-    content: Mapped[bytes]
+    sha256: Named[str] = Column(primary_key=True)
+    size_bytes: Named[int]
+    content: Named[bytes]
 
 
-class Invocation(Table):
+artifact = _table("artifact", ArtifactColumns)
+
+
+class InvocationColumns(TypedColumns):
     """One invocation. Not `ok` always has a reason. An output of zero bytes has no artifact (NULL).
 
     `validity` is the verdict by the counters around it (NULL: not judged), `validity_json` what was found,
@@ -253,156 +329,130 @@ class Invocation(Table):
     what its command has used (NULL: not known), by which source, and in `usage_missing` why that is so.
     """
 
-    __tablename__ = "invocation"
-    __table_args__ = (
-        CheckConstraint(_one_of("status", INVOCATION_STATUSES), name="status"),
-        CheckConstraint("(status = 'ok') = (reason IS NULL)", name="reason"),
-        CheckConstraint(_one_of("accelerator", ACCELERATORS), name="accelerator"),
-        CheckConstraint(_one_of("validity", VALIDITIES), name="validity"),
-        CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
-        CheckConstraint("vcpus >= 1", name="vcpus"),
-        CheckConstraint("boot_attempts >= 1", name="boot_attempts"),
-        CheckConstraint("user_s >= 0", name="user_s"),
-        CheckConstraint("system_s >= 0", name="system_s"),
-        CheckConstraint("max_rss_bytes >= 0", name="max_rss_bytes"),
-        CheckConstraint("minor_faults >= 0", name="minor_faults"),
-        CheckConstraint("major_faults >= 0", name="major_faults"),
-        CheckConstraint("voluntary_switches >= 0", name="voluntary_switches"),
-        CheckConstraint("involuntary_switches >= 0", name="involuntary_switches"),
-        CheckConstraint(_one_of("usage_source", USAGE_SOURCES), name="usage_source"),
-        UniqueConstraint("invocation_id"),
-        UniqueConstraint("block_id", "environment_id", "replicate"),
-        {"sqlite_strict": True},
+    invocation_pk: Named[int] = Column(primary_key=True)
+    invocation_id: Named[str]
+    block_id: Named[str] = Column(ForeignKey("block.block_id"))
+    environment_id: Named[str] = Column(ForeignKey("environment.environment_id"))
+    replicate: Named[int]
+    position: Named[int]
+    status: Named[str]
+    reason: Named[str | None]
+    detail: Named[str]
+    argv_json: Named[str]
+    exit_code: Named[int | None]
+    started_at: Named[float]
+    host_started_ns: Named[int | None]
+    host_ended_ns: Named[int | None]
+    stdout_sha256: Named[str | None] = Column(ForeignKey("artifact.sha256"))
+    stderr_sha256: Named[str | None] = Column(ForeignKey("artifact.sha256"))
+    counters_before_sha256: Named[str | None] = Column(ForeignKey("artifact.sha256"))
+    counters_after_sha256: Named[str | None] = Column(ForeignKey("artifact.sha256"))
+    fingerprint_id: Named[str | None] = Column(ForeignKey("fingerprint.fingerprint_id"))
+    accelerator: Named[str | None]
+    validity: Named[str | None]
+    validity_json: Named[str | None]
+    vcpus: Named[int | None]
+    boot_attempts: Named[int | None]
+    user_s: Named[float | None]
+    system_s: Named[float | None]
+    max_rss_bytes: Named[int | None]
+    minor_faults: Named[int | None]
+    major_faults: Named[int | None]
+    voluntary_switches: Named[int | None]
+    involuntary_switches: Named[int | None]
+    usage_source: Named[str | None]
+    usage_missing: Named[str | None]
+
+
+invocation = _table(
+    "invocation",
+    InvocationColumns,
+    _one_of("status", INVOCATION_STATUSES),
+    CheckConstraint("(status = 'ok') = (reason IS NULL)", name="reason"),
+    _one_of("accelerator", ACCELERATORS),
+    _one_of("validity", VALIDITIES),
+    CheckConstraint("(validity IS NULL) = (validity_json IS NULL)", name="validity_json"),
+    CheckConstraint("vcpus >= 1", name="vcpus"),
+    CheckConstraint("boot_attempts >= 1", name="boot_attempts"),
+    *(CheckConstraint(f"{metric.name} >= 0", name=metric.name) for metric in USAGE_METRICS),
+    _one_of("usage_source", USAGE_SOURCES),
+    UniqueConstraint("invocation_id"),
+    UniqueConstraint("block_id", "environment_id", "replicate"),
+)
+
+
+class _OfInvocation(TypedColumns):
+    invocation_pk: Named[int] = Column(
+        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
     )
-    invocation_pk: Mapped[int] = mapped_column(primary_key=True)
-    invocation_id: Mapped[str]
-    block_id: Mapped[str] = mapped_column(ForeignKey("block.block_id"))
-    environment_id: Mapped[str] = mapped_column(ForeignKey("environment.environment_id"))
-    replicate: Mapped[int]
-    position: Mapped[int]
-    status: Mapped[str]
-    reason: Mapped[str | None]
-    detail: Mapped[str]
-    argv_json: Mapped[str]
-    exit_code: Mapped[int | None]
-    started_at: Mapped[float]
-    host_started_ns: Mapped[int | None]
-    host_ended_ns: Mapped[int | None]
-    stdout_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
-    stderr_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
-    counters_before_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
-    counters_after_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
-    fingerprint_id: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.fingerprint_id"))
-    accelerator: Mapped[str | None]
-    validity: Mapped[str | None]
-    validity_json: Mapped[str | None]
-    vcpus: Mapped[int | None]
-    boot_attempts: Mapped[int | None]
-    user_s: Mapped[float | None]
-    system_s: Mapped[float | None]
-    max_rss_bytes: Mapped[int | None]
-    minor_faults: Mapped[int | None]
-    major_faults: Mapped[int | None]
-    voluntary_switches: Mapped[int | None]
-    involuntary_switches: Mapped[int | None]
-    usage_source: Mapped[str | None]
-    usage_missing: Mapped[str | None]
 
 
-class InvocationArtifact(Table):
+class InvocationArtifactColumns(_OfInvocation):
     """What else is kept of an invocation: a guest's console, its domain. NULL: it is there and empty."""
 
-    __tablename__ = "invocation_artifact"
-    __table_args__ = (
-        CheckConstraint(f"NOT {_one_of('name', OUTPUTS)}", name="name"),
-        {"sqlite_strict": True, "sqlite_with_rowid": False},
-    )
-    invocation_pk: Mapped[int] = mapped_column(
-        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
-    )
-    name: Mapped[str] = mapped_column(primary_key=True)
-    sha256: Mapped[str | None] = mapped_column(ForeignKey("artifact.sha256"))
+    name: Named[str] = Column(primary_key=True)
+    sha256: Named[str | None] = Column(ForeignKey("artifact.sha256"))
 
 
-class Sample(Table):
+invocation_artifact = _table(
+    "invocation_artifact",
+    InvocationArtifactColumns,
+    CheckConstraint(f"NOT name IN {OUTPUTS}", name="name"),
+    has_rowid=False,
+)
+
+
+class _OfInvocationAndMetric(_OfInvocation):
+    metric_pk: Named[int] = Column(ForeignKey("metric.metric_pk"), primary_key=True, autoincrement=False)
+
+
+class SampleColumns(_OfInvocationAndMetric):
     """One value of one metric, in the metric's unit."""
 
-    __tablename__ = "sample"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    invocation_pk: Mapped[int] = mapped_column(
-        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
-    )
-    metric_pk: Mapped[int] = mapped_column(
-        ForeignKey("metric.metric_pk"), primary_key=True, autoincrement=False
-    )
-    sample_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    is_warmup: Mapped[int]
-    value: Mapped[float]
+    sample_index: Named[int] = Column(primary_key=True, autoincrement=False)
+    is_warmup: Named[bool]
+    value: Named[float]
 
 
-class Series(Table):
+sample = _table("sample", SampleColumns, has_rowid=False)
+
+
+class SeriesColumns(_OfInvocationAndMetric):
     """A long run of samples as one blob of little-endian float64; the first `warmup_count` are warm-up."""
 
-    __tablename__ = "series"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    invocation_pk: Mapped[int] = mapped_column(
-        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
-    )
-    metric_pk: Mapped[int] = mapped_column(
-        ForeignKey("metric.metric_pk"), primary_key=True, autoincrement=False
-    )
-    sample_count: Mapped[int]
-    warmup_count: Mapped[int]
-    value_sum: Mapped[float]
-    packed: Mapped[bytes]
+    sample_count: Named[int]
+    warmup_count: Named[int]
+    value_sum: Named[float]
+    packed: Named[bytes]
 
 
-class InvocationMetric(Table):
+series = _table("series", SeriesColumns, has_rowid=False)
+
+
+class InvocationMetricColumns(_OfInvocationAndMetric):
     """Derived from sample and series: an invocation's values of a metric. `value` is the median of the
     samples that are no warm-up (NULL when all are); count and sum are over all samples."""
 
-    __tablename__ = "invocation_metric"
-    __table_args__: object = {"sqlite_strict": True, "sqlite_with_rowid": False}
-    invocation_pk: Mapped[int] = mapped_column(
-        ForeignKey("invocation.invocation_pk"), primary_key=True, autoincrement=False
-    )
-    metric_pk: Mapped[int] = mapped_column(
-        ForeignKey("metric.metric_pk"), primary_key=True, autoincrement=False
-    )
-    value: Mapped[float | None]
-    sample_count: Mapped[int]
-    warmup_count: Mapped[int]
-    value_sum: Mapped[float]
-    minimum: Mapped[float]
-    maximum: Mapped[float]
+    value: Named[float | None]
+    sample_count: Named[int]
+    warmup_count: Named[int]
+    value_sum: Named[float]
+    minimum: Named[float]
+    maximum: Named[float]
 
 
-class Event(Table):
+invocation_metric = _table("invocation_metric", InvocationMetricColumns, has_rowid=False)
+
+
+class EventColumns(_InOrder):
     """An event of a run, such as a warning."""
 
-    __tablename__ = "event"
-    __table_args__ = (Index(None, "run_id"), {"sqlite_strict": True})
-    event_id: Mapped[str] = mapped_column(primary_key=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.run_id"))
-    happened_at: Mapped[float]
-    level: Mapped[str]
-    place: Mapped[str]
-    text: Mapped[str]
+    event_id: Named[str] = Column(primary_key=True)
+    run_id: Named[str] = Column(ForeignKey("run.run_id"))
+    happened_at: Named[float]
+    level: Named[str]
+    place: Named[str]
+    text: Named[str]
 
 
-def render_schema() -> str:
-    """Return the text of `schema.sql`: every table and index of this module."""
-    from sqlalchemy.dialects import sqlite
-    from sqlalchemy.schema import CreateIndex, CreateTable
-
-    dialect = sqlite.dialect()
-    statements = ["-- Made by: python -m perfctl.store.tables > perfctl/store/schema.sql"]
-    for table in Table.metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)).strip() + ";")
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            statements.append(str(CreateIndex(index).compile(dialect=dialect)).strip() + ";")
-    return "\n\n".join("\n".join(line.rstrip() for line in text.splitlines()) for text in statements) + "\n"
-
-
-if __name__ == "__main__":
-    print(render_schema(), end="")
+event = _table("event", EventColumns, Index(None, "run_id"))

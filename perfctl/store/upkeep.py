@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from sqlalchemy import Connection, except_, func, inspect, select, table
+
 from perfctl.errors import DatabaseUnavailable, DataError
-from perfctl.store import artifact, derived, schema
-from perfctl.store.connection import (
-    BUSY_TIMEOUT_S,
-    connect,
+from perfctl.store import artifact, derived, revision, schema
+from perfctl.store import tables as db
+from perfctl.store.sqlite import (
+    connected,
+    driver_of,
     make_private,
     path_of,
     require_file,
     translated,
 )
-from perfctl.store.store import Store
+from perfctl.store.store import BUSY_TIMEOUT_S, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,73 +60,64 @@ def database_info(url_or_path: str | PathLike[str]) -> DatabaseInfo:
     """Describe a database, of an older or newer schema too. Raises DatabaseUnavailable."""
     path = path_of(url_or_path)
     require_file(path)
-    with translated(path), closing(connect(path, "ro")) as connection:
-        revision = _revision(connection)
-        tables = connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
-        ).fetchall()
+    with connected(path, "ro") as connection:
+        found = revision.require_revision(connection)
         rows = {
-            name: int(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0])
-            for (name,) in tables
+            name: connection.execute(select(func.count()).select_from(table(name))).scalar_one()
+            for name in sorted(inspect(connection).get_table_names())
             if name != "alembic_version"
         }
-        integrity = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        integrity = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
     log = path.with_name(path.name + "-wal")
     size_bytes = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
-    return DatabaseInfo(path, size_bytes, revision, schema.REVISION, rows, integrity)
-
-
-def _revision(connection: sqlite3.Connection) -> str:
-    revision = schema.read_revision(connection)
-    if revision is None:
-        raise DatabaseUnavailable("the file is empty", hint="`perfctl run` makes a database")
-    return revision
+    return DatabaseInfo(path, size_bytes, found, schema.REVISION, rows, integrity)
 
 
 def check(store: Store) -> tuple[Check, ...]:
     """Read everything and return one check each of the file, references, raw outputs and derived rows."""
-    checks: tuple[tuple[str, Callable[[sqlite3.Connection], list[str]]], ...] = (
+    checks: tuple[tuple[str, Callable[[Connection], list[str]]], ...] = (
         ("file structure", _structure),
         ("references", _references),
         ("raw outputs", _artifacts),
         ("derived rows", _derived),
     )
-    with translated(store.path), closing(connect(store.path, "ro")) as connection:
+    with connected(store.path, "ro") as connection:
         # One transaction, so that a run that writes meanwhile is seen whole or not at all.
-        connection.execute("BEGIN")
+        connection.exec_driver_sql("BEGIN")
         return tuple(Check(name, tuple(problems(connection))) for name, problems in checks)
 
 
-def _structure(connection: sqlite3.Connection) -> list[str]:
-    answers = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+def _structure(connection: Connection) -> list[str]:
+    answers = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
     return [] if answers == ["ok"] else answers
 
 
-def _references(connection: sqlite3.Connection) -> list[str]:
+def _references(connection: Connection) -> list[str]:
     return [
         f"row {rowid} of {table} refers to a row of {parent} that does not exist"
-        for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check")
+        for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
 
 
-def _artifacts(connection: sqlite3.Connection) -> list[str]:
+def _artifacts(connection: Connection) -> list[str]:
     problems = []
-    for sha256, size_bytes, content in connection.execute("SELECT sha256, size_bytes, content FROM artifact"):
+    kept = db.artifact.c
+    for row in connection.execute(select(kept.sha256, kept.size_bytes, kept.content)):
         try:
-            artifact.unpack(sha256, size_bytes, content)
+            artifact.unpack(*row)
         except DataError as error:
             problems.append(error.message)
-    orphans = connection.execute(f"SELECT sha256 FROM artifact EXCEPT {_REFERENCES} ORDER BY 1")
-    return problems + [f"the artifact {sha256} belongs to no invocation" for (sha256,) in orphans]
+    orphans = except_(
+        select(kept.sha256),
+        select(db.invocation_artifact.c.sha256),
+        *(select(db.invocation.c[f"{name}_sha256"]) for name in schema.OUTPUTS),
+    ).order_by("sha256")
+    return problems + [
+        f"the artifact {sha256} belongs to no invocation" for (sha256,) in connection.execute(orphans)
+    ]
 
 
-_REFERENCES = " EXCEPT ".join(
-    ["SELECT sha256 FROM invocation_artifact"]
-    + [f"SELECT {name}_sha256 FROM invocation" for name in schema.OUTPUTS]
-)
-
-
-def _derived(connection: sqlite3.Connection) -> list[str]:
+def _derived(connection: Connection) -> list[str]:
     try:
         return derived.differences(connection)
     except DataError as error:
@@ -144,12 +138,12 @@ def backup(url_or_path: str | PathLike[str], target: Path) -> None:
     if not target.parent.is_dir():
         raise DatabaseUnavailable(f"the directory {target.parent} does not exist", where=str(target))
     unfinished = target.with_name(target.name + ".unfinished")
-    with translated(path), closing(connect(path, "ro")) as source:
-        _revision(source)
+    with connected(path, "ro") as source:
+        revision.require_revision(source)
         try:
             make_private(unfinished)
             with translated(target), closing(sqlite3.connect(unfinished)) as copy:
-                source.backup(copy)
+                driver_of(source).backup(copy)
                 # A copy that is one file, without a log beside it, is easier to carry about.
                 copy.execute("PRAGMA journal_mode = DELETE")
             unfinished.rename(target)
@@ -165,15 +159,14 @@ def upgrade(url_or_path: str | PathLike[str], *, busy_timeout_s: float = BUSY_TI
     """
     path = path_of(url_or_path)
     require_file(path)
-    with translated(path), closing(connect(path, "rw", busy_timeout_s=busy_timeout_s)) as connection:
-        before = _revision(connection)
+    with connected(path, "rw", busy_timeout_s=busy_timeout_s) as connection:
+        before = revision.require_revision(connection)
     if before == schema.REVISION:
         return Upgrade(before, before, None)
-    schema.require_older(before)
+    revision.require_older(before)
     copy = path.with_name(f"{path.name}.{before}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.bak")
     backup(path, copy)
     from perfctl.store.migration import migrate
 
-    with translated(path):
-        migrate(path, busy_timeout_s=busy_timeout_s)
+    migrate(path, busy_timeout_s=busy_timeout_s)
     return Upgrade(before, schema.REVISION, copy)

@@ -1,91 +1,362 @@
-"""The one thread that writes: every change is one transaction, committed before its caller goes on."""
+"""All that changes a database, by one thread: every change is committed before its caller goes on."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
-from typing import TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from perfctl.errors import DatabaseMoved, DatabaseUnavailable
-from perfctl.store.connection import NOTICE_S, is_locked, say_locked, set_busy_timeout, translated
-from perfctl.store.opened_file import OpenedFile
+from sqlalchemy import Connection, Table, Update, bindparam, select, update
 
+from perfctl.errors import DatabaseUnavailable, UnknownName, UsageError
+from perfctl.model import (
+    Block,
+    Fact,
+    FactState,
+    Fingerprint,
+    Host,
+    InvocationRecord,
+    Metric,
+    Plan,
+    Sample,
+    canonical_json,
+    content_hash,
+    new_id,
+)
+from perfctl.redaction import redact, redact_tree
+from perfctl.store import derived, recording, schema
+from perfctl.store import series as sample_series
+from perfctl.store import tables as db
+from perfctl.store.dialect import Prepared, insert_once, prepared_insert
+from perfctl.store.records import Reparsed
+from perfctl.store.sqlite import SqliteDatabase
+
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Writer:
-    """Runs jobs one after another, in the order in which they come, each in its own transaction."""
+def _in_transaction(method: Callable[Concatenate[Writer, P], T]) -> Callable[Concatenate[Writer, P], T]:
+    """Have the writing thread run a method of Writer, in a transaction of its own."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
-        self._connection = connection
-        self._busy_timeout_s = busy_timeout_s
-        self._path = path
-        with translated(path):
-            self._file = OpenedFile(path, connection)
+    @wraps(method)
+    def write(writer: Writer, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return writer.do(lambda: method(writer, *arguments, **options))
+
+    return write
+
+
+class Writer:
+    """Changes a database, for any number of threads, in the order in which they come.
+
+    Names of hosts, environments and benchmarks are those of the run's plan; an unknown one is UnknownName.
+    Every method raises DataError for a row that contradicts the schema, and DatabaseMoved when what is
+    committed would not be, or is not, in the file that was opened. An interrupt while waiting does not undo a
+    change: it is committed all the same.
+    """
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
         self._is_open = True
+        self._connection: Connection
 
-    def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what `job` returns, after its commit. Its errors, and the database's, reach the caller.
-
-        Raises DatabaseMoved when what is committed would not be, or is not, in the file at the path. An
-        interrupt while waiting does not undo the job: it is committed all the same.
-        """
+    def do(self, job: Callable[[], T]) -> T:
+        """Return what `job` returns, after its commit. Its errors, and the database's, reach the caller."""
         if not self._is_open:
-            raise DatabaseUnavailable("the database was closed", where=str(self._path))
+            raise DatabaseUnavailable("the database was closed", where=str(self._database.path))
         return self._thread.submit(self._transact, job).result()
 
-    def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        with translated(self._path):
-            try:
-                # A log without its file is taken by whatever has the file's name: nothing is written then.
-                self._file.require(self._connection)
-                self._begin()
-                result = job(self._connection)
-                self._file.require(self._connection)
-                self._connection.execute("COMMIT")
-                # What went away in the meantime must not be taken for stored.
-                self._file.require(self._connection)
-            except BaseException as error:
-                # After a full disk or an I/O error SQLite may have rolled back by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                if isinstance(error, DatabaseMoved):
-                    self._leave_whole()
-                raise
-        return result
-
-    def _begin(self) -> None:
-        """Begin a transaction; say so when another program holds the database for long."""
-        noticed_s = min(NOTICE_S, self._busy_timeout_s)
-        set_busy_timeout(self._connection, noticed_s)
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            left_s = self._busy_timeout_s - noticed_s
-            if not is_locked(error) or left_s <= 0:
-                raise
-            say_locked(self._path, left_s)
-            set_busy_timeout(self._connection, left_s)
-            self._connection.execute("BEGIN IMMEDIATE")
-
-    def _leave_whole(self) -> None:
-        """Write the log into the opened file, wherever that is now: it is whole without a file beside it.
-
-        A log that stayed behind would be applied to whatever has taken its place. Where something else is in
-        the opened file itself, the log must not get into that.
-        """
-        if self._file.is_overwritten:
-            self._file.drop_log()
-            return
-        with suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _transact(self, job: Callable[[], T]) -> T:
+        with self._database.transaction() as self._connection:
+            return job()
 
     def close(self) -> None:
-        """Wait for the jobs already given, then close the connection; again is harmless."""
+        """Wait for the changes already given; again is harmless."""
         self._is_open = False
         self._thread.shutdown(wait=True)
-        self._connection.close()
+
+    # Runs and what is known of them
+
+    @_in_transaction
+    def begin_run(
+        self,
+        run_id: str,
+        plan: Plan,
+        plan_json: str,
+        hosts: Sequence[Host],
+        *,
+        command: Sequence[str],
+        perfctl_version: str,
+        inventory: Sequence[str],
+        thresholds_json: str | None = None,
+    ) -> None:
+        """Store a new run with status 'running', and its plan, hosts, environments and benchmarks.
+
+        `thresholds_json` is what `validity.Thresholds` writes: the limits of the rules that judge it.
+        """
+        run = {
+            "run_id": run_id,
+            "suite": plan.suite,
+            "seed": plan.seed,
+            "baseline": plan.baseline,
+            "plan_json": plan_json,
+            "planned_invocations": plan.invocation_count,
+            "command_json": canonical_json(redact_tree(tuple(command))),
+            "inventory_json": canonical_json(tuple(inventory)),
+            "perfctl_version": perfctl_version,
+            "status": "running",
+            "started_at": time.time(),
+            "thresholds_json": thresholds_json,
+        }
+        self._insert(db.run, run)
+        for host in hosts:
+            # No variables, keys or passwords: a database is passed on to others.
+            row: dict[str, object] = {
+                "name": host.name,
+                "address": host.address,
+                "connection": host.connection,
+                "port": host.port,
+                "user_name": host.user,
+                "test_address": host.test_address,
+                "resource": host.resource,
+            }
+            host_id = content_hash(row)
+            self._insert_once(db.host, row | {"host_id": host_id})
+            self._insert(db.run_host, {"run_id": run_id, "name": host.name, "host_id": host_id})
+        for position, environment in enumerate(plan.environments):
+            row = {
+                "environment_id": environment.key,
+                "name": environment.name,
+                "kind": environment.kind,
+                "description": environment.description,
+                "fields_json": canonical_json(environment.identity()),
+            }
+            self._insert_once(db.environment, row)
+            link = {"run_id": run_id, "name": environment.name, "environment_id": environment.key}
+            self._insert(db.run_environment, link | {"position": position})
+        for position, benchmark in enumerate(plan.benchmarks):
+            row = {
+                "benchmark_id": benchmark.key,
+                "workload": benchmark.workload,
+                "parameters_json": canonical_json(dict(benchmark.parameters)),
+                "scope": benchmark.scope,
+                "expected_s": benchmark.expected_s,
+            }
+            self._insert_once(db.benchmark, row)
+            link = {"run_id": run_id, "name": benchmark.name, "benchmark_id": benchmark.key}
+            self._insert(db.run_benchmark, link | {"position": position})
+
+    def _insert(self, table: Table[Any], row: Mapping[str, object]) -> None:
+        prepared_insert(table).run(self._connection, row)
+
+    def _insert_once(self, table: Table[Any], row: Mapping[str, object]) -> bool:
+        """Store a row unless one with its key is there, and return whether it was stored."""
+        return bool(self._connection.execute(insert_once(self._connection, table), row).rowcount)
+
+    def _update(self, statement: Update, what: str) -> None:
+        """Change one row. Raises UnknownName when it is not there."""
+        if self._connection.execute(statement).rowcount == 0:
+            raise UnknownName(f"there is no {what}")
+
+    @_in_transaction
+    def reopen_run(self, run_id: str) -> None:
+        """Set a run back to 'running', to be resumed. Its blocks stay as they are."""
+        # Whoever resumes it decides about blocks that are still open.
+        reopened = update(db.run).where(db.run.c.run_id == run_id).values(status="running", ended_at=None)
+        self._update(reopened, f"run {run_id}")
+
+    @_in_transaction
+    def end_run(self, run_id: str, status: Literal["complete", "partial", "interrupted"]) -> None:
+        """Store how a run ended; blocks that are still running become 'interrupted'."""
+        _require_word("status of a run", status, schema.RUN_STATUSES[1:])
+        now = time.time()
+        ended = update(db.run).where(db.run.c.run_id == run_id).values(status=status, ended_at=now)
+        self._update(ended, f"run {run_id}")
+        self._connection.execute(
+            update(db.block)
+            .where(db.block.c.run_id == run_id, db.block.c.status == "running")
+            .values(status="interrupted", ended_at=now)
+        )
+
+    @_in_transaction
+    def grow_plan(self, run_id: str, plan: Plan, plan_json: str) -> None:
+        """Replace a run's plan by one with more blocks of the same benchmarks."""
+        grown = {"plan_json": plan_json, "planned_invocations": plan.invocation_count}
+        self._update(update(db.run).where(db.run.c.run_id == run_id).values(grown), f"run {run_id}")
+
+    @_in_transaction
+    def record_host_snapshot(
+        self, run_id: str, host: str, phase: Literal["before", "after"], fingerprint: Fingerprint
+    ) -> str:
+        """Store the facts of a host before or after a run and return the snapshot's key."""
+        _require_word("phase", phase, ("before", "after"))
+        key = new_id()
+        place = {"host_snapshot_id": key, "phase": phase}
+        self._insert(db.host_snapshot, place | self._snapshot(run_id, host, fingerprint))
+        return key
+
+    @_in_transaction
+    def record_environment_snapshot(
+        self,
+        run_id: str,
+        host: str,
+        environment: str,
+        fingerprint: Fingerprint,
+        description: Mapping[str, str],
+    ) -> str:
+        """Store the facts inside an environment and return the key for `InvocationRecord.fingerprint_id`.
+
+        `description` (image digest, engine version, ...) becomes static facts `environment.NAME` of the same
+        fingerprint, so invocations with one key ran in equal environments; '' is stored as missing.
+        """
+        described = tuple(
+            Fact(f"environment.{name}", FactState.PRESENT if value else FactState.MISSING, value)
+            for name, value in sorted(description.items())
+        )
+        whole = Fingerprint(fingerprint.facts + described)
+        place = {
+            "environment_snapshot_id": new_id(),
+            "environment_id": self._planned(run_id, "environment", environment),
+        }
+        self._insert(db.environment_snapshot, place | self._snapshot(run_id, host, whole))
+        return whole.key
+
+    def _snapshot(self, run_id: str, host: str, fingerprint: Fingerprint) -> dict[str, object]:
+        """Store the static facts once per content hash; return what a snapshot has of them and the rest."""
+        key = fingerprint.key
+        row = {"fingerprint_id": key, "facts_json": _facts_json(fingerprint, is_static=True)}
+        if self._insert_once(db.fingerprint, row):
+            for program, found in _programs(fingerprint).items():
+                self._insert(db.workload_version, {"fingerprint_id": key, "program": program} | found)
+        return {
+            "run_id": run_id,
+            "host_id": self._planned(run_id, "host", host),
+            "fingerprint_id": key,
+            "dynamic_json": _facts_json(fingerprint, is_static=False),
+            "taken_at": time.time(),
+        }
+
+    def _planned(self, run_id: str, kind: Literal["host", "environment", "benchmark"], name: str) -> str:
+        """Return the key of a host, environment or benchmark of a run's plan."""
+        found = _FIND_PLANNED[kind].run(self._connection, {"run": run_id, "name": name}).fetchone()
+        if found is None:
+            raise UnknownName(f"the run {run_id} has no {kind} {name!r}")
+        return str(found[0])
+
+    @_in_transaction
+    def record_event(self, run_id: str, level: str, where: str, text: str) -> None:
+        """Store an event of a run; `level` is info, warning or error."""
+        row = {
+            "event_id": new_id(),
+            "run_id": run_id,
+            "happened_at": time.time(),
+            "level": level,
+            "place": where,
+            "text": redact(text),
+        }
+        self._insert(db.event, row)
+
+    # Blocks and invocations
+
+    @_in_transaction
+    def begin_block(self, run_id: str, block: Block, attempt: int) -> str:
+        """Store that an attempt at a block begins and return its key."""
+        key, peer = new_id(), block.target.peer
+        row = {
+            "block_id": key,
+            "run_id": run_id,
+            "benchmark": block.benchmark,
+            "benchmark_id": self._planned(run_id, "benchmark", block.benchmark),
+            "target": str(block.target),
+            "host_id": self._planned(run_id, "host", block.target.host),
+            "peer_id": None if peer is None else self._planned(run_id, "host", peer),
+            "block_index": block.index,
+            "attempt": attempt,
+            "order_json": canonical_json([(item.environment, item.replicate) for item in block.invocations]),
+            "status": "running",
+            "started_at": time.time(),
+        }
+        self._insert(db.block, row)
+        return key
+
+    @_in_transaction
+    def end_block(self, block_id: str, status: Literal["complete", "failed", "interrupted"]) -> None:
+        """Store how a block ended."""
+        _require_word("status of a block", status, schema.BLOCK_STATUSES[1:])
+        ended = {"block": block_id, "how": status, "now": time.time()}
+        if _END_BLOCK.run(self._connection, ended).rowcount == 0:
+            raise UnknownName(f"there is no block {block_id}")
+
+    def record_invocation(
+        self, record: InvocationRecord, metrics: Sequence[Metric], samples: Sequence[Sample]
+    ) -> None:
+        """Store an invocation with its raw output, other artifacts and samples, all or nothing.
+
+        Raises DataError for a sample of an undeclared metric, in another unit than its metric's, or that is
+        not a finite number; for a repeated index; for a status that is not ok and has no reason; for an
+        artifact that is called as an output is; and for an invocation that is already there. Nothing is
+        stored then.
+        """
+        prepared = recording.prepare(record, sample_series.group(metrics, samples))
+        self.do(lambda: recording.insert_invocation(self._connection, prepared))
+
+    @_in_transaction
+    def rebuild_derived(self) -> int:
+        """Make all derived rows anew from the samples and return how many there are."""
+        return derived.rebuild(self._connection)
+
+    @_in_transaction
+    def reparse(self, run_id: str | None = None) -> Reparsed:
+        """Read the kept raw outputs again (of one run, or of all) and replace samples, status and reason.
+
+        For data measured by an older perfctl, after a mistake in a parser was mended. All or nothing.
+        """
+        from perfctl.store.reparsing import reparse
+
+        return reparse(self._connection, run_id)
+
+
+def _find_planned(kind: str, planned: Table[Any]) -> Prepared:
+    of_plan = planned.c
+    return Prepared(
+        lambda _: select(of_plan[f"{kind}_id"]).where(
+            of_plan.run_id == bindparam("run"), of_plan.name == bindparam("name")
+        )
+    )
+
+
+_FIND_PLANNED = {
+    "host": _find_planned("host", db.run_host),
+    "environment": _find_planned("environment", db.run_environment),
+    "benchmark": _find_planned("benchmark", db.run_benchmark),
+}
+_END_BLOCK = Prepared(
+    lambda _: (
+        update(db.block)
+        .where(db.block.c.block_id == bindparam("block"))
+        .values(status=bindparam("how"), ended_at=bindparam("now"))
+    )
+)
+
+
+def _require_word(what: str, word: str, allowed: Sequence[str]) -> None:
+    if word not in allowed:
+        raise UsageError(f"the {what} cannot be {word!r}", hint=f"one of: {', '.join(allowed)}")
+
+
+def _facts_json(fingerprint: Fingerprint, *, is_static: bool) -> str:
+    facts = [fact for fact in fingerprint.facts if fact.is_static is is_static]
+    return canonical_json(sorted([fact.name, fact.state.value, fact.value] for fact in facts))
+
+
+def _programs(fingerprint: Fingerprint) -> dict[str, dict[str, str]]:
+    """Return {program: {"version": ..., "sha256": ...}} from facts such as `tool.sysbench.sha256`."""
+    programs: dict[str, dict[str, str]] = {}
+    for fact in fingerprint.facts:
+        if fact.name.startswith("tool.") and fact.is_static and fact.state is FactState.PRESENT:
+            program, _, what = fact.name.removeprefix("tool.").rpartition(".")
+            if program and what in ("version", "sha256"):
+                programs.setdefault(program, {})[what] = fact.value
+    return programs

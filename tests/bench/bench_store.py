@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_store [SAMPLES]
 
-Everything goes through `Store.record_invocation`, one commit per invocation, with raw output and counters of
+Everything goes through `store.writer`, one commit per invocation, with raw output and counters of
 realistic size; the clock stands still while they are made up. Prints; asserts nothing: the machine is noisy.
 """
 
@@ -110,9 +110,9 @@ def fill(store: Store, shape: Shape) -> tuple[str, float]:
     inputs = iter(_inputs(shape))
     taken_s = 0.0
     start = time.perf_counter()
-    store.begin_run(run_id, plan, "{}", hosts, command=("bench",), perfctl_version="0", inventory=())
+    store.writer.begin_run(run_id, plan, "{}", hosts, command=("bench",), perfctl_version="0", inventory=())
     for block in plan.blocks():
-        block_id = store.begin_block(run_id, block, 1)
+        block_id = store.writer.begin_block(run_id, block, 1)
         for planned in block.invocations:
             taken_s += time.perf_counter() - start
             record, samples = next(inputs)
@@ -124,9 +124,9 @@ def fill(store: Store, shape: Shape) -> tuple[str, float]:
                 replicate=planned.replicate,
                 position=planned.position,
             )
-            store.record_invocation(record, METRICS, samples)
-        store.end_block(block_id, "complete")
-    store.end_run(run_id, "complete")
+            store.writer.record_invocation(record, METRICS, samples)
+        store.writer.end_block(block_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id, taken_s + time.perf_counter() - start
 
 
@@ -194,10 +194,10 @@ def measure(shape: Shape, path: Path) -> None:
         )
     timed("open", lambda: open_store(path).close())
     with open_store(path, read_only=True) as store:
-        timed("observations", lambda: f"{len(store.observations(run_id)):,} values")
+        timed("observations", lambda: f"{len(store.run(run_id).observations()):,} values")
         timed(
             "observations + compare",
-            lambda: f"{len(compare(store.observations(run_id), baseline='native')):,} comparisons",
+            lambda: f"{len(compare(store.run(run_id).observations(), baseline='native')):,} comparisons",
         )
         timed(
             "query --named overhead", lambda: f"{len(query(store, named_query('overhead').sql).rows):,} rows"

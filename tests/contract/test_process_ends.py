@@ -41,7 +41,7 @@ def project(tmp_path: Path) -> Path:
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store)
         cases.measure_block(store, run_id, cases.block(), VALUES)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return tmp_path
 
 

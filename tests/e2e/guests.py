@@ -51,7 +51,7 @@ def artifacts(project: Project, name: str, environment: str) -> list[str]:
         f"WHERE name = '{name}' AND environment = '{environment}'"
     )
     with open_store(project.database, read_only=True) as store:
-        return [store.artifact(row["sha256"]).decode() for row in rows]
+        return [store.run("latest").artifact(row["sha256"]).decode() for row in rows]
 
 
 def own_rows(view: str) -> list[list[str]]:

@@ -75,7 +75,7 @@ def resumed(planned: PlannedRun, database: Path) -> tuple[RunOutcome, list[Ended
 
 def ended(planned: PlannedRun, database: Path) -> list[Ended]:
     with open_store(database, read_only=True) as store:
-        detail = store.run(planned.run_id)
+        detail = store.run(planned.run_id).detail()
     ok = next((item.invocations for item in detail.counts if item.status is Status.OK), 0)
     return [("", "ok", "")] * ok + [
         (item.environment, item.status.value, item.reason.value) for item in detail.failures
@@ -150,7 +150,7 @@ def test_what_ended_twice_in_the_survey_is_tried_again(docker: FakeDocker, tmp_p
     assert (outcome.status, outcome.ok, found) == ("complete", 6, [("", "ok", "")] * 6)
     assert any("not available" in note for note in heard.notes)
     with open_store(database, read_only=True) as store:
-        assert store.facts(planned.run_id, "here", "container").facts, "what it ran in is known"
+        assert store.run(planned.run_id).facts("here", "container").facts, "what it ran in is known"
 
 
 def test_what_ends_every_time_is_not_tried_for_ever(docker: FakeDocker, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_null_fields_are_facts_that_are_missing(
     outcome, _ = run(docker, planned, database)
     assert (outcome.status, outcome.ok) == ("complete", 3)
     with open_store(database, read_only=True) as store:
-        facts = store.facts(planned.run_id, "here", "container")
+        facts = store.run(planned.run_id).facts("here", "container")
         assert facts.get("environment.engine.runtime").value == ""  # type: ignore[union-attr]
 
 
@@ -209,7 +209,7 @@ def test_a_state_that_is_no_object_is_told_as_it_is(docker: FakeDocker, tmp_path
     docker.tell(gone="1000")
     run(docker, planned, database)
     with open_store(database, read_only=True) as store:
-        (failure,) = store.run(planned.run_id).failures
+        (failure,) = store.run(planned.run_id).detail().failures
     assert failure.reason is Reason.ENVIRONMENT_DIED
     assert "state 'null'" in failure.detail
 
@@ -242,7 +242,7 @@ def test_what_stays_as_it_was_confounds_nothing(docker: FakeDocker, tmp_path: Pa
     run(docker, planned, database, heard)
     assert not [note for note in heard.notes if "confounded" in note]
     with open_store(database, read_only=True) as store:
-        assert store.changes("latest") == ()
+        assert store.run("latest").changes() == ()
         (gated,) = gate_report(store, "latest", max_regression=10.0).lines
         # What is measured here is not decided on a busy machine; nothing else may stand in the way.
         assert not gated.confounded

@@ -87,7 +87,7 @@ def test_hosts_that_wait_for_others_are_held_to_the_end_of_the_round(hosts: list
     slow = replace(cases.CPU, expected_s=1000)
     plan = make_plan(Suite("s", "", "native", (cases.NATIVE,), (slow,), 1), hosts[:1], seed="1")
     planned = PlannedRun(new_id(), plan, tuple(hosts))
-    store.begin_run(
+    store.writer.begin_run(
         planned.run_id,
         planned.plan,
         planned.plan_json,

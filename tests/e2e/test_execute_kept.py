@@ -52,7 +52,7 @@ def overwritten(path: Path) -> None:
     with open_store(other, create=True) as store:
         run_id = cases.begin_run(store)
         for index in range(100):
-            store.record_event(run_id, "info", "here", f"{index} " + "x" * 10_000)
+            store.writer.record_event(run_id, "info", "here", f"{index} " + "x" * 10_000)
     assert other.stat().st_size > path.stat().st_size
     # Into the same file, as cp does it.
     shutil.copyfile(other, path)
@@ -99,9 +99,9 @@ def test_what_was_copied_over_a_database_stays_as_it_is(tmp_path: Path) -> None:
         run_id = cases.begin_run(store)
         overwritten(database)
         with pytest.raises(DatabaseMoved, match="something else was copied into its file"):
-            store.record_event(run_id, "info", "here", "lost")
+            store.writer.record_event(run_id, "info", "here", "lost")
         with pytest.raises(DatabaseMoved):
-            store.record_event(run_id, "info", "here", "lost as well")
+            store.writer.record_event(run_id, "info", "here", "lost as well")
     assert database.read_bytes() == other.read_bytes()
     with open_store(database) as store:
         assert [run.run_id for run in store.runs()] != [run_id]
@@ -116,8 +116,8 @@ def test_a_log_that_another_program_copies_into_the_file_is_no_harm(tmp_path: Pa
             other_id = cases.begin_run(second)
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            second.record_event(other_id, "info", "here", "kept")
-        store.record_event(run_id, "info", "here", "kept")
+            second.writer.record_event(other_id, "info", "here", "kept")
+        store.writer.record_event(run_id, "info", "here", "kept")
         assert {run.run_id for run in store.runs()} == {run_id, other_id}
 
 
@@ -136,7 +136,7 @@ def test_the_run_is_finished_in_the_file_that_was_moved(
     outcome = resume_run(planned.run_id, database_url=str(found), listener=ignore, force=True)
     assert (outcome.status, outcome.ok) == ("complete", 4)
     with open_store(found, read_only=True) as store:
-        states = store.block_states(planned.run_id)
+        states = store.run(planned.run_id).block_states()
         assert [state.attempt for state in states] == [1, 1], "what lay on the host was collected"
     assert kept_on_host(planned) == []
 
@@ -148,14 +148,14 @@ def test_a_report_that_was_cut_is_stored_and_not_read(tmp_path: Path) -> None:
     outcome = execute(replace(planned, plan=limited), database)
     assert (outcome.status, outcome.ok) == ("partial", 0)
     with open_store(database) as store:
-        assert store.observations(planned.run_id) == []
-        counts = {(count.status, count.reason) for count in store.counts(planned.run_id)}
+        assert store.run(planned.run_id).observations() == []
+        counts = {(count.status, count.reason) for count in store.run(planned.run_id).counts()}
         assert counts == {("failed", "output_cut")}
         found = query(
             store, "SELECT detail, size_bytes FROM v_invocation JOIN artifact ON sha256 = stdout_sha256"
         )
         assert {(row[1], "500 bytes" in str(row[0])) for row in found.rows} == {(500, True)}
-        assert store.reparse().changed == 0, "a cut report is not read later either"
+        assert store.writer.reparse().changed == 0, "a cut report is not read later either"
 
 
 def test_a_run_whose_database_cannot_grow_names_the_command_that_goes_on(tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def test_a_run_that_was_killed_after_its_last_invocation_is_closed(
     # Before its first block and after its last one.
     assert read == ["here"] * 2
     with open_store(database) as store:
-        store.reopen_run(planned.run_id)
-        before = len(store.block_states(planned.run_id))
+        store.writer.reopen_run(planned.run_id)
+        before = len(store.run(planned.run_id).block_states())
     outcome = resume_run(planned.run_id, database_url=str(database), listener=ignore)
     assert (outcome.status, outcome.ok) == ("complete", 4)
     with open_store(database, read_only=True) as store:
-        detail = store.run(planned.run_id)
+        detail = store.run(planned.run_id).detail()
         assert detail.summary.status == "complete" and detail.summary.ended_at is not None
-        assert len(store.block_states(planned.run_id)) == before
+        assert len(store.run(planned.run_id).block_states()) == before
     with closing(sqlite3.connect(database)) as connection:
         taken = connection.execute("SELECT phase FROM host_snapshot ORDER BY rowid").fetchall()
     assert taken == [("before",), ("after",), ("after",)], "facts are read, and nothing is surveyed again"

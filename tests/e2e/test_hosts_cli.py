@@ -136,14 +136,14 @@ def test_reap_all_removes_the_files_of_a_run_that_ended_as_partial(tmp_path: Pat
     left = tmp_path / "perfctl-fileio"
     with open_store(database, create=True) as store:
         for run_id in (partial, complete):
-            store.begin_run(
+            store.writer.begin_run(
                 *(run_id, plan, plan_to_json(plan), machines),
                 command=(),
                 perfctl_version="0",
                 inventory=(inventory,),
             )
-        store.end_run(complete, "complete")
-        store.end_run(partial, "partial")
+        store.writer.end_run(complete, "complete")
+        store.writer.end_run(partial, "partial")
     left.mkdir()
     reaping = reap_all(database_url=database)
     assert reaping.failures == []
@@ -151,7 +151,7 @@ def test_reap_all_removes_the_files_of_a_run_that_ended_as_partial(tmp_path: Pat
     assert found == [(partial, "here", "files", str(left))]
     assert not left.exists()
     with open_store(database) as store:
-        assert store.run(partial).summary.status == "partial"
+        assert store.run(partial).detail().summary.status == "partial"
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "of-another-database"])
@@ -162,7 +162,7 @@ def test_reap_all_looks_at_every_known_host(
     machines = [Host("here", "127.0.0.1", "local")]
     plan = make_plan(Suite("s", "", "native", (cases.NATIVE,), (cases.CPU,), 1), machines, seed="1")
     with open_store(database, create=True) as store:
-        store.begin_run(
+        store.writer.begin_run(
             run_id,
             plan,
             plan_to_json(plan),
@@ -171,7 +171,7 @@ def test_reap_all_looks_at_every_known_host(
             perfctl_version="0",
             inventory=(inventory,),
         )
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     left = run_id if is_known else new_id()
     leave_behind(host, left, seconds)
     try:

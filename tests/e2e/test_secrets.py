@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, canaries: dict[str, str]) -
         cases.measure_block(
             store, run_id, cases.block(), {("native", 1): 1.0, ("native", 2): 1.1, ("container", 1): 1.2}
         )
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return path
 
 

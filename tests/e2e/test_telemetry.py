@@ -11,7 +11,7 @@ from tests.e2e.conftest import Project
 def views(project: Project) -> list[str]:
     rows = project.rows("SELECT sha256 FROM v_artifact WHERE name = 'host_view'")
     with open_store(project.database, read_only=True) as store:
-        return [store.artifact(row["sha256"]).decode() for row in rows]
+        return [store.run("latest").artifact(row["sha256"]).decode() for row in rows]
 
 
 def test_every_invocation_has_the_hosts_view_with_its_own_processes(project: Project) -> None:

@@ -94,7 +94,7 @@ def add_run(
     )
     names = dict.fromkeys(name for target in targets for name in (target.host, target.peer) if name)
     run_id = new_id()
-    store.begin_run(
+    store.writer.begin_run(
         run_id,
         plan,
         "{}",
@@ -105,13 +105,13 @@ def add_run(
     )
     for target in targets:
         if fingerprint is not None:
-            store.record_host_snapshot(run_id, target.host, "before", fingerprint)
+            store.writer.record_host_snapshot(run_id, target.host, "before", fingerprint)
         if inside is not None:
-            store.record_environment_snapshot(run_id, target.host, "container", inside, {})
+            store.writer.record_environment_snapshot(run_id, target.host, "container", inside, {})
     for block in all_blocks:
         cost = ratio if isinstance(ratio, float) else ratio[str(block.target)]
         level = {("native", 1): 1.0, ("native", 2): aa, ("container", 1): cost}
-        block_id = store.begin_block(run_id, block, attempt=1)
+        block_id = store.writer.begin_block(run_id, block, attempt=1)
         for planned in block.invocations:
             leg = (planned.environment, planned.replicate)
             value = baseline * level[leg] * generator.lognormvariate(0, noise)
@@ -124,7 +124,7 @@ def add_run(
             )
             done = replace(done, **changes)  # type: ignore[arg-type]
             values = cases.samples(round(value, 6)) if done.status is Status.OK else []
-            store.record_invocation(done, cases.METRICS, values)
-        store.end_block(block_id, "failed" if fail and block.index in fail else "complete")
-    store.end_run(run_id, "complete")
+            store.writer.record_invocation(done, cases.METRICS, values)
+        store.writer.end_block(block_id, "failed" if fail and block.index in fail else "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id

@@ -91,14 +91,14 @@ def add_fleet(store: Store, fleet: Fleet) -> str:
     hosts = [Host(name, f"192.0.2.{place % 250 + 1}") for place, name in enumerate(fleet.hosts)]
     run_id = cases.begin_run(store, plan, hosts=hosts)
     for host in fleet.hosts:
-        store.record_host_snapshot(run_id, host, "before", fingerprint(fleet.facts.get(host, {})))
+        store.writer.record_host_snapshot(run_id, host, "before", fingerprint(fleet.facts.get(host, {})))
         for name in fleet.environments:
             inside = fingerprint({"tool.netperf.version": "Netperf 2.7.0"} | dict(fleet.inside.get(host, {})))
             description = {} if name == fleet.environments[0] else {"image.id": "sha256:" + 64 * "a"}
-            store.record_environment_snapshot(run_id, host, name, inside, description)
+            store.writer.record_environment_snapshot(run_id, host, name, inside, description)
     for place, block in enumerate(blocks):
         _measure(store, run_id, fleet, block, generator, fleet.start_s + 4.0 * place)
-    store.end_run(run_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id
 
 
@@ -127,7 +127,7 @@ def _legs(fleet: Fleet, generator: random.Random) -> tuple[PlannedInvocation, ..
 def _measure(
     store: Store, run_id: str, fleet: Fleet, block: ModelBlock, generator: random.Random, start_s: float
 ) -> None:
-    block_id = store.begin_block(run_id, block, attempt=1)
+    block_id = store.writer.begin_block(run_id, block, attempt=1)
     host = generator.lognormvariate(0, 0.005)
     for planned in block.invocations:
         name = planned.environment
@@ -159,8 +159,8 @@ def _measure(
             samples = []
         elif (name, block.index) in fleet.invalid:
             done = replace(done, validity="invalid", validity_json=assessment("steal"))
-        store.record_invocation(done, METRICS if fleet.has_latencies else (RATE,), samples)
-    store.end_block(block_id, "complete")
+        store.writer.record_invocation(done, METRICS if fleet.has_latencies else (RATE,), samples)
+    store.writer.end_block(block_id, "complete")
 
 
 def assessment(rule: str) -> str:

@@ -63,7 +63,7 @@ def begin_run(
     command: Sequence[str] = ("perfctl", "run", "--suite", "demo"),
 ) -> str:
     run_id = run_id or new_id()
-    store.begin_run(
+    store.writer.begin_run(
         run_id,
         plan,
         plan_json,
@@ -107,10 +107,10 @@ def samples(*values: float, metric: Metric = SPEED, warmups: int = 0) -> list[Sa
 
 def measure_block(store: Store, run_id: str, of: Block, values: dict[tuple[str, int], float]) -> str:
     """Store one complete block with one value of SPEED per (environment, replicate)."""
-    block_id = store.begin_block(run_id, of, attempt=1)
+    block_id = store.writer.begin_block(run_id, of, attempt=1)
     for planned in of.invocations:
         value = values[planned.environment, planned.replicate]
         done = record(block_id, planned.environment, planned.replicate, position=planned.position)
-        store.record_invocation(done, METRICS, samples(value))
-    store.end_block(block_id, "complete")
+        store.writer.record_invocation(done, METRICS, samples(value))
+    store.writer.end_block(block_id, "complete")
     return block_id

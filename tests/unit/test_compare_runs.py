@@ -65,10 +65,10 @@ def measure(
                 Fact("cpu.model", FactState.PRESENT, "made-up"),
             )
         )
-        store.record_host_snapshot(run_id, host, "before", facts)
+        store.writer.record_host_snapshot(run_id, host, "before", facts)
         for environment in ("native", "container"):
             inside = Fingerprint((Fact("tool.sysbench.sha256", FactState.PRESENT, tool),))
-            store.record_environment_snapshot(run_id, host, environment, inside, {})
+            store.writer.record_environment_snapshot(run_id, host, environment, inside, {})
     for block in plan.blocks():
         slower = (costs or {}).get(block.target.host, cost)
         values = {
@@ -79,7 +79,7 @@ def measure(
             for item in block.invocations
         }
         cases.measure_block(store, run_id, block, values)
-    store.end_run(run_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id
 
 
@@ -294,9 +294,9 @@ def test_what_each_run_left_out_is_named_with_its_reason(path: Path) -> None:
             if block.target.host == "h1":
                 cases.measure_block(store, two, block, values | {("container", 1): 900.0})
             elif block.index < 3:
-                block_id = store.begin_block(two, block, attempt=1)
-                store.end_block(block_id, "interrupted")
-        store.end_run(two, "partial")
+                block_id = store.writer.begin_block(two, block, attempt=1)
+                store.writer.end_block(block_id, "interrupted")
+        store.writer.end_run(two, "partial")
         report = run_report(store, one, two)
     first, second = report.left_out
     assert first == ()
@@ -348,13 +348,13 @@ def guests(store: Store, accelerator: str, speed: float) -> str:
     plan = dataclasses.replace(cases.PLAN, environments=(cases.NATIVE, vm), rounds=(Round((Track(blocks),)),))
     run_id = cases.begin_run(store, plan)
     for block in blocks:
-        block_id = store.begin_block(run_id, block, 1)
+        block_id = store.writer.begin_block(run_id, block, 1)
         for item in order:
             under = accelerator if item.environment == "vm" else None
             done = cases.record(block_id, item.environment, item.replicate, accelerator=under)
             value = speed if under else 1000.0
-            store.record_invocation(done, cases.METRICS, cases.samples(value + block.index))
-        store.end_block(block_id, "complete")
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(value + block.index))
+        store.writer.end_block(block_id, "complete")
     return run_id
 
 

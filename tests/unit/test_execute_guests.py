@@ -244,7 +244,7 @@ def recorded(store: Store) -> Callable[..., Recorded]:
         found = {("h1", VM.key): SurveyResult(None)}
         planned_run = PlannedRun(run_id, plan, cases.HOSTS)
         session = RunSession(planned_run, store, cast(Fleet, OneHost()), told.append, found)
-        block_id = store.begin_block(run_id, block, attempt=1)
+        block_id = store.writer.begin_block(run_id, block, attempt=1)
         metric = workload(benchmark.workload).metrics(benchmark.parameters)[0]
         completed = replace(
             Completed(("true",), 0, b"x\n", b"", started_ns=0, ended_ns=10**9),
@@ -254,7 +254,7 @@ def recorded(store: Store) -> Callable[..., Recorded]:
         samples = (Sample(metric.name, 1.0, metric.unit, 0),)
         outcome = InvocationOutcome(Status.OK, completed=completed, samples=samples, boot=boot)
         record(session, block, block_id, planned, outcome, started_at=1.0)
-        detail = store.invocation(run_id, invocation_id(block_id, planned))
+        detail = store.run(run_id).invocation(invocation_id(block_id, planned))
         return detail, [event.text for event in told if isinstance(event, Note)]
 
     return run
@@ -270,7 +270,7 @@ def test_a_start_that_took_two_boots_is_told_kept_and_flagged(store: Store, reco
     detail, told = recorded(START, GuestBoot("tcg", vcpus=1, attempts=2))
     assert (detail.boot_attempts, detail.validity) == (2, "flagged")
     assert "boot 2 came up" in told[0]
-    judged = store.assessment(detail.invocation_id)
+    judged = store.run("latest").assessment(detail.invocation_id)
     assert judged is not None
     (finding,) = [item for item in judged.validity.findings if item.rule == "boot_attempts"]
     assert finding.sentence == "the guest was booted 2 times; the last boot is what was measured"
@@ -279,7 +279,7 @@ def test_a_start_that_took_two_boots_is_told_kept_and_flagged(store: Store, reco
 
 def test_a_second_boot_before_another_measurement_is_no_flag(store: Store, recorded) -> None:
     detail, told = recorded(CPU, GuestBoot("tcg", vcpus=1, attempts=2))
-    judged = store.assessment(detail.invocation_id)
+    judged = store.run("latest").assessment(detail.invocation_id)
     assert detail.boot_attempts == 2 and len(told) == 1
     assert judged is not None
     assert "boot_attempts" not in {item.rule for item in judged.validity.findings}

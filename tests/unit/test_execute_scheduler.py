@@ -72,7 +72,7 @@ class Made:
 
     def _measure(self, session: RunSession, block: Block, attempt: int) -> None:
         store = session.store
-        block_id = store.begin_block(session.run_id, block, attempt)
+        block_id = store.writer.begin_block(session.run_id, block, attempt)
         self.order.append((block_key(block), attempt))
         failed = self.fails(block, attempt) or block.target.host in session.fleet.lost
         for planned in block.invocations:
@@ -82,8 +82,8 @@ class Made:
             value = 1000.0
             if planned.environment != "native":
                 value *= 1 + self.deviation.get(block.benchmark, 0.0) * (1 if block.index % 2 else -1)
-            store.record_invocation(record, cases.METRICS, () if failed else cases.samples(value))
-        store.end_block(block_id, "failed" if failed else "complete")
+            store.writer.record_invocation(record, cases.METRICS, () if failed else cases.samples(value))
+        store.writer.end_block(block_id, "failed" if failed else "complete")
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def begin(store: Store, *benchmarks: Benchmark, blocks: int | None = None, hosts
     machines = [Host(f"h{number}", f"192.0.2.{number}") for number in range(1, hosts + 1)]
     run_id = new_id()
     plan = make_plan(suite, machines, seed="söed")
-    store.begin_run(run_id, plan, plan_to_json(plan), machines, command=(), perfctl_version="0", inventory=())
+    store.writer.begin_run(
+        run_id, plan, plan_to_json(plan), machines, command=(), perfctl_version="0", inventory=()
+    )
     return session_of(store, PlannedRun(run_id, plan, tuple(machines)))
 
 
@@ -117,13 +119,13 @@ def carry_out(session: RunSession, made: Made) -> list[WorkAdded]:
     """Run or go on as `resume` does, and return what was said to be added."""
     heard: list[Event] = []
     session.listener = heard.append
-    done, attempts = progress_of(session.store.block_states(session.run_id))
+    done, attempts = progress_of(session.store.run(session.run_id).block_states())
     Scheduler(session, made).run(done, attempts)
     return [event for event in heard if isinstance(event, WorkAdded)]
 
 
 def stored(session: RunSession) -> Plan:
-    return plan_from_json(session.store.plan_json(session.run_id))
+    return plan_from_json(session.store.run(session.run_id).plan_json())
 
 
 def keys(plan: Plan) -> set[BlockKey]:
@@ -143,7 +145,7 @@ def test_a_pilot_is_followed_by_what_it_shows_to_be_needed(store: Store) -> None
     assert (noisy.where, quiet.where) == ("noisy", "quiet")
     assert [key for key, _ in made.order] == [block_key(block) for block in session.plan.blocks()]
     assert len(set(made.order)) == len(made.order)
-    assert store.run(session.run_id).summary.planned == session.plan.invocation_count
+    assert store.run(session.run_id).detail().summary.planned == session.plan.invocation_count
     assert stored(session) == session.plan
 
 
@@ -162,7 +164,7 @@ def test_a_report_counts_the_plan_as_grown_and_tells_the_first(store: Store) -> 
     before = comparison_report(store, session.run_id)
     assert (before.planned_blocks, before.first_planned_blocks) == (40, None)
     carry_out(session, Made())
-    store.end_run(session.run_id, "complete")
+    store.writer.end_run(session.run_id, "complete")
     grown_by = len(keys(session.plan)) - 40
     assert grown_by > 0
     report = comparison_report(store, session.run_id)
@@ -176,7 +178,7 @@ def test_a_report_counts_the_plan_as_grown_and_tells_the_first(store: Store) -> 
 def test_a_report_of_a_pilot_that_was_enough_tells_one_plan(store: Store) -> None:
     session = begin(store, QUIET)
     carry_out(session, Made())
-    store.end_run(session.run_id, "complete")
+    store.writer.end_run(session.run_id, "complete")
     report = comparison_report(store, session.run_id)
     assert (report.planned_blocks, report.first_planned_blocks) == (20, 20)
     assert comparison_view(report).footer[0].endswith("20 of 20 blocks have values")
@@ -249,7 +251,7 @@ def test_a_failed_block_is_run_once_more_at_the_end(store: Store) -> None:
     assert said[-1].is_repetition
     assert said[-1].text == "4 blocks with a failed member are run once more, whole"
     assert len(said[-1].blocks) == 4
-    states = store.block_states(session.run_id)
+    states = store.run(session.run_id).block_states()
     kept = [state for state in states if state.status == "failed"]
     assert {state.attempt for state in kept} == {1}, "the failed attempt is kept"
     # The complete attempt is the one that counts, and it counts once.
@@ -258,7 +260,7 @@ def test_a_failed_block_is_run_once_more_at_the_end(store: Store) -> None:
 
 
 def _seen(session: RunSession) -> list[Observation]:
-    return session.store.observations(session.run_id)
+    return session.store.run(session.run_id).observations()
 
 
 def test_a_block_that_fails_again_is_left_at_that(store: Store) -> None:
@@ -339,7 +341,9 @@ def test_an_environment_missing_on_all_hosts_does_not_hold_the_others_up(store: 
     machines = [Host("h1", "192.0.2.1")]
     plan = make_plan(suite, machines, seed="1")
     run_id = new_id()
-    store.begin_run(run_id, plan, plan_to_json(plan), machines, command=(), perfctl_version="0", inventory=())
+    store.writer.begin_run(
+        run_id, plan, plan_to_json(plan), machines, command=(), perfctl_version="0", inventory=()
+    )
     session = session_of(store, PlannedRun(run_id, plan, tuple(machines)))
 
     @dataclass

@@ -44,7 +44,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measured(database: Path) -> list[MeasuredInvocation]:
     with open_store(database, read_only=True) as store:
-        return store.measured_invocations("latest")
+        return store.run("latest").measured_invocations()
 
 
 def perfctl(database: Path, *arguments: str) -> Result:
@@ -71,11 +71,11 @@ def test_a_run_has_its_samples_kept_as_rows_and_packed(tmp_path: Path) -> None:
     metric = Metric("latency", "ms", Direction.LOWER, headline=True)
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store)
-        block_id = store.begin_block(run_id, cases.BLOCKS[0], attempt=1)
+        block_id = store.writer.begin_block(run_id, cases.BLOCKS[0], attempt=1)
         for replicate, count in ((1, 3), (2, 500)):
             samples = [Sample("latency", 1 / (index + 1), "ms", index, index < 2) for index in range(count)]
-            store.record_invocation(cases.record(block_id, replicate=replicate), [metric], samples)
-        few, many = (item.series[0] for item in store.measured_invocations(run_id))
+            store.writer.record_invocation(cases.record(block_id, replicate=replicate), [metric], samples)
+        few, many = (item.series[0] for item in store.run(run_id).measured_invocations())
     assert few.values == (1.0, 1 / 2, 1 / 3) and few.counted == (1 / 3,)
     assert len(many.values) == 500 and many.is_warmup[:3] == (True, True, False)
     assert many.values == tuple(1 / (index + 1) for index in range(500)) and len(many.counted) == 498

@@ -80,7 +80,7 @@ def changed_run(path: Path, *, measured_between: bool) -> None:
     """Store a run on two hosts; the kernel of the first is another one before than after."""
     with open_store(path, create=True) as store:
         run_id = add_run(store, ratio=1.0, targets=(H1, H2), fingerprint=facts(kernel_release="6.1"))
-        store.record_host_snapshot(run_id, "h1", "after", facts(kernel_release="6.2"))
+        store.writer.record_host_snapshot(run_id, "h1", "after", facts(kernel_release="6.2"))
     moment = 1_600_000_000 if measured_between else 1_900_000_000
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE host_snapshot SET taken_at = ? WHERE phase = 'before'", (moment,))
@@ -108,7 +108,7 @@ def test_a_change_before_anything_was_measured_is_none(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     changed_run(path, measured_between=False)
     with open_store(path, read_only=True) as store:
-        assert store.changes("latest") == ()
+        assert store.run("latest").changes() == ()
 
 
 @pytest.mark.parametrize("changed_first", [True, False])

@@ -57,7 +57,7 @@ def measure(store: Store, run_id: str, block: Block, start_s: int, attempt: int 
     benchmark = BENCHMARKS[block.benchmark]
     program = workload(benchmark.workload)
     report = REPORTS[benchmark.workload]
-    block_id = store.begin_block(run_id, block, attempt=attempt)
+    block_id = store.writer.begin_block(run_id, block, attempt=attempt)
     for planned in block.invocations:
         started_ns = (start_s + 2 * planned.position) * SECOND_NS
         done = cases.record(
@@ -70,8 +70,8 @@ def measure(store: Store, run_id: str, block: Block, start_s: int, attempt: int 
             stdout=report,
         )
         samples = program.parse(report.decode(), benchmark.parameters)
-        store.record_invocation(done, program.metrics(benchmark.parameters), samples)
-    store.end_block(block_id, "complete")
+        store.writer.record_invocation(done, program.metrics(benchmark.parameters), samples)
+    store.writer.end_block(block_id, "complete")
 
 
 def write_database(path: Path, blocks: Sequence[Block] = BLOCKS, start_s: int = 100) -> None:
@@ -80,7 +80,7 @@ def write_database(path: Path, blocks: Sequence[Block] = BLOCKS, start_s: int = 
         run_id = cases.begin_run(store, PLAN)
         for place, block in enumerate(blocks):
             measure(store, run_id, block, start_s + 10 * place)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
 
 
 @pytest.fixture
@@ -259,8 +259,8 @@ def test_a_secret_is_found_in_files_but_not_where_it_belongs(canaries: Canaries,
 def test_a_secret_is_found_in_a_compressed_output(canaries: Canaries, database: Path) -> None:
     assert canaries.in_artifacts(database) == []
     with open_store(database) as store:
-        block_id = store.begin_block(store.runs()[0].run_id, BLOCKS[0], attempt=2)
-        store.record_invocation(cases.record(block_id, stderr=b"canary-0123456789"), (), ())
+        block_id = store.writer.begin_block(store.runs()[0].run_id, BLOCKS[0], attempt=2)
+        store.writer.record_invocation(cases.record(block_id, stderr=b"canary-0123456789"), (), ())
     (found,) = canaries.in_artifacts(database)
     assert found.startswith("the secret fleet_password is in artifact ")
 

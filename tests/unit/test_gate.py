@@ -23,7 +23,8 @@ from perfctl.render.junit import junit_xml
 from perfctl.report.gate import GateReport, GateState, decide, gate_report, worse_by
 from perfctl.report.gate_tests import GateTest, with_p
 from perfctl.stats.paired import paired_rows
-from perfctl.store import HistoryCell, Store, open_store
+from perfctl.store import HistoryCell, RunReader, open_store
+from perfctl.store.history import History
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, SLOW, add_run, facts, use_slow_disk
 
@@ -207,9 +208,9 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
         lambda _: {("cpu-1", "events_per_s"): cases.SPEED, ("cpu-2", "latency"): cases.SPEED},
     )
     monkeypatch.setattr(
-        Store,
+        RunReader,
         "observations",
-        _without_benchmark("cpu-2", Store.observations),
+        _without_benchmark("cpu-2", RunReader.observations),
     )
     assert {line.benchmark for line in gated(path, metrics=["events_per_s"]).lines} == {"cpu-1"}
     assert {line.benchmark for line in gated(path).lines} == {"cpu-1", "cpu-2"}
@@ -222,8 +223,8 @@ def test_benchmarks_without_the_metric_asked_for_are_not_missing(
 
 
 def _without_benchmark(name: str, real: Callable[..., list[Observation]]) -> Callable[..., list[Observation]]:
-    def observations(store: Store, run_id: str, **options: bool) -> list[Observation]:
-        return [item for item in real(store, run_id, **options) if item.benchmark != name]
+    def observations(run: RunReader, **options: bool) -> list[Observation]:
+        return [item for item in real(run, **options) if item.benchmark != name]
 
     return observations
 
@@ -279,7 +280,7 @@ def test_what_is_emulated_is_never_gated(path: Path) -> None:
 
 def test_a_run_without_any_value_has_nothing_to_decide(path: Path) -> None:
     with open_store(path, create=True) as store:
-        store.end_run(cases.begin_run(store), "partial")
+        store.writer.end_run(cases.begin_run(store), "partial")
     report = gated(path)
     assert [(line.benchmark, line.state.value) for line in report.lines] == [
         ("cpu-1", "missing"),
@@ -446,14 +447,14 @@ def test_ten_lines_at_the_limit_are_wrongly_decided_in_one_gate_of_twenty(
 
 def test_the_history_of_the_baselines_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = run_of(path, ratio=1.0), run_of(path, ratio=1.0)
-    reads: list[Store] = []
-    real = Store.baseline_cells
+    reads: list[History] = []
+    real = History.baseline_cells
 
-    def counted(store: Store) -> list[HistoryCell]:
-        reads.append(store)
-        return real(store)
+    def counted(history: History) -> list[HistoryCell]:
+        reads.append(history)
+        return real(history)
 
-    monkeypatch.setattr(Store, "baseline_cells", counted)
+    monkeypatch.setattr(History, "baseline_cells", counted)
     with open_store(path, read_only=True) as store:
         gate_report(store, second, max_regression=0.02)
         gate_report(store, second, max_regression=0.02, baseline_run=first)

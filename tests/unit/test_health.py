@@ -178,7 +178,7 @@ def test_a_rate_of_sound_hosts_is_about_five_percent() -> None:
 def test_only_headlines_and_the_baseline_count(tmp_path: Path) -> None:
     with open_store(tmp_path / "results.db", create=True) as store:
         history.add_run(store, ratio=0.5)
-        cells = store.baseline_cells()
+        cells = store.history.baseline_cells()
     assert {(item.environment, item.metric.name) for item in cells} == {("native", "events_per_s")}
     assert [item.replicate for item in cells] == [1, 2]
 

@@ -166,9 +166,9 @@ def test_the_database_gets_no_secret(tmp_path: Path) -> None:
     redaction.register("TOKEN", "s3cret-t0ken")
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store, command=["perfctl", "run", "--seed", "s3cret-t0ken"])
-        block_id = store.begin_block(run_id, cases.block(), 1)
-        store.record_invocation(cases.record(block_id, detail="says s3cret-t0ken"), cases.METRICS, [])
-        store.record_event(run_id, "warning", "h1", "heard s3cret-t0ken")
+        block_id = store.writer.begin_block(run_id, cases.block(), 1)
+        store.writer.record_invocation(cases.record(block_id, detail="says s3cret-t0ken"), cases.METRICS, [])
+        store.writer.record_event(run_id, "warning", "h1", "heard s3cret-t0ken")
     assert b"s3cret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 

@@ -45,17 +45,17 @@ COST = {"native": 1.0, "container": 0.8}
 
 def measure(store: Store, run_id: str, block: Block, generator: random.Random, *, fail: bool = False) -> None:
     """Store a block; the container is a fifth slower, or fails."""
-    block_id = store.begin_block(run_id, block, attempt=1)
+    block_id = store.writer.begin_block(run_id, block, attempt=1)
     for planned in block.invocations:
         done = cases.record(block_id, planned.environment, planned.replicate, position=planned.position)
         if fail and planned.environment == "container":
             failed = dataclasses.replace(done, status=Status.SKIPPED, reason=Reason.ENVIRONMENT_UNAVAILABLE)
-            store.record_invocation(failed, cases.METRICS, [])
+            store.writer.record_invocation(failed, cases.METRICS, [])
             continue
         speed = 1000 * COST[planned.environment] * generator.lognormvariate(0, 0.002)
         values = cases.samples(speed) + cases.samples(1000 / speed, metric=cases.LATENCY)
-        store.record_invocation(done, cases.METRICS, values)
-    store.end_block(block_id, "complete")
+        store.writer.record_invocation(done, cases.METRICS, values)
+    store.writer.end_block(block_id, "complete")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def database(tmp_path: Path) -> Path:
         run_id = cases.begin_run(store, PLAN)
         for block in BLOCKS:
             measure(store, run_id, block, generator, fail=block.target.host == "h2" and block.index < 3)
-        store.end_run(run_id, "partial")
+        store.writer.end_run(run_id, "partial")
     return path
 
 
@@ -151,10 +151,10 @@ def test_a_run_without_any_value_has_an_empty_report(tmp_path: Path) -> None:
 
 def test_another_build_of_the_tool_is_confounded(database: Path) -> None:
     with open_store(database) as store:
-        run_id = store.run_id("latest")
+        run_id = store.run("latest").id
         for environment, sha256 in (("native", "a" * 64), ("container", "b" * 64)):
             fingerprint = Fingerprint((Fact("tool.sysbench.sha256", FactState.PRESENT, sha256),))
-            store.record_environment_snapshot(run_id, "h1", environment, fingerprint, {})
+            store.writer.record_environment_snapshot(run_id, "h1", environment, fingerprint, {})
         report = comparison_report(store, run_id)
     assert report.confounded == ("sysbench on h1: sha256 bbbbbbbb in container, aaaaaaaa in native",)
     assert [bool(item.confounded) for item in report.comparisons] == [True, False, False, False]
@@ -270,7 +270,7 @@ def with_guests(tmp_path: Path) -> Path:
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store, plan)
         for block in blocks:
-            block_id = store.begin_block(run_id, block, 1)
+            block_id = store.writer.begin_block(run_id, block, 1)
             under = "kvm" if block.index < 7 else "tcg"
             for planned in order:
                 is_guest = planned.environment == "vm"
@@ -282,9 +282,9 @@ def with_guests(tmp_path: Path) -> Path:
                     position=planned.position,
                     accelerator=under if is_guest else None,
                 )
-                store.record_invocation(done, cases.METRICS, cases.samples(speed + block.index))
-            store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
+                store.writer.record_invocation(done, cases.METRICS, cases.samples(speed + block.index))
+            store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return path
 
 
@@ -351,12 +351,12 @@ def test_the_difference_of_a_start_comes_from_the_database(tmp_path: Path) -> No
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store, PLAN)
         for block in BLOCKS[:10]:
-            block_id = store.begin_block(run_id, block, 1)
+            block_id = store.writer.begin_block(run_id, block, 1)
             for planned in block.invocations:
                 taken_s = (0.1 if planned.environment == "native" else 0.4) + block.index / 1000
                 done = cases.record(block_id, planned.environment, planned.replicate)
-                store.record_invocation(done, (ready,), cases.samples(taken_s, metric=ready))
-            store.end_block(block_id, "complete")
+                store.writer.record_invocation(done, (ready,), cases.samples(taken_s, metric=ready))
+            store.writer.end_block(block_id, "complete")
     row = json.loads(perfctl(path, "latest", "--format", "json").stdout)["rows"][0]
     assert (row["unit"], row["metric"]) == ("s", "ready")
     assert [row[name] for name in ("difference", "difference_low", "difference_high")] == [
@@ -387,7 +387,7 @@ def test_what_does_not_exist_is_a_usage_error(database: Path, arguments: list[st
 
 def test_two_runs_are_told_apart(database: Path) -> None:
     with open_store(database) as store:
-        older = store.run_id("latest")
+        older = store.run("latest").id
         newer = cases.begin_run(store, PLAN, new_id())
     assert f"run {older}" in perfctl(database, older).stdout
     assert f"run {newer}" in perfctl(database, newer).stdout

@@ -278,7 +278,7 @@ def test_no_name_becomes_markup_or_script(tmp_path: Path) -> None:
     )
     with open_store(path, create=True) as store:
         run_id = add_fleet(store, fleet)
-        store.record_event(run_id, "warning", HOSTILE[1], HOSTILE[0])
+        store.writer.record_event(run_id, "warning", HOSTILE[1], HOSTILE[0])
     page = page_of(path)
     assert len(page.all("script")) == len(page.all("style")) == len(page.all("main")) == 1
     test_the_policy_allows_its_own_style_and_script_and_nothing_else(page)

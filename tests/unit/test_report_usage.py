@@ -56,14 +56,14 @@ def measure(path: Path, used: Used) -> str:
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store, PLAN)
         for block in BLOCKS:
-            block_id = store.begin_block(run_id, block, attempt=1)
+            block_id = store.writer.begin_block(run_id, block, attempt=1)
             for planned in block.invocations:
                 leg = (planned.environment, planned.replicate)
                 done = cases.record(block_id, *leg, position=planned.position, usage=used(block, planned))
                 values = cases.samples(100.0 + block.index)
-                store.record_invocation(done, cases.METRICS, values)
-            store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
+                store.writer.record_invocation(done, cases.METRICS, values)
+            store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return run_id
 
 

@@ -36,7 +36,7 @@ def report(tmp_path: Path) -> ComparisonReport:
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store, PLAN)
         for block in BLOCKS:
-            block_id = store.begin_block(run_id, block, attempt=1)
+            block_id = store.writer.begin_block(run_id, block, attempt=1)
             for planned in block.invocations:
                 is_container = planned.environment == "container"
                 value = 90.0 + block.index / 10 if is_container else 100.0 + block.index / 9
@@ -51,9 +51,9 @@ def report(tmp_path: Path) -> ComparisonReport:
                     validity=made.validity.verdict.value,
                     validity_json=made.to_json(),
                 )
-                store.record_invocation(done, cases.METRICS, cases.samples(value))
-            store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
+                store.writer.record_invocation(done, cases.METRICS, cases.samples(value))
+            store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
         return comparison_report(store, run_id)
 
 

@@ -52,7 +52,7 @@ def run(store: Store, *, seed: int, noise: float = 0.002, off: float = 0.0, cost
         speed = {("native", 1): 1000.0, ("native", 2): 1000.0 * (1 + off), ("container", 1): 1000 / cost}
         values = {leg: value * generator.lognormvariate(0, noise) for leg, value in speed.items()}
         cases.measure_block(store, run_id, block, values)
-    store.end_run(run_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id
 
 
@@ -97,15 +97,15 @@ def test_the_report_has_its_own_a_a_result_and_the_rate_over_the_database(path: 
 
 
 def fails(store: Store, run_id: str, block: Block, environment: str, reason: Reason) -> None:
-    block_id = store.begin_block(run_id, block, attempt=1)
+    block_id = store.writer.begin_block(run_id, block, attempt=1)
     for planned in block.invocations:
         done = cases.record(block_id, planned.environment, planned.replicate, position=planned.position)
         if planned.environment == environment and planned.replicate == 1:
             failed = dataclasses.replace(done, status=Status.FAILED, reason=reason)
-            store.record_invocation(failed, cases.METRICS, [])
+            store.writer.record_invocation(failed, cases.METRICS, [])
         else:
-            store.record_invocation(done, cases.METRICS, cases.samples(100.0 + block.index))
-    store.end_block(block_id, "failed")
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(100.0 + block.index))
+    store.writer.end_block(block_id, "failed")
 
 
 def test_what_was_left_out_is_named_with_its_reason(path: Path) -> None:
@@ -118,14 +118,14 @@ def test_what_was_left_out_is_named_with_its_reason(path: Path) -> None:
             elif number < 3:
                 fails(store, run_id, block, "native", Reason.DISK_FULL)
             elif number < 4:
-                block_id = store.begin_block(run_id, block, attempt=1)
+                block_id = store.writer.begin_block(run_id, block, attempt=1)
                 done = cases.record(block_id, "container")
-                store.record_invocation(done, cases.METRICS, cases.samples(100.0))
-                store.end_block(block_id, "interrupted")
+                store.writer.record_invocation(done, cases.METRICS, cases.samples(100.0))
+                store.writer.end_block(block_id, "interrupted")
             else:
                 values = {("native", 1): 100.0, ("native", 2): 100.0, ("container", 1): 90.0 + number}
                 cases.measure_block(store, run_id, block, values)
-        store.end_run(run_id, "partial")
+        store.writer.end_run(run_id, "partial")
         report = comparison_report(store, run_id)
     assert [(str(item.target), item.environment, item.reason, item.blocks) for item in report.left_out] == [
         ("h1", "container", "failed (timeout)", 2),
@@ -165,7 +165,7 @@ def test_a_host_without_a_block_of_a_benchmark_is_named_in_every_format_and_neve
         for block in plan.blocks():
             values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0 + block.index}
             cases.measure_block(store, run_id, block, values)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     document = json.loads(perfctl(path, run_id, "--format", "json").stdout)
     lost = [row for row in document["rows"] if row["level"] == "left_out"]
     assert [(row["benchmark"], row["target"], row["host"], row["note"]) for row in lost] == [
@@ -192,7 +192,7 @@ def test_a_host_on_which_a_benchmark_was_not_planned_is_not_missing(path: Path) 
             if (block.benchmark, block.target.host) != ("cpu-2", "h2"):
                 values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0 + block.index}
                 cases.measure_block(store, run_id, block, values)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
         report = comparison_report(store, run_id)
     assert [(item.benchmark, str(item.target), item.reason) for item in report.left_out] == [
         ("", "h2", "no block has ended")
@@ -225,15 +225,15 @@ def test_what_the_tool_can_resolve_comes_from_the_workload(path: Path) -> None:
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store, plan)
         for block in plan.blocks():
-            block_id = store.begin_block(run_id, block, attempt=1)
+            block_id = store.writer.begin_block(run_id, block, attempt=1)
             for item in block.invocations:
                 up = item.environment == "container" and block.index % 5
                 taken_ms = 100.0 * (1.01815 if up else 1.0)
                 done = cases.record(block_id, item.environment, item.replicate)
-                store.record_invocation(done, (bins,), cases.samples(taken_ms, metric=bins))
-            store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
-        declared = declared_metrics(store.run(run_id))
+                store.writer.record_invocation(done, (bins,), cases.samples(taken_ms, metric=bins))
+            store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
+        declared = declared_metrics(store.run(run_id).detail())
         found = comparison_report(store, run_id, metrics=["latency_p95"]).comparisons[0].judgement
     assert declared["cpu-1", "latency_p95"].resolution == 0.0182
     assert declared["cpu-1", "latency_p95"].step == 0.01
@@ -250,16 +250,16 @@ def test_a_value_that_the_tool_could_not_report_is_missing_with_the_reason(path:
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store, plan)
         for block in plan.blocks():
-            block_id = store.begin_block(run_id, block, attempt=1)
+            block_id = store.writer.begin_block(run_id, block, attempt=1)
             for item in block.invocations:
                 is_capped = block.index == 3 and item.environment == "container"
                 values = cases.samples(1000.0 + block.index)
                 values += [] if is_capped else cases.samples(5.0 + block.index, metric=p95)
                 detail = reason if is_capped else ""
                 done = cases.record(block_id, item.environment, item.replicate, detail=detail)
-                store.record_invocation(done, (cases.SPEED, p95), values)
-            store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
+                store.writer.record_invocation(done, (cases.SPEED, p95), values)
+            store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
         headlines = comparison_report(store, run_id)
         found = comparison_report(store, run_id, metrics=["latency_p95"])
     (line,) = (item for item in found.comparisons if not item.is_aa)
@@ -280,7 +280,7 @@ def test_flags_and_sensitivity_are_told(path: Path) -> None:
             values = {("native", 1): native, ("native", 2): native * 1.001, ("container", 1): native * slow}
             values["container", 1] *= generator.lognormvariate(0, 0.001)
             cases.measure_block(store, run_id, block, values)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     plain = perfctl(path, run_id).stdout
     assert "flagged: 1 block in 1 line: far off or disturbed" in plain
     assert "without 1 flagged block: equivalent" in perfctl(path, run_id, "--sensitivity").stdout
@@ -293,7 +293,7 @@ def test_another_process_with_another_hash_seed_prints_the_same_bytes(path: Path
     with open_store(path, create=True) as store:
         for seed in range(3):
             run(store, seed=seed)
-        run_id = store.run_id("latest")
+        run_id = store.run("latest").id
     arguments = ["--db", str(path), "compare", run_id, "--format"]
     script = "import sys; from perfctl.cli import main_group as main; arguments = sys.argv[1:]\n"
     script += "for form in ('json', 'table'): main([*arguments, form], standalone_mode=False)"

@@ -38,7 +38,7 @@ def run_id(path) -> str:
         run_id = cases.begin_run(store)
         values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0}
         cases.measure_block(store, run_id, cases.block(), values)
-        block_id = store.begin_block(run_id, cases.block(index=1), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=1), 1)
         failed = cases.record(
             block_id,
             "container",
@@ -51,10 +51,10 @@ def run_id(path) -> str:
             accelerator="tcg",
             artifacts={"console": CONSOLE, "host_view": b""},
         )
-        store.record_invocation(failed, cases.METRICS, [])
-        store.end_block(block_id, "failed")
-        store.record_event(run_id, "warning", "h1", "the load is high")
-        store.end_run(run_id, "partial")
+        store.writer.record_invocation(failed, cases.METRICS, [])
+        store.writer.end_block(block_id, "failed")
+        store.writer.record_event(run_id, "warning", "h1", "the load is high")
+        store.writer.end_run(run_id, "partial")
     return run_id
 
 
@@ -150,11 +150,11 @@ def test_show_tells_what_was_found_and_what_was_not_judged(perfctl, path):
     judged = assess(counters, JudgementContext(Expected()), {})
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store)
-        block_id = store.begin_block(run_id, cases.block(), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(), 1)
         record = cases.record(
             block_id, validity=judged.validity.verdict.value, validity_json=judged.to_json()
         )
-        store.record_invocation(record, cases.METRICS, cases.samples(1.0))
+        store.writer.record_invocation(record, cases.METRICS, cases.samples(1.0))
     out = perfctl("show", run_id)[1]
     assert ["native", "0", "0", "1", "0", "steal", "(1)"] in [line.split() for line in out.splitlines()]
     assert "v_finding" in out
@@ -203,10 +203,10 @@ def test_show_of_an_invocation_tells_what_its_command_used_and_what_is_not_known
         "old": None,
     }
     with open_store(path) as store:
-        block_id = store.begin_block(run_id, cases.block(index=2), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=2), 1)
         for number, (name, usage) in enumerate(usages.items()):
             done = cases.record(block_id, replicate=number + 1, id=name, usage=usage)
-            store.record_invocation(done, cases.METRICS, cases.samples(1.0))
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
     shown = {name: perfctl("show", run_id, "--invocation", name)[1] for name in usages}
     told = {line.split("  ")[0]: line.split("  ") for line in shown["whole"].splitlines()}
     assert "1.000 s" in [word.strip() for word in told["user_s"]]
@@ -292,11 +292,11 @@ def test_query_by_name_and_the_list_of_names(perfctl, run_id):
 def test_named_overhead_shows_headlines_unless_all_metrics_are_asked_for(perfctl, path):
     with open_store(path, create=True) as store:
         run_id = cases.begin_run(store)
-        block_id = store.begin_block(run_id, cases.block(), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(), 1)
         for name, speed in (("native", 100.0), ("container", 90.0)):
             values = cases.samples(speed) + cases.samples(1000 / speed, metric=cases.LATENCY)
-            store.record_invocation(cases.record(block_id, name), cases.METRICS, values)
-        store.end_block(block_id, "complete")
+            store.writer.record_invocation(cases.record(block_id, name), cases.METRICS, values)
+        store.writer.end_block(block_id, "complete")
 
     def metrics(*options: str) -> list[str]:
         return [row["metric"] for row in rows_of(perfctl("query", *options, "--format", "json")[1])]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.errors import DatabaseUnavailable, DataError, SchemaMismatch, UsageError
-from perfctl.store import backup, check, connection, open_store, query, schema, writer
+from perfctl.store import backup, check, open_store, query, schema, sqlite
 from tests.unit import store_cases as cases
 
 
@@ -32,7 +32,7 @@ def filled(path: Path) -> Path:
         for index in (0, 1):
             values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0 + index}
             cases.measure_block(store, run_id, cases.block(index=index), values)
-        store.end_run(run_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return path
 
 
@@ -132,7 +132,7 @@ def test_a_truncated_database_is_named_as_damaged(filled):
     content = filled.read_bytes()
     filled.write_bytes(content[: len(content) // 2])
     with pytest.raises(DatabaseUnavailable, match="damaged"), open_store(filled) as store:
-        store.observations("latest")
+        store.run("latest").observations()
     assert filled.read_bytes() == content[: len(content) // 2]
 
 
@@ -157,7 +157,7 @@ def test_a_read_only_file_is_refused_for_writing_and_can_be_read(filled):
             with pytest.raises(DatabaseUnavailable, match="cannot be written"):
                 open_store(filled, create=True)
             with open_store(filled, read_only=True) as store:
-                assert len(store.observations("latest")) == 6
+                assert len(store.run("latest").observations()) == 6
     finally:
         filled.parent.chmod(0o755)
 
@@ -193,22 +193,22 @@ def test_a_locked_database_is_refused_after_the_wait(filled):
 
 def test_a_write_that_met_a_lock_can_be_repeated_and_is_kept_once(filled):
     with open_store(filled, busy_timeout_s=0.1) as store:
-        block_id = store.begin_block(store.run_id("latest"), cases.block(index=2), 1)
+        block_id = store.writer.begin_block(store.run("latest").id, cases.block(index=2), 1)
         done = cases.record(block_id)
         with locked(filled), pytest.raises(DatabaseUnavailable, match="locked"):
-            store.record_invocation(done, cases.METRICS, cases.samples(1.0))
-        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
-        assert [len(state.invocations) for state in store.block_states("latest")] == [3, 3, 1]
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
+        store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
+        assert [len(state.invocations) for state in store.run("latest").block_states()] == [3, 3, 1]
 
 
 def test_a_short_lock_only_delays_a_write(filled):
     with open_store(filled, busy_timeout_s=30) as store:
-        block_id = store.begin_block(store.run_id("latest"), cases.block(index=2), 1)
+        block_id = store.writer.begin_block(store.run("latest").id, cases.block(index=2), 1)
         failures: list[BaseException] = []
 
         def write() -> None:
             try:
-                store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(1.0))
+                store.writer.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(1.0))
             except DataError as error:
                 failures.append(error)
 
@@ -219,12 +219,12 @@ def test_a_short_lock_only_delays_a_write(filled):
             assert thread.is_alive()
         thread.join(timeout=30)
         assert failures == []
-        assert len(store.block_states("latest")[2].invocations) == 1
+        assert len(store.run("latest").block_states()[2].invocations) == 1
 
 
 def test_reading_goes_on_while_another_program_writes(filled):
     with open_store(filled) as store, locked(filled):
-        assert len(store.observations("latest")) == 6
+        assert len(store.run("latest").observations()) == 6
 
 
 _WRITE_FOREVER = """
@@ -235,9 +235,9 @@ from tests.unit import store_cases as cases
 with open_store(sys.argv[1], create=True) as store:
     run_id = cases.begin_run(store)
     for index in range(100_000):
-        block_id = store.begin_block(run_id, cases.block(index=index), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=index), 1)
         done = cases.record(block_id, stdout=b"%d" % index * 1000)
-        store.record_invocation(done, cases.METRICS, cases.samples(*range(50)))
+        store.writer.record_invocation(done, cases.METRICS, cases.samples(*range(50)))
         print(done.id, flush=True)
 """
 
@@ -268,7 +268,7 @@ def test_kill_9_while_writing_loses_nothing_that_was_committed(path):
         assert len(kept - whole) <= 1
         assert counts == []
         # The run goes on in a new process.
-        store.reopen_run(store.run_id("latest"))
+        store.writer.reopen_run(store.run("latest").id)
 
 
 _WRITE_UNTIL_THE_DISK_IS_FULL = """
@@ -284,8 +284,8 @@ with open_store(sys.argv[1], create=True) as store:
     kept = 0
     try:
         while kept < 10_000:
-            block_id = store.begin_block(run_id, cases.block(index=kept), 1)
-            store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*range(60)))
+            block_id = store.writer.begin_block(run_id, cases.block(index=kept), 1)
+            store.writer.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*range(60)))
             kept += 1
     except DatabaseUnavailable as error:
         print(kept, error.message)
@@ -304,18 +304,18 @@ def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_whole(path):
     assert "disk" in message, done.stderr
     with open_store(path) as store:
         assert [look.problems for look in check(store)] == [(), (), (), ()]
-        assert sum(count.invocations for count in store.counts("latest")) == int(kept) > 10
+        assert sum(count.invocations for count in store.run("latest").counts()) == int(kept) > 10
 
 
 def test_what_a_dead_process_left_in_the_log_is_read_from_a_copy_too(filled, tmp_path):
     with open_store(filled) as store:
-        store.record_event(store.run_id("latest"), "info", "", "still in the log")
+        store.writer.record_event(store.run("latest").id, "info", "", "still in the log")
         copy = tmp_path / "copy" / "results.db"
         copy.parent.mkdir()
         for part in filled.parent.glob("results.db*"):
             shutil.copy(part, copy.parent)
     with open_store(copy, read_only=True) as store:
-        assert [event.text for event in store.run("latest").events] == ["still in the log"]
+        assert [event.text for event in store.run("latest").detail().events] == ["still in the log"]
 
 
 def test_tables_are_strict_and_references_hold(filled):
@@ -334,19 +334,21 @@ def test_tables_are_strict_and_references_hold(filled):
 
 def test_our_own_connections_enforce_references(filled):
     with open_store(filled) as store, pytest.raises(DataError, match="FOREIGN KEY"):
-        store.record_event("no such run", "info", "", "")
+        store.writer.record_event("no such run", "info", "", "")
 
 
-def test_opening_imports_neither_sqlalchemy_nor_alembic(filled):
+def test_sqlalchemy_is_imported_only_to_open_a_database_and_little_with_it(filled):
     code = (
         "import sys; from perfctl.store import open_store\n"
-        "with open_store(sys.argv[1]) as store: store.observations('latest')\n"
-        "print([name for name in ('sqlalchemy', 'alembic', 'numpy', 'click') if name in sys.modules])"
+        "slow = ('sqlalchemy', 'sqlalchemy.orm', 'alembic', 'numpy', 'click')\n"
+        "print([name for name in slow if name in sys.modules])\n"
+        "with open_store(sys.argv[1]) as store: store.run('latest').observations()\n"
+        "print([name for name in slow if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(filled)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == ["[]", "['sqlalchemy']", ""]
 
 
 # ---- who may read it, and what is waited for ---------------------------------------------------------------
@@ -392,8 +394,8 @@ def kept_locked(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_lock_is_said_while_it_is_waited_for_and_then_given_up(filled, read_only, caplog, monkeypatch):
-    monkeypatch.setattr(connection, "NOTICE_S", 0.125)
-    monkeypatch.setattr(connection, "OPEN_TIMEOUT_S", 0.375)
+    monkeypatch.setattr(sqlite, "NOTICE_S", 0.125)
+    monkeypatch.setattr(sqlite, "OPEN_TIMEOUT_S", 0.375)
     with kept_locked(filled), pytest.raises(DatabaseUnavailable, match="locked by another program"):
         open_store(filled, read_only=read_only)
     assert [record.getMessage() for record in caplog.records] == [
@@ -402,7 +404,7 @@ def test_a_lock_is_said_while_it_is_waited_for_and_then_given_up(filled, read_on
 
 
 def test_a_lock_that_a_write_waits_for_is_said_once(filled, caplog, monkeypatch):
-    monkeypatch.setattr(writer, "NOTICE_S", 0.1)
+    monkeypatch.setattr(sqlite, "NOTICE_S", 0.1)
     with open_store(filled, busy_timeout_s=0.3) as store:
         with locked(filled), pytest.raises(DatabaseUnavailable, match="locked"):
             cases.begin_run(store)
@@ -415,6 +417,6 @@ def test_a_path_of_any_bytes_is_a_path(tmp_path):
     with open_store(path, create=True) as store:
         cases.begin_run(store, command=["perfctl", "--db", str(path)])
     with open_store(path, read_only=True) as store:
-        assert store.run("latest").command[-1] == str(path)
+        assert store.run("latest").detail().command[-1] == str(path)
         assert query(store, "SELECT count(*) FROM v_run").rows == ((1,),)
     backup(path, path.with_name("copy.db"))

@@ -53,8 +53,8 @@ def test_latest_is_the_run_begun_last(path: Path) -> None:
     with open_store(path, read_only=True) as store:
         first, second = store.runs()
         assert second.started_at < first.started_at
-        assert store.run_id("latest") == second.run_id
-        assert [run.run_id for run in store.history_runs()] == [first.run_id, second.run_id]
+        assert store.run("latest").id == second.run_id
+        assert [run.run_id for run in store.history.runs()] == [first.run_id, second.run_id]
 
 
 def test_a_gate_of_the_latest_run_sees_the_regression(path: Path) -> None:
@@ -73,11 +73,11 @@ def test_a_trend_ends_with_the_run_begun_last(path: Path) -> None:
 def test_the_facts_as_last_read_are_those_of_the_run_begun_last(path: Path) -> None:
     with open_store(path) as store:
         first, second = (run.run_id for run in store.runs())
-        store.record_host_snapshot(first, "h1", "after", facts(kernel_release="6.1"))
-        store.record_host_snapshot(second, "h1", "after", facts(kernel_release="6.3"))
+        store.writer.record_host_snapshot(first, "h1", "after", facts(kernel_release="6.1"))
+        store.writer.record_host_snapshot(second, "h1", "after", facts(kernel_release="6.3"))
     set_back(path, second, 2 * HOURS)
     with open_store(path) as store:
-        known = store.previous_facts(first, "h1")
+        known = store.run(first).previous_facts("h1")
         assert known is not None
         fact = known.get("kernel.release")
         assert fact is not None and fact.value == "6.3"

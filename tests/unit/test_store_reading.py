@@ -35,14 +35,14 @@ def run_id(store):
     cases.measure_block(store, run_id, cases.block(), values(90.0))
     cases.measure_block(store, run_id, cases.block(index=1), values(80.0))
     cases.measure_block(store, run_id, cases.block(cases.PAIR, benchmark="stream"), values(50.0))
-    store.end_run(run_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id
 
 
 def test_observations_are_one_value_per_invocation_and_metric_in_a_fixed_order(store, run_id):
     found = [
         (item.benchmark, item.target, item.block, item.environment, item.replicate, item.value)
-        for item in store.observations(run_id)
+        for item in store.run(run_id).observations()
     ]
     h1 = Target("h1")
     assert found == [
@@ -56,20 +56,20 @@ def test_observations_are_one_value_per_invocation_and_metric_in_a_fixed_order(s
         ("stream", cases.PAIR, 0, "native", 1, 100.0),
         ("stream", cases.PAIR, 0, "native", 2, 101.0),
     ]
-    assert {item.metric for item in store.observations(run_id)} == {cases.SPEED}
+    assert {item.metric for item in store.run(run_id).observations()} == {cases.SPEED}
 
 
 def test_observations_leave_out_other_runs_open_blocks_and_what_failed(store, run_id):
     other = cases.begin_run(store)
     cases.measure_block(store, other, cases.block(), values(1.0))
-    open_block = store.begin_block(run_id, cases.block(index=2), 1)
-    store.record_invocation(cases.record(open_block), cases.METRICS, cases.samples(7.0))
-    kept = store.begin_block(run_id, cases.block(index=3), 1)
+    open_block = store.writer.begin_block(run_id, cases.block(index=2), 1)
+    store.writer.record_invocation(cases.record(open_block), cases.METRICS, cases.samples(7.0))
+    kept = store.writer.begin_block(run_id, cases.block(index=3), 1)
     failed = cases.record(kept, status=Status.FAILED, reason=Reason.UNPARSABLE)
-    store.record_invocation(failed, cases.METRICS, cases.samples(8.0))
-    store.end_block(kept, "complete")
-    assert len(store.observations(run_id)) == 9
-    assert [item.value for item in store.observations(other)] == [1.0, 100.0, 101.0]
+    store.writer.record_invocation(failed, cases.METRICS, cases.samples(8.0))
+    store.writer.end_block(kept, "complete")
+    assert len(store.run(run_id).observations()) == 9
+    assert [item.value for item in store.run(other).observations()] == [1.0, 100.0, 101.0]
 
 
 def test_observations_come_from_the_last_complete_attempt(store):
@@ -77,29 +77,29 @@ def test_observations_come_from_the_last_complete_attempt(store):
     for attempt, (status, value) in enumerate(
         [("complete", 1.0), ("failed", 2.0), ("complete", 3.0), ("interrupted", 4.0)], start=1
     ):
-        block_id = store.begin_block(run_id, cases.block(), attempt)
-        store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
-        store.end_block(block_id, status)
-    assert [item.value for item in store.observations(run_id)] == [3.0]
+        block_id = store.writer.begin_block(run_id, cases.block(), attempt)
+        store.writer.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
+        store.writer.end_block(block_id, status)
+    assert [item.value for item in store.run(run_id).observations()] == [3.0]
 
 
 def test_observations_say_which_accelerator_ran_a_guest(store):
     run_id = cases.begin_run(store)
     for index, accelerator in enumerate(["kvm", "tcg", None]):
-        block_id = store.begin_block(run_id, cases.block(index=index), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=index), 1)
         done = cases.record(block_id, "container", accelerator=accelerator)
-        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
-        store.end_block(block_id, "complete")
-    assert [item.accelerator for item in store.observations(run_id)] == ["kvm", "tcg", None]
+        store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
+        store.writer.end_block(block_id, "complete")
+    assert [item.accelerator for item in store.run(run_id).observations()] == ["kvm", "tcg", None]
 
 
 def test_a_block_that_never_was_complete_gives_what_its_last_attempt_measured(store):
     run_id = cases.begin_run(store)
     for attempt, value in enumerate([1.0, 2.0], start=1):
-        block_id = store.begin_block(run_id, cases.block(), attempt)
-        store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
-        store.end_block(block_id, "failed")
-    assert [item.value for item in store.observations(run_id)] == [2.0]
+        block_id = store.writer.begin_block(run_id, cases.block(), attempt)
+        store.writer.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(value))
+        store.writer.end_block(block_id, "failed")
+    assert [item.value for item in store.run(run_id).observations()] == [2.0]
 
 
 def test_every_question_agrees_on_which_attempt_counts(store):
@@ -108,40 +108,40 @@ def test_every_question_agrees_on_which_attempt_counts(store):
     expected = {}
     for index, of in enumerate(each for n in (1, 2, 3) for each in product(statuses, repeat=n)):
         for attempt, status in enumerate(of, start=1):
-            block_id = store.begin_block(run_id, cases.block(index=index), attempt)
+            block_id = store.writer.begin_block(run_id, cases.block(index=index), attempt)
             done = cases.record(block_id)
-            store.record_invocation(done, cases.METRICS, cases.samples(attempt))
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(attempt))
             if status != "running":
-                store.end_block(block_id, status)
+                store.writer.end_block(block_id, status)
         ended = [
             (status == "complete", attempt) for attempt, status in enumerate(of, 1) if status != "running"
         ]
         if ended:
             expected[index] = max(ended)[1]
-    assert {item.block: item.value for item in store.observations(run_id)} == expected
-    (cell,) = store.benchmark_cells("cpu-1")
+    assert {item.block: item.value for item in store.run(run_id).observations()} == expected
+    (cell,) = store.history.benchmark_cells("cpu-1")
     assert cell.values == expected
     assert {
-        item.block: item.value for item in store.evidence(run_id, "events_per_s") if item.counts
+        item.block: item.value for item in store.run(run_id).evidence("events_per_s") if item.counts
     } == expected
-    assert {item.block for item in store.omissions(run_id)} == set(expected)
-    assert len(store.omissions(run_id)) == 2 * len(expected)
+    assert {item.block for item in store.run(run_id).omissions()} == set(expected)
+    assert len(store.run(run_id).omissions()) == 2 * len(expected)
     for view in ("v_block", "v_invocation", "v_value", "v_sample"):
         rows = query(store, f"SELECT block, attempt FROM {view} WHERE attempt_counts").rows
         assert sorted(rows) == sorted(expected.items()), view
     for index, attempt in expected.items():
         place = ("cpu-1", str(cases.H1), index, "native", 1, "events_per_s")
         nowhere = [("cpu-2", *place[1:]), (*place[:5], "no_metric"), (*place[:4], 3, place[5])]
-        ((at, found),) = store.judged_values(run_id, [*nowhere, place])
+        ((at, found),) = store.run(run_id).judged_values([*nowhere, place])
         assert (at, found.value) == (place, attempt)
 
 
 def test_rows_and_packed_series_answer_alike(store):
     run_id = cases.begin_run(store)
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(), 1)
     short, long = [float(value) for value in range(64)], [float(value) / 3 for value in range(1000)]
-    store.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*short, warmups=4))
-    store.record_invocation(
+    store.writer.record_invocation(cases.record(block_id), cases.METRICS, cases.samples(*short, warmups=4))
+    store.writer.record_invocation(
         cases.record(block_id, replicate=2), cases.METRICS, cases.samples(*long, warmups=10)
     )
     found = query(
@@ -157,13 +157,13 @@ def test_rows_and_packed_series_answer_alike(store):
 
 def test_a_long_series_with_gaps_or_scattered_warmup_stays_rows(store):
     run_id = cases.begin_run(store)
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(), 1)
     whole = cases.samples(*range(100))
-    store.record_invocation(cases.record(block_id), cases.METRICS, whole[:50] + whole[51:])
+    store.writer.record_invocation(cases.record(block_id), cases.METRICS, whole[:50] + whole[51:])
     late_warmup = [*cases.samples(*range(99)), cases.samples(*range(100), warmups=100)[99]]
-    store.record_invocation(cases.record(block_id, replicate=2), cases.METRICS, late_warmup)
-    backwards = store.begin_block(run_id, cases.block(index=1), 1)
-    store.record_invocation(cases.record(backwards), cases.METRICS, whole[::-1])
+    store.writer.record_invocation(cases.record(block_id, replicate=2), cases.METRICS, late_warmup)
+    backwards = store.writer.begin_block(run_id, cases.block(index=1), 1)
+    store.writer.record_invocation(cases.record(backwards), cases.METRICS, whole[::-1])
     found = query(store, "SELECT kept_as, sample_count, warmup_count FROM v_value ORDER BY block, replicate")
     assert found.rows == (("rows", 99, 0), ("rows", 100, 1), ("packed", 100, 0))
 
@@ -284,10 +284,10 @@ def test_named_overhead_rests_on_the_attempt_that_counts(store):
     tries = dict.fromkeys((0, 1), 0)
     for index, status, value in attempts:
         tries[index] += 1
-        block_id = store.begin_block(run_id, cases.block(index=index), tries[index])
+        block_id = store.writer.begin_block(run_id, cases.block(index=index), tries[index])
         for name, number in (("native", 100.0), ("container", value)):
-            store.record_invocation(cases.record(block_id, name), cases.METRICS, cases.samples(number))
-        store.end_block(block_id, status)
+            store.writer.record_invocation(cases.record(block_id, name), cases.METRICS, cases.samples(number))
+        store.writer.end_block(block_id, status)
     assert overheads(store) == [(None, 2, pytest.approx(0.85), None)]
     drift = query(store, named_query("drift").sql)
     assert [row[drift.columns.index("block")] for row in drift.rows] == [0, 1]
@@ -297,11 +297,11 @@ def measure_guests(store, of: list[tuple[str | None, str | None, float]]) -> str
     """Store a block per (accelerator of the baseline, of the other, its value); the baseline's is 100."""
     run_id = cases.begin_run(store)
     for index, (base, other, value) in enumerate(of):
-        block_id = store.begin_block(run_id, cases.block(index=index), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=index), 1)
         for name, accelerator, number in (("native", base, 100.0), ("container", other, value)):
             done = cases.record(block_id, name, accelerator=accelerator)
-            store.record_invocation(done, cases.METRICS, cases.samples(number))
-        store.end_block(block_id, "complete")
+            store.writer.record_invocation(done, cases.METRICS, cases.samples(number))
+        store.writer.end_block(block_id, "complete")
     return run_id
 
 
@@ -326,9 +326,9 @@ def test_named_overhead_never_crosses_accelerators(store):
 
 
 def test_named_failures_lists_what_went_wrong(store, run_id):
-    block_id = store.begin_block(run_id, cases.block(index=5), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(index=5), 1)
     failed = cases.record(block_id, status=Status.FAILED, reason=Reason.TIMEOUT, detail="no end in 60 s")
-    store.record_invocation(failed, cases.METRICS, [])
+    store.writer.record_invocation(failed, cases.METRICS, [])
     found = query(store, named_query("failures").sql)
     assert [row[found.columns.index("reason")] for row in found.rows] == ["timeout"]
 
@@ -384,7 +384,7 @@ def test_an_answer_is_cut_and_says_so(store):
 
 
 def test_an_answer_that_needs_too_much_memory_is_refused(store, monkeypatch):
-    monkeypatch.setattr(import_module("perfctl.store.query"), "_MAX_ANSWER_BYTES", 8 << 20)
+    monkeypatch.setattr(import_module("perfctl.store.user_query"), "_MAX_ANSWER_BYTES", 8 << 20)
     with pytest.raises(QueryError, match="more than 8 MiB"):
         query(store, MANY.format("hex(zeroblob(1000000))"))
     with pytest.raises(QueryError, match="more than 64 MiB"):

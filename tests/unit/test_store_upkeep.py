@@ -21,6 +21,7 @@ from perfctl.store import (
     query,
     schema,
     series,
+    sqlite,
     tables,
     upgrade,
 )
@@ -38,15 +39,15 @@ def filled(tmp_path: Path) -> Path:
         run_id = cases.begin_run(store)
         values = {("native", 1): 100.0, ("native", 2): 101.0, ("container", 1): 90.0}
         cases.measure_block(store, run_id, cases.block(), values)
-        block_id = store.begin_block(run_id, cases.block(index=1), 1)
+        block_id = store.writer.begin_block(run_id, cases.block(index=1), 1)
         noise = random.Random(1)
         long = cases.samples(*(noise.uniform(0, 1) for _ in range(300)), metric=cases.LATENCY, warmups=7)
         guest = cases.record(
             block_id, accelerator="kvm", artifacts={"console": b"perfctl: ssh\n", "empty": b""}
         )
-        store.record_invocation(guest, cases.METRICS, long)
-        store.end_block(block_id, "complete")
-        store.end_run(run_id, "complete")
+        store.writer.record_invocation(guest, cases.METRICS, long)
+        store.writer.end_block(block_id, "complete")
+        store.writer.end_run(run_id, "complete")
     return path
 
 
@@ -137,7 +138,7 @@ def test_derived_rows_are_rebuilt_exactly(filled):
         filled, "DELETE FROM invocation_metric WHERE metric_pk = 2", "UPDATE invocation_metric SET value = 0"
     )
     with open_store(filled) as store:
-        assert store.rebuild_derived() == 4
+        assert store.writer.rebuild_derived() == 4
     assert dump(filled) == before
     assert problems(filled) == {}
 
@@ -154,7 +155,7 @@ def test_packed_values_come_back_bit_by_bit():
 def test_a_backup_holds_everything_also_what_is_still_in_the_log(filled, tmp_path):
     copy = tmp_path / "copy.db"
     with open_store(filled) as store:
-        store.record_event(store.run_id("latest"), "info", "", "in the log")
+        store.writer.record_event(store.run("latest").id, "info", "", "in the log")
         backup(filled, copy)
         assert dump(copy) == dump(filled)
     assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
@@ -208,19 +209,13 @@ def test_a_created_database_a_migrated_one_and_the_typed_tables_are_the_same(tmp
     created, migrated, typed = (tmp_path / f"{name}.db" for name in ("created", "migrated", "typed"))
     open_store(created, create=True).close()
     migrate(migrated)
-    connection = sqlite3.connect(typed)
-    connection.executescript(tables.render_schema())
-    connection.close()
+    with sqlite.connected(typed, "rwc") as connection:
+        tables.METADATA.create_all(connection)
     wanted = structure(created)
     assert structure(migrated) == wanted
     wanted.pop("alembic_version")
     assert structure(typed) == wanted
     assert len(wanted) >= 20
-
-
-def test_the_schema_file_is_what_the_typed_tables_give():
-    written = Path(schema.__file__).with_name("schema.sql").read_text()
-    assert written == tables.render_schema(), "run: python -m perfctl.store.tables > perfctl/store/schema.sql"
 
 
 def test_a_migrated_database_has_the_same_views(tmp_path):
@@ -309,7 +304,7 @@ def test_a_migration_that_fails_changes_nothing(filled, next_scripts, extra, err
         migrate(filled, scripts=next_scripts(extra))
     assert dump(filled) == before
     with open_store(filled) as store:
-        assert len(store.observations("latest")) == 4
+        assert len(store.run("latest").observations()) == 4
 
 
 def test_upgrade_makes_a_backup_first(filled, next_scripts, monkeypatch):
@@ -377,12 +372,12 @@ def test_what_commands_used_is_kept_in_a_database_of_the_schema_before(of_0001):
     with open_store(of_0001) as store:
         old = query(store, "SELECT invocation_id FROM v_invocation WHERE user_s IS NULL").rows
         assert len(old) == 8
-        assert store.invocation("latest", str(old[0][0])).usage == ResourceUsage.unknown("")
-        block_id = store.begin_block(store.run_id("latest"), cases.block(index=5), 1)
+        assert store.run("latest").invocation(str(old[0][0])).usage == ResourceUsage.unknown("")
+        block_id = store.writer.begin_block(store.run("latest").id, cases.block(index=5), 1)
         for usage, replicate in ((used, 1), (of_group, 2)):
             record = cases.record(block_id, replicate=replicate, usage=usage)
-            store.record_invocation(record, cases.METRICS, cases.samples(1.0))
-            assert store.invocation("latest", record.id).usage == usage
+            store.writer.record_invocation(record, cases.METRICS, cases.samples(1.0))
+            assert store.run("latest").invocation(record.id).usage == usage
     assert problems(of_0001) == {}
 
 
@@ -399,13 +394,13 @@ def test_an_upgraded_database_is_one_like_any_other(of_0001, tmp_path):
     open_store(created, create=True).close()
     assert structure(of_0001) == structure(created)
     with open_store(of_0001) as store:
-        assert [item.value for item in store.observations("latest")][:3] == [90.0, 100.0, 101.0]
-        assert {item.accelerator for item in store.observations("latest")} == {None}
+        assert [item.value for item in store.run("latest").observations()][:3] == [90.0, 100.0, 101.0]
+        assert {item.accelerator for item in store.run("latest").observations()} == {None}
         counting = query(store, "SELECT status, attempt_counts FROM v_block ORDER BY block_id").rows
         assert counting == (("complete", 1), ("complete", 1), ("failed", 1))
-        block_id = store.begin_block(store.run_id("latest"), cases.block(index=5), 1)
+        block_id = store.writer.begin_block(store.run("latest").id, cases.block(index=5), 1)
         guest = cases.record(block_id, accelerator="tcg", artifacts={"console": b"perfctl: ssh\n"})
-        store.record_invocation(guest, cases.METRICS, cases.samples(1.0))
+        store.writer.record_invocation(guest, cases.METRICS, cases.samples(1.0))
     assert problems(of_0001) == {}
 
 

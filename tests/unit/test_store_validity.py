@@ -124,7 +124,7 @@ def fill(store: Store, *verdicts: Assessment) -> str:
 
 def measure(store: Store, run_id: str, *verdicts: Assessment, attempt: int = 1) -> None:
     """Store a complete attempt at the first block, with one verdict per invocation."""
-    block_id = store.begin_block(run_id, cases.block(), attempt)
+    block_id = store.writer.begin_block(run_id, cases.block(), attempt)
     for planned, made in zip(cases.ORDER, verdicts, strict=True):
         done = cases.record(
             block_id,
@@ -134,13 +134,13 @@ def measure(store: Store, run_id: str, *verdicts: Assessment, attempt: int = 1) 
             validity=made.validity.verdict.value,
             validity_json=made.to_json(),
         )
-        store.record_invocation(done, cases.METRICS, cases.samples(1.0))
-    store.end_block(block_id, "complete")
+        store.writer.record_invocation(done, cases.METRICS, cases.samples(1.0))
+    store.writer.end_block(block_id, "complete")
 
 
 def test_observations_and_views_say_what_counts(store: Store) -> None:
     run_id = fill(store)
-    assert [item.validity for item in store.observations(run_id)] == ["invalid", "valid", "flagged"]
+    assert [item.validity for item in store.run(run_id).observations()] == ["invalid", "valid", "flagged"]
     for view in ("v_invocation", "v_value"):
         rows = query(store, f"SELECT environment, validity FROM {view} ORDER BY replicate, environment").rows
         assert rows == (("container", "invalid"), ("native", "valid"), ("native", "flagged"))
@@ -148,7 +148,7 @@ def test_observations_and_views_say_what_counts(store: Store) -> None:
 
 def test_what_was_crossed_is_counted_for_each_environment(store: Store) -> None:
     run_id = fill(store)
-    assert store.validity_counts(run_id) == (
+    assert store.run(run_id).validity_counts() == (
         ValidityCount("native", 1, 1, 0, 0, (("device_bytes", 1), ("line_rate", 1), ("steal", 1))),
         ValidityCount("container", 0, 0, 1, 0, (("steal", 1),)),
     )
@@ -163,7 +163,7 @@ def test_what_was_crossed_is_counted_for_each_environment(store: Store) -> None:
 
 def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
     run_id = fill(store)
-    ((key, sentences),) = store.suspect_values(run_id).items()
+    ((key, sentences),) = store.run(run_id).suspect_values().items()
     assert key == ("cpu-1", "throughput", Target("h1"), "native")
     assert [sentence.partition(" is more than ")[2][:12] for sentence in sentences] == [
         "the wire of ",
@@ -173,7 +173,7 @@ def test_artefacts_are_told_by_what_they_are_about(store: Store) -> None:
 
 def test_of_several_artefacts_the_worst_is_told_and_what_is_invalid_is_not(store: Store) -> None:
     run_id = fill(store, judged(200, 2000.0), judged(0, 980.0), judged(0, 990.0))
-    ((key, sentences),) = store.suspect_values(run_id).items()
+    ((key, sentences),) = store.run(run_id).suspect_values().items()
     assert key[-1] == "native"
     assert sentences == (
         "990 Mbit/s is more than the wire of eth1 allows, 960 Mbit/s (2 invocations lie above it)",
@@ -183,29 +183,29 @@ def test_of_several_artefacts_the_worst_is_told_and_what_is_invalid_is_not(store
 def test_a_suspect_value_of_an_attempt_that_does_not_count_marks_nothing(store: Store) -> None:
     run_id = fill(store)
     measure(store, run_id, judged(0), judged(0), judged(0), attempt=2)
-    assert store.suspect_values(run_id) == {}
+    assert store.run(run_id).suspect_values() == {}
 
 
 def test_an_invocation_that_nobody_judged_says_so(store: Store) -> None:
     run_id = cases.begin_run(store)
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(), 1)
     record = cases.record(block_id)
-    store.record_invocation(record, cases.METRICS, cases.samples(1.0))
-    assert store.assessment(record.id) is None
-    assert store.thresholds_json(run_id) is None
-    assert [count.not_judged for count in store.validity_counts(run_id)] == [1]
+    store.writer.record_invocation(record, cases.METRICS, cases.samples(1.0))
+    assert store.run("latest").assessment(record.id) is None
+    assert store.run(run_id).thresholds_json() is None
+    assert [count.not_judged for count in store.run(run_id).validity_counts()] == [1]
 
 
 def test_a_verdict_without_its_grounds_is_refused(store: Store) -> None:
-    block_id = store.begin_block(cases.begin_run(store), cases.block(), 1)
+    block_id = store.writer.begin_block(cases.begin_run(store), cases.block(), 1)
     with pytest.raises(Exception, match="validity_json"):
-        store.record_invocation(cases.record(block_id, validity="valid"), cases.METRICS, ())
+        store.writer.record_invocation(cases.record(block_id, validity="valid"), cases.METRICS, ())
 
 
 def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
     run_id = new_id()
     plan = replace(cases.PLAN, benchmarks=(replace(cases.CPU, parameters=PARAMETERS), cases.STREAM))
-    store.begin_run(
+    store.writer.begin_run(
         run_id,
         plan,
         "{}",
@@ -215,7 +215,7 @@ def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
         inventory=(),
         thresholds_json=Thresholds(VALIDITY.changed("steal", mild=None, severe=15)).to_json(),
     )
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(), 1)
     wrong = judged(0)
     record = cases.record(
         block_id,
@@ -226,13 +226,13 @@ def test_reparsing_judges_again_by_the_limits_of_the_run(store: Store) -> None:
         validity_json=wrong.to_json(),
     )
     samples = WORKLOADS["sysbench"].parse(OUTPUT.decode(), PARAMETERS)
-    store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
-    assert store.reparse() == Reparsed(read=1, changed=1, unknown=0)
-    again = store.assessment(record.id)
+    store.writer.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
+    assert store.writer.reparse() == Reparsed(read=1, changed=1, unknown=0)
+    again = store.run("latest").assessment(record.id)
     assert again is not None and again.context == CONTEXT
     assert again.validity.verdict is InvocationVerdict.INVALID
     assert [(finding.rule, finding.limit) for finding in again.validity.findings] == [("steal", 15)]
-    assert store.reparse() == Reparsed(read=1, changed=0, unknown=0)
+    assert store.writer.reparse() == Reparsed(read=1, changed=0, unknown=0)
 
 
 def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -> None:
@@ -242,7 +242,7 @@ def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -
     (finding,) = made.validity.findings
     assert finding.sentence == "at h2: the hypervisor gave 5 % of all CPU time to others"
     run_id = cases.begin_run(store)
-    block_id = store.begin_block(run_id, cases.block(), 1)
+    block_id = store.writer.begin_block(run_id, cases.block(), 1)
     record = cases.record(
         block_id,
         stdout=OUTPUT,
@@ -255,9 +255,9 @@ def test_the_servers_host_is_judged_again_by_what_was_read_there(store: Store) -
         validity_json=assess(parsed(counters(0), quiet, (counters(0), quiet)), context, {}).to_json(),
     )
     samples = WORKLOADS["sysbench"].parse(OUTPUT.decode(), PARAMETERS)
-    store.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
-    store.reparse()
-    assert store.assessment(record.id) == made
+    store.writer.record_invocation(record, WORKLOADS["sysbench"].metrics(PARAMETERS), samples)
+    store.writer.reparse()
+    assert store.run("latest").assessment(record.id) == made
     (row,) = query(store, "SELECT sentence, validity FROM v_finding").rows
     assert tuple(row) == (finding.sentence, "flagged")
 
@@ -273,10 +273,10 @@ def _facts(value: str) -> Fingerprint:
 
 def test_a_host_is_remembered_as_another_run_left_it(store: Store) -> None:
     first, second = cases.begin_run(store), cases.begin_run(store)
-    assert store.previous_facts(first, "h1") is None
-    store.record_host_snapshot(first, "h1", "before", _facts("a"))
-    assert store.previous_facts(second, "h1") is None, "a run that did not end says nothing to others"
-    assert store.previous_facts(first, "h1") == _facts("a"), "one that is resumed goes on from itself"
-    store.record_host_snapshot(first, "h1", "after", _facts("b"))
-    assert store.previous_facts(second, "h1") == _facts("b")
-    assert store.previous_facts(second, "h2") is None
+    assert store.run(first).previous_facts("h1") is None
+    store.writer.record_host_snapshot(first, "h1", "before", _facts("a"))
+    assert store.run(second).previous_facts("h1") is None, "a run that did not end says nothing to others"
+    assert store.run(first).previous_facts("h1") == _facts("a"), "one that is resumed goes on from itself"
+    store.writer.record_host_snapshot(first, "h1", "after", _facts("b"))
+    assert store.run(second).previous_facts("h1") == _facts("b")
+    assert store.run(second).previous_facts("h2") is None

@@ -33,6 +33,7 @@ from perfctl.model import (
 from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import NativeValue, Store, open_store
+from perfctl.store.history import History
 from perfctl.validity.bandwidth import BEYOND_ANY_CACHE_BYTES, FEWEST_NEAR
 from perfctl.validity.bounds import Bound
 from perfctl.workloads import WORKLOADS, resolve_parameters
@@ -104,7 +105,7 @@ class Run:
         planned = PlannedRun(self.id, plan, cases.HOSTS)
         self.session = RunSession(planned, store, fleet, lambda event: None)
         self.session.facts["h1"] = self.known
-        store.record_host_snapshot(self.id, "h1", "before", self.known)
+        store.writer.record_host_snapshot(self.id, "h1", "before", self.known)
         self._index = 0
 
     def measure(self, environment: Environment, *rates: float, of: int = 0, cpus: int = 2) -> list[str]:
@@ -116,7 +117,7 @@ class Run:
                 benchmark.name, Target("h1"), self._index, (PlannedInvocation(environment.name, 1, 0),)
             )
             self._index += 1
-            block_id = self.store.begin_block(self.id, block, 1)
+            block_id = self.store.writer.begin_block(self.id, block, 1)
             text = report(benchmark, rate)
             ticks = "".join(f"cpu{n} 0\n" for n in range(cpus))
             counters = [f"==> /proc/stat <==\ncpu {busy} 0 0 1000 0 0 0 0 0 0\n{ticks}" for busy in (0, 900)]
@@ -128,7 +129,7 @@ class Run:
             assert outcome.status is Status.OK, outcome.detail
             planned = block.invocations[0]
             record(self.session, block, block_id, planned, outcome, time.time())
-            self.store.end_block(block_id, "complete")
+            self.store.writer.end_block(block_id, "complete")
             ids.append(invocation_id(block_id, planned))
         return ids
 
@@ -144,7 +145,7 @@ def test_what_is_faster_than_the_hosts_own_memory_is_likely_an_artefact(store: S
     run = Run(store)
     run.measure(NATIVE, *NATIVE_RATES)
     honest, false = run.measure(CONTAINER, 10_400.0, 10_600.0)
-    judged = store.assessment(false)
+    judged = store.run("latest").assessment(false)
     assert judged is not None and judged.validity.verdict == "flagged"
     (finding,) = [item for item in judged.validity.findings if item.rule == "memory_bandwidth"]
     assert (finding.severity, finding.metric, finding.limit) == ("likely artefact", "bandwidth", 10_000.0)
@@ -152,9 +153,9 @@ def test_what_is_faster_than_the_hosts_own_memory_is_likely_an_artefact(store: S
         "10,600 MiB/s is more than the fastest of 5 native measurements of this host's memory allows,"
         " 10,000 MiB/s"
     )
-    other = store.assessment(honest)
+    other = store.run("latest").assessment(honest)
     assert other is not None and "memory_bandwidth" not in {item.rule for item in other.validity.findings}
-    assert list(store.suspect_values(run.id)) == [("large", "bandwidth", Target("h1"), "container")]
+    assert list(store.run(run.id).suspect_values()) == [("large", "bandwidth", Target("h1"), "container")]
 
 
 def test_reading_again_comes_to_the_same_verdict_by_the_bound_of_then(store: Store) -> None:
@@ -162,9 +163,9 @@ def test_reading_again_comes_to_the_same_verdict_by_the_bound_of_then(store: Sto
     run.measure(NATIVE, *NATIVE_RATES)
     (false,) = run.measure(CONTAINER, 10_600.0)
     run.measure(NATIVE, 12_000.0)
-    before = store.assessment(false)
-    assert store.reparse(run.id).changed == 0
-    assert store.assessment(false) == before
+    before = store.run("latest").assessment(false)
+    assert store.writer.reparse(run.id).changed == 0
+    assert store.run("latest").assessment(false) == before
     assert before is not None and before.context.claims[0].bound is not None
 
 
@@ -183,7 +184,7 @@ def test_without_enough_native_values_nothing_is_judged(store: Store) -> None:
     run.measure(NATIVE, *NATIVE_RATES[: FEWEST_NEAR - 1])
     assert run.bound() is None
     (fast,) = run.measure(CONTAINER, 99_000.0)
-    judged = store.assessment(fast)
+    judged = store.run("latest").assessment(fast)
     assert judged is not None and judged.context.claims == ()
     run.measure(NATIVE, NATIVE_RATES[-1])
     assert run.bound() is not None
@@ -296,13 +297,13 @@ def test_the_database_is_asked_once_for_each_host_whatever_the_run_measures(
 ) -> None:
     Run(store).measure(NATIVE, *NATIVE_RATES)
     asked = []
-    native_values = Store.native_values
+    native_values = History.native_values
 
-    def noted(self: Store, run_id: str, host: str, keys: Sequence[str]) -> list[NativeValue]:
+    def noted(self: History, run_id: str, host: str, keys: Sequence[str]) -> list[NativeValue]:
         asked.append(host)
         return native_values(self, run_id, host, keys)
 
-    monkeypatch.setattr(Store, "native_values", noted)
+    monkeypatch.setattr(History, "native_values", noted)
     run = Run(store)
     own = run.session.bandwidth
     for rate in (9_000.0, 11_000.0, 11_100.0, 11_200.0, 11_300.0, 11_150.0):

@@ -20,8 +20,8 @@ from perfctl.report.comparison import comparison_report
 from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, WhyReport, why_report
-from perfctl.store import Store, StoredBenchmark, open_store
-from perfctl.store.validity import JudgedValue, Place
+from perfctl.store import RunReader, Store, StoredBenchmark, open_store
+from perfctl.store.records import JudgedValue, Place
 from perfctl.validity.assessment import Assessment
 from perfctl.validity.context import Expected, JudgementContext
 from perfctl.validity.finding import Finding, Severity
@@ -59,11 +59,11 @@ def sysbench_run(
     ]
     plan = Plan("demo", "42", "native", tuple(environments), (CPU,), (Round((Track(tuple(order)),)),))
     run_id = new_id()
-    store.begin_run(
+    store.writer.begin_run(
         run_id, plan, "{}", cases.HOSTS, command=("perfctl",), perfctl_version="0.1.0", inventory=()
     )
     for block in order:
-        block_id = store.begin_block(run_id, block, attempt=1)
+        block_id = store.writer.begin_block(run_id, block, attempt=1)
         for planned in block.invocations:
             rate = (900 if planned.environment == "container" else 1000) + block.index + planned.replicate / 4
             text = report(rate)
@@ -77,9 +77,9 @@ def sysbench_run(
             changed = (changes or {}).get((block.index, planned.environment), {})
             done = replace(done, **changed)  # type: ignore[arg-type]
             samples = SYSBENCH.parse(done.stdout.decode(), PARAMETERS) if done.status is Status.OK else []
-            store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), samples)
-        store.end_block(block_id, "complete")
-    store.end_run(run_id, "complete")
+            store.writer.record_invocation(done, SYSBENCH.metrics(PARAMETERS), samples)
+        store.writer.end_block(block_id, "complete")
+    store.writer.end_run(run_id, "complete")
     return run_id
 
 
@@ -212,16 +212,16 @@ def test_a_metric_that_nobody_measured_says_why(path: Path) -> None:
 def test_another_attempt_is_shown_and_does_not_count(path: Path) -> None:
     with open_store(path, create=True) as store:
         run_id = sysbench_run(store, blocks=1)
-        block_id = store.begin_block(run_id, cases.block(H1, 0), attempt=2)
-        store.end_block(block_id, "failed")
-        again = store.begin_block(run_id, cases.block(H1, 1), attempt=1)
+        block_id = store.writer.begin_block(run_id, cases.block(H1, 0), attempt=2)
+        store.writer.end_block(block_id, "failed")
+        again = store.writer.begin_block(run_id, cases.block(H1, 1), attempt=1)
         done = cases.record(again, stdout=TEXT.encode())
-        store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
-        store.end_block(again, "failed")
-        third = store.begin_block(run_id, cases.block(H1, 1), attempt=2)
+        store.writer.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
+        store.writer.end_block(again, "failed")
+        third = store.writer.begin_block(run_id, cases.block(H1, 1), attempt=2)
         done = cases.record(third, stdout=TEXT.encode())
-        store.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
-        store.end_block(third, "complete")
+        store.writer.record_invocation(done, SYSBENCH.metrics(PARAMETERS), SYSBENCH.parse(TEXT, PARAMETERS))
+        store.writer.end_block(third, "complete")
     blocks = cell_of(path).blocks
     assert [(item.block, item.attempt, item.counts) for item in blocks] == [
         (0, 1, True),
@@ -387,14 +387,14 @@ def test_a_report_has_each_outlier_once_with_what_was_counted(
         )
         comparisons = comparison_report(store, run_id).comparisons
         asked: list[int] = []
-        judged_values = Store.judged_values
+        judged_values = RunReader.judged_values
 
-        def noted(store: Store, run_id: str, places: Sequence[Place]) -> list[tuple[Place, JudgedValue]]:
+        def noted(run: RunReader, places: Sequence[Place]) -> list[tuple[Place, JudgedValue]]:
             asked.append(len(places))
-            return judged_values(store, run_id, places)
+            return judged_values(run, places)
 
-        monkeypatch.setattr(Store, "judged_values", noted)
-        found = outliers(store, run_id, comparisons)
+        monkeypatch.setattr(RunReader, "judged_values", noted)
+        found = outliers(store.run(run_id), comparisons)
     assert asked == [5]
     by_leg = {(item.environment, item.replicate, item.block): item for item in found}
     assert len(found) == len(by_leg)
@@ -443,4 +443,4 @@ def test_many_outliers_are_cut_for_people_and_counted(path: Path) -> None:
 def test_without_outliers_nothing_is_read(path: Path) -> None:
     with open_store(path, create=True) as store:
         run_id = sysbench_run(store)
-        assert outliers(store, run_id, comparison_report(store, run_id).comparisons) == ()
+        assert outliers(store.run(run_id), comparison_report(store, run_id).comparisons) == ()

@@ -15,9 +15,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from perfctl.errors import QueryError, UnknownName
-from perfctl.store.connection import FILE_ERRORS, connect, translated
 from perfctl.store.records import Rows
 from perfctl.store.series import median
+from perfctl.store.sqlite import FILE_ERRORS, connect, translated
 from perfctl.store.store import Store
 
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}

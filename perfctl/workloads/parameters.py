@@ -12,6 +12,7 @@ from perfctl.errors import SuiteError, UsageError
 from perfctl.model import Parameter
 from perfctl.workloads.base import ParameterSpec, Workload
 
+_OPTION = "--param"
 _MOST_BITS = 63
 """Of a whole number, beside the sign: what the programs take."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -65,6 +66,16 @@ def parameter_from_text(spec: ParameterSpec, text: str, *, where: str | None = N
         except ValueError:
             value = text
     return _checked(spec, value, where)
+
+
+def parameters_from_texts(workload: Workload, texts: Mapping[str, str]) -> dict[str, Parameter]:
+    """Return all parameters of a workload, those of a command line in `texts`. Raises SuiteError."""
+    specs = {spec.name: spec for spec in workload.parameter_specs}
+    given = {
+        name: parameter_from_text(specs[name], text, where=_OPTION) if name in specs else text
+        for name, text in texts.items()
+    }
+    return resolve_parameters(workload, given, where=_OPTION)
 
 
 def _unknown(workload: Workload, name: str, value: Any, where: str | None) -> SuiteError:

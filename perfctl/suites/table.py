@@ -47,7 +47,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read it: {error}", where=str(path)) from error
+        raise SuiteError(f"cannot read the file: {error}", where=str(path)) from error
     except ValueError as error:
         # TOMLDecodeError is one, and so is what Python says of a number of more than 4,300 digits.
         raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error

@@ -47,6 +47,25 @@ _SHELLS = frozenset(
 _INTERPRETER = re.compile(r"(?:python|pypy|ruby|node|lua)[\d.]*")
 _LARGEST_FILE_BYTES = 64 << 20
 
+KEYS = (
+    *(
+        "description",
+        "command",
+        "programs",
+        "packages",
+        "version",
+        "parameters",
+        "metrics",
+        "setup",
+        "cleanup",
+    ),
+    *("server", "files", "size_bytes", "expected_s", "threads", "uses", "separator", "delimiter", "error"),
+)
+"""The keys of a workload's table."""
+
+METRIC_KEYS = ("unit", "better", "headline", "samples", "step", "description", *_SOURCES)
+"""The keys of a metric's table."""
+
 Workloads = Mapping[str, Workload]
 """Workloads by name."""
 
@@ -87,25 +106,9 @@ def read_workloads(content: Mapping[str, Any], path: Path, *, files_dir: Path) -
         if name in WORKLOADS:
             raise SuiteError(f"{name} is a built-in workload", where=where, hint="give it another name")
         found[name] = DefinedWorkload(
-            _definition(name, Table(table, where=where, keys=_KEYS), files_dir), files_dir=files_dir
+            _definition(name, Table(table, where=where, keys=KEYS), files_dir), files_dir=files_dir
         )
     return found
-
-
-_KEYS = (
-    *(
-        "description",
-        "command",
-        "programs",
-        "packages",
-        "version",
-        "parameters",
-        "metrics",
-        "setup",
-        "cleanup",
-    ),
-    *("server", "files", "size_bytes", "expected_s", "threads", "uses", "separator", "delimiter", "error"),
-)
 
 
 def _definition(name: str, table: Table, files_dir: Path) -> Definition:
@@ -230,8 +233,7 @@ def _metric(name: str, value: Any, where: str, *, is_only: bool) -> MetricDefini
         raise SuiteError(
             f"{name!r:.200} is no name for a metric", where=where, hint="small letters, digits and '_'"
         )
-    keys = ("unit", "better", "headline", "samples", "step", "description", *_SOURCES)
-    table = Table(value, where=where, keys=keys)
+    table = Table(value, where=where, keys=METRIC_KEYS)
     sources = [source for source in _SOURCES if table.has(source)]
     if len(sources) != 1:
         said = f"not {' and '.join(sources)}" if sources else "none is given"

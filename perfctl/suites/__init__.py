@@ -19,6 +19,7 @@ from perfctl.model import OUTPUT_LIMIT_BYTES, Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
 from perfctl.suites.precision import precision_from_text, usual_precision
+from perfctl.suites.sweep import expand
 from perfctl.suites.table import Table, close_hint, read_toml
 from perfctl.suites.workload_tables import Workloads, known_workloads, read_workloads
 from perfctl.workloads import WORKLOADS, Workload, resolve_parameters
@@ -269,7 +270,10 @@ def _precision(table: Table, blocks: int | None) -> float | None:
 def _benchmarks(
     content: Any, path: Path, reading: _Reading, requested: Sequence[str] | None
 ) -> tuple[Benchmark, ...]:
-    """Return the suite's benchmarks, or those requested, in the suite's order."""
+    """Return the suite's benchmarks, or those requested, in the suite's order.
+
+    The name of a table whose parameters are lists asks for all that it stands for.
+    """
     where = f"{path}: [[benchmark]]"
     if not isinstance(content, list):
         raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
@@ -277,16 +281,26 @@ def _benchmarks(
         raise SuiteError(
             "the suite has no benchmark", where=str(path), hint="write at least one [[benchmark]]"
         )
+    tables = [
+        (number, whole, item)
+        for number, whole in enumerate(content, start=1)
+        for item in expand(whole, f"{where} {number}")
+    ]
     if requested is not None:
-        names = [str(item["name"]) for item in content if isinstance(item, dict) and "name" in item]
+        names = list(dict.fromkeys(name for _, *both in tables for name in map(_name_of, both) if name))
         for name in requested:
             if name not in names:
                 hint = close_hint(name, names, otherwise=f"there are: {', '.join(names)}")
                 raise UnknownName(f"there is no benchmark {name!r}", where=str(path), hint=hint)
     found: dict[str, Benchmark] = {}
     by_key: dict[str, str] = {}
-    for number, item in enumerate(content, start=1):
-        if requested is not None and isinstance(item, dict) and item.get("name") not in requested:
+    for number, whole, item in tables:
+        # What has no name, or is no table at all, is refused below.
+        if (
+            requested is not None
+            and _name_of(item)
+            and not {_name_of(whole), _name_of(item)} & set(requested)
+        ):
             continue
         benchmark = _benchmark(item, f"{where} {number}", reading)
         if benchmark.name in found:
@@ -300,6 +314,10 @@ def _benchmarks(
             )
         found[benchmark.name] = benchmark
     return tuple(found.values())
+
+
+def _name_of(item: Any) -> str | None:
+    return str(item["name"]) if isinstance(item, dict) and "name" in item else None
 
 
 def _benchmark(item: Any, where: str, reading: _Reading) -> Benchmark:

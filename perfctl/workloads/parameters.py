@@ -145,7 +145,7 @@ def _choices_text(choices: Sequence[Parameter]) -> str:
 
 def _type_hint(spec: ParameterSpec, value: Any) -> str:
     if isinstance(value, list):
-        return f"one value; write one [[benchmark]] for each value of {spec.name}"
+        return "one value; a suite may give a list, which makes one benchmark for each value"
     number = re.fullmatch(r"\s*([\d.]+)\s*[A-Za-z]+\s*", value) if isinstance(value, str) else None
     if number and spec.unit and not isinstance(spec.default, str):
         return f"write the bare number; {spec.name} is in {spec.unit}, e.g. {spec.name} = {spec.default}"

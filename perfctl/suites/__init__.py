@@ -75,13 +75,18 @@ def load_suite(
     return replace(suite, blocks=blocks, benchmarks=measured)
 
 
+def all_workloads(project_dir: Path) -> Workloads:
+    """Return the workloads of this package, of the user and of the project. Raises SuiteError."""
+    return WORKLOADS | known_workloads(project_dir)
+
+
 def find_workload(name: str, *, suite: str | None = None, project_dir: Path | None = None) -> Workload:
     """Return a workload: of this package, of the user, of the project, or of a suite that is named.
 
     Raises UnknownName, and SuiteError for a wrong file.
     """
     folder = project_dir or Path()
-    known: dict[str, Workload] = WORKLOADS | known_workloads(folder)
+    known = dict(all_workloads(folder))
     if suite is not None:
         path = _find(suite, folder)
         known |= read_workloads(read_toml(path), path, files_dir=folder)
@@ -134,7 +139,7 @@ def _read(
     try:
         content = read_toml(path)
         own = read_workloads(content, path, files_dir=project_dir)
-        workloads = WORKLOADS | known_workloads(project_dir) | own
+        workloads = {**all_workloads(project_dir), **own}
         return _suite(path, content, overrides, environments, benchmarks, workloads)
     except RecursionError:
         # Also environments that name each other by the hundred.
@@ -358,6 +363,7 @@ __all__ = [
     "DEFAULT_BASELINE",
     "DEFAULT_ENVIRONMENTS",
     "MOST_BLOCKS",
+    "all_workloads",
     "find_workload",
     "list_suites",
     "load_suite",

@@ -75,7 +75,8 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
         user, system, max_rss_kib, minor, major, voluntary, involuntary, wall = map(int, line.groups())
         usage = ResourceUsage(
             *(user / _US_PER_S, system / _US_PER_S, max_rss_kib * 1024),
-            *(minor, major, voluntary, involuntary, wall / _US_PER_S),
+            *(minor, major, voluntary, involuntary),
+            wall_s=wall / _US_PER_S,
         )
     limit = output_limit_bytes
     is_cut = completed.cut_at_bytes is not None or max(len(stdout), len(stderr)) > limit

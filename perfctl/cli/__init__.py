@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("perfctl.cli.verify:verify", "Check that the hosts are as provisioned; drift is exit 7."),
     "suites": ("perfctl.cli.suites:suites", "List the suites, or show one."),
     "benchmarks": ("perfctl.cli.benchmarks:benchmarks", "List the workloads, or show one."),
+    "workloads": ("perfctl.cli.workloads:workloads", "Check programs of your own, defined in TOML."),
     "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
     "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
     "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),

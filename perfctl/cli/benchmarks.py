@@ -6,6 +6,7 @@ import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option
+from perfctl.cli.settings import Settings
 from perfctl.errors import UsageError
 
 
@@ -13,15 +14,17 @@ from perfctl.errors import UsageError
 @click.argument("name", required=False)
 @click.option("--metrics", is_flag=True, help="Show what NAME reports instead of its parameters.")
 @format_option
-def benchmarks(name: str | None, metrics: bool, fmt: str) -> None:
+@click.pass_obj
+def benchmarks(settings: Settings, name: str | None, metrics: bool, fmt: str) -> None:
     """List the workloads that suites can use, or show the parameters (or --metrics) of one."""
     from perfctl.render import print_view
     from perfctl.render.benchmarks import metrics_view, parameters_view, workloads_view
-    from perfctl.workloads import WORKLOADS, workload
+    from perfctl.suites import all_workloads, find_workload
 
     if name is None:
         if metrics:
             raise UsageError("--metrics needs a NAME", hint="perfctl benchmarks lists the names")
-        print_view(workloads_view(WORKLOADS.values()), fmt)
+        print_view(workloads_view(all_workloads(settings.project_dir).values()), fmt)
     else:
-        print_view(metrics_view(workload(name)) if metrics else parameters_view(workload(name)), fmt)
+        workload = find_workload(name, project_dir=settings.project_dir)
+        print_view(metrics_view(workload) if metrics else parameters_view(workload), fmt)

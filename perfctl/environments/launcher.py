@@ -21,7 +21,7 @@ LINE_BYTES = 256
 """Room for the line, in an output that is cut at a limit."""
 
 _START = b"perfctl-usage "
-_LINE = re.compile(_START + rb" ".join([rb"(\d{1,18})"] * 7) + rb"\n")
+_LINE = re.compile(_START + rb" ".join([rb"(\d{1,18})"] * 8) + rb"\n")
 _US_PER_S = 1_000_000
 
 # Reports take a reason apart at its colons.
@@ -72,10 +72,11 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
     line = _LINE.match(stderr, at) if at >= 0 else None
     if line:
         stderr = stderr[:at] + stderr[line.end() :]
-        user, system, max_rss_kib, minor, major, voluntary, involuntary = map(int, line.groups())
+        user, system, max_rss_kib, minor, major, voluntary, involuntary, wall = map(int, line.groups())
         usage = ResourceUsage(
             *(user / _US_PER_S, system / _US_PER_S, max_rss_kib * 1024),
             *(minor, major, voluntary, involuntary),
+            wall_s=wall / _US_PER_S,
         )
     limit = output_limit_bytes
     is_cut = completed.cut_at_bytes is not None or max(len(stdout), len(stderr)) > limit

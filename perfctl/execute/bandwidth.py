@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfctl.environments import traits_of
+from perfctl.errors import PerfctlError
 from perfctl.model import Benchmark, Environment, Fingerprint, Sample
 from perfctl.store import NamedBenchmark, NativeValue, Store
 from perfctl.validity import bandwidth
 from perfctl.validity.bounds import Bound
 from perfctl.validity.invocation import median_values
-from perfctl.workloads import WORKLOADS, Load, workload
+from perfctl.workloads import Load, workload_of
 
 
 class NativeBandwidth:
@@ -28,7 +29,7 @@ class NativeBandwidth:
         self, host: str, facts: Fingerprint | None, benchmark: Benchmark, environment: Environment
     ) -> Bound | None:
         """Return the upper bound that the host's memory sets to this benchmark, None where none is known."""
-        load = workload(benchmark.workload).load(benchmark.parameters)
+        load = workload_of(benchmark).load(benchmark.parameters)
         if facts is None or load.memory is None or not bandwidth.is_bounded(load, environment, facts):
             return None
         keys = {
@@ -50,7 +51,7 @@ class NativeBandwidth:
         self, host: str, benchmark: Benchmark, environment: Environment, samples: Sequence[Sample]
     ) -> None:
         """Add what the run has measured and stored: ok, on one host, and not invalid."""
-        memory = workload(benchmark.workload).load(benchmark.parameters).memory
+        memory = workload_of(benchmark).load(benchmark.parameters).memory
         # What is not known yet is read with all the rest.
         if memory is None or host not in self._values or traits_of(environment).is_overhead:
             return
@@ -85,7 +86,7 @@ class NativeBandwidth:
 def _load(named: NamedBenchmark) -> tuple[str, Load | None]:
     known = named.benchmark
     try:
-        return known.key, WORKLOADS[known.workload].load(known.parameters)
-    except (LookupError, ValueError, TypeError):
+        return known.key, workload_of(known).load(known.parameters)
+    except (PerfctlError, LookupError, ValueError, TypeError):
         # From a version of perfctl with other workloads or parameters.
         return known.key, None

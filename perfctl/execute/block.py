@@ -33,7 +33,7 @@ from perfctl.shell import Completed
 from perfctl.store import Store
 from perfctl.validity.assessment import Assessment
 from perfctl.validity.invocation import MeasuredInvocation, assess_invocation
-from perfctl.workloads import Workload, workload
+from perfctl.workloads import Workload, workload_of
 
 BlockStatus = Literal["complete", "failed"]
 
@@ -85,7 +85,7 @@ def record(
 ) -> None:
     """Commit one invocation, acknowledge its job on the host, and pass its end to the listener."""
     benchmark = session.benchmark(block.benchmark)
-    metrics = workload(benchmark.workload).metrics(benchmark.parameters)
+    metrics = workload_of(benchmark).metrics(benchmark.parameters)
     result = session.survey.get((block.target.host, session.environment(planned.environment).key))
     assessment, remark = _assess(session, block, planned, outcome)
     stored = replace(
@@ -206,7 +206,7 @@ def _run_one(
     session: RunSession, block: Block, block_id: str, planned: PlannedInvocation
 ) -> InvocationOutcome:
     benchmark = session.benchmark(block.benchmark)
-    tool = workload(benchmark.workload)
+    tool = workload_of(benchmark)
     started_at = time.time()
     _settle_doubts(session, block, planned)
     outcome = _known_outcome(session, block, planned, tool)
@@ -221,7 +221,7 @@ def _run_one(
 
 def would_fail_again(session: RunSession, block: Block) -> bool:
     """Return whether an invocation must fail: its host is lost, or a program is missing there."""
-    tool = workload(session.benchmark(block.benchmark).workload)
+    tool = workload_of(session.benchmark(block.benchmark))
     known = (_known_outcome(session, block, planned, tool) for planned in block.invocations)
     return any(outcome is not None and outcome.status is Status.FAILED for outcome in known)
 

@@ -6,7 +6,7 @@ from perfctl.environments.kinds import traits_of
 from perfctl.errors import CommandFailed
 from perfctl.model import Plan
 from perfctl.shell import Shell
-from perfctl.workloads import workload
+from perfctl.workloads import workload_of
 
 _TIMEOUT_S = 300.0
 
@@ -20,7 +20,7 @@ def remove_files(host: Shell, plan: Plan) -> list[str]:
         return []
     removed = []
     for benchmark in plan.benchmarks:
-        tool = workload(benchmark.workload)
+        tool = workload_of(benchmark)
         files = tool.files(benchmark.parameters)
         if files is None or files.folder in removed or not _is_there(host, files.folder):
             continue

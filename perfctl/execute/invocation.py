@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from perfctl.environments import EnvironmentShell, launcher
 from perfctl.errors import (
@@ -27,7 +28,7 @@ from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sam
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.validity.invocation import ServerCounters
-from perfctl.workloads import FilesSpec, OpeningWorkload, Workload
+from perfctl.workloads import FilesSpec, FileToCopy, OpeningWorkload, Workload
 
 _SETUP_TIMEOUT_S = 300.0
 _SHORTEST_WITH_HALF_S = 2.0
@@ -156,10 +157,12 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
     if cut:
         # What is missing may be figures, or the word that they are wrong.
         return InvocationOutcome(Status.FAILED, Reason.OUTPUT_CUT, cut, completed)
-    if not completed.stdout or completed.stdout.isspace():
+    if not workload.may_be_silent and (not completed.stdout or completed.stdout.isspace()):
         return InvocationOutcome(Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed)
     try:
-        reading = workload.read_output(completed.text, benchmark.parameters, stderr=completed.error_text)
+        reading = workload.read_output(
+            completed.text, benchmark.parameters, stderr=completed.error_text, usage=completed.usage
+        )
     except OutputError as error:
         return InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -242,6 +245,10 @@ def _run_inside(
     parameters = benchmark.parameters
     try:
         _require_space(client.shell, workload.files(parameters))
+        for argv in workload.folder_argvs(parameters):
+            _prepare(client.shell, argv)
+        for file in workload.files_to_copy(parameters):
+            _copy(client.shell, Path(benchmark.files_dir, file.source), file)
         for argv in workload.setup_argvs(parameters):
             _prepare(client.shell, argv)
         argv = workload.argv(parameters, server_address=server_address)
@@ -325,6 +332,21 @@ def _require_space(shell: EnvironmentShell, files: FilesSpec | None) -> None:
             reason=Reason.DISK_FULL.value,
             hint="smaller files, or another directory; what killed runs left: perfctl reap --all",
         )
+
+
+def _copy(shell: EnvironmentShell, source: Path, file: FileToCopy) -> None:
+    """Copy a file into the environment. Raises CommandFailed when it is not the one that was planned."""
+    try:
+        found = hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CommandFailed(f"{source} cannot be read: {error.strerror}", where=shell.name) from error
+    if found != file.sha256:
+        raise CommandFailed(
+            f"{source} has changed since the run was planned: sha256 {found[:12]}, not {file.sha256[:12]}",
+            where=shell.name,
+            hint="put the old file back and resume, or begin a new run",
+        )
+    shell.put(source, file.path, mode=file.mode)
 
 
 def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:

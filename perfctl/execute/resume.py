@@ -19,7 +19,7 @@ from perfctl.plan.request import PlannedRun
 from perfctl.shell import Completed
 from perfctl.store import BlockState, open_store
 from perfctl.validity.thresholds import Thresholds
-from perfctl.workloads import OpeningWorkload, workload
+from perfctl.workloads import OpeningWorkload, workload_of
 
 
 def resume_run(
@@ -125,7 +125,7 @@ def outcome_of_orphan(
         launcher.read_failure(found, benchmark.output_limit_bytes)
         return outcome_of(found)
     found = launcher.collected(found, benchmark.output_limit_bytes)
-    tool = workload(benchmark.workload)
+    tool = workload_of(benchmark)
     if boots(environment) or isinstance(tool, OpeningWorkload):
         detail = "the controller died, and only it knew how long the environment took to open"
         return InvocationOutcome(Status.INTERRUPTED, Reason.INTERRUPTED, detail, found)

@@ -43,7 +43,7 @@ from perfctl.model import (
 )
 from perfctl.shell import Transport
 from perfctl.store import Store
-from perfctl.workloads import workload
+from perfctl.workloads import workload_of
 
 _FACTS_TIMEOUT_S = 60.0
 _NOT_MADE = EnvironmentNotMade.default_reason
@@ -90,13 +90,13 @@ def first_output_s(survey: SurveyResults, host: str) -> float | None:
 
 def programs_of(plan: Plan) -> tuple[str, ...]:
     """Return the executables that the plan's benchmarks need, each once."""
-    names = [program for item in plan.benchmarks for program in workload(item.workload).programs]
+    names = [program for item in plan.benchmarks for program in workload_of(item).programs]
     return tuple(dict.fromkeys(names))
 
 
 def versions_of(plan: Plan) -> tuple[tuple[str, ...], ...]:
     """Return the commands that print the versions of the plan's workloads, each once."""
-    return tuple(dict.fromkeys(workload(item.workload).version_argv for item in plan.benchmarks))
+    return tuple(dict.fromkeys(workload_of(item).version_argv for item in plan.benchmarks))
 
 
 Targets = Mapping[str, Collection[Target]]

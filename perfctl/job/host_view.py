@@ -117,7 +117,7 @@ class ViewReadings:
         counted = _group_seconds(first, last)
         if counted is not None:
             return counted
-        path = f"/proc/{_leader(last)}/stat".encode()
+        path = f"/proc/{_leader(last)}/stat".encode("utf-8", "surrogateescape")
         was_task, now_task = (_task(path, files.get(path, b"")) for files in (first, last))
         if now_task is None:
             return None

@@ -79,11 +79,18 @@ class Benchmark:
     """The number of hosts or pairs that it runs on, the first ones of the inventory; None: all."""
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
     """How much is kept of each output; the values of a report that was longer are refused."""
+    definition: str = ""
+    """A user's definition of the workload, as JSON; '' for one of this package."""
+    files_dir: str = ""
+    """The folder on the controller that the files are in which the definition names."""
 
     @property
     def key(self) -> str:
         """The content hash of workload and parameters: the same question has the same key everywhere."""
-        return content_hash({"workload": self.workload, "parameters": dict(self.parameters)})
+        question: dict[str, object] = {"workload": self.workload, "parameters": dict(self.parameters)}
+        if self.definition:
+            question["definition"] = self.definition
+        return content_hash(question)
 
     @property
     def timeout_s(self) -> float:

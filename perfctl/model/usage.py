@@ -1,4 +1,4 @@
-"""What a command has used, and the metrics that its parts are."""
+"""What a command has used and how long it took, and the metrics that its parts are."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class ResourceUsage:
     major_faults: int | None
     voluntary_switches: int | None
     involuntary_switches: int | None
+    wall_s: float | None = None
+    """From just before it was made until its end was known, measured where it ran."""
     source: UsageSource | None = "wait4"
     """By what it was measured; None where nothing is known. Values of two sources are never compared."""
     missing: str = ""
@@ -45,6 +47,7 @@ USAGE_METRICS = (
     Metric("major_faults", "faults", Direction.NEUTRAL, "page faults that read a disk", step=1),
     Metric("voluntary_switches", "switches", Direction.NEUTRAL, "times it waited for something", step=1),
     Metric("involuntary_switches", "switches", Direction.NEUTRAL, "times it was made to wait", step=1),
+    Metric("wall_s", "s", Direction.NEUTRAL, "from its start to its end", step=1e-6),
 )
 """One for each field of a ResourceUsage that is a number, in their order. Every workload has them.
 

@@ -8,7 +8,7 @@ from typing import Any
 from perfctl.model import Benchmark, Suite
 from perfctl.model.quantity import percent
 from perfctl.render.view import Column, View, columns
-from perfctl.workloads import workload
+from perfctl.workloads import workload_of
 
 
 def suites_view(suites: Iterable[Suite]) -> View:
@@ -59,7 +59,7 @@ def suite_view(suite: Suite) -> View:
 
 
 def _record(suite: Suite, benchmark: Benchmark) -> dict[str, Any]:
-    tool = workload(benchmark.workload)
+    tool = workload_of(benchmark)
     defaults = {spec.name: spec.default for spec in tool.parameter_specs}
     shown = [
         f"{key}={value}"

@@ -25,7 +25,7 @@ from perfctl.report.outliers import Outlier, outliers
 from perfctl.report.trend import unknown_name
 from perfctl.stats.precision import PILOT_BLOCKS
 from perfctl.store import Count, HistoryCell, Omission, RunDetail, RunSummary, Store
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import known_workload
 
 if TYPE_CHECKING:
     from perfctl.store import RunReader
@@ -261,7 +261,7 @@ def benchmarks_not_asked(asked: Collection[str], *runs: RunDetail) -> tuple[str,
 def programs(detail: RunDetail) -> dict[str, tuple[str, ...]]:
     """Return the programs that each benchmark uses; one of a workload that is gone may use any."""
     return {
-        item.name: WORKLOADS[item.workload].programs
+        item.name: workload.programs
         for item in detail.benchmarks
-        if item.workload in WORKLOADS
+        if (workload := known_workload(item)) is not None
     }

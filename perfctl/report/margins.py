@@ -15,7 +15,7 @@ from perfctl.report.health import aa_cells
 from perfctl.stats.hodges_lehmann import estimates
 from perfctl.stats.order import EquivalenceMargin, equivalence_margin
 from perfctl.store import HistoryCell, RunDetail
-from perfctl.workloads import WORKLOADS, resolve_parameters
+from perfctl.workloads import known_workload, resolve_parameters
 
 Key = tuple[str, str]
 """(benchmark, metric)"""
@@ -28,14 +28,14 @@ def declared_metrics(detail: RunDetail) -> dict[Key, Metric]:
     """
     found: dict[Key, Metric] = {}
     for item in detail.benchmarks:
-        if item.workload not in WORKLOADS:
+        workload = known_workload(item)
+        if workload is None:
             continue
         try:
-            parameters = resolve_parameters(WORKLOADS[item.workload], item.parameters)
+            parameters = resolve_parameters(workload, item.parameters)
         except SuiteError:  # Parameters of another version: nothing is known of its metrics.
             continue
-        metrics = WORKLOADS[item.workload].metrics(parameters)
-        found |= {(item.name, metric.name): metric for metric in metrics}
+        found |= {(item.name, metric.name): metric for metric in workload.metrics(parameters)}
     return found
 
 

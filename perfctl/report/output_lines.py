@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from perfctl.errors import PerfctlError
-from perfctl.store import StoredBenchmark
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import Parameters, Workload
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _MOST_SHOWN = 5
@@ -43,23 +43,27 @@ class OutputLines:
 
 
 def output_lines(
-    text: str, values: Sequence[float], metric: str, benchmark: StoredBenchmark | None
+    text: str, values: Sequence[float], metric: str, workload: Workload | None, parameters: Parameters
 ) -> OutputLines:
-    """Return the lines of `text` that the samples `values` of `metric` were read from."""
+    """Return the lines of `text` that the samples `values` of `metric` were read from.
+
+    Without the workload, every line that has such a number.
+    """
     if len(text) > _MOST_SEARCHED:
         return OutputLines((), 0, f"its output is too long to be searched: {len(text):,} characters")
     lines = text.splitlines(keepends=True)
     same = [place for place, line in enumerate(lines) if _holds(line, values)]
-    if benchmark is None or benchmark.workload not in WORKLOADS:
+    if workload is None:
         return _found(lines, same, "the workload is gone: every line with such a number")
-    whole = _read(text, metric, benchmark)
+    read = partial(_read, metric, workload, parameters)
+    whole = read(text)
     if whole is None:
         return _found(lines, same, "today's parser cannot read it: every line with such a number")
-    confirmed = [place for place in same[:_MOST_TRIED] if _matters(lines, place, metric, benchmark, whole)]
+    confirmed = [place for place in same[:_MOST_TRIED] if _matters(lines, place, read, whole)]
     if confirmed:
         return _found(lines, confirmed, "")
     digits = [place for place, line in enumerate(lines) if _NUMBER.search(line)][:_MOST_TRIED]
-    used = [place for place in digits if _matters(lines, place, metric, benchmark, whole)]
+    used = [place for place in digits if _matters(lines, place, read, whole)]
     return _found(lines, used, "converted or computed from these lines" if used else "no line found")
 
 
@@ -69,16 +73,15 @@ def _holds(line: str, values: Sequence[float]) -> bool:
 
 
 def _matters(
-    lines: Sequence[str], place: int, metric: str, benchmark: StoredBenchmark, whole: list[float]
+    lines: Sequence[str], place: int, read: Callable[[str], list[float] | None], whole: list[float]
 ) -> bool:
-    rest = "".join([*lines[:place], *lines[place + 1 :]])
-    return _read(rest, metric, benchmark) != whole
+    return read("".join([*lines[:place], *lines[place + 1 :]])) != whole
 
 
-def _read(text: str, metric: str, benchmark: StoredBenchmark) -> list[float] | None:
+def _read(metric: str, workload: Workload, parameters: Parameters, text: str) -> list[float] | None:
     """Return the samples of the metric as today's parser reads them; None where it refuses the text."""
     try:
-        samples = WORKLOADS[benchmark.workload].parse(text, benchmark.parameters)
+        samples = workload.parse(text, parameters)
     except (PerfctlError, ValueError, LookupError, TypeError, ArithmeticError):
         return None  # As `db reparse` does: a text with a line less may break a parser in any of these ways.
     return [sample.value for sample in samples if sample.metric == metric]

@@ -21,7 +21,7 @@ from perfctl.report.trend_points import TrendPoint, baseline_points, ratio_point
 from perfctl.stats.change_points import FEWEST_POINTS, SMALLEST_SHIFT, change_points
 from perfctl.stats.order import EquivalenceMargin, equivalence_margin
 from perfctl.store import HistoryCell, HistoryRun, Store, StoredBenchmark
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import known_workload
 
 FEWEST_RUNS = 2 * FEWEST_POINTS
 """Runs that a segment needs before a change can be seen in it."""
@@ -290,10 +290,11 @@ class _History:
 
 def _resolution(benchmark: StoredBenchmark, leg: _SeriesCells) -> float:
     """Return the tool's resolution as a share of the smallest values; 0 where nothing is known of it."""
-    if benchmark.workload not in WORKLOADS:
+    workload = known_workload(benchmark)
+    if workload is None:
         return 0.0
     try:
-        declared = WORKLOADS[benchmark.workload].metrics(benchmark.parameters)
+        declared = workload.metrics(benchmark.parameters)
     except (PerfctlError, KeyError):  # Parameters of another version: nothing is known of its metrics.
         return 0.0
     metric = next((item for item in declared if item.name == leg.metric.name), leg.metric)

@@ -13,7 +13,8 @@ from perfctl.report.margins import declared_metrics
 from perfctl.report.outliers import counted_words
 from perfctl.report.output_lines import OutputLines, output_lines
 from perfctl.report.trend import unknown_name
-from perfctl.store import Evidence, RunDetail, Store, StoredBenchmark
+from perfctl.store import Evidence, RunDetail, Store
+from perfctl.workloads import known_workload
 
 if TYPE_CHECKING:
     from perfctl.store import RunReader
@@ -134,7 +135,7 @@ class _Reader:
 
     def __init__(self, run: RunReader, detail: RunDetail, metric: str, has_lines: bool) -> None:
         self._run = run
-        self._benchmarks: dict[str, StoredBenchmark] = {item.name: item for item in detail.benchmarks}
+        self._benchmarks = {item.name: item for item in detail.benchmarks}
         self._metric = metric
         self._has_lines = has_lines
         self.findings = run.findings()
@@ -147,8 +148,10 @@ class _Reader:
         if item.invocation_id not in self._known:
             text = self._run.artifact(item.stdout_sha256).decode("utf-8", "backslashreplace")
             values = self._run.values_of(item.invocation_id, self._metric)
-            benchmark = self._benchmarks.get(item.benchmark)
-            self._known[item.invocation_id] = output_lines(text, values, self._metric, benchmark)
+            benchmark = self._benchmarks[item.benchmark]
+            self._known[item.invocation_id] = output_lines(
+                text, values, self._metric, known_workload(benchmark), benchmark.parameters
+            )
         return self._known[item.invocation_id]
 
 

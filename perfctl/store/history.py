@@ -62,14 +62,23 @@ class History(Reader):
         """Return every benchmark under every name it had in a plan, that of the newest run last."""
         planned, found = db.run_benchmark.c, db.benchmark.c
         rows = self._rows(
-            select(planned.name, found.workload, found.parameters_json, found.benchmark_id, func.count())
+            select(
+                planned.name,
+                found.workload,
+                found.parameters_json,
+                found.benchmark_id,
+                found.definition,
+                func.count(),
+            )
             .select_from(db.run_benchmark.join(db.benchmark).join(db.run))
             .group_by(planned.name, found.benchmark_id)
             .order_by(func.max(db.run.c.rowid), planned.name)
         )
         return [
-            NamedBenchmark(StoredBenchmark(name, workload, json.loads(parameters), key), runs)
-            for name, workload, parameters, key, runs in rows
+            NamedBenchmark(
+                StoredBenchmark(name, workload, json.loads(parameters), key, definition or ""), runs
+            )
+            for name, workload, parameters, key, definition, runs in rows
         ]
 
     def benchmark_cells(self, name: str) -> list[HistoryCell]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from perfctl.model import Metric, Reason, ResourceUsage, Status, Target
+from perfctl.model import USAGE_METRICS, Metric, Reason, ResourceUsage, Status, Target
 from perfctl.model.environment import Limits
+from perfctl.model.usage import UsageSource
 
 NOT_RUN = "not run"
 
@@ -52,6 +54,8 @@ class StoredBenchmark:
     workload: str
     parameters: Mapping[str, str | int | float | bool]
     key: str
+    definition: str = ""
+    """A user's definition of the workload; '' for one of perfctl's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,3 +370,13 @@ class MeasuredInvocation:
     def is_used(self) -> bool:
         """Whether comparisons use its values: ok, not invalid, of the attempt that counts."""
         return self.counts and self.status is Status.OK and self.validity != "invalid"
+
+
+def stored_usage(
+    source: UsageSource | None, missing: str | None, numbers: Iterable[float | None]
+) -> ResourceUsage:
+    """Return what a command has used, from its columns: those of `USAGE_METRICS` are `numbers`."""
+    values: dict[str, Any] = {
+        metric.name: number for metric, number in zip(USAGE_METRICS, numbers, strict=True)
+    }
+    return ResourceUsage(**values, source=source, missing=missing or "")

@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, or_, select, update
 
 from perfctl.errors import DataError, OutputError
-from perfctl.model import SERVER_COUNTERS, Reason, Status
+from perfctl.model import SERVER_COUNTERS, USAGE_METRICS, Reason, ResourceUsage, Status
 from perfctl.store import artifact, recording
 from perfctl.store import tables as db
-from perfctl.store.records import Reparsed
+from perfctl.store.records import Reparsed, stored_usage
 from perfctl.store.series import Series, group
 from perfctl.validity.assessment import Assessment, assess
 from perfctl.validity.counters import InvocationCounters
 from perfctl.validity.thresholds import RuleSet, Thresholds
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import Parameters, Workload, known_workload
 
 _FROM_PARSING = (
     Reason.UNPARSABLE,
@@ -27,6 +27,14 @@ _FROM_PARSING = (
     Reason.TOOL_ERROR,
 )
 """Reasons that come from a parser; reading the output again changes no other failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A workload by what is stored of it."""
+
+    workload: str
+    definition: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +51,22 @@ def reparse(connection: Connection, run_id: str | None) -> Reparsed:
     blocks = set()
     rows = connection.execute(_invocations(run_id)).all()
     thresholds: dict[str, Thresholds] = {}
-    for invocation_pk, block_id, of_run, workload, parameters, *hashes in rows:
-        if workload not in WORKLOADS:
+    for invocation_pk, block_id, of_run, name, definition, parameters, *kept in rows:
+        workload = known_workload(_Named(name, definition or ""))
+        if workload is None:
             unknown += 1
             continue
-        outputs = [b"" if sha256 is None else artifact.read(connection, sha256) for sha256 in hashes]
-        parsed = _parse(workload, json.loads(parameters), *outputs)
+        stdout, stderr, source, why_missing, *numbers = kept
+        usage = stored_usage(source, why_missing, numbers)
+        parsed = _parse(
+            workload,
+            json.loads(parameters),
+            stdout=_artifact_text(connection, stdout),
+            stderr=_artifact_text(connection, stderr),
+            usage=usage,
+        )
         before = _state(connection, invocation_pk)
-        _replace(connection, invocation_pk, workload, parsed)
+        _replace(connection, invocation_pk, name, parsed)
         if of_run not in thresholds:
             limits = select(db.run.c.thresholds_json).where(db.run.c.run_id == of_run)
             thresholds[of_run] = Thresholds.from_json(connection.execute(limits).scalar_one())
@@ -69,7 +85,9 @@ def _invocations(run_id: str | None) -> Select[*tuple[Any, ...]]:
     statement = (
         select(
             *(kept.invocation_pk, kept.block_id, db.block.c.run_id, db.benchmark.c.workload),
-            *(db.benchmark.c.parameters_json, kept.stdout_sha256, kept.stderr_sha256),
+            *(db.benchmark.c.definition, db.benchmark.c.parameters_json),
+            *(kept.stdout_sha256, kept.stderr_sha256, kept.usage_source, kept.usage_missing),
+            *(kept[metric.name] for metric in USAGE_METRICS),
         )
         .select_from(db.invocation.join(db.block).join(db.benchmark))
         .where(
@@ -82,18 +100,20 @@ def _invocations(run_id: str | None) -> Select[*tuple[Any, ...]]:
 
 
 def _parse(
-    name: str, parameters: dict[str, str | int | float | bool], stdout: bytes, stderr: bytes
+    workload: Workload, parameters: Parameters, *, stdout: str, stderr: str, usage: ResourceUsage
 ) -> _Parsed:
-    workload = WORKLOADS[name]
-    text, errors = (output.decode("utf-8", "backslashreplace") for output in (stdout, stderr))
     try:
-        reading = workload.read_output(text, parameters, stderr=errors)
+        reading = workload.read_output(stdout, parameters, stderr=stderr, usage=usage)
         series = group(workload.metrics(parameters), reading.samples)
     except OutputError as error:
         return _Parsed(Status.FAILED, Reason(error.reason), error.with_hint, [])
     except (DataError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         return _Parsed(Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", [])
     return _Parsed(Status.OK, None, reading.remark, series)
+
+
+def _artifact_text(connection: Connection, sha256: str | None) -> str:
+    return "" if sha256 is None else artifact.read(connection, sha256).decode("utf-8", "backslashreplace")
 
 
 def _replace(connection: Connection, invocation_pk: int, workload: str, parsed: _Parsed) -> None:

@@ -36,7 +36,6 @@ from perfctl.model import (
     Metric,
     Observation,
     Reason,
-    ResourceUsage,
     Status,
     Target,
 )
@@ -64,6 +63,7 @@ from perfctl.store.records import (
     StoredEvent,
     SuspectValues,
     ValidityCount,
+    stored_usage,
 )
 from perfctl.store.series import unpack
 from perfctl.store.sqlite import SqliteDatabase
@@ -176,14 +176,14 @@ class RunReader(Reader):
     def _benchmarks(self) -> tuple[StoredBenchmark, ...]:
         planned, found = db.run_benchmark.c, db.benchmark.c
         rows = self._rows(
-            select(planned.name, found.workload, found.parameters_json, found.benchmark_id)
+            select(planned.name, found.workload, found.parameters_json, found.benchmark_id, found.definition)
             .join_from(db.run_benchmark, db.benchmark)
             .where(planned.run_id == self.id)
             .order_by(planned.position)
         )
         return tuple(
-            StoredBenchmark(name, workload, json.loads(parameters), key)
-            for name, workload, parameters, key in rows
+            StoredBenchmark(name, workload, json.loads(parameters), key, definition or "")
+            for name, workload, parameters, key, definition in rows
         )
 
     def _events(self) -> tuple[StoredEvent, ...]:
@@ -507,10 +507,10 @@ class RunReader(Reader):
                 "status": Status(row.status),
                 "reason": _reason(row.reason),
                 "argv": tuple(json.loads(row.argv_json)),
-                "usage": ResourceUsage(
-                    **{metric.name: row._mapping[metric.name] for metric in USAGE_METRICS},
-                    source=row.usage_source,
-                    missing=row.usage_missing or "",
+                "usage": stored_usage(
+                    row.usage_source,
+                    row.usage_missing,
+                    (row._mapping[metric.name] for metric in USAGE_METRICS),
                 ),
                 "artifacts": tuple(StoredArtifact(*item) for item in artifacts),
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
 RUN_STATUSES = ("running", "complete", "partial", "interrupted")

@@ -161,13 +161,14 @@ environment = _table("environment", EnvironmentColumns)
 
 
 class BenchmarkColumns(TypedColumns):
-    """A workload with fixed parameters; the key is the hash of both."""
+    """A workload with fixed parameters; the key is the hash of both, and of a user's definition of it."""
 
     benchmark_id: Named[str] = Column(primary_key=True)
     workload: Named[str]
     parameters_json: Named[str]
     scope: Named[str]
     expected_s: Named[float]
+    definition: Named[str | None]
 
 
 benchmark = _table("benchmark", BenchmarkColumns)
@@ -362,6 +363,7 @@ class InvocationColumns(TypedColumns):
     involuntary_switches: Named[int | None]
     usage_source: Named[str | None]
     usage_missing: Named[str | None]
+    wall_s: Named[float | None]
 
 
 invocation = _table(

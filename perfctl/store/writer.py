@@ -143,6 +143,7 @@ class Writer:
                 "parameters_json": canonical_json(dict(benchmark.parameters)),
                 "scope": benchmark.scope,
                 "expected_s": benchmark.expected_s,
+                "definition": benchmark.definition or None,
             }
             self._insert_once(db.benchmark, row)
             link = {"run_id": run_id, "name": benchmark.name, "benchmark_id": benchmark.key}

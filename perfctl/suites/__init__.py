@@ -8,7 +8,6 @@ describes the format.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,10 @@ from perfctl.model import OUTPUT_LIMIT_BYTES, Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
 from perfctl.suites.override import Overrides
 from perfctl.suites.precision import precision_from_text, usual_precision
-from perfctl.suites.table import Table, close_hint, refuse_long_numbers
-from perfctl.workloads import resolve_parameters, workload
+from perfctl.suites.sweep import expand
+from perfctl.suites.table import Table, close_hint, read_toml
+from perfctl.suites.workload_tables import Workloads, known_workloads, read_workloads
+from perfctl.workloads import WORKLOADS, Workload, resolve_parameters
 
 DEFAULT_BASELINE = "native"
 DEFAULT_ENVIRONMENTS = ("native", "container")
@@ -55,8 +56,9 @@ def load_suite(
     Raises UnknownName for a suite, an environment or a benchmark that does not exist, SuiteError for a wrong
     file and UsageError for wrong overrides.
     """
-    path = _find(name_or_path, project_dir or Path())
-    suite = _read(path, Overrides(overrides or {}), environments=environments, benchmarks=benchmarks)
+    folder = project_dir or Path()
+    path = _find(name_or_path, folder)
+    suite = _read(path, Overrides(overrides or {}), folder, environments=environments, benchmarks=benchmarks)
     if blocks is not None and precision is not None:
         raise UsageError(
             "--blocks and --precision exclude each other",
@@ -73,12 +75,34 @@ def load_suite(
     return replace(suite, blocks=blocks, benchmarks=measured)
 
 
+def all_workloads(project_dir: Path) -> Workloads:
+    """Return the workloads of this package, of the user and of the project. Raises SuiteError."""
+    return WORKLOADS | known_workloads(project_dir)
+
+
+def find_workload(name: str, *, suite: str | None = None, project_dir: Path | None = None) -> Workload:
+    """Return a workload: of this package, of the user, of the project, or of a suite that is named.
+
+    Raises UnknownName, and SuiteError for a wrong file.
+    """
+    folder = project_dir or Path()
+    known = dict(all_workloads(folder))
+    if suite is not None:
+        path = _find(suite, folder)
+        known |= read_workloads(read_toml(path), path, files_dir=folder)
+    if name not in known:
+        hint = close_hint(name, known, otherwise=f"there are: {', '.join(known)}")
+        raise UnknownName(f"there is no workload {name!r:.200}", hint=hint)
+    return known[name]
+
+
 def list_suites(project_dir: Path | None = None) -> list[Suite]:
     """Return the built-in suites, then the project's; one of the project hides a built-in of its name.
 
     Raises SuiteError for a wrong file in the project.
     """
-    return [_read(path, Overrides({})) for path in _files(project_dir or Path()).values()]
+    folder = project_dir or Path()
+    return [_read(path, Overrides({}), folder) for path in _files(folder).values()]
 
 
 def _files(project_dir: Path) -> dict[str, Path]:
@@ -107,12 +131,16 @@ def _find(name_or_path: str, project_dir: Path) -> Path:
 def _read(
     path: Path,
     overrides: Overrides,
+    project_dir: Path,
     *,
     environments: Sequence[str] | None = None,
     benchmarks: Sequence[str] | None = None,
 ) -> Suite:
     try:
-        return _suite(path, _toml(path), overrides, environments, benchmarks)
+        content = read_toml(path)
+        own = read_workloads(content, path, files_dir=project_dir)
+        workloads = {**all_workloads(project_dir), **own}
+        return _suite(path, content, overrides, environments, benchmarks, workloads)
     except RecursionError:
         # Also environments that name each other by the hundred.
         hint = "leave out levels of tables, lists, within and server"
@@ -125,8 +153,9 @@ def _suite(
     overrides: Overrides,
     environments: Sequence[str] | None,
     benchmarks: Sequence[str] | None,
+    workloads: Workloads,
 ) -> Suite:
-    top = Table(content, where=str(path), keys=("suite", "environments", "benchmark"))
+    top = Table(content, where=str(path), keys=("suite", "environments", "workloads", "benchmark"))
     head = Table(
         top.value("suite", dict),
         where=f"{path}: [suite]",
@@ -140,7 +169,8 @@ def _suite(
     baseline = head.value("baseline", str, DEFAULT_BASELINE)
     chosen = _environments(head, baseline, known, environments)
     extent = _extent(head)
-    measured = _benchmarks(content.get("benchmark", []), path, overrides, extent, benchmarks)
+    reading = _Reading(overrides, extent, workloads)
+    measured = _benchmarks(content.get("benchmark", []), path, reading, benchmarks)
     overrides.require_all_used()
     return Suite(
         name=head.name("name", path.stem),
@@ -151,18 +181,6 @@ def _suite(
         blocks=extent.blocks,
         source=str(path),
     )
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read the suite: {error}", where=str(path)) from error
-    except ValueError as error:
-        # TOMLDecodeError is one, and so is what Python says of a number of more than 4,300 digits.
-        raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error
-    refuse_long_numbers(content, str(path))
-    return content
 
 
 def _environments(
@@ -202,6 +220,23 @@ class _Extent:
     output_limit_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What holds for all benchmarks of a file."""
+
+    overrides: Overrides
+    extent: _Extent
+    workloads: Workloads
+
+    def workload(self, table: Table) -> Workload:
+        """Return the workload that a benchmark's table names. Raises SuiteError."""
+        name = table.value("workload", str)
+        if name not in self.workloads:
+            hint = close_hint(name, self.workloads, otherwise=f"there are: {', '.join(self.workloads)}")
+            raise SuiteError(f"there is no workload {name!r:.200}", where=table.where, hint=hint)
+        return self.workloads[name]
+
+
 def _extent(head: Table) -> _Extent:
     blocks = _count(head, "blocks")
     return _Extent(blocks, _precision(head, blocks), _output_limit_bytes(head) or OUTPUT_LIMIT_BYTES)
@@ -238,9 +273,12 @@ def _precision(table: Table, blocks: int | None) -> float | None:
 
 
 def _benchmarks(
-    content: Any, path: Path, overrides: Overrides, extent: _Extent, requested: Sequence[str] | None
+    content: Any, path: Path, reading: _Reading, requested: Sequence[str] | None
 ) -> tuple[Benchmark, ...]:
-    """Return the suite's benchmarks, or those requested, in the suite's order."""
+    """Return the suite's benchmarks, or those requested, in the suite's order.
+
+    The name of a table whose parameters are lists asks for all that it stands for.
+    """
     where = f"{path}: [[benchmark]]"
     if not isinstance(content, list):
         raise SuiteError("benchmark must be a list of tables", where=str(path), hint="write [[benchmark]]")
@@ -248,18 +286,28 @@ def _benchmarks(
         raise SuiteError(
             "the suite has no benchmark", where=str(path), hint="write at least one [[benchmark]]"
         )
+    tables = [
+        (number, whole, item)
+        for number, whole in enumerate(content, start=1)
+        for item in expand(whole, f"{where} {number}")
+    ]
     if requested is not None:
-        names = [str(item["name"]) for item in content if isinstance(item, dict) and "name" in item]
+        names = list(dict.fromkeys(name for _, *both in tables for name in map(_name_of, both) if name))
         for name in requested:
             if name not in names:
                 hint = close_hint(name, names, otherwise=f"there are: {', '.join(names)}")
                 raise UnknownName(f"there is no benchmark {name!r}", where=str(path), hint=hint)
     found: dict[str, Benchmark] = {}
     by_key: dict[str, str] = {}
-    for number, item in enumerate(content, start=1):
-        if requested is not None and isinstance(item, dict) and item.get("name") not in requested:
+    for number, whole, item in tables:
+        # What has no name, or is no table at all, is refused below.
+        if (
+            requested is not None
+            and _name_of(item)
+            and not {_name_of(whole), _name_of(item)} & set(requested)
+        ):
             continue
-        benchmark = _benchmark(item, f"{where} {number}", overrides, extent)
+        benchmark = _benchmark(item, f"{where} {number}", reading)
         if benchmark.name in found:
             raise SuiteError(f"two benchmarks are named {benchmark.name}", where=f"{where} {number}")
         twin = by_key.setdefault(benchmark.key, benchmark.name)
@@ -267,13 +315,18 @@ def _benchmarks(
             raise SuiteError(
                 f"{benchmark.name} and {twin} measure the same: their parameters are equal",
                 where=f"{where} {number}",
-                hint=overrides.hint or "leave one of them out",
+                hint=reading.overrides.hint or "leave one of them out",
             )
         found[benchmark.name] = benchmark
     return tuple(found.values())
 
 
-def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> Benchmark:
+def _name_of(item: Any) -> str | None:
+    return str(item["name"]) if isinstance(item, dict) and "name" in item else None
+
+
+def _benchmark(item: Any, where: str, reading: _Reading) -> Benchmark:
+    extent = reading.extent
     table = Table(
         item,
         where=where,
@@ -281,13 +334,10 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
     )
     name = table.name("name")
     where = table.where = f"{where} ({name})"
-    try:
-        tool = workload(table.value("workload", str))
-    except UnknownName as error:
-        raise SuiteError(error.message, where=where, hint=error.hint) from error
+    tool = reading.workload(table)
     given = table.value("parameters", dict, {})
     parameters = resolve_parameters(tool, given, where=f"{where}, parameters")
-    changed = overrides.apply(tool, parameters)
+    changed = reading.overrides.apply(tool, parameters)
     if changed:
         parameters = resolve_parameters(tool, parameters | changed, where=f"--param for {name}")
     blocks = _count(table, "blocks")
@@ -304,7 +354,17 @@ def _benchmark(item: Any, where: str, overrides: Overrides, extent: _Extent) -> 
         blocks=blocks,
         targets=_count(table, "targets"),
         output_limit_bytes=_output_limit_bytes(table) or extent.output_limit_bytes,
+        definition=tool.definition,
+        files_dir=tool.files_dir,
     )
 
 
-__all__ = ["DEFAULT_BASELINE", "DEFAULT_ENVIRONMENTS", "MOST_BLOCKS", "list_suites", "load_suite"]
+__all__ = [
+    "DEFAULT_BASELINE",
+    "DEFAULT_ENVIRONMENTS",
+    "MOST_BLOCKS",
+    "all_workloads",
+    "find_workload",
+    "list_suites",
+    "load_suite",
+]

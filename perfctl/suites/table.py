@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar
 
 from perfctl.errors import SuiteError
@@ -35,6 +37,22 @@ def refuse_long_numbers(content: Any, where: str) -> None:
 
 _MOST_BITS = 63
 """Beside the sign."""
+
+
+_COMMAND = 'the program and its arguments, e.g. ["stress-ng", "--cpu", "1"]; no shell reads them'
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a file. Raises SuiteError when it cannot be read, or is no TOML."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot read the file: {error}", where=str(path)) from error
+    except ValueError as error:
+        # TOMLDecodeError is one, and so is what Python says of a number of more than 4,300 digits.
+        raise SuiteError(f"this is no TOML: {error}", where=str(path), hint="see docs/suites.md") from error
+    refuse_long_numbers(content, str(path))
+    return content
 
 
 class Table:
@@ -70,6 +88,41 @@ class Table:
     def optional(self, key: str, kind: type[_Value]) -> _Value | None:
         """Return the value of a key, None when it is missing."""
         return self.value(key, kind) if self.has(key) else None
+
+    def flag(self, key: str) -> bool:
+        """Return true or false, false when the key is missing."""
+        return self.value(key, bool) if self.has(key) else False
+
+    def argv(self, key: str) -> tuple[str, ...]:
+        """Return a command: a list of texts, the program first."""
+        return self._argv(key, self._content.get(key))
+
+    def argvs(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """Return a list of commands, none when the key is missing."""
+        value = self._content.get(key, [])
+        if not isinstance(value, list):
+            raise self.wrong(key, "must be a list of commands", hint=_COMMAND)
+        return tuple(self._argv(key, item) for item in value)
+
+    def _argv(self, key: str, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+            raise self.wrong(key, "must be a command: a list of texts", hint=_COMMAND)
+        if any("\0" in item for item in value):
+            raise self.wrong(key, "must not have a character NUL")
+        if not value[0].strip() or value[0].startswith("-") or "{" in value[0]:
+            raise self.wrong(key, "must begin with a program", hint=_COMMAND)
+        return tuple(value)
+
+    def number_or_text(self, key: str, default: str) -> str:
+        """Return a number from 0 up as text, or a text like '{time_s}'; `default` when the key is missing."""
+        value = self._content.get(key, default)
+        if isinstance(value, str) and (value == default or re.fullmatch(r"\{[a-z][a-z0-9_]*\}", value)):
+            return value
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            raise self.wrong(
+                key, "must be a number, or a parameter in braces", hint=f'e.g. {key} = "{{time_s}}"'
+            )
+        return repr(value)
 
     def number(self, key: str) -> float | None:
         """Return a number, whole or not, None when the key is missing."""

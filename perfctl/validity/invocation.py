@@ -25,7 +25,7 @@ from perfctl.validity.bounds import ALL_DISKS, Bound, line_rate, slowest
 from perfctl.validity.context import Expected, JudgementContext, RateClaim, ServerContext
 from perfctl.validity.counters import CounterDelta, InvocationCounters
 from perfctl.validity.thresholds import VALIDITY, RuleSet
-from perfctl.workloads import Load, OpeningWorkload, workload
+from perfctl.workloads import Load, OpeningWorkload, workload_of
 
 _US_PER_S = 1_000_000
 
@@ -63,7 +63,7 @@ class MeasuredInvocation:
     @property
     def load(self) -> Load:
         """The load that the benchmark puts on its host on purpose."""
-        return workload(self.benchmark.workload).load(self.benchmark.parameters)
+        return workload_of(self.benchmark).load(self.benchmark.parameters)
 
     @property
     def client_facts(self) -> Fingerprint | None:
@@ -107,7 +107,7 @@ def judgement_context(invocation: MeasuredInvocation, delta: CounterDelta) -> Ju
     """Return the context that an invocation is judged in; `delta` is the difference of its counters."""
     interface = _client_interface(invocation)
     expected = expect(invocation.environment, invocation.load, invocation.client_facts, interface)
-    is_start_measured = isinstance(workload(invocation.benchmark.workload), OpeningWorkload)
+    is_start_measured = isinstance(workload_of(invocation.benchmark), OpeningWorkload)
     return JudgementContext(
         expected=expected,
         own_cpu_us=own_cpu_us(invocation.completed.host_view, delta),

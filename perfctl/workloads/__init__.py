@@ -9,11 +9,14 @@ one registration in `WORKLOADS`. docs/workloads.md shows how to write one.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import cache
+from typing import Protocol
 
 from perfctl.errors import UnknownName
 from perfctl.workloads.base import (
     Crossing,
     FilesSpec,
+    FileToCopy,
     Load,
     MemoryTraffic,
     OpeningWorkload,
@@ -22,15 +25,53 @@ from perfctl.workloads.base import (
     ServerSpec,
     Workload,
 )
+from perfctl.workloads.defined import DefinedWorkload
+from perfctl.workloads.definition import Definition
 from perfctl.workloads.netperf import Netperf
-from perfctl.workloads.parameters import applicable_specs, parameter_from_text, resolve_parameters
+from perfctl.workloads.parameters import (
+    applicable_specs,
+    parameter_from_text,
+    parameters_from_texts,
+    resolve_parameters,
+)
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.sysbench import Sysbench
 
 _BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup())
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}
-"""Every workload by its name, in the order of the documentation."""
+"""Every workload of this package by its name, in the order of the documentation."""
+
+
+class OfWorkload(Protocol):
+    """A benchmark, as far as it says of which workload it is."""
+
+    @property
+    def workload(self) -> str:
+        """The workload's name."""
+        ...
+
+    @property
+    def definition(self) -> str:
+        """The user's definition of it as JSON; '' for one of this package."""
+        ...
+
+
+def workload_of(benchmark: OfWorkload) -> Workload:
+    """Return the workload of a benchmark, which may be one that a user defined. Raises UnknownName."""
+    if benchmark.definition:
+        return _defined(benchmark.definition)
+    return workload(benchmark.workload)
+
+
+def known_workload(benchmark: OfWorkload) -> Workload | None:
+    """Return the workload of a stored benchmark, None where this version of perfctl has none of that name."""
+    return workload_of(benchmark) if benchmark.definition or benchmark.workload in WORKLOADS else None
+
+
+@cache
+def _defined(definition: str) -> Workload:
+    return DefinedWorkload(Definition.from_json(definition))
 
 
 def workload(name: str) -> Workload:
@@ -45,6 +86,8 @@ def workload(name: str) -> Workload:
 __all__ = [
     "WORKLOADS",
     "Crossing",
+    "DefinedWorkload",
+    "FileToCopy",
     "FilesSpec",
     "Load",
     "MemoryTraffic",
@@ -54,7 +97,10 @@ __all__ = [
     "ServerSpec",
     "Workload",
     "applicable_specs",
+    "known_workload",
     "parameter_from_text",
+    "parameters_from_texts",
     "resolve_parameters",
     "workload",
+    "workload_of",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from perfctl.errors import OutputError
-from perfctl.model import Metric, Parameter, Reason, Resource, Sample, Scope
+from perfctl.model import Metric, Parameter, Reason, Resource, ResourceUsage, Sample, Scope
 from perfctl.workloads.reading import require_output
 from perfctl.workloads.relations import ERROR_LINE, Cap, Reading, Relation, check_report, error_line
 
@@ -90,6 +90,19 @@ class FilesSpec:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileToCopy:
+    """A file that is copied from the controller into the environment before setup."""
+
+    source: str
+    """Its path on the controller, below the benchmark's `files_dir`."""
+    path: str
+    """Its path in the environment."""
+    sha256: str
+    """What it must have: a file that changed meanwhile is refused."""
+    mode: int
+
+
 _START_S = 0.1
 """What a command takes beyond the time that it measures: to start and to connect."""
 
@@ -113,6 +126,12 @@ class Workload(ABC):
     """All parameters, in the order of the documentation."""
     error_lines: re.Pattern[str] = ERROR_LINE
     """Lines by which the program reports that it failed: such a report is refused, whatever its exit code."""
+    may_be_silent: bool = False
+    """Whether all its metrics are of the command itself, so that an output of nothing is one."""
+    definition: str = ""
+    """The user's definition of it, as it is stored with a benchmark; '' for those of this package."""
+    files_dir: str = ""
+    """The folder on the controller that `files_to_copy` are in."""
 
     @property
     def version_argv(self) -> tuple[str, ...]:
@@ -136,6 +155,14 @@ class Workload(ABC):
 
     def setup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
         """Return the commands to run before, in the same environment, not measured (test files)."""
+        return ()
+
+    def folder_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
+        """Return the commands that make its folder, before `files_to_copy` are copied there."""
+        return ()
+
+    def files_to_copy(self, parameters: Parameters) -> Sequence[FileToCopy]:
+        """Return the files that are copied into the environment before the commands of setup."""
         return ()
 
     def cleanup_argvs(self, parameters: Parameters) -> Sequence[Sequence[str]]:
@@ -173,19 +200,34 @@ class Workload(ABC):
         Raises OutputError: unparsable, missing_metric, unit_mismatch.
         """
 
-    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
-        """Return the samples of an output. Raises OutputError as `read_output` does."""
-        return list(self.read_output(stdout, parameters).samples)
+    def usage_samples(self, usage: ResourceUsage | None) -> list[Sample]:
+        """Return the metrics that are of the command itself, whatever it printed; None: nothing is known.
 
-    def read_output(self, stdout: str, parameters: Parameters, *, stderr: str = "") -> Reading:
-        """Read an output and check it against what is declared.
+        Raises OutputError (missing_metric).
+        """
+        return []
+
+    def parse(self, stdout: str, parameters: Parameters) -> list[Sample]:
+        """Return the samples that an output alone has. Raises OutputError as `read_output` does."""
+        return list(self._read(stdout, parameters, "", list).samples)
+
+    def read_output(
+        self, stdout: str, parameters: Parameters, *, stderr: str = "", usage: ResourceUsage | None = None
+    ) -> Reading:
+        """Read an output, and what its command used, and check it against what is declared.
 
         Raises OutputError: no_output, unparsable, missing_metric, unit_mismatch, contradiction, tool_error.
         """
-        require_output(stdout)
+        return self._read(stdout, parameters, stderr, lambda: self.usage_samples(usage))
+
+    def _read(
+        self, stdout: str, parameters: Parameters, stderr: str, used: Callable[[], list[Sample]]
+    ) -> Reading:
+        if not self.may_be_silent:
+            require_output(stdout)
         reported = error_line(self.error_lines, stdout, stderr)
         try:
-            samples = self.read_samples(stdout, parameters)
+            samples = [*self.read_samples(stdout, parameters), *used()]
         except OutputError as error:
             if reported:
                 error.message = f"{error.message}; the tool reported: {reported}"

@@ -12,6 +12,7 @@ from perfctl.errors import SuiteError, UsageError
 from perfctl.model import Parameter
 from perfctl.workloads.base import ParameterSpec, Workload
 
+_OPTION = "--param"
 _MOST_BITS = 63
 """Of a whole number, beside the sign: what the programs take."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -65,6 +66,16 @@ def parameter_from_text(spec: ParameterSpec, text: str, *, where: str | None = N
         except ValueError:
             value = text
     return _checked(spec, value, where)
+
+
+def parameters_from_texts(workload: Workload, texts: Mapping[str, str]) -> dict[str, Parameter]:
+    """Return all parameters of a workload, those of a command line in `texts`. Raises SuiteError."""
+    specs = {spec.name: spec for spec in workload.parameter_specs}
+    given = {
+        name: parameter_from_text(specs[name], text, where=_OPTION) if name in specs else text
+        for name, text in texts.items()
+    }
+    return resolve_parameters(workload, given, where=_OPTION)
 
 
 def _unknown(workload: Workload, name: str, value: Any, where: str | None) -> SuiteError:
@@ -134,7 +145,7 @@ def _choices_text(choices: Sequence[Parameter]) -> str:
 
 def _type_hint(spec: ParameterSpec, value: Any) -> str:
     if isinstance(value, list):
-        return f"one value; write one [[benchmark]] for each value of {spec.name}"
+        return "one value; a suite may give a list, which makes one benchmark for each value"
     number = re.fullmatch(r"\s*([\d.]+)\s*[A-Za-z]+\s*", value) if isinstance(value, str) else None
     if number and spec.unit and not isinstance(spec.default, str):
         return f"write the bare number; {spec.name} is in {spec.unit}, e.g. {spec.name} = {spec.default}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example
 from hypothesis import strategies as st
 
 from perfctl.agent import Answer
@@ -123,6 +124,7 @@ VIEW = (
 
 @inputs("messages", 0.03)
 @given(mutated(VIEW.decode()), mutated(VIEW.decode()), st.sampled_from(["", "cgroup:x", "pidfile:/x"]))
+@example("", VIEW.decode().replace("leader <==\n1", "leader <==\n\ud800"), "cgroup:x")
 def test_any_reading_of_processes_makes_a_view(first: str, last: str, watched: str) -> bool:
     before, after = (text.encode("utf-8", "surrogatepass") for text in (first, last))
     text = ViewReadings(before, after, after, 5, watched, 1).text(0, 10, None)

@@ -14,8 +14,8 @@ from perfctl.job import JobTimeout
 from perfctl.model import ResourceUsage
 from perfctl.shell import Completed, Shell
 
-LINE = b"perfctl-usage 1000500 20000 856 52 1 3 4\n"
-USED = ResourceUsage(1.0005, 0.02, 856 * 1024, 52, 1, 3, 4)
+LINE = b"perfctl-usage 1000500 20000 856 52 1 3 4 1050000\n"
+USED = ResourceUsage(1.0005, 0.02, 856 * 1024, 52, 1, 3, 4, 1.05)
 LIMIT = 1 << 20
 
 
@@ -62,7 +62,7 @@ def test_what_a_child_that_was_left_behind_writes_later_stays() -> None:
     assert run(ended(b"one " + LINE + b"two"))[0].stderr == b"one two"
 
 
-@pytest.mark.parametrize("stderr", [b"", LINE[:-1], LINE[:20], b"perfctl-usage 1 2 3 4 5 6 -7\n"])
+@pytest.mark.parametrize("stderr", [b"", LINE[:-1], LINE[:20], b"perfctl-usage 1 2 3 4 5 6 7 -8\n"])
 def test_without_its_line_nothing_is_claimed(stderr: bytes) -> None:
     done, _ = run(ended(stderr, usage=USED, exit_code=127))
     assert (done.stderr, done.usage) == (stderr, ResourceUsage.unknown(launcher.NO_LINE))

@@ -352,7 +352,8 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     after = dump(of_0001)
     assert after.pop("alembic_version") == [(schema.REVISION,)]
     assert after.pop("invocation_artifact") == []
-    assert after.pop("invocation") == [(*row, *[None] * 14) for row in before.pop("invocation")]
+    assert after.pop("invocation") == [(*row, *[None] * 15) for row in before.pop("invocation")]
+    assert after.pop("benchmark") == [(*row, None) for row in before.pop("benchmark")]
     assert after.pop("run") == [(*row, None) for row in before.pop("run")]
     assert after.pop("metric") == [(*row, 0) for row in before.pop("metric")]
     before.pop("alembic_version")
@@ -366,8 +367,8 @@ def test_what_commands_used_is_kept_in_a_database_of_the_schema_before(of_0001):
     before = dump(of_0001)
     assert (upgrade(of_0001).before, len(before["invocation"])) == ("0007", 8)
     after = dump(of_0001)
-    assert after["invocation"] == [(*row, *[None] * 9) for row in before["invocation"]]
-    used = ResourceUsage(1.5, 0.25, 1 << 20, 70, 0, 2, 1)
+    assert after["invocation"] == [(*row, *[None] * 10) for row in before["invocation"]]
+    used = ResourceUsage(1.5, 0.25, 1 << 20, 70, 0, 2, 1, wall_s=1.75)
     of_group = replace(ResourceUsage.unknown("a control group"), user_s=2.0, system_s=0.0, source="cgroup")
     with open_store(of_0001) as store:
         old = query(store, "SELECT invocation_id FROM v_invocation WHERE user_s IS NULL").rows
@@ -381,7 +382,9 @@ def test_what_commands_used_is_kept_in_a_database_of_the_schema_before(of_0001):
     assert problems(of_0001) == {}
 
 
-@pytest.mark.parametrize("change_to", ["user_s = -0.5", "minor_faults = -1", "usage_source = 'guess'"])
+@pytest.mark.parametrize(
+    "change_to", ["user_s = -0.5", "minor_faults = -1", "wall_s = -1.0", "usage_source = 'guess'"]
+)
 def test_a_usage_that_cannot_be_is_refused(filled, change_to):
     with pytest.raises(sqlite3.IntegrityError, match=change_to.split()[0]):
         change(filled, f"UPDATE invocation SET {change_to}")

@@ -16,7 +16,7 @@ from perfctl.execute.survey import programs_of, versions_of
 from perfctl.model import Host, Reason, Sample
 from perfctl.plan.make import make_plan
 from perfctl.suites import load_suite
-from perfctl.workloads import WORKLOADS, OpeningWorkload, Workload, resolve_parameters, workload
+from perfctl.workloads import WORKLOADS, OpeningWorkload, Workload, resolve_parameters, workload, workload_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -95,6 +95,36 @@ def test_a_workload_needs_one_registration(
     assert tool.parse(captured, benchmark.parameters) == [Sample("elapsed", 0.846, "s")]
     shown = CliRunner().invoke(main_group, ["benchmarks", "--format", "csv"])
     assert "starts,each host,bash," in shown.output
+
+
+def test_the_program_of_the_page_is_read_from_its_table(tmp_path: Path) -> None:
+    (text,) = blocks("workloads.md", "toml")
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    (benchmark,) = load_suite(str(path)).benchmarks
+    argv = workload_of(benchmark).argv(benchmark.parameters)
+    assert argv[:6] == ("stress-ng", "--cpu", "2", "--timeout", "10s", "--metrics")
+    printed = tmp_path / "out.yaml"
+    printed.write_text("".join(f"line {number}\n" for number in range(30)) + _MEASURED + "\n")
+    options = ["--suite", str(path), "--output", str(printed)]
+    shown = CliRunner().invoke(main_group, ["workloads", "check", "stress-cpu", *options])
+    assert shown.output.splitlines() == [line.rstrip() for line in _page_after("metric    value", 4)]
+
+
+_MEASURED = "bogo-ops-per-second-real-time: 578.763885"
+
+
+def _page_after(start: str, count: int) -> list[str]:
+    lines = (DOCS / "workloads.md").read_text().splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.startswith(start))
+    return lines[first : first + count]
+
+
+def test_the_page_names_every_key_of_a_program() -> None:
+    from perfctl.suites.workload_tables import KEYS, METRIC_KEYS
+
+    page = (DOCS / "workloads.md").read_text()
+    assert [key for key in (*KEYS, *METRIC_KEYS) if f"`{key}`" not in page and f"`{key} = " not in page] == []
 
 
 def test_the_page_names_every_member_of_a_workload() -> None:

@@ -221,13 +221,13 @@ def test_refused(tmp_path: Path, text: str, message: str, where: str, hint: str)
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     message, where, _ = refusal(tmp_path, b"\xff\xfe\x00")
-    assert "cannot read the suite" in message
+    assert "cannot read the file" in message
     assert where == "my.toml"
 
 
 def test_a_folder_is_no_suite(tmp_path: Path) -> None:
     (tmp_path / "my.toml").mkdir()
-    with pytest.raises(SuiteError, match="cannot read the suite"):
+    with pytest.raises(SuiteError, match="cannot read the file"):
         load_suite(str(tmp_path / "my.toml"))
 
 

@@ -26,7 +26,7 @@ from perfctl.validity.assessment import Assessment
 from perfctl.validity.context import Expected, JudgementContext
 from perfctl.validity.finding import Finding, Severity
 from perfctl.validity.rules import Validity
-from perfctl.workloads import WORKLOADS, resolve_parameters
+from perfctl.workloads import WORKLOADS, known_workload, resolve_parameters
 from tests.unit import store_cases as cases
 from tests.unit.history_cases import H1, H2, add_run
 
@@ -277,7 +277,7 @@ def test_unknown_names_are_refused_with_close_ones(path: Path) -> None:
 
 def test_a_number_that_stands_elsewhere_too_is_not_the_line() -> None:
     text = TEXT.replace("Number of threads: 1\n", "Number of threads: 1\nnote 4216.72\n", 1)
-    found = output_lines(text, [4216.72], "events_per_second", STORED)
+    found = output_lines(text, [4216.72], "events_per_second", SYSBENCH, STORED.parameters)
     assert [line.text.strip() for line in found.lines] == ["events per second:  4216.72"]
 
 
@@ -286,20 +286,19 @@ def test_values_that_are_no_number_of_the_output_name_the_lines_they_come_from()
     stdout = (fileio / "stdout").read_text()
     parameters = json.loads((fileio / "argv.json").read_text())["parameters"]
     whole = resolve_parameters(SYSBENCH, parameters)
-    stored = StoredBenchmark("mem", "sysbench", whole, "k")
     for sample in SYSBENCH.parse(stdout, whole):
-        found = output_lines(stdout, [sample.value], sample.metric, stored)
+        found = output_lines(stdout, [sample.value], sample.metric, SYSBENCH, whole)
         assert found.lines, sample.metric
-        moved = output_lines(stdout, [sample.value * 1.7 + 3.1], sample.metric, stored)
+        moved = output_lines(stdout, [sample.value * 1.7 + 3.1], sample.metric, SYSBENCH, whole)
         assert moved.how == "converted or computed from these lines", sample.metric
 
 
 def test_an_output_of_a_workload_that_is_gone_shows_every_such_number() -> None:
-    gone = replace(STORED, workload="quickbench")
-    found = output_lines("a 5\nb 5.0\nc 6\n", [5.0], "speed", gone)
+    gone = known_workload(replace(STORED, workload="quickbench"))
+    found = output_lines("a 5\nb 5.0\nc 6\n", [5.0], "speed", gone, {})
     assert [line.number for line in found.lines] == [1, 2]
     assert "the workload is gone" in found.how
-    assert output_lines("", [5.0], "speed", gone).lines == ()
+    assert output_lines("", [5.0], "speed", gone, {}).lines == ()
 
 
 def test_a_pair_belongs_to_both_hosts(path: Path) -> None:

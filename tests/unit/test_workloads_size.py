@@ -18,7 +18,6 @@ from perfctl.execute.invocation import read_outcome
 from perfctl.model import Benchmark, Reason, Status
 from perfctl.report.output_lines import output_lines
 from perfctl.shell import Completed
-from perfctl.store import StoredBenchmark
 from perfctl.workloads import WORKLOADS, Parameters, Workload, resolve_parameters
 from perfctl.workloads.reading import LONGEST_LINE, lines_with
 
@@ -129,7 +128,7 @@ def test_lines_are_found_by_a_text_in_them_each_once() -> None:
 
 
 def test_an_output_that_is_too_long_is_not_searched_for_lines() -> None:
-    benchmark = StoredBenchmark("b", "sysbench", dict(_of("sysbench", "cpu")[1]), "key")
-    found = output_lines(filled("17\n", 2 * MIB), [17.0], "events_per_second", benchmark)
+    tool, parameters = _of("sysbench", "cpu")
+    found = output_lines(filled("17\n", 2 * MIB), [17.0], "events_per_second", tool, parameters)
     assert (found.lines, found.count) == ((), 0)
     assert "too long" in found.how

@@ -2,9 +2,10 @@
  *
  * One line, the last that is written there (docs/jobs.md):
  *
- *     perfctl-usage USER_US SYSTEM_US MAX_RSS_KIB MINOR_FAULTS MAJOR_FAULTS VOLUNTARY_SWITCHES INVOLUNTARY_SWITCHES
+ *     perfctl-usage USER_US SYSTEM_US MAX_RSS_KIB MINOR_FAULTS MAJOR_FAULTS VOLUNTARY_SWITCHES INVOLUNTARY_SWITCHES WALL_US
  *
- * It is of the command and of those of its descendants that it waited for, as wait4 says it. A process begins with the
+ * It is of the command and of those of its descendants that it waited for, as wait4 says it, and how long it took from
+ * just before it was made until its end was known. A process begins with the
  * size of who started it, so this program is as small as one can be: no C library, a few pages. It exits as the command
  * did, with 128 + n where signal n ended it, 127 where there is no such program, 126 where it cannot be run; with the
  * last two it writes no line, for nothing may have run.
@@ -14,7 +15,7 @@
 
 #ifdef __x86_64__
 enum { WRITE = 1, SIGACTION = 13, SIGPROCMASK = 14, CLONE = 56, EXECVE = 59, WAIT4 = 61, GETPID = 39, SETPGID = 109,
-       GETPGID = 121, EXIT = 231, PPOLL = 271 };
+       GETPGID = 121, CLOCK_GETTIME = 228, EXIT = 231, PPOLL = 271 };
 __asm__(".globl _start\n_start:\n mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
 
 static long call(long number, long a, long b, long c, long d)
@@ -28,7 +29,7 @@ static long call(long number, long a, long b, long c, long d)
 }
 #elif defined(__aarch64__)
 enum { WRITE = 64, SIGACTION = 134, SIGPROCMASK = 135, CLONE = 220, EXECVE = 221, WAIT4 = 260, GETPID = 172,
-       SETPGID = 154, GETPGID = 155, EXIT = 94, PPOLL = 73 };
+       SETPGID = 154, GETPGID = 155, CLOCK_GETTIME = 113, EXIT = 94, PPOLL = 73 };
 __asm__(".globl _start\n_start:\n mov x0, sp\n bl begin\n");
 
 static long call(long number, long a, long b, long c, long d)
@@ -43,7 +44,7 @@ static long call(long number, long a, long b, long c, long d)
 #endif
 
 enum { ENOENT = 2, ENOEXEC = 8, EAGAIN = 11, EACCES = 13, ENOTDIR = 20, SIGCHLD = 17, POLLOUT = 4, BLOCK = 0, SET = 2,
-       SIGSET_BYTES = 8, LONGEST_PATH = 4096 };
+       SIGSET_BYTES = 8, LONGEST_PATH = 4096, MONOTONIC = 1 };
 
 static char line[512];
 static int length;
@@ -131,13 +132,14 @@ void begin(long *stack)
 {
     char **argv = (char **)(stack + 2), **environment = (char **)(stack + 2 + stack[0]);
     static long by_default[4];
-    long all = -1, mask = 0, action[4], usage[18], child;
+    long all = -1, mask = 0, action[4], usage[18], began[2], ended[2], child;
     int status = 0, is_leader = call(GETPGID, 0, 0, 0, 0) == call(GETPID, 0, 0, 0, 0);
     if (stack[0] < 2)
         call(EXIT, 126, 0, 0, 0);
     /* What is sent to the group is for the command: whoever ends it gets its exit code from here. */
     call(SIGPROCMASK, BLOCK, (long)&all, (long)&mask, SIGSET_BYTES);
     call(SIGACTION, SIGCHLD, (long)by_default, (long)action, SIGSET_BYTES);
+    call(CLOCK_GETTIME, MONOTONIC, (long)began, 0, 0);
     child = call(CLONE, SIGCHLD, 0, 0, 0);
     if (child == 0) {
         long error;
@@ -157,6 +159,7 @@ void begin(long *stack)
     }
     if (child < 0 || call(WAIT4, child, (long)&status, 0, (long)usage) != child)
         call(EXIT, 126, 0, 0, 0);
+    call(CLOCK_GETTIME, MONOTONIC, (long)ended, 0, 0);
     status = status & 127 ? 128 + (status & 127) : status >> 8 & 255;
     if (status != 126 && status != 127) {
         /* struct rusage: user and system time in seconds and microseconds, then fourteen numbers. */
@@ -168,6 +171,7 @@ void begin(long *stack)
         add_number(usage[9]);
         add_number(usage[16]);
         add_number(usage[17]);
+        add_number((ended[0] - began[0]) * 1000000 + (ended[1] - began[1]) / 1000);
         add("\n");
         write_line();
     }

@@ -25,6 +25,8 @@ _SAME_END_S = 2.0
 _PATIENCE_S = 5.0
 """How long the last words wait for a reader of stderr who reads nothing."""
 _PATIENCE_AT_SIGNAL_S = 0.5
+_GARBAGE_AT = 20_000
+"""So many new objects make Python look for garbage; 700 would be usual."""
 _HINTS = {
     errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
     errno.ENFILE: "end other programs: the system has no more open files",
@@ -117,6 +119,8 @@ def _catch_signals() -> None:
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+    # What modules make while they are imported stays; looking through it again and again takes a thirtieth.
+    gc.set_threshold(_GARBAGE_AT)
     # What was done is done, and its exit code stands: one that comes while Python ends would kill it.
     atexit.register(_ignore_signals)
     # What is left goes with the process; to look through all of it first takes an eighth of a short command.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfctl.model.quantity import duration
 from perfctl.render.view import Column, Section, View, columns
-from perfctl.store import RunSummary
+
+if TYPE_CHECKING:
+    from perfctl.store import RunSummary
 
 _FIELDS = (
     *("run_id", "suite", "status", "started", "ended", "hosts"),

@@ -6,9 +6,12 @@
         store.history.runs()
 
     store.py         Store, open_store: what other packages use
-    run_reader.py    reads of one run     history.py    reads of all     records.py    what they return
+    run_reader.py    reads of one run, with run_values.py, run_judgements.py, run_facts.py and run_parts.py
+                     run_records.py    what they return
+    history.py       reads of all     records.py    what they return
     writer.py        writes, by one thread     recording.py    how an invocation is stored
-    tables.py        the schema as typed tables     views.py    the views over it     schema.py    its words
+    tables.py        the schema as typed tables     schema.py    its words
+    views.py         the views over it, of run_views.py and invocation_views.py
     dialect.py       what each engine says in its own way     sqlite.py    a database in a file
     revision.py      create, recognise       migration.py     and migrations/ (Alembic): from one to the next
     series.py        samples: checked, packed, summarised     artifact.py    raw bytes
@@ -23,35 +26,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from perfctl.store.records import (
-    BlockState,
-    Count,
-    Evidence,
-    Failure,
-    HistoryCell,
-    HistoryRun,
-    InvocationDetail,
-    InvocationState,
-    MeasuredInvocation,
-    NamedBenchmark,
-    NativeValue,
-    Omission,
-    Reparsed,
-    Rows,
-    RunDetail,
-    RunSummary,
-    SampleSeries,
-    Snapshot,
-    StoredArtifact,
-    StoredBenchmark,
-    StoredEnvironment,
-    StoredEvent,
-    ValidityCount,
-)
 from perfctl.store.store import Store, open_store
 
 if TYPE_CHECKING:
+    from perfctl.store.records import (
+        HistoryCell,
+        HistoryRun,
+        NamedBenchmark,
+        NativeValue,
+        Reparsed,
+        Rows,
+        RunSummary,
+        Snapshot,
+        StoredBenchmark,
+    )
     from perfctl.store.run_reader import RunReader
+    from perfctl.store.run_records import (
+        BlockState,
+        Count,
+        Evidence,
+        Failure,
+        InvocationDetail,
+        InvocationState,
+        MeasuredInvocation,
+        Omission,
+        RunDetail,
+        SampleSeries,
+        StoredArtifact,
+        StoredEnvironment,
+        StoredEvent,
+        ValidityCount,
+    )
     from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
     from perfctl.store.user_query import NamedQuery, named_queries, named_query, query
 
@@ -95,7 +100,16 @@ __all__ = [
     "upgrade",
 ]
 
-_OPENERS = {
+_MODULES = {
+    "records": (
+        *("HistoryCell", "HistoryRun", "NamedBenchmark", "NativeValue", "Reparsed", "Rows", "RunSummary"),
+        *("Snapshot", "StoredBenchmark"),
+    ),
+    "run_records": (
+        *("BlockState", "Count", "Evidence", "Failure", "InvocationDetail", "InvocationState"),
+        *("MeasuredInvocation", "Omission", "RunDetail", "SampleSeries", "StoredArtifact"),
+        *("StoredEnvironment", "StoredEvent", "ValidityCount"),
+    ),
     "run_reader": ("RunReader",),
     "upkeep": ("Check", "DatabaseInfo", "Upgrade", "backup", "check", "database_info", "upgrade"),
     "user_query": ("NamedQuery", "named_queries", "named_query", "query"),
@@ -103,8 +117,8 @@ _OPENERS = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what opens databases when it is first used: SQLAlchemy takes a quarter of a second."""
-    for module, names in _OPENERS.items():
+    """Import a module when something of it is first used: SQLAlchemy takes a quarter of a second."""
+    for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

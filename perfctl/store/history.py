@@ -24,7 +24,7 @@ from perfctl.store.records import (
     Snapshot,
     StoredBenchmark,
 )
-from perfctl.store.views import v_block
+from perfctl.store.run_views import v_block
 
 _OF_BASELINES = and_(
     db.invocation_metric.c.metric_pk.in_(select(db.metric.c.metric_pk).where(db.metric.c.is_headline)),

@@ -12,8 +12,8 @@ from perfctl.errors import UnknownName
 from perfctl.model import Direction, Metric
 from perfctl.store import tables as db
 from perfctl.store.records import RunSummary
+from perfctl.store.run_views import v_run
 from perfctl.store.sqlite import SqliteDatabase
-from perfctl.store.views import v_run
 
 
 class Reader:

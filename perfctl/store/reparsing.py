@@ -12,7 +12,8 @@ from perfctl.errors import DataError, OutputError
 from perfctl.model import SERVER_COUNTERS, USAGE_METRICS, Reason, ResourceUsage, Status
 from perfctl.store import artifact, recording
 from perfctl.store import tables as db
-from perfctl.store.records import Reparsed, stored_usage
+from perfctl.store.records import Reparsed
+from perfctl.store.run_records import stored_usage
 from perfctl.store.series import Series, group
 from perfctl.validity.assessment import Assessment, assess
 from perfctl.validity.counters import InvocationCounters

@@ -17,7 +17,6 @@ from sqlalchemy import (
 from perfctl.errors import DatabaseUnavailable, SchemaMismatch
 from perfctl.store import schema
 from perfctl.store.tables import METADATA
-from perfctl.store.views import create_views
 
 _VERSION = Table(
     "alembic_version",
@@ -55,6 +54,9 @@ def require_revision(connection: Connection) -> str:
 
 def create(connection: Connection) -> None:
     """Make all tables and views and write the revision. The caller holds the transaction."""
+    # Imported here so that opening a database that is there does not wait for it.
+    from perfctl.store.views import create_views
+
     METADATA.create_all(connection, checkfirst=False)
     _VERSION.create(connection, checkfirst=False)
     connection.execute(insert(_VERSION).values(version_num=schema.REVISION))

@@ -35,12 +35,12 @@ def open_store(
     Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch (of an older or
     newer perfctl), UsageError (another kind of database).
     """
-    # All of it before: where few files may be open, an open database leaves none to import with.
     from perfctl.store.history import History
-    from perfctl.store.run_reader import RunReader  # noqa: F401 (for Store.run)
     from perfctl.store.sqlite import SqliteDatabase, path_of
 
     if not read_only:
+        # Before it is open: where few files may be, an open database leaves none to import with.
+        from perfctl.store.run_reader import RunReader  # noqa: F401 (for Store.run)
         from perfctl.store.writer import Writer
 
     path = path_of(url_or_path)

@@ -21,7 +21,7 @@ from perfctl.report.outliers import outliers
 from perfctl.report.output_lines import output_lines
 from perfctl.report.why import WhyCell, WhyReport, why_report
 from perfctl.store import RunReader, Store, StoredBenchmark, open_store
-from perfctl.store.records import JudgedValue, Place
+from perfctl.store.run_records import JudgedValue, Place
 from perfctl.validity.assessment import Assessment
 from perfctl.validity.context import Expected, JudgementContext
 from perfctl.validity.finding import Finding, Severity

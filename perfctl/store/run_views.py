@@ -1,0 +1,82 @@
+"""The views of runs and of attempts at blocks: `perfctl.store.views` has all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, MetaData, Select, Table, and_, exists, func, select, tuple_
+from sqlalchemy.schema import CreateView
+
+from perfctl.store import tables as db
+from perfctl.store.dialect import utc_text
+from perfctl.store.schema import INVOCATION_STATUSES
+
+VIEWS: list[CreateView] = []
+"""All views, each after those that it reads."""
+
+
+def view_of(name: str, statement: Select[*tuple[Any, ...]]) -> Table[Any]:
+    """Return a view as a table to select from; it is in VIEWS from now on."""
+    view = CreateView(statement, name, metadata=MetaData())
+    VIEWS.append(view)
+    return view.table
+
+
+def columns_of(table: Table[Any], names: str) -> list[ColumnElement[Any]]:
+    """Return the columns of these names."""
+    return [table.c[name] for name in names.split()]
+
+
+_tally = (
+    select(
+        db.block.c.run_id,
+        func.count().label("invocations"),
+        *(
+            func.count().filter(db.invocation.c.status == status).label(status)
+            for status in INVOCATION_STATUSES
+        ),
+    )
+    .join_from(db.block, db.invocation)
+    .group_by(db.block.c.run_id)
+    .subquery("tally")
+)
+
+v_run = view_of(
+    "v_run",
+    select(
+        *columns_of(db.run, "run_id suite status baseline seed"),
+        utc_text(db.run.c.started_at).label("started"),
+        utc_text(db.run.c.ended_at).label("ended"),
+        (db.run.c.ended_at - db.run.c.started_at).label("duration_s"),
+        select(func.count()).where(db.run_host.c.run_id == db.run.c.run_id).scalar_subquery().label("hosts"),
+        db.run.c.planned_invocations,
+        *(func.coalesce(_tally.c[name], 0).label(name) for name in ("invocations", *INVOCATION_STATUSES)),
+        db.run.c.perfctl_version,
+    ).join_from(db.run, _tally, _tally.c.run_id == db.run.c.run_id, isouter=True),
+)
+
+_other = db.block.alias("other")
+v_block = view_of(
+    "v_block",
+    select(
+        *columns_of(db.block, "block_id run_id benchmark target"),
+        db.block.c.block_index.label("block"),
+        db.block.c.attempt,
+        db.block.c.status,
+        # The one place that says which attempt at a block counts.
+        and_(
+            db.block.c.status != "running",
+            ~exists().where(
+                *(
+                    _other.c[name] == db.block.c[name]
+                    for name in ("run_id", "benchmark", "target", "block_index")
+                ),
+                _other.c.status != "running",
+                tuple_(_other.c.status == "complete", _other.c.attempt)
+                > tuple_(db.block.c.status == "complete", db.block.c.attempt),
+            ),
+        ).label("attempt_counts"),
+        utc_text(db.block.c.started_at).label("started"),
+        utc_text(db.block.c.ended_at).label("ended"),
+    ),
+)

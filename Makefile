@@ -118,7 +118,7 @@ test-fast: venv test-packages
 .PHONY: unit
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
-	    bootstrap/packages busybox-static openssh-server sudo tcsh xz-utils
+	    bootstrap/packages busybox-static fish openssh-server sudo tcsh xz-utils
 	@$(STEP) "Run the tests of single modules" "1 min" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 

@@ -8,50 +8,31 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfctl import __version__
 from perfctl.cli.command import Group
+from perfctl.cli.commands import COMMANDS
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "lab": ("perfctl.cli.lab:lab", "A fleet of systemd hosts on this machine, for trying and testing."),
-    "provision": ("perfctl.cli.provision:provision", "Prepare the hosts for runs."),
-    "verify": ("perfctl.cli.verify:verify", "Check that the hosts are as provisioned; drift is exit 7."),
-    "suites": ("perfctl.cli.suites:suites", "List the suites, or show one."),
-    "benchmarks": ("perfctl.cli.benchmarks:benchmarks", "List the workloads, or show one."),
-    "workloads": ("perfctl.cli.workloads:workloads", "Check programs of your own, defined in TOML."),
-    "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
-    "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
-    "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),
-    "reap": ("perfctl.cli.reap:reap", "End and remove what a killed run left on its hosts."),
-    "hosts": ("perfctl.cli.hosts:hosts", "Who holds which host, and what runs have left there."),
-    "runs": ("perfctl.cli.runs:runs", "List the runs in the database."),
-    "show": ("perfctl.cli.show:show", "Show one run: plan, hosts, failures."),
-    "compare": ("perfctl.cli.compare:compare", "What each environment costs against the baseline."),
-    "odd-hosts": (
-        "perfctl.cli.odd_hosts:odd_hosts",
-        "Hosts that differ from the others, and what tells them apart.",
-    ),
-    "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
-    "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG or on the terminal."),
-    "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),
-    "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
-    "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
-    "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
-    "selftest": (
-        "perfctl.cli.selftest:selftest",
-        "Check perfctl itself: how often the baseline differs from itself.",
-    ),
-    "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
-    "explore": ("perfctl.cli.explore:explore", "Browse the results database in Datasette."),
-    "db": ("perfctl.cli.db:db", "Describe, check, copy or upgrade the results database."),
-}
-"""Name -> (module:attribute, one line for --help), in the order in which a user meets them."""
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class LazyGroup(Group):
     """A group that imports a command's module only when that command runs or shows its own help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return the arguments that are left; without any, where there is no project, show how to start."""
+        if not args and not ctx.resilient_parsing:
+            from perfctl.render.project import first_steps
+
+            if text := first_steps(Path()):
+                click.echo(text, nl=False)
+                ctx.exit()
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order a user meets them."""
@@ -72,13 +53,21 @@ class LazyGroup(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command of these arguments; a name that is none is answered with what comes close."""
         name = args[0]
-        if name in COMMANDS or name.startswith("-"):
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         close = {"version": "--version", "help": "--help"}.get(name) or next(
             iter(get_close_matches(name, COMMANDS, n=1)), ""
         )
         hint = f" Did you mean: perfctl {close}?" if close else ""
         raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Return the commands and options that begin as the incomplete word; no command is imported."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items()]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(item for item in found if item.value.startswith(incomplete)), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""

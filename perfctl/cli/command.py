@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from perfctl.cli.settings import load_settings
+from perfctl.cli.settings import Settings, load_settings
+from perfctl.cli.text import Text
 
 _GIVEN = "perfctl.cli.given"
 """Key of `Context.meta`, which all contexts of one command line share: values by parameter name."""
@@ -29,6 +30,11 @@ def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None
     # Contexts are parsed from the outermost to the innermost, so the innermost value stays.
     if value:
         ctx.meta.setdefault(_GIVEN, {})[param.name] = value
+
+
+def settings_of(ctx: click.Context) -> Settings:
+    """Return the settings by the options that were given so far. Raises as `load_settings` does."""
+    return load_settings(**ctx.meta.get(_GIVEN, {}))
 
 
 class _SharedOption(SettingOption):
@@ -55,6 +61,11 @@ SHARED_OPTIONS = (
 class _WithSharedOptions(click.Command):
     """Adds the shared options, but for those whose name the command itself uses."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for param in (param for param in self.params if param.type is click.STRING):
+            param.type = Text(settings_of)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and the shared options."""
         own = super().get_params(ctx)
@@ -77,7 +88,7 @@ class Command(_WithSharedOptions):
         """Load the settings, now that every option is known, and run the command."""
         from perfctl.playbook import remove_stale_folders
 
-        ctx.obj = load_settings(**ctx.meta.get(_GIVEN, {}))
+        ctx.obj = settings_of(ctx)
         remove_stale_folders()
         return super().invoke(ctx)
 

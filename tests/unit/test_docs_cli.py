@@ -1,20 +1,43 @@
-"""docs/cli.md is what the program says of itself."""
+"""docs/cli.md and the man page are what the program says of itself."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from perfctl import errors
 from perfctl.cli import COMMANDS
-from perfctl.cli.reference import reference
+from perfctl.cli.reference import manual, reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+MANUAL = PAGE.with_name("perfctl.1")
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == reference(), "run: python -m perfctl.cli.reference > docs/cli.md"
+
+
+def test_the_man_page_is_up_to_date() -> None:
+    assert MANUAL.read_text() == manual(), "run: python -m perfctl.cli.reference --man > docs/perfctl.1"
+
+
+def test_the_man_page_has_all_commands_and_options_and_no_stray_request() -> None:
+    lines = MANUAL.read_text().splitlines()
+    headings = [
+        line.removeprefix(".SS perfctl ").replace("\\", "") for line in lines if line.startswith(".SS")
+    ]
+    for name in COMMANDS:
+        assert any(heading.startswith(f"{name} [OPTIONS]") for heading in headings), name
+    options = {
+        word for line in PAGE.read_text().splitlines() for word in re.findall(r"^  .*?(--[a-z-]+)", line)
+    }
+    assert options
+    text = MANUAL.read_text().replace("\\", "")
+    assert [option for option in options if option not in text] == []
+    requests = {line.split()[0] for line in lines if line.startswith((".", "'"))}
+    assert requests == {'.\\"', ".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
 
 
 def test_the_page_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,3 +46,11 @@ def test_hosts_that_a_checkout_has_provisioned_are_current_for_the_wheel(install
 def test_the_default_inventory_is_this_machine(installed: Installation) -> None:
     words = ["run", "--suite", "cpu", "--env", "native", "--blocks", "1", "--dry-run"]
     assert "localhost" in installed.run("perfctl", *words).stdout
+
+
+def test_a_new_project_and_the_man_page_are_in_it(installed: Installation, tmp_path: Path) -> None:
+    assert "Three ways to start" in installed.run("perfctl", cwd=tmp_path).stdout
+    installed.run("perfctl", "init", cwd=tmp_path)
+    assert "primes" in installed.run("perfctl", "suites", "example", cwd=tmp_path).stdout
+    page = installed.folder / "share" / "man" / "man1" / "perfctl.1"
+    assert page.read_text().startswith('.\\"')

@@ -342,31 +342,38 @@ def _metric_id(workload: str, metric: Metric) -> str:
     return content_hash([workload, metric.name, metric.unit, metric.direction, metric.headline])
 
 
-def _insert_metric(connection: sqlite3.Connection, workload: str, metric: Metric) -> int:
-    """Return the metric's number in this file; the first description seen is kept."""
-    metric_id = _metric_id(workload, metric)
+def _metric_numbers(
+    connection: sqlite3.Connection, workload: str, metrics: Sequence[Metric]
+) -> dict[str, int]:
+    """Return the metrics' numbers in this file by their names; the first description seen of each is kept."""
+    by_id = {_metric_id(workload, metric): metric for metric in metrics}
+    marks = ", ".join("?" * len(by_id))
     found = connection.execute(
-        "SELECT metric_pk, show_difference FROM metric WHERE metric_id = ?", (metric_id,)
-    ).fetchone()
-    if found is not None:
-        if found[1] != metric.show_difference:
+        f"SELECT metric_id, metric_pk, show_difference FROM metric WHERE metric_id IN ({marks})", tuple(by_id)
+    ).fetchall()
+    numbers = {}
+    for metric_id, metric_pk, show_difference in found:
+        metric = by_id.pop(metric_id)
+        numbers[metric.name] = int(metric_pk)
+        if show_difference != metric.show_difference:
             # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
             connection.execute(
                 "UPDATE metric SET show_difference = ? WHERE metric_pk = ?",
-                (int(metric.show_difference), found[0]),
+                (int(metric.show_difference), metric_pk),
             )
-        return int(found[0])
-    row = {
-        "metric_id": metric_id,
-        "workload": workload,
-        "name": metric.name,
-        "unit": metric.unit,
-        "direction": metric.direction.value,
-        "is_headline": int(metric.headline),
-        "description": metric.description,
-        "show_difference": int(metric.show_difference),
-    }
-    return int(_insert(connection, "metric", row).lastrowid or 0)
+    for metric_id, metric in by_id.items():
+        row = {
+            "metric_id": metric_id,
+            "workload": workload,
+            "name": metric.name,
+            "unit": metric.unit,
+            "direction": metric.direction.value,
+            "is_headline": int(metric.headline),
+            "description": metric.description,
+            "show_difference": int(metric.show_difference),
+        }
+        numbers[metric.name] = int(_insert(connection, "metric", row).lastrowid or 0)
+    return numbers
 
 
 def insert_samples(
@@ -376,10 +383,8 @@ def insert_samples(
     found: Sequence[tuple[Series, Summary]],
 ) -> None:
     """Store samples as rows or packed, and their derived rows. One statement for each table is fastest."""
-    rows = [
-        ((invocation_pk, _insert_metric(connection, workload, series.metric)), series, summary)
-        for series, summary in found
-    ]
+    numbers = _metric_numbers(connection, workload, [series.metric for series, _ in found])
+    rows = [((invocation_pk, numbers[series.metric.name]), series, summary) for series, summary in found]
     connection.executemany(
         "INSERT INTO sample (invocation_pk, metric_pk, sample_index, is_warmup, value)"
         " VALUES (?, ?, ?, ?, ?)",

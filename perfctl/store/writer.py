@@ -1,8 +1,9 @@
-"""The one thread that writes: every change is one transaction, committed before its caller goes on."""
+"""The one connection that writes: every change is one transaction, committed before its caller goes on."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """Runs jobs one after another, in the order in which they come, each in its own transaction."""
+    """Runs jobs one after another, each in its own transaction."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
         self._connection = connection
@@ -25,7 +26,9 @@ class Writer:
         self._path = path
         with translated(path):
             self._file = OpenedFile(path, connection)
+        self._turn = threading.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
+        """For the main thread, whom an interrupt must not leave half way."""
         self._is_open = True
 
     def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -36,10 +39,13 @@ class Writer:
         """
         if not self._is_open:
             raise DatabaseUnavailable("the database was closed", where=str(self._path))
-        return self._thread.submit(self._transact, job).result()
+        if threading.current_thread() is threading.main_thread():
+            return self._thread.submit(self._transact, job).result()
+        # To hand it over and wait costs as much as a third of an invocation's transaction.
+        return self._transact(job)
 
     def _transact(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        with translated(self._path):
+        with self._turn, translated(self._path):
             try:
                 # A log without its file is taken by whatever has the file's name: nothing is written then.
                 self._file.require(self._connection)
@@ -88,4 +94,5 @@ class Writer:
         """Wait for the jobs already given, then close the connection; again is harmless."""
         self._is_open = False
         self._thread.shutdown(wait=True)
-        self._connection.close()
+        with self._turn:
+            self._connection.close()

@@ -36,7 +36,8 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 def _plain(value: Any) -> Any:
     if type(value) in _AS_THEY_ARE:
         return value
-    names = _field_names(type(value))
+    kind: Any = type(value)
+    names = _field_names(kind)
     if names is not None:
         return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, enum.Enum):

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 """Agents of another number speak another language."""
 
+LEASE_LOCK = "/var/tmp"
+"""What is locked while a host's lease is changed, by whomever."""
 SPAWNED_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE_S = 2.0
 """How long processes may take to end after SIGTERM before they get SIGKILL."""
@@ -918,7 +920,7 @@ class Agent:
             "arm": lambda: self._arm(channel, request),
             "release": lambda: self._release(channel),
             "cancel": lambda: self._cancel(channel, list(map(checked_name, request.get("ids") or ()))),
-            "stop": lambda: self.stop(then=lambda: channel.send(pack({}))),
+            "stop": lambda: self._stop_for(channel, request),
         }
         if verb in of_agent:
             of_agent[verb]()
@@ -1593,6 +1595,17 @@ class Agent:
 
     # ---- the end of it all ----
 
+    def _stop_for(self, channel: Channel, request: Record) -> None:
+        """End everything, give the host back if that is asked for, answer, and end."""
+        lease = request.get("give_back")
+        if lease is not None and not is_lease(lease):
+            raise Failure("a request to stop has no lease that can be read")
+
+        def answer() -> None:
+            channel.send(pack({"is_given_back": lease is not None and give_back(lease[0], lease[1])}))
+
+        self.stop(then=answer)
+
     def stop(self, why: str = "cancelled", then: Callable[[], None] | None = None) -> None:
         """End everything that was started here; afterwards `then` is called, and the agent ends."""
         if then:
@@ -1729,6 +1742,27 @@ def hold(path: str, token: int, until: float) -> bool:
         # In place: some file systems write a file out that was cut and closed.
         write_file(f"{path}.until", b"%d %.3f\n" % (token, until), os.O_CREAT, 0o644)
     return True
+
+
+def give_back(path: str, token: int) -> bool:
+    """Give a host back that is still held under this token; return whether it is nobody's of it any more.
+
+    As host_lease.py does it, under the lock that all changes are made under; not where that takes long.
+    """
+    folder = os.open(LEASE_LOCK, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        words = content(path, 100).split()
+        if words and words[0] == b"%d" % token:
+            write_file(
+                f"{path}.new", b"%d\nnull\n" % (token + 1), os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644
+            )
+            os.rename(f"{path}.new", path)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
 
 
 # ---- small things -----------------------------------------------------------------------------------------

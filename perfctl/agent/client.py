@@ -116,11 +116,18 @@ class AgentChannel:
             header = {"verb": "input", "id": job_id, "is_first": begin == 0}
             self._stream.write(host_agent.pack(header, [len(piece)]) + piece)
 
-    def stop_agent(self, stored: Sequence[str], *, timeout_s: float) -> None:
-        """Have the agent end everything, and wait until it has ended itself. Raises like `request`."""
-        self.request({"verb": "stop", "stored": list(stored)}, timeout_s=timeout_s)
+    def stop_agent(
+        self, stored: Sequence[str], *, timeout_s: float, give_back: tuple[str, int, float] | None = None
+    ) -> bool:
+        """Have the agent end everything, and wait until it has ended itself.
+
+        Return whether it has given back the lease that was asked for. Raises like `request`.
+        """
+        header = {"verb": "stop", "stored": list(stored), "give_back": list(give_back) if give_back else None}
+        answer = self.request(header, timeout_s=timeout_s)
         with suppress(HostUnreachable):
             self._stream.read_exactly(1, timeout_s=timeout_s)
+        return answer.header.get("is_given_back") is True
 
     def close(self) -> None:
         """Close the channel; jobs keep running."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, NoReturn
 
 from perfctl.environments.kinds import boots
@@ -46,6 +47,7 @@ def block_key(block: Block) -> BlockKey:
     return (block.benchmark, str(block.target), block.index)
 
 
+@lru_cache(maxsize=1024)
 def invocation_id(block_id: str, planned: PlannedInvocation) -> str:
     """Return the id of an invocation, derived from the plan: a later controller finds its job by it."""
     return content_hash([block_id, planned.environment, planned.replicate])[:32]

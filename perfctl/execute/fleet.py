@@ -66,7 +66,7 @@ class Fleet:
 
     def __exit__(self, *exc: object) -> None:
         try:
-            self.each(lambda connected: connected.jobs.stop())
+            self.each(lambda connected: connected.jobs.stop(gives_back=True))
         finally:
             self._leases.close()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perfctl.facts import parsers, values
 from perfctl.facts.command_sources import CommandOutput, EachLink, KernelLog, Libc, Python
@@ -368,8 +369,14 @@ def read_value(fact: Fact | None, value_class: type[T]) -> T | None:
     wanted = type_of(fact.name)
     if wanted.value_class is not value_class:
         raise TypeError(f"{fact.name} is {wanted.name}, not {value_class.__name__}")
-    found: T | None = wanted.read(fact.value)
+    found: T | None = _value(wanted, fact.value)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _value(wanted: FactType, text: str) -> Any:
+    # The same facts are asked for each invocation, and most hosts have the same.
+    return wanted.read(text)
 
 
 def is_present(facts: Fingerprint, name: str) -> bool:

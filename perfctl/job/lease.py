@@ -135,6 +135,8 @@ class HostLease:
         # The host's clock against ours: what is sent later need not ask for the time.
         self._offset_s = float(answer["now"]) - asked_at
         self._renewed_until = 0.0
+        self.is_given_back = False
+        """Whether the agent has given the host back as it ended."""
         self.freed = tuple(LeaseState.parse(item) for item in answer["freed"])
         """The holders that it was taken from."""
         self.runs = HostRuns.parse(answer)
@@ -191,6 +193,8 @@ class HostLease:
 
     def release(self) -> None:
         """Give the host back; again is harmless."""
+        if self.is_given_back:
+            return
         _ask(self._transport, self._host, {"verb": "release", "key": self._claim.key})
 
 

@@ -244,8 +244,11 @@ class JobShell:
             self._idle.append(channel)
         return outcomes
 
-    def stop(self) -> None:
-        """End everything of this run here. Results that were not acknowledged stay in the spool."""
+    def stop(self, *, gives_back: bool = False) -> None:
+        """End everything of this run here. Results that were not acknowledged stay in the spool.
+
+        With `gives_back` the host is given back as soon as all has ended, if the agent can do that.
+        """
         with self._lock:
             stored, self._stored = self._stored, []
         channels = [*self._take_idle(), None]
@@ -253,7 +256,13 @@ class JobShell:
             try:
                 # Those that are idle may have broken meanwhile.
                 with _closing(channel or self._agent.open_channel()) as open_channel:
-                    open_channel.stop_agent(stored, timeout_s=_CONTROL_TIMEOUT_S)
+                    is_given_back = open_channel.stop_agent(
+                        stored,
+                        timeout_s=_CONTROL_TIMEOUT_S,
+                        give_back=self.terms_of(0.0) if gives_back else None,
+                    )
+                if is_given_back and self._lease:
+                    self._lease.is_given_back = True
                 break
             except AgentGone:
                 self._reap(stored)

@@ -10,15 +10,17 @@ A lab that is already up is recognised without Ansible.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from perfctl import assets
 from perfctl.errors import Refused, UnknownName, UsageError
-from perfctl.lab.engine import Labelled, LabEngine, needs_sudo
+from perfctl.lab.engine import Labelled, LabEngine, bridge_of, needs_sudo
 from perfctl.lab.folder import LAYOUT, LabFolder, LabState
 from perfctl.lab.machine import Archive, cgroup2_mount, debian_archive, name_servers, routed_networks
 from perfctl.lab.topology import (
@@ -46,6 +48,8 @@ _SSH_TIMEOUT_S = 15.0
 _READ_AT_ONCE = 8
 _OTHER_NAME = "use another --name"
 _CGROUP_TREE = "/sys/fs/cgroup"
+_BRIDGE = re.compile(r"br-[0-9a-f]{12}")
+"""What docker calls the bridges of networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,16 @@ def up(
             return lab
         if has_engine:
             _refuse_collisions(folder, spec, engine)
+            _refuse_held_subnets(spec, routed_networks(), engine.networks(), _own_networks(folder, engine))
+        else:
+            # Bridges outlive an engine that was killed, and it finds its own again.
+            known = existing.ids if existing else {}
+            own = {known[name] for name in _networks(spec) if name in known}
+            _refuse_held_subnets(spec, routed_networks(), {}, own)
         if folder.has_foreign_inventory():
             raise Refused("perfctl did not write this file", where=str(folder.inventory), hint=_OTHER_NAME)
-        own = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
-        images = {release: _image(folder, own, release) for release in releases}
+        archive = debian_archive(LocalShell(elevation=Elevation(become=needs_sudo())))
+        images = {release: _image(folder, archive, release) for release in releases}
         for release, tag in existing.image_tags.items() if existing and has_engine else ():
             # All hosts of a lab and a release are made of the same bits, also those that join it later.
             if release in images and engine.has_image(f"perfctl-lab:{tag}"):
@@ -278,30 +288,53 @@ def _refuse_collisions(folder: LabFolder, spec: LabSpec, engine: LabEngine) -> N
             where=spec.name,
             hint="use another --name and other subnets, or take that one down",
         )
-    networks = {f"{spec.name}-management", f"{spec.name}-test"}
-    taken = (({member.name for member in members(spec)} | networks) - own) & engine.names()
+    taken = (({member.name for member in members(spec)} | _networks(spec)) - own) & engine.names()
     if taken:
         raise Refused(
             f"not made by perfctl, but of the same name: {', '.join(sorted(taken))}",
             where=spec.name,
             hint=_OTHER_NAME,
         )
-    if not networks & own:
-        _refuse_routed_subnets(spec)
 
 
-def _refuse_routed_subnets(spec: LabSpec) -> None:
+def _networks(spec: LabSpec) -> set[str]:
+    """Return the names of a lab's networks."""
+    return {f"{spec.name}-management", f"{spec.name}-test"}
+
+
+def _own_networks(folder: LabFolder, engine: LabEngine) -> set[str]:
+    return {item.id for item in _own(folder, engine) if item.kind == "network"}
+
+
+def _refuse_held_subnets(
+    spec: LabSpec,
+    routes: Iterable[tuple[str, IPv4Network]],
+    engines: Mapping[str, str],
+    own: Collection[str],
+) -> None:
+    """Raise Refused when a link of this machine has a subnet of the lab: its hosts would never be reached.
+
+    `routes` are (link, network); `engines` has the names of the engine's networks by their ids, and `own` the
+    ids of this lab's.
+    """
+    routes, own_links = list(routes), set(map(bridge_of, own))
+    names = {bridge_of(network_id): name for network_id, name in engines.items()}
     for option, text in (
         ("--management-subnet", spec.management_subnet),
         ("--test-subnet", spec.test_subnet),
     ):
-        for interface, network in routed_networks():
-            if subnet(text).overlaps(network):
-                raise Refused(
-                    f"the subnet {text} is in use: {network} is reached by {interface}",
-                    where=spec.name,
-                    hint=f"choose another one with {option}",
-                )
+        for link, network in routes:
+            # What is wider than a subnet that is there already takes nothing away from it.
+            is_held = network.subnet_of(subnet(text)) if own else network.overlaps(subnet(text))
+            if link in own_links or not is_held:
+                continue
+            what, todo = f"the link {link}", f"choose another subnet with {option}"
+            if link in names:
+                what += f", docker's network {names[link]},"
+            elif _BRIDGE.fullmatch(link):
+                what += ", which an engine that was killed has left,"
+                todo = f"remove it (ip link delete {link}), or {todo}"
+            raise Refused(f"the subnet {text} is in use: {what} has {network}", where=spec.name, hint=todo)
 
 
 def _own(folder: LabFolder, engine: LabEngine) -> list[Labelled]:

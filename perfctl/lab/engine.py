@@ -31,6 +31,11 @@ class Labelled:
     state_dir: str
 
 
+def bridge_of(network_id: str) -> str:
+    """Return the link that the engine makes for a network that is a bridge."""
+    return f"br-{network_id[:12]}"
+
+
 def needs_sudo() -> bool:
     """Return whether we must become root to talk to the engine and to install packages."""
     return os.geteuid() != 0
@@ -61,6 +66,12 @@ class LabEngine:
         containers = self._checked(["ps", "--all", "--format", "{{.Names}}"]).text.split()
         networks = self._checked(["network", "ls", "--format", "{{.Name}}"]).text.split()
         return {*containers, *networks}
+
+    def networks(self) -> dict[str, str]:
+        """Return the names of all networks by their ids."""
+        argv = ["network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"]
+        lines = [line.split(None, 1) for line in self._checked(argv).text.splitlines()]
+        return {words[0]: words[1] for words in lines if len(words) == 2}
 
     def has_image(self, name: str) -> bool:
         """Return whether the engine has an image of this name and tag."""

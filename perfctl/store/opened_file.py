@@ -27,6 +27,8 @@ class OpenedFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         """Remember the file; `connection` has read it, so that its log is there."""
         self._path = path
+        # Looked at three times for each transaction: a Path would take longer than the call itself.
+        self._name = str(path)
         found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
         self._size_bytes = found.st_size
@@ -36,7 +38,7 @@ class OpenedFile:
         """Whether something else was written into the file, which its log no longer belongs to."""
         self._page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
         real = os.path.realpath(path)
-        beside = (Path(f"{real}{suffix}") for suffix in ("-wal", "-shm"))
+        beside = (f"{real}{suffix}" for suffix in ("-wal", "-shm"))
         # They stay as long as anybody has the database open.
         self._beside = {log: identity for log in beside if (identity := _identity_of(log))}
 
@@ -47,7 +49,7 @@ class OpenedFile:
 
     def _differences(self, connection: sqlite3.Connection) -> Iterator[str]:
         try:
-            found = self._path.stat()
+            found = os.stat(self._name)  # noqa: PTH116
         except OSError as error:
             yield f"it was moved or deleted while it was written ({error.strerror})"
             return
@@ -67,7 +69,7 @@ class OpenedFile:
             yield "something else was copied into its file"
         for log, identity in self._beside.items():
             if _identity_of(log) != identity:
-                yield f"{log.name} was moved, deleted or replaced while it was written"
+                yield f"{Path(log).name} was moved, deleted or replaced while it was written"
 
     def _has_other_content(self, connection: sqlite3.Connection) -> bool | None:
         """Return whether the file, without its log, is not an earlier state of the database.
@@ -95,7 +97,7 @@ class OpenedFile:
     def drop_log(self) -> None:
         """Empty the log: what it has belongs to what was overwritten, and would be written over the rest."""
         for log in self._beside:
-            if log.name.endswith("-wal"):
+            if log.endswith("-wal"):
                 with suppress(OSError):
                     os.truncate(log, 0)
 
@@ -145,9 +147,9 @@ def _without_log(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True)
 
 
-def _identity_of(path: Path) -> _Identity | None:
+def _identity_of(path: str) -> _Identity | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
     return (found.st_dev, found.st_ino)

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from perfctl.facts.values import whole_number
 
-CapturedFiles = Mapping[str, list[str]]
-"""Path -> its lines without empty ones. A file without lines is empty, not missing."""
+CapturedFiles = Mapping[str, str]
+"""Path -> its text, each line with a newline before it. A file without lines is empty, not missing.
+
+What is wanted of a text is searched for: hundreds of lines, gone through for each number, were half of what
+judging an invocation cost.
+"""
 
 _HIERARCHY = re.compile(r"^/sys/fs/cgroup(?:/(?:unified|cpuacct|cpu|cpu,cpuacct|cpuacct,cpu)(?=/|$))?(/.*)?$")
 _OWN_GROUP = re.compile(r"/(?:perfctl-[^/]+\.service|session-[^/]+\.scope)$")
@@ -20,6 +25,8 @@ _SNMP = re.compile(r"^/proc/\d+/net/snmp$")
 _THERMAL = re.compile(r"^/sys/devices/system/cpu/cpu\d+/thermal_throttle/(?:core|package)_throttle_(\w+)$")
 _CARRIER = re.compile(r"^/sys/class/net/(?!lo/|veth)([^/]+)/carrier_changes$")
 """Of a cable: a container's end of a link is gone tomorrow, and has none."""
+_CPU = re.compile(r"\ncpu\d")
+_LINK = re.compile(r"\s*\d{1,20}(?:\s+\d{1,20}){15}\s*", re.ASCII)
 
 USER_HZ = 100
 """Ticks per second in /proc: 100 on every architecture that is in use, whatever the kernel's own HZ."""
@@ -30,26 +37,34 @@ _SECTOR_BYTES = 512
 
 def parse_files(captured: bytes) -> CapturedFiles:
     """Return the files of a captured text. Lines before the first head belong to none."""
-    # Piece by piece: line by line this was a third of what judging an invocation costs.
-    files: dict[str, list[str]] = {}
-    lines: list[str] = []
+    files: dict[str, str] = {}
+    path = None
     _, *others = ("\n" + captured.decode("utf-8", "replace")).split("\n==> ")
     for part in others:
         head, _, text = part.partition("\n")
         if head.endswith(" <=="):
-            lines = files.setdefault(head.removesuffix(" <=="), [])
-        else:
-            lines.append(f"==> {head}")
-        lines += filter(str.strip, text.split("\n"))
+            path = head.removesuffix(" <==")
+            files[path] = f"{files[path]}\n{text}" if path in files else f"\n{text}"
+        elif path is not None:
+            files[path] += f"\n==> {part}"
     return files
 
 
+def lines_of(files: CapturedFiles, path: str) -> list[str]:
+    """Return the lines of a file without empty ones; none where it is not there."""
+    return [line for line in files.get(path, "").split("\n") if line and not line.isspace()]
+
+
 def words_of(files: CapturedFiles, path: str, key: str) -> list[str]:
-    """Return the words behind `key` on the line that begins with it, or none."""
-    for line in files.get(path, []):
-        # Nearly all lines are other keys': a file of 190 is gone through for each of them.
-        if line.startswith(key) and (words := line.split())[0] == key:
+    """Return the words behind `key` on the first line that begins with it, or none."""
+    text, wanted = files.get(path, ""), f"\n{key}"
+    found = text.find(wanted)
+    while found >= 0:
+        end = text.find("\n", found + 1)
+        words = text[found:end].split() if end >= 0 else text[found:].split()
+        if words[0] == key:
             return words[1:]
+        found = text.find(wanted, found + 1)
     return []
 
 
@@ -61,8 +76,7 @@ def number_after(files: CapturedFiles, path: str, key: str) -> int | None:
 
 def single_number(files: CapturedFiles, path: str) -> int | None:
     """Return the number that a file of one number holds."""
-    lines = files.get(path, [])
-    return whole_number(lines[0].strip()) if len(lines) == 1 else None
+    return whole_number(files.get(path, "").strip())
 
 
 def cpu_fields(files: CapturedFiles) -> list[int | None]:
@@ -72,7 +86,7 @@ def cpu_fields(files: CapturedFiles) -> list[int | None]:
 
 def cpu_count(files: CapturedFiles) -> int | None:
     """Return how many CPUs /proc/stat lists: those that are online."""
-    return sum(1 for line in files.get("/proc/stat", []) if re.match(r"cpu\d", line)) or None
+    return len(_CPU.findall(files.get("/proc/stat", ""))) or None
 
 
 def stall_us(files: CapturedFiles, resource: str, kind: str) -> int | None:
@@ -85,8 +99,7 @@ def stall_us(files: CapturedFiles, resource: str, kind: str) -> int | None:
 
 def load_1m(files: CapturedFiles) -> float | None:
     """Return the first figure of /proc/loadavg."""
-    lines = files.get("/proc/loadavg", [])
-    word = lines[0].split()[0] if lines else ""
+    word = next(iter(files.get("/proc/loadavg", "").split()), "")
     return float(word) if re.fullmatch(r"\d{1,20}(\.\d+)?", word, re.ASCII) else None
 
 
@@ -98,10 +111,8 @@ def own_groups(files: CapturedFiles) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for path in files:
-        folder, _, file = path.rpartition("/")
-        match = _HIERARCHY.match(folder)
-        group = match[1] if match else None
-        if group is None or not _OWN_GROUP.search(group):  # the root's is the whole machine's
+        group, file = _own_group(path)
+        if not group:
             continue
         if file == "cpu.stat":
             used = number_after(files, path, "usage_usec")
@@ -119,6 +130,15 @@ def own_groups(files: CapturedFiles) -> dict[str, int]:
     }
 
 
+@lru_cache(maxsize=1024)
+def _own_group(path: str) -> tuple[str, str]:
+    """Return the benchmark's own control group that a file is of ('': of none), and the file's name."""
+    folder, _, file = path.rpartition("/")
+    match = _HIERARCHY.match(folder)
+    group = (match[1] if match else None) or ""  # the root's is the whole machine's
+    return group if _OWN_GROUP.search(group) else "", file
+
+
 def own_processes(files: CapturedFiles) -> dict[str, int]:
     """Return path of /proc/PID/stat -> CPU time of the process and of its waited-for children, in us.
 
@@ -128,7 +148,7 @@ def own_processes(files: CapturedFiles) -> dict[str, int]:
     for path in files:
         if not _PROCESS.match(path):
             continue
-        fields = " ".join(files[path]).rpartition(")")[2].split()
+        fields = files[path].rpartition(")")[2].split()
         times = [whole_number(word) for word in fields[11:15]]
         known = [value for value in times if value is not None]
         if len(known) == 4:
@@ -157,50 +177,64 @@ def own_throttling(files: CapturedFiles) -> tuple[int | None, int | None]:
 
 def thermal(files: CapturedFiles, kind: str) -> dict[str, int]:
     """Return path -> number of each CPU's thermal counters of a kind: `count` or `total_time_ms`."""
-    matches = ((path, _THERMAL.match(path)) for path in files)
-    found = {path: single_number(files, path) for path, match in matches if match and match[1] == kind}
+    found = {path: single_number(files, path) for path in files if _thermal_kind(path) == kind}
     return {path: value for path, value in found.items() if value is not None}
 
 
-def tcp(files: CapturedFiles) -> tuple[str, Mapping[str, int]]:
-    """Return the file of TCP's counters and the counters by name.
+@lru_cache(maxsize=8192)
+def _thermal_kind(path: str) -> str:
+    match = _THERMAL.match(path)
+    return match[1] if match else ""
+
+
+def tcp(files: CapturedFiles) -> tuple[str, Mapping[str, str]]:
+    """Return the file of TCP's counters and the text of the counters by name.
 
     A benchmark in a network namespace of its own has counters of its own: /proc/PID/net/snmp comes first.
     """
-    path = next((path for path in files if _SNMP.match(path)), "/proc/net/snmp")
-    lines = [line.split()[1:] for line in files.get(path, []) if line.startswith("Tcp:")]
-    if len(lines) != 2:
+    path = next(
+        (path for path in files if path.endswith("/net/snmp") and _SNMP.match(path)), "/proc/net/snmp"
+    )
+    _, *parts = files.get(path, "").split("\nTcp:")
+    if len(parts) != 2:
         return path, {}
-    pairs = zip(lines[0], map(whole_number, lines[1]), strict=False)
-    return path, {name: value for name, value in pairs if value is not None}
+    names, values = (part.partition("\n")[0].split() for part in parts)
+    return path, dict(zip(names, values, strict=False))
 
 
 def links(files: CapturedFiles) -> dict[str, str]:
     """Return each interface of /proc/net/dev with the text of its counters."""
-    found = (line.partition(":") for line in files.get("/proc/net/dev", []))
+    found = (line.partition(":") for line in files.get("/proc/net/dev", "").split("\n"))
     return {name.strip(): text for name, colon, text in found if colon}
 
 
 def link_counters(text: str) -> tuple[int, ...] | None:
     """Return the sixteen counters of an interface, None where they are not all there."""
-    words = text.split()
-    digits = "".join(words)
-    if len(words) != 16 or not (digits.isascii() and digits.isdigit()) or len(max(words, key=len)) > 20:
-        return None
-    return tuple(map(int, words))
+    return tuple(map(int, text.split())) if has_link_counters(text) else None
+
+
+def has_link_counters(text: str) -> bool:
+    """Return whether the sixteen counters of an interface are all there."""
+    return _LINK.fullmatch(text) is not None
 
 
 def carrier_changes(files: CapturedFiles) -> dict[str, int]:
     """Return interface -> how often its link came or went since it was made."""
-    matches = ((_CARRIER.match(path), path) for path in files)
-    found = {match[1]: single_number(files, path) for match, path in matches if match}
+    found = {name: single_number(files, path) for path in files if (name := _cabled(path))}
     return {name: value for name, value in found.items() if value is not None}
+
+
+@lru_cache(maxsize=8192)
+def _cabled(path: str) -> str:
+    """Return the interface whose changes of the carrier a file counts, '' for any other file."""
+    match = _CARRIER.match(path)
+    return match[1] if match else ""
 
 
 def disks(files: CapturedFiles) -> Iterator[tuple[str, tuple[int, int]]]:
     """Return each disk of /proc/diskstats with the bytes read from it and written to it."""
-    for line in files.get("/proc/diskstats", []):
-        words = line.split()
+    for line in files.get("/proc/diskstats", "").split("\n"):
+        words = line.split(None, 10)
         if len(words) < 10:
             continue
         read, written = whole_number(words[5]), whole_number(words[9])
@@ -221,5 +255,7 @@ def kernel_log(files: CapturedFiles) -> tuple[list[str] | None, bool]:
 
     None where the log could not be read.
     """
-    cut = files.get("kernel log, cut")
-    return (files.get("kernel log"), False) if cut is None else (cut, True)
+    for name, is_cut in (("kernel log, cut", True), ("kernel log", False)):
+        if name in files:
+            return lines_of(files, name), is_cut
+    return None, False

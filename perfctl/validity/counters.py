@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from perfctl.facts.values import whole_number
 from perfctl.validity import counter_files
 from perfctl.validity.counter_files import CapturedFiles
 from perfctl.validity.kernel_log import messages_of
@@ -279,8 +280,11 @@ def _tcp(both: _Readings) -> tuple[int | None, int | None, bool]:
     (old_path, old), (new_path, new) = counter_files.tcp(both.old), counter_files.tcp(both.new)
     if old_path != new_path:
         return None, None, False
-    sent = both.difference("tcp_sent_segments", old.get("OutSegs"), new.get("OutSegs"))
-    resent = both.difference("tcp_resent_segments", old.get("RetransSegs"), new.get("RetransSegs"))
+
+    def grown(name: str, counter: str) -> int | None:
+        return both.difference(name, *(whole_number(found.get(counter, "")) for found in (old, new)))
+
+    sent, resent = grown("tcp_sent_segments", "OutSegs"), grown("tcp_resent_segments", "RetransSegs")
     return sent, resent, new_path != "/proc/net/snmp"
 
 
@@ -297,13 +301,14 @@ def _boot_time_step_s(both: _Readings) -> int | None:
 def _links(both: _Readings) -> dict[str, LinkDelta]:
     old, found = counter_files.links(both.old), {}
     for name, text in counter_files.links(both.new).items():
-        counters = counter_files.link_counters(text)
-        before = counters if old.get(name) == text else counter_files.link_counters(old.get(name, ""))
-        if counters is None or before is None:
-            continue
-        if before is counters:
+        was = old.get(name, "")
+        if was == text:
             # As most interfaces of a host with many containers.
-            found[name] = _NO_TRAFFIC
+            if counter_files.has_link_counters(text):
+                found[name] = _NO_TRAFFIC
+            continue
+        before, counters = counter_files.link_counters(was), counter_files.link_counters(text)
+        if counters is None or before is None:
             continue
         known = [new - old for old, new in zip(before, counters, strict=True)]
         if min(known) < 0:

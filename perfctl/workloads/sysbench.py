@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Literal
 
@@ -263,14 +264,20 @@ def _folder(parameters: Parameters) -> str:
     return f"{str(parameters['directory']).rstrip('/')}/perfctl-fileio"
 
 
+@lru_cache(maxsize=64)
+def _patterns_of(head: str, tail: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what the beginning of a row's line is like, and what the whole line."""
+    return re.compile(rf"[ \t]*{head}"), re.compile(rf"[ \t]*{head}[ \t]*{tail}[ \t]*\r?\n")
+
+
 def _read_row(row: _Row, stdout: str) -> Sample:
     """Return a row's sample. Only whole lines are read, so that no truncated number becomes a value."""
-    head = re.compile(rf"[ \t]*{row.head}")
+    head, line = _patterns_of(row.head, row.tail)
     # Two of them are one too many, and enough.
     found = list(islice(filter(head.match, lines_with(stdout, row.text or row.head)), 2))
     if not found:
         raise missing(row.metric.name, f"no line like {row.head!r}")
-    whole = re.fullmatch(rf"[ \t]*{row.head}[ \t]*{row.tail}[ \t]*\r?\n", found[0])
+    whole = line.fullmatch(found[0])
     if len(found) > 1 or whole is None:
         problem = "is printed twice" if len(found) > 1 else "cannot be read"
         raise OutputError(f"{row.metric.name} {problem}", reason=Reason.UNPARSABLE)
@@ -349,6 +356,7 @@ _MEMORY_ROWS = (
 )
 
 
+@lru_cache(maxsize=64)
 def _fileio_rows(mode: str) -> tuple[_Row, ...]:
     """Return the rows for the mode's operations; the tool prints 0 for the others."""
     reads, writes = mode in ("seqrd", "rndrd", "rndrw"), mode not in ("seqrd", "rndrd")
@@ -370,6 +378,7 @@ def _fileio_rows(mode: str) -> tuple[_Row, ...]:
     return rows
 
 
+@lru_cache(maxsize=64)
 def _common_rows(percentile: int, *, by_work: bool) -> tuple[_Row, ...]:
     """Return the rows that every report has; `by_work`: the total time is the result."""
     total_time = _neutral("total_time", "s", "from the first event to the last", _TIME_STEP_S)

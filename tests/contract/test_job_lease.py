@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,17 @@ from perfctl.ssh import connect
 from tests.processes import unique_seconds, wait_until, with_argument
 
 TRANSPORT = LocalShell("here")
+
+
+@contextmanager
+def held_lock(folder: str) -> Iterator[None]:
+    """Hold the lock under which leases of this machine are changed."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 @dataclass
@@ -277,6 +290,32 @@ def test_a_lease_is_renewed_without_a_job_too(world: World) -> None:
     with pytest.raises(LeaseLost):
         world.take("run-3", seconds=-1, steal=True)
         lease.renew(3600)
+
+
+def test_the_agent_gives_the_host_back_as_it_stops_but_no_other_holders(world: World) -> None:
+    lease = world.take("run-1")
+    world.jobs(lease, "run-1").stop(gives_back=True)
+    token, holder = (world.folder / "lease").read_text().splitlines()
+    assert (int(token), holder) == (lease.terms_of(0.0)[1] + 1, "null")
+    assert lease.is_given_back
+
+    second = world.take("run-2")
+    jobs = world.jobs(second, "run-2")
+    thief = world.take("run-3", steal=True)
+    jobs.stop(gives_back=True)
+    assert world.state().run_id == "run-3"
+    thief.release()
+
+
+def test_a_host_is_given_back_by_a_process_of_its_own_where_the_agent_may_not(world: World) -> None:
+    lease = world.take("run-1")
+    jobs = world.jobs(lease, "run-1")
+    # Another one changes a lease of this host just now.
+    with held_lock("/var/tmp"):
+        jobs.stop(gives_back=True)
+    assert not lease.is_given_back
+    lease.release()
+    assert read_leases(TRANSPORT, world.host)[0] == ()
 
 
 def test_no_job_begins_once_another_holder_has_the_host(world: World) -> None:

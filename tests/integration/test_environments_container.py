@@ -383,6 +383,18 @@ def test_an_image_without_a_shell_has_the_facts_that_are_files(host):
     assert present > {"kernel.release", "cpu.online", "task.limits", "cgroup.memory_max", "net.links"}
 
 
+def test_an_image_without_a_shell_is_refused_by_name_with_what_to_do(host, run_id):
+    image = tiny_image(("sleep",))
+    refused = pytest.raises(EnvironmentNotMade, match=f"the image {image} has no shell")
+    with refused as at_check:
+        driver(run_id, image=image).check(host)
+    with refused as at_open, driver(run_id, image=image).open(host):
+        pass
+    for refusal in (at_check, at_open):
+        assert refusal.value.where == "here/container"
+        assert "FROM perfctl/perf-tools" in str(refusal.value.hint)
+
+
 def test_a_host_whose_user_may_not_go_inside_has_a_command_read_all(host, run_id):
     odd = Prefixed(host, "setpriv", "--reuid", "12", "--clear-groups", "env", "PATH=/usr/bin:/bin")
     with driver(run_id).open(host) as shell:

@@ -153,6 +153,11 @@ CAPS = (
     "failed: unable to start container process: unable to apply caps: operation not permitted: unknown."
 )
 
+NO_SHELL = (
+    "docker: Error response from daemon: failed to create shim task: OCI runtime create failed: runc create "
+    'failed: unable to start container process: exec: "sh": executable file not found in $PATH: unknown.'
+)
+
 
 @pytest.mark.parametrize(
     ("exit_code", "stderr", "message", "hint"),
@@ -179,6 +184,7 @@ CAPS = (
         ),
         (125, CAPS, "lacks capabilities", "--env"),
         (125, "docker: opening seccomp profile (/x.json) failed: open /x.json", "seccomp profile", "copy"),
+        (127, NO_SHELL, "the image perfctl/perf-tools:latest has no shell", "FROM perfctl/perf-tools"),
     ],
 )
 def test_what_is_not_made_says_why_and_what_to_do(exit_code, stderr, message, hint):

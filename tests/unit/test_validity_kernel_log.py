@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from perfctl.validity.counter_files import parse_files
+from perfctl.validity.counter_files import kernel_log, parse_files
 from perfctl.validity.kernel_log import KINDS, by_kind, kind_of, messages_of
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
+
+
+def log_of(folder: str) -> list[str]:
+    """Return the log that was captured after a command."""
+    lines, is_cut = kernel_log(parse_files((DATA / folder / "after").read_bytes()))
+    assert lines is not None and not is_cut
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -155,12 +162,12 @@ def test_lines_are_grouped_in_the_order_of_kinds():
 
 
 def test_a_real_log_of_containers_that_come_and_go_holds_nothing_that_matters():
-    lines = messages_of(parse_files((DATA / "counters-containers" / "after").read_bytes())["kernel log"])
+    lines = messages_of(log_of("counters-containers"))
     assert len(lines) > 20
     assert by_kind(lines) == {}
 
 
 def test_a_real_program_that_crashed():
-    lines = messages_of(parse_files((DATA / "counters-crash" / "after").read_bytes())["kernel log"])
+    lines = messages_of(log_of("counters-crash"))
     (crashed,) = by_kind(lines)["crash"]
     assert "segfault at 0" in crashed

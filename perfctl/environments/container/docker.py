@@ -36,6 +36,13 @@ _REFUSALS = (
 _UNKNOWN_RUNTIME = ("unknown or invalid runtime name", "Unknown runtime specified")
 """Docker's message for a runtime that it does not have: from version 23 on, and before."""
 
+_NO_SHELL = (
+    "the image {image} has no shell (sh, true) on its PATH, which runs its main process and servers",
+    "put one into it (COPY --from=busybox /bin/busybox /bin/sh, and /bin/true), or install what is measured"
+    " in an image FROM perfctl/perf-tools",
+)
+"""Of an image made FROM scratch, or a distroless one."""
+
 _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     (
         "Cannot connect to the Docker daemon",
@@ -56,6 +63,8 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     ),
     (_UNKNOWN_RUNTIME[0], "the engine has no runtime {runtime}", None),
     (_UNKNOWN_RUNTIME[1], "the engine has no runtime {runtime}", None),
+    ('exec: "sh": executable file not found', *_NO_SHELL),
+    ('exec: "true": executable file not found', *_NO_SHELL),
     ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
 )
 

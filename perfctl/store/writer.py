@@ -82,6 +82,7 @@ class Writer:
         """Wait for the changes already given; again is harmless."""
         self._is_open = False
         self._thread.shutdown(wait=True)
+        # One of another thread may be under way.
         with self._turn:
             pass
 

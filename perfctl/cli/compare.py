@@ -21,8 +21,9 @@ DIMENSIONS = ("environment", "host", "kernel", "tool", "image", "accelerator", "
 @click.argument("other_run", metavar="[RUN2]", required=False)
 @click.option(
     "--by",
-    type=click.Choice(DIMENSIONS),
-    help="What is compared. With RUN2, the one thing that may differ.  [default: environment]",
+    metavar="WHAT",
+    help="What is compared: environment, host, or a parameter that benchmarks of the run differ in."
+    f" With RUN2, the one thing that may differ: {', '.join(DIMENSIONS[1:])}.  [default: environment]",
 )
 @click.option(
     "--metric",
@@ -72,23 +73,28 @@ def compare(
 
     With RUN2 each environment is compared with itself in the other run, by its ratio to the baseline of its
     own run. What else differs marks it as confounded; --by names the one thing that may differ, and refuses
-    the rest. --by host without RUN2 compares the hosts of a run.
+    the rest. --by host without RUN2 compares the hosts of a run, --by threads has one table for benchmarks that
+    differ in their number of threads alone, from the smallest to the largest.
     """
     from perfctl.render import print_view
     from perfctl.render.comparison import comparison_view
     from perfctl.render.run_comparison import run_comparison_view
     from perfctl.report import comparison_report, run_report
+    from perfctl.report.sweep import sweep_by
     from perfctl.store import open_store
 
     wanted = (*metrics, "all") if all_metrics else metrics
     dimension = None if by == "environment" else by
-    is_one_run = other_run is None and dimension is None
-    if other_run is None and dimension not in (None, "host"):
+    is_sweep = other_run is None and dimension is not None and dimension not in DIMENSIONS
+    is_one_run = other_run is None and (dimension is None or is_sweep)
+    if other_run is None and not is_sweep and dimension not in (None, "host"):
         raise UsageError(f"one run cannot be compared by {by}", hint="name a second run: compare RUN RUN2")
     with open_store(settings.database_url, read_only=True) as store:
         if is_one_run:
             report = comparison_report(store, run, baseline=baseline, metrics=wanted, benchmarks=benchmarks)
-            view = comparison_view(report, sensitivity=sensitivity, has_aa=has_aa)
+            measured = store.run(run).detail().benchmarks if is_sweep else ()
+            sweep = sweep_by(measured, by) if is_sweep and by else None
+            view = comparison_view(report, sweep=sweep, sensitivity=sensitivity, has_aa=has_aa)
         else:
             runs = run_report(
                 store,

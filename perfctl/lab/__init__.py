@@ -303,7 +303,7 @@ def _networks(spec: LabSpec) -> set[str]:
 
 
 def _own_networks(folder: LabFolder, engine: LabEngine) -> set[str]:
-    return {item.id for item in _own(folder, engine) if item.kind == "network"}
+    return {item.id for item in _own(folder, engine) if item.is_network}
 
 
 def _refuse_held_subnets(

@@ -30,6 +30,11 @@ class Labelled:
     lab: str
     state_dir: str
 
+    @property
+    def is_network(self) -> bool:
+        """Whether it is a network."""
+        return self.kind == "network"
+
 
 def bridge_of(network_id: str) -> str:
     """Return the link that the engine makes for a network that is a bridge."""

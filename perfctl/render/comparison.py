@@ -26,6 +26,7 @@ from perfctl.render.figures import (
     figure_cells,
     figure_section,
     fleet_remarks,
+    heading,
     not_shown,
     shared_remarks,
     unfinished,
@@ -38,32 +39,40 @@ from perfctl.render.outliers import outlier_sections
 from perfctl.render.text import WIDTH
 from perfctl.render.view import Column, Remarks, Section, View, columns
 from perfctl.report import ComparisonReport
+from perfctl.report.sweep import Sweep
 from perfctl.stats.precision import PILOT_BLOCKS
 
 _SUITE = "all benchmarks  geometric mean of the headline ratios (slower is always worse)"
 _OTHER_WAY = "the two medians point the other way than the ratio, which comes from pairs within blocks"
 
 
-def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_aa: bool = False) -> View:
+def comparison_view(
+    report: ComparisonReport,
+    *,
+    sweep: Sweep | None = None,
+    sensitivity: bool = False,
+    has_aa: bool = False,
+) -> View:
     """Return the view of a run's comparisons.
 
+    `sweep` has one table for all benchmarks that differ in its parameter, and none for the others.
     `sensitivity` adds what comes out without flagged blocks also where it is the same, `has_aa` the rows of
     the A/A tests; where nothing else was measured people see those in any case.
     """
     remarks = Remarks()
     others = [item for item in report.comparisons if not item.is_aa]
     hosts = report.comparisons if has_aa or not others else others
-    tables: dict[str, list[Comparison | FleetComparison]] = by_heading([*hosts, *report.fleets])
+    tables = _tables([*hosts, *report.fleets], sweep)
     sections = [
-        comparison_section(report, heading, items, remarks, sensitivity=sensitivity)
-        for heading, items in tables.items()
+        comparison_section(report, title, items, remarks, sweep=sweep, sensitivity=sensitivity)
+        for title, items in tables.items()
     ]
-    if report.suites:
+    if report.suites and sweep is None:
         sections.append(suite_section(report, remarks))
     return View(
         "comparison",
-        columns(*FIELDS),
-        comparison_records(report),
+        columns(*FIELDS, *(("parameter", "parameter_value") if sweep else ())),
+        comparison_records(report, sweep),
         sections=sections,
         warnings=unfinished(report.run),
         lead=RATIO_LEAD if sections else "",
@@ -77,20 +86,50 @@ def comparison_view(report: ComparisonReport, *, sensitivity: bool = False, has_
     )
 
 
+def _tables(
+    items: Sequence[Comparison | FleetComparison], sweep: Sweep | None
+) -> dict[str, list[Comparison | FleetComparison]]:
+    if sweep is None:
+        return by_heading(items)
+    found = [item for item in items if item.benchmark in sweep.groups]
+    ranks = {name: rank for rank, name in enumerate(sweep.values)}
+    found.sort(key=lambda item: (isinstance(item, FleetComparison), ranks[item.benchmark]))
+    tables: dict[str, list[Comparison | FleetComparison]] = {}
+    for item in found:
+        title = heading(sweep.groups[item.benchmark], item.metric, is_emulated=item.is_emulated)
+        tables.setdefault(f"{title}  by {sweep.parameter}", []).append(item)
+    # Each environment on each target from its first value to its last.
+    return {title: sorted(rows, key=_place) for title, rows in tables.items()}
+
+
+def _place(item: Comparison | FleetComparison) -> tuple[bool, str, str, bool]:
+    if isinstance(item, FleetComparison):
+        return (True, "", item.environment, False)
+    return (False, str(item.target), item.environment, item.is_aa)
+
+
 # ---- rows for people ---------------------------------------------------------------------------------------
 
 
 def comparison_section(
     report: ComparisonReport,
-    heading: str,
+    title: str,
     items: Sequence[Comparison | FleetComparison],
     remarks: Remarks,
     *,
+    sweep: Sweep | None = None,
     sensitivity: bool = False,
 ) -> Section:
     """Return the table of one benchmark and metric, a row per item; what is to be known goes to `remarks`."""
     rows = [_row(item, remarks, report.run.suite, sensitivity=sensitivity) for item in items]
-    return figure_section(heading, _columns(report.baseline), rows)
+    shown = _columns(report.baseline)
+    if sweep is not None:
+        shown.insert(2, Column("parameter_value", sweep.parameter, align="right"))
+        rows = [
+            row | {"parameter_value": str(sweep.values[item.benchmark])}
+            for row, item in zip(rows, items, strict=True)
+        ]
+    return figure_section(title, shown, rows)
 
 
 def _columns(baseline: str) -> list[Column]:

@@ -13,6 +13,7 @@ from perfctl.render.left_out import left_out_record
 from perfctl.render.outliers import outlier_records
 from perfctl.render.runs import utc_text
 from perfctl.report import ComparisonReport, Outlier
+from perfctl.report.sweep import Sweep
 
 FIELDS = (
     *("level", "benchmark", "target", "host", "peer", "metric", "unit", "direction", "headline"),
@@ -27,8 +28,11 @@ FIELDS = (
 """`level` says what a record is about: 'host', 'fleet', 'suite' or 'left_out'."""
 
 
-def comparison_records(report: ComparisonReport) -> list[dict[str, Any]]:
-    """Return the comparisons of hosts, of fleets and of the suite, then what was left out."""
+def comparison_records(report: ComparisonReport, sweep: Sweep | None = None) -> list[dict[str, Any]]:
+    """Return the comparisons of hosts, of fleets and of the suite, then what was left out.
+
+    With a sweep those of its benchmarks, each with the parameter's value.
+    """
     records = [_host(item, report.outliers) for item in report.comparisons]
     records += [_fleet(item) for item in report.fleets]
     records += [_suite(item) for item in report.suites]
@@ -38,7 +42,13 @@ def comparison_records(report: ComparisonReport) -> list[dict[str, Any]]:
         "suite": report.run.suite,
         "started": utc_text(report.run.started_at),
     }
-    return [record | run for record in records]
+    if sweep is None:
+        return [record | run for record in records]
+    return [
+        record | run | {"parameter": sweep.parameter, "parameter_value": sweep.values[record["benchmark"]]}
+        for record in records
+        if record.get("benchmark") in sweep.values
+    ]
 
 
 def record_of(

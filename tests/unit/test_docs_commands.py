@@ -25,6 +25,7 @@ PLACEHOLDERS = {
     "PERCENT": "2%",
     "BENCHMARK": "cpu-1",
     "METRIC": "events_per_s",
+    "out.yaml": str(ROOT / "README.md"),
 }
 WITHOUT_HOSTS = (
     "runs",

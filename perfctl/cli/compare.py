@@ -73,8 +73,8 @@ def compare(
 
     With RUN2 each environment is compared with itself in the other run, by its ratio to the baseline of its
     own run. What else differs marks it as confounded; --by names the one thing that may differ, and refuses
-    the rest. --by host without RUN2 compares the hosts of a run, --by threads has one table for benchmarks that
-    differ in their number of threads alone, from the smallest to the largest.
+    the rest. --by host without RUN2 compares the hosts of a run, --by threads has one table for benchmarks
+    that differ in their number of threads alone, from the smallest to the largest.
     """
     from perfctl.render import print_view
     from perfctl.render.comparison import comparison_view

@@ -24,16 +24,11 @@ _TIMEOUT_S = 30.0
 class Labelled:
     """A container or network that carries a lab's label."""
 
-    kind: str
+    is_network: bool
     id: str
     name: str
     lab: str
     state_dir: str
-
-    @property
-    def is_network(self) -> bool:
-        """Whether it is a network."""
-        return self.kind == "network"
 
 
 def bridge_of(network_id: str) -> str:
@@ -122,7 +117,8 @@ def _parsed(text: str) -> Any:
 
 
 def _labelled(object_type: str, item: dict[str, Any]) -> Labelled:
-    labels = (item["Config"] if object_type == "container" else item)["Labels"]
+    is_network = object_type == "network"
+    labels = (item if is_network else item["Config"])["Labels"]
     return Labelled(
-        object_type, item["Id"], item["Name"].lstrip("/"), labels[LABEL], labels.get(STATE_LABEL, "")
+        is_network, item["Id"], item["Name"].lstrip("/"), labels[LABEL], labels.get(STATE_LABEL, "")
     )

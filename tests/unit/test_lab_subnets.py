@@ -67,7 +67,7 @@ def test_another_network_of_the_engine_is_named(machine, tmp_path):
 
 
 def labelled(folder: LabFolder) -> tuple[Labelled, ...]:
-    return (Labelled("network", OWN, "lab-test", "lab", str(folder.state_dir)),)
+    return (Labelled(True, OWN, "lab-test", "lab", str(folder.state_dir)),)
 
 
 @pytest.mark.parametrize("answers", [False, True])

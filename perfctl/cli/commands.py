@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
+    "explain": ("perfctl.cli.explain:explain", "Which counters of the hosts moved with a difference."),
     "selftest": (
         "perfctl.cli.selftest:selftest",
         "Check perfctl itself: how often the baseline differs from itself.",

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from perfctl.model import USAGE_METRICS, Metric, Observation, Status, Target
+from perfctl.store import artifact
 from perfctl.store import tables as db
 from perfctl.store.invocation_views import duration_s, peer
 from perfctl.store.run_parts import BLOCK, BLOCKS, IN_PLAN_ORDER, OfRun, reason_of, with_values
@@ -151,6 +152,20 @@ class ValuesOfRun(OfRun):
                 )
             )
         return evidence
+
+    def kept_counters(self, invocation_id: str) -> tuple[bytes, bytes] | None:
+        """Return the counters just before and just after an invocation, None where they were not kept."""
+        kept = db.invocation.c
+        row = self._row(
+            select(kept.counters_before_sha256, kept.counters_after_sha256).where(
+                kept.invocation_id == invocation_id
+            )
+        )
+        if row is None or None in row:
+            return None
+        with self._database.reading() as connection:
+            before, after = (artifact.read(connection, sha256) for sha256 in row)
+        return before, after
 
     def measured_invocations(self) -> list[MeasuredInvocation]:
         """Return every invocation, of any status, with all its samples, in the plan's order.

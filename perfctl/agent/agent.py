@@ -20,7 +20,7 @@ In this order:
     what is read around a job  counters, the kernel's log, who uses the processors
     jobs                       what is known of one; where armed ones wait; ports that listen
     channels                   the loop that waits for everything, and a controller's way in
-    the agent                  requests; how a job begins and ends, armed ones, too; results; the disk; the end
+    the agent                  requests, the beginning and end of jobs, also of armed ones, results, the disk
     small things               checks of requests, starting a program, files
     spools, seen from outside  what is running there, and how it is ended and removed
     starting                   the spool, the unit or session, the relay; reaping; `main`

@@ -12,6 +12,18 @@ A channel is a process that has handed its input and output to the agent, and sl
 prefix, JSON and raw parts. The files of a job lie in `jobs` (ID.job: the request and the process, ID.in,
 ID.end: the result) and `output` (ID.out, ID.err) until a controller says that it has stored them. No file is
 synced: a host that restarts loses its jobs anyway, and a result that is not whole counts as lost.
+
+In this order:
+
+    frames                     messages, as they are on their way; the controller imports this part, too
+    processes                  who is alive, who descends from whom, and how all of them are ended
+    what is read around a job  counters, the kernel's log, who uses the processors
+    jobs                       what is known of one; where armed ones wait; ports that listen
+    channels                   the loop that waits for everything, and a controller's way in
+    the agent                  requests, the beginning and end of jobs, also of armed ones, results, the disk
+    small things               checks of requests, starting a program, files
+    spools, seen from outside  what is running there, and how it is ended and removed
+    starting                   the spool, the unit or session, the relay; reaping; `main`
 """
 
 from __future__ import annotations

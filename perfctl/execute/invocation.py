@@ -80,9 +80,10 @@ class InvocationOutcome:
     def headline(self, metrics: Sequence[Metric]) -> str:
         """Return the leading metric's value with its unit, or ''."""
         for metric in metrics:
-            values = [sample.value for sample in self.samples if sample.metric == metric.name]
-            if metric.headline and values:
-                return quantity(values[0], metric.unit)
+            if metric.headline:
+                first = next((sample for sample in self.samples if sample.metric == metric.name), None)
+                if first is not None:
+                    return quantity(first.value, metric.unit)
         return ""
 
 

@@ -13,7 +13,9 @@ from functools import lru_cache
 from perfctl.model import ResourceUsage
 
 _STAT = re.compile(rb"/proc/(\d{1,9})/(?:task/(\d{1,9})/)?stat")
-_NUMBER = re.compile(r"\d{1,19}", re.ASCII)
+_NUMBER = re.compile(rb"\d{1,19}")
+_SESSION, _USER, _SYSTEM, _START, _CPU = 3, 11, 12, 19, 36
+"""Fields of /proc/PID/stat behind the name, the first of which is the state."""
 _TICKS_PER_S = 100
 """The kernel counts in hundredths of a second on every architecture (USER_HZ)."""
 _US_PER_S = 1_000_000
@@ -22,20 +24,6 @@ _COLUMNS = "pid\ttid\tcpu\tuser_s\tsystem_s\town\tname\tgroup"
 
 Files = Mapping[bytes, bytes]
 """Path -> content."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A process, or a thread of one: /proc/PID/stat, see proc(5)."""
-
-    pid: str
-    tid: str
-    name: str
-    session: str
-    user: int
-    system: int
-    start: str
-    cpu: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +66,35 @@ class ViewReadings:
         """Yield what used processor time since the first reading, and what is new in the environment."""
         yield _COLUMNS
         leader = _leader(now)
-        for path in _in_order(path for path, text in now.items() if not _stood_still(first.get(path), text)):
-            task = _task(path, now[path])
-            if task is None:
+        for pid, tid, path in _in_order(path for path, text in now.items() if first.get(path) != text):
+            # Of nearly all that are here the first reading is there, too: each is taken apart once.
+            fields, before = _fields(now[path]), _fields(first.get(path, b""))
+            if not fields:
                 continue
-            before = _times(first.get(path, b""))
-            user, system = task.user, task.system
-            is_known = before is not None and before[2] == task.start
-            if before is not None and is_known:
-                user, system = user - before[0], system - before[1]
-            group_file = f"/proc/{task.pid}/cgroup".encode()
+            user, system = int(fields[_USER]), int(fields[_SYSTEM])
+            is_known = bool(before) and before[_START] == fields[_START]
+            if is_known:
+                user, system = user - int(before[_USER]), system - int(before[_SYSTEM])
+                if user + system == 0:
+                    continue
+            group_file = b"/proc/%s/cgroup" % pid
             # Of a process that stood still only the first reading has it.
             groups = _text(now.get(group_file) or first.get(group_file, b""))
-            is_own = self._is_own(task, groups, leader)
-            if (user + system == 0) and (is_known or not is_own):
+            name, process = _name(now[path]), pid.decode()
+            is_own = self._is_own(process, name, fields[_SESSION], groups, leader)
+            if user + system == 0 and not is_own:
                 continue
-            own = "yes" if is_own else "no"
-            numbers = f"{user / _TICKS_PER_S:.2f}\t{system / _TICKS_PER_S:.2f}"
-            yield f"{task.pid}\t{task.tid}\t{task.cpu}\t{numbers}\t{own}\t{task.name}\t{_group(groups)}"
+            numbers = f"{user / _TICKS_PER_S:.2f}\t{system / _TICKS_PER_S:.2f}\t{'yes' if is_own else 'no'}"
+            place = f"{process}\t{tid.decode() if tid else '-'}\t{_text(fields[_CPU])}"
+            yield f"{place}\t{numbers}\t{name}\t{_group(groups)}"
 
-    def _is_own(self, task: _Task, groups: str, leader: str) -> bool:
+    def _is_own(self, pid: str, name: str, session: bytes, groups: str, leader: str) -> bool:
         if self.watched.startswith("cgroup:"):
             text = self.watched.removeprefix("cgroup:")
             return bool(text) and text in groups
         if self.watched:
-            return bool(leader) and (task.pid == leader or task.name == f"vhost-{leader}")
-        return task.session == str(self.pid)
+            return bool(leader) and (pid == leader or name == f"vhost-{leader}")
+        return session == b"%d" % self.pid
 
     def group_time_s(self) -> tuple[float, float] | None:
         """Return user and system time of the control group that is watched; None where none is counted."""
@@ -118,12 +109,12 @@ class ViewReadings:
         if counted is not None:
             return counted
         path = f"/proc/{_leader(last)}/stat".encode("utf-8", "surrogateescape")
-        was_task, now_task = (_task(path, files.get(path, b"")) for files in (first, last))
-        if now_task is None:
+        was, now = _fields(first.get(path, b"")), _fields(last.get(path, b""))
+        if not now:
             return None
-        user, system = now_task.user, now_task.system
-        if was_task is not None and was_task.start == now_task.start:
-            user, system = user - was_task.user, system - was_task.system
+        user, system = int(now[_USER]), int(now[_SYSTEM])
+        if was and was[_START] == now[_START]:
+            user, system = user - int(was[_USER]), system - int(was[_SYSTEM])
         return user / _TICKS_PER_S, system / _TICKS_PER_S
 
 
@@ -153,48 +144,24 @@ def _leader(files: Files) -> str:
     return _text(files.get(b"leader", b"")).strip()
 
 
-def _stood_still(before: bytes | None, now: bytes) -> bool:
-    """Return whether a file is of a process that is not new and has used no time, as most of a host's."""
-    if before is None or before == now:
-        return before == now
-    was, fields = (text.rpartition(b")")[2].split(None, 20) for text in (before, now))
-    return len(was) > 20 < len(fields) and (was[11], was[12], was[19]) == (fields[11], fields[12], fields[19])
+def _in_order(paths: Iterable[bytes]) -> list[tuple[bytes, bytes | None, bytes]]:
+    """Return process, thread and path of the files of processes, then of threads of the one that is named."""
+    found = (match for path in paths if (match := _STAT.fullmatch(path)))
+    ordered = sorted(found, key=lambda match: (bool(match[2]), int(match[1]), int(match[2] or 0)))
+    return [(match[1], match[2], match[0]) for match in ordered]
 
 
-def _in_order(paths: Iterable[bytes]) -> list[bytes]:
-    """Return the paths of processes, and then those of the threads of the one that is named."""
-    found = ((match, path) for path in paths if (match := _STAT.fullmatch(path)))
-    ordered = sorted(found, key=lambda item: (bool(item[0][2]), int(item[0][1]), int(item[0][2] or 0)))
-    return [path for _, path in ordered]
-
-
-def _times(content: bytes) -> tuple[int, int, str] | None:
-    """Return user time, system time and start of a process or thread, in ticks; None where it holds none."""
-    fields = _text(content).rpartition(")")[2].split(None, 20)
-    if len(fields) <= 20 or not (_NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
-        return None
-    return int(fields[11]), int(fields[12]), fields[19]
-
-
-def _task(path: bytes, content: bytes) -> _Task | None:
-    """Return the process or thread in a file, None where it holds none."""
-    match = _STAT.fullmatch(path)
-    text = _text(content)
+def _fields(content: bytes) -> list[bytes]:
+    """Return what follows the name in /proc/PID/stat (see proc(5)), [] where its times are not there."""
     # The name may hold spaces and brackets: it ends at the last bracket.
-    name = text.partition("(")[2].rpartition(")")[0].translate(_NO_COLUMNS)
-    fields = text.rpartition(")")[2].split()
-    if not (match and len(fields) > 36 and _NUMBER.fullmatch(fields[11]) and _NUMBER.fullmatch(fields[12])):
-        return None
-    return _Task(
-        pid=match[1].decode(),
-        tid=match[2].decode() if match[2] else "-",
-        name=name,
-        session=fields[3],
-        user=int(fields[11]),
-        system=int(fields[12]),
-        start=fields[19],
-        cpu=fields[36],
-    )
+    fields = content.rpartition(b")")[2].split(None, _CPU + 1)
+    if len(fields) <= _CPU or not (_NUMBER.fullmatch(fields[_USER]) and _NUMBER.fullmatch(fields[_SYSTEM])):
+        return []
+    return fields
+
+
+def _name(content: bytes) -> str:
+    return _text(content).partition("(")[2].rpartition(")")[0].translate(_NO_COLUMNS)
 
 
 @lru_cache(maxsize=256)
@@ -215,10 +182,10 @@ def _counted(files: Files) -> tuple[float, float] | None:
     for path, content in files.items():
         if not path.startswith(b"/sys/fs/cgroup/"):
             continue
-        pairs = [line.split() for line in _text(content).splitlines()]
+        pairs = [line.split() for line in content.splitlines()]
         values = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and _NUMBER.fullmatch(pair[1])}
-        if "user_usec" in values and "system_usec" in values:
-            return values["user_usec"] / _US_PER_S, values["system_usec"] / _US_PER_S
-        if "user" in values and "system" in values:
-            return values["user"] / _TICKS_PER_S, values["system"] / _TICKS_PER_S
+        if b"user_usec" in values and b"system_usec" in values:
+            return values[b"user_usec"] / _US_PER_S, values[b"system_usec"] / _US_PER_S
+        if b"user" in values and b"system" in values:
+            return values[b"user"] / _TICKS_PER_S, values[b"system"] / _TICKS_PER_S
     return None

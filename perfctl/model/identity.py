@@ -67,9 +67,12 @@ def is_deeper(value: Any, levels: int) -> bool:
     return True
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical_json(value: Any) -> str:
     """Return `value` (dataclasses, enums, dicts, lists) as JSON with sorted keys and no spaces."""
-    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = _ENCODER.encode(_plain(value))
     # Bytes of a path that are no UTF-8 are lone surrogates, which only an escape can carry.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

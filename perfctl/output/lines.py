@@ -43,7 +43,7 @@ class Lines:
         self._wall_clock = wall_clock
         self._heartbeat_s = heartbeat_s
         self._lock = threading.Lock()
-        self._printed = threading.Event()
+        self._printed_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="perfctl-heartbeat", daemon=True)
         self.state = ProgressState()
@@ -54,7 +54,6 @@ class Lines:
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
-        self._printed.set()
         self._thread.join()
 
     def __call__(self, event: Event) -> None:
@@ -77,16 +76,18 @@ class Lines:
         return time.strftime("%H:%M:%S", time.localtime(self._wall_clock()))
 
     def _beat(self) -> None:
-        while not self._stop.is_set():
-            if self._printed.wait(self._heartbeat_s):
-                self._printed.clear()
-                continue
-            with self._lock:
-                self._print(self.heartbeat())
+        # Not woken up by each line: of many hosts there are hundreds in a second.
+        left_s = self._heartbeat_s
+        while not self._stop.wait(left_s):
+            left_s = self._printed_at + self._heartbeat_s - time.monotonic()
+            if left_s <= 0:
+                with self._lock:
+                    self._print(self.heartbeat())
+                left_s = self._heartbeat_s
 
     def _print(self, text: str) -> None:
         if text:
-            self._printed.set()
+            self._printed_at = time.monotonic()
             with contextlib.suppress(OSError, ValueError):
                 print(text, file=self._stream, flush=True)
 

@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_report
 
-Asked for: a report of the demo in 3 s and 1 MB; one of 50 hosts x 30 benchmarks x 5 environments x 10 blocks in
-20 s, 600 MB of memory and 6 MB; a million samples as Parquet in 5 s. Each is a process of its own, as a user
-starts it. Prints; asserts nothing: machines differ.
+Asked for: a report of the demo in 3 s and 1 MB; one of 50 hosts x 30 benchmarks x 5 environments x 10 blocks
+in 20 s, 600 MB of memory and 6 MB; a million samples as Parquet in 5 s. Each is a process of its own, as a
+user starts it. Prints; asserts nothing: machines differ.
 """
 
 from __future__ import annotations

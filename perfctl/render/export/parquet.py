@@ -44,22 +44,22 @@ def samples(report: SampleReport) -> bytes:
 
     Raises UsageError where pyarrow is not installed.
     """
+    import numpy as np
+
     pa = _pyarrow()
     heads, series = zip(*invocation_rows(report), strict=True) if report.invocations else ((), ())
     names = CSV_FIELDS[: -len(_OF_SAMPLE)]
     shared = pa.table({name: _array(pa, name, [row[at] for row in heads]) for at, name in enumerate(names)})
     # A million samples are of a thousand invocations: what these have is repeated by its number.
     counts = [len(item.values) if item else 1 for item in series]
-    table = shared.take(
-        pa.array(chain.from_iterable([at] * count for at, count in enumerate(counts)), pa.int32())
-    )
+    table = shared.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
     missing = (None,)
     for name, attribute, kind in (
         ("index", "indexes", pa.int32()),
         ("is_warmup", "is_warmup", pa.bool_()),
         ("value", "values", pa.float64()),
     ):
-        values = chain.from_iterable(getattr(item, attribute) if item else missing for item in series)
+        values = list(chain.from_iterable(getattr(item, attribute) if item else missing for item in series))
         table = table.append_column(name, pa.array(values, kind))
     return _written(table)
 

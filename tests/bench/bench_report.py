@@ -82,17 +82,8 @@ def main() -> None:
                 fill(store, shape)
             for fmt in ("parquet", "csv"):
                 output = folder / f"samples.{fmt}"
-                words = (
-                    "--db",
-                    str(folder / "results.db"),
-                    "export",
-                    "latest",
-                    "--format",
-                    fmt,
-                    "-o",
-                    str(output),
-                )
-                cost = cost_of(*words)
+                export = ("export", "latest", "--format", fmt, "-o", str(output))
+                cost = cost_of("--db", str(folder / "results.db"), *export)
                 size = output.stat().st_size / 1e6
                 print(f"{shape.samples:,} samples {shape.words} as {fmt}: {size:.0f} MB in {cost}")
             for path in folder.iterdir():

@@ -42,6 +42,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_store(path, create=True) as store:
         for fleet in FLEETS:
             add_fleet(store, fleet)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        # Two runs of one second would be one point of time.
+        connection.execute("UPDATE run SET started_at = 1.7e9 + 86400 * rowid")
     return path
 
 

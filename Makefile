@@ -156,6 +156,7 @@ bench: provisioned
 	@$(STEP) "What a joint start costs" "1 min" .venv/bin/python -m tests.bench.bench_armed $(LAB)
 	@$(STEP) "What 10, 100 and 1,000 hosts cost" "2 min" .venv/bin/python -m tests.bench.bench_scale
 	@$(STEP) "What the database costs" "1 min" .venv/bin/python -m tests.bench.bench_store
+	@$(STEP) "What reports and exports cost" "4 min" .venv/bin/python -m tests.bench.bench_report
 	@$(STEP) "What a guest costs, and whether $(KILLS) killed runs leave one" "20 min" \
 	    .venv/bin/python -m tests.bench.bench_guest $(LAB) --kills $(KILLS)
 

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Hosts that differ from the others, and what tells them apart.",
     ),
     "report": ("perfctl.cli.report:report", "A run as one HTML file, to read and to forward."),
-    "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG or on the terminal."),
+    "plot": ("perfctl.cli.plot:plot", "One kind of chart of a run, as SVG, PNG or on the terminal."),
     "export": ("perfctl.cli.export:export", "Samples or comparisons in the formats of other programs."),
     "gate": ("perfctl.cli.gate:gate", "Exit 5 when an environment costs more than it may."),
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("run")
 @click.option("--kind", type=click.Choice(["forest", "blocks", "ecdf", "order"]), required=True)
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The SVG file to write."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The SVG or PNG file to write."
 )
 @click.option("--in-terminal", is_flag=True, help="Print it as text: forest and blocks.")
 @click.option("--benchmark", metavar="NAME", help="Only this benchmark.")
@@ -35,7 +35,7 @@ def plot(
     host: str | None,
     force: bool,
 ) -> None:
-    """Draw one kind of chart of RUN, as `perfctl report` has it, as an SVG file or on the terminal.
+    """Draw one kind of chart of RUN, as `perfctl report` has it, as an SVG or PNG file or on the terminal.
 
     forest: the ratio and interval of every line; blocks: the values of every block; ecdf: their distribution;
     order: their course over time. docs/report.md says how to read them.
@@ -45,7 +45,7 @@ def plot(
     from perfctl.store import open_store
 
     if (output is None) is not in_terminal:
-        raise UsageError("give one of: -o FILE.svg, --in-terminal", hint="perfctl plot --help")
+        raise UsageError("give one of: -o FILE.svg, -o FILE.png, --in-terminal", hint="perfctl plot --help")
     with open_store(settings.database_url, read_only=True) as store:
         document = run_document(store, run)
     write_plot(document, kind, output, benchmark=benchmark, host=host, force=force)

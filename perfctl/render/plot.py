@@ -1,4 +1,4 @@
-"""`plot`: one kind of chart of a run, as an SVG file or as text on a terminal."""
+"""`plot`: one kind of chart of a run, as an SVG or PNG file, or as text on a terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from perfctl.render.svg.elements import Chart
 from perfctl.render.svg.forest import ForestRow, by_cost, forest_chart, forest_row, near_and_far
 from perfctl.render.svg.legs import leg_classes, leg_series
 from perfctl.render.svg.order import order_chart
+from perfctl.render.svg.png import png
 from perfctl.report import ComparisonReport
 from perfctl.report.document import MeasuredCell, RunDocument
 
@@ -116,17 +117,21 @@ def write_plot(
     host: str | None = None,
     force: bool = False,
 ) -> None:
-    """Write the chart to an SVG file, or print it to stdout as text. Raises as `plot_svg` does."""
+    """Write the chart to an SVG or PNG file, or print it to stdout as text.
+
+    Raises as `plot_svg` does, and UsageError for another kind of file.
+    """
     if output is None:
         from perfctl.render.terminal_plot import terminal_plot
 
         print_text(terminal_plot(document, kind, benchmark=benchmark, host=host))
         return
-    if output.suffix.lower() != ".svg":
+    suffix = output.suffix.lower()
+    if suffix not in (".svg", ".png"):
         raise UsageError(
-            f"charts are SVG, not {output.suffix or 'a file without a suffix'}",
+            f"charts are SVG or PNG, not {output.suffix or 'a file without a suffix'}",
             where=str(output),
-            hint="-o NAME.svg, which browsers, word processors and converters to PNG read",
+            hint="-o NAME.svg, which browsers and word processors read, or -o NAME.png",
         )
-    content = plot_svg(document, kind, benchmark=benchmark, host=host)
-    write_new(output, content.encode("utf-8", "replace"), force=force)
+    svg = plot_svg(document, kind, benchmark=benchmark, host=host)
+    write_new(output, png(svg) if suffix == ".png" else svg.encode("utf-8", "replace"), force=force)

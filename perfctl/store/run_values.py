@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -217,19 +218,27 @@ class ValuesOfRun(OfRun):
     def _series(self, metrics: Mapping[int, Metric]) -> dict[int, dict[int, SampleSeries]]:
         """Return all samples by invocation and metric, whether they are kept as rows or packed."""
         found: dict[int, dict[int, SampleSeries]] = defaultdict(dict)
-        by_series: dict[tuple[int, int], list[tuple[int, bool, float]]] = defaultdict(list)
         of_run = db.block.c.run_id == self.id
         one = db.sample.c
-        for invocation, metric, *sample in self._rows(
+        statement = (
             select(one.invocation_pk, one.metric_pk, one.sample_index, one.is_warmup, one.value)
             .select_from(db.block.join(db.invocation).join(db.sample))
             .where(of_run)
             .order_by(one.invocation_pk, one.metric_pk, one.sample_index)
-        ):
-            index, is_warmup, value = sample
-            by_series[invocation, metric].append((index, bool(is_warmup), value))
-        for (invocation, metric), samples in by_series.items():
-            found[invocation][metric] = SampleSeries(metrics[metric], *map(tuple, zip(*samples, strict=True)))
+        )
+        # Series have the same indexes and the same warm-up again and again: each is kept once.
+        same: dict[tuple[int, ...], tuple[int, ...]] = {}
+        same_warmups: dict[tuple[int, ...], tuple[bool, ...]] = {}
+        with self._database.reading() as connection:
+            # A million rows are never in memory at once.
+            for (invocation, metric), rows in groupby(connection.execute(statement), itemgetter(0, 1)):
+                _, _, indexes, warmups, values = zip(*rows, strict=True)
+                indexes = same.setdefault(indexes, indexes)
+                if warmups not in same_warmups:
+                    same_warmups[warmups] = tuple(map(bool, warmups))
+                found[invocation][metric] = SampleSeries(
+                    metrics[metric], indexes, same_warmups[warmups], values
+                )
         packed = db.series.c
         for invocation, metric, warmup_count, blob in self._rows(
             select(packed.invocation_pk, packed.metric_pk, packed.warmup_count, packed.packed)

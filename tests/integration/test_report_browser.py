@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfctl.render.html import run_page
+from perfctl.render.plot import plot_svg, write_plot
 from perfctl.report.document import run_document
 from perfctl.store import open_store
 from tests.chromium import Browser
@@ -177,6 +178,34 @@ def test_it_is_whole_without_script(browser: Browser, report: Path) -> None:
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
     assert found == {"figure svg": 16, "thead button": 0, ".controls[hidden]": 1}
+
+
+COLORS = """(async () => {
+  const bytes = Uint8Array.from(atob('%s'), (char) => char.charCodeAt(0));
+  const image = await createImageBitmap(new Blob([bytes], {type: 'image/png'}));
+  const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+  context.drawImage(image, 0, 0);
+  const counts = {};
+  const pixels = new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer);
+  for (const pixel of pixels) { counts[pixel] = (counts[pixel] || 0) + 1; }
+  return [image.width, image.height, counts];
+})()"""
+"""The size of a PNG, and how many pixels have each colour, as 0xAABBGGRR."""
+
+
+def test_a_chart_as_png_has_the_marks_of_its_svg(browser: Browser, report: Path) -> None:
+    path = report.with_name("forest.png")
+    with open_store(report.with_name("results.db"), read_only=True) as store:
+        document = run_document(store, "latest")
+    write_plot(document, "forest", path)
+    browser.open(report)
+    width, height, counts = browser.run(COLORS % base64.b64encode(path.read_bytes()).decode())
+    drawing = re.search(r' width="(\d+)" height="(\d+)"', plot_svg(document, "forest"))
+    assert drawing and (width, height) == (2 * int(drawing[1]), 2 * int(drawing[2]))
+    paper, different, text = (counts.get(str(color), 0) for color in (0xFFFFFFFF, 0xFF123AA8, 0xFF696056))
+    assert paper > 0.8 * width * height
+    assert different > 4 * 8 * 8, "four marks, and their intervals"
+    assert text > 500, "letters"
 
 
 def test_tidy_finds_nothing_wrong(report: Path) -> None:

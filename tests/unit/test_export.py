@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow.parquet
 import pyperf
 import pytest
 from click.testing import CliRunner, Result
@@ -190,6 +192,57 @@ def test_build_servers_read_invocations_and_comparisons(
     (lines,) = JUnitXml.fromstring(exported(database, "--format", "junit", "--what", "comparisons"))
     assert lines.failures == 0 and any("container against native on h1" in case.name for case in lines)
     assert all(case.system_out for case in lines)
+
+
+def test_data_frames_get_typed_columns(
+    database: Path, measured: list[MeasuredInvocation], tmp_path: Path
+) -> None:
+    path = tmp_path / "samples.parquet"
+    exported(database, "--format", "parquet", "-o", str(path))
+    table = pyarrow.parquet.read_table(path)
+    rows = list(csv.DictReader(io.StringIO(exported(database, "--format", "csv"))))
+    assert table.column_names == list(rows[0]) and table.num_rows == len(rows)
+    assert sorted(filter(None, table["value"].to_pylist())) == values_of(measured)
+    assert [str(value or "") for value in table["reason"].to_pylist()] == [row["reason"] for row in rows]
+    assert [str(row["block"]) for row in table.to_pylist()] == [row["block"] for row in rows]
+    assert set(table["benchmark"].to_pylist()) == set(FLEET.benchmarks), "nothing is a formula there"
+    kinds = {name: str(table.schema.field(name).type) for name in ("value", "is_warmup", "block", "started")}
+    assert kinds == {
+        "value": "double",
+        "is_warmup": "bool",
+        "block": "int32",
+        "started": "timestamp[ms, tz=UTC]",
+    }
+    first = path.read_bytes()
+    exported(database, "--format", "parquet", "-o", str(path), "--force")
+    assert path.read_bytes() == first
+
+    lines = tmp_path / "lines.parquet"
+    exported(database, "--format", "parquet", "--what", "comparisons", "-o", str(lines))
+    rows = json.loads(exported(database, "--format", "json", "--what", "comparisons"))["rows"]
+    found = pyarrow.parquet.read_table(lines).to_pylist()
+    for name in ("ratio", "low", "q", "blocks", "needed", "to_decide", "verdict", "level", "is_aa", "words"):
+        assert [row[name] for row in found] == [row[name] for row in rows], name
+    assert [json.loads(row["reasons"] or "null") for row in found] == [row["reasons"] for row in rows]
+
+
+def test_a_run_without_invocations_is_an_empty_table(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with open_store(path, create=True) as store:
+        cases.begin_run(store)
+    exported(path, "--format", "parquet", "-o", str(tmp_path / "x.parquet"))
+    assert pyarrow.parquet.read_table(tmp_path / "x.parquet").num_rows == 0
+
+
+def test_parquet_needs_its_library_and_a_file(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = perfctl(database, "--format", "parquet")
+    assert isinstance(done.exception, UsageError) and done.exception.hint == "-o FILE" and not done.stdout
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    done = perfctl(database, "--format", "parquet", "-o", str(tmp_path / "x.parquet"))
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.hint == "pip install 'perfctl[parquet]'" and not list(tmp_path.iterdir())
 
 
 def test_markdown_has_a_row_per_invocation_and_metric(database: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 from perfctl.cli import main_group
 from perfctl.errors import UnknownName, UsageError
 from perfctl.render.plot import plot_svg
+from perfctl.render.svg.png import png
 from perfctl.render.terminal_plot import blocks_text, forest_text
 from perfctl.report.document import RunDocument, run_document
 from perfctl.store import open_store
@@ -95,12 +98,50 @@ def test_what_is_chosen_is_drawn_and_too_much_is_refused(
 
 
 def test_a_file_of_another_kind_and_no_output_at_all_are_refused(database: Path, tmp_path: Path) -> None:
-    done = perfctl(database, "--kind", "forest", "-o", str(tmp_path / "x.png"))
-    assert isinstance(done.exception, UsageError) and "charts are SVG" in str(done.exception)
+    done = perfctl(database, "--kind", "forest", "-o", str(tmp_path / "x.gif"))
+    assert isinstance(done.exception, UsageError) and "charts are SVG or PNG" in str(done.exception)
     done = perfctl(database, "--kind", "forest")
     assert isinstance(done.exception, UsageError) and "--in-terminal" in str(done.exception)
     done = perfctl(database, "--kind", "ecdf", "--in-terminal")
     assert isinstance(done.exception, UsageError) and "cannot be drawn as text" in str(done.exception)
+
+
+class NoFonts:
+    """resvg where no font is installed."""
+
+    @staticmethod
+    def svg_to_bytes(*, svg_string: str, zoom: int = 1, background: str = "") -> bytes:
+        return b"the same image"
+
+
+class Recorder:
+    """resvg that keeps what it was given."""
+
+    drawn: ClassVar[list[str]] = []
+
+    @classmethod
+    def svg_to_bytes(cls, *, svg_string: str, zoom: int = 1, background: str = "") -> bytes:
+        cls.drawn.append(svg_string)
+        return svg_string.encode()
+
+
+@pytest.mark.parametrize(("found", "hint"), [(None, "perfctl[png]"), (NoFonts, "fonts-dejavu-core")])
+def test_a_png_without_what_draws_it_is_refused_with_what_to_install(
+    found: type | None, hint: str, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", found)
+    done = perfctl(database, "--kind", "forest", "-o", str(tmp_path / "x.png"))
+    assert isinstance(done.exception, UsageError) and hint in (done.exception.hint or "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_png_gets_fixed_colors(document: RunDocument, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", Recorder)
+    png(plot_svg(document, "blocks"))
+    drawn = Recorder.drawn[-1]
+    assert "var(" not in drawn and "@media" not in drawn and ":root" not in drawn
+    assert ".e1 { color: #0b57a4; }" in drawn, "of the light scheme"
+    ElementTree.fromstring(drawn)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])

@@ -5,6 +5,7 @@
     benchstat.py    Go's benchmark format
     openmetrics.py  Prometheus and whatever reads its text
     junit.py        build servers
+    parquet.py      data frames (extra `parquet`)
 
 Formats for statistics (pyperf, benchstat, openmetrics) have the values that comparisons use, without warm-up.
 The others have every sample of every invocation, with its status.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from perfctl.render.export import benchstat, junit, openmetrics, pyperf, text
+from perfctl.render.export import benchstat, junit, openmetrics, parquet, pyperf, text
 from perfctl.report import ComparisonReport
 from perfctl.report.export import SampleReport
 
@@ -25,11 +26,11 @@ What = Literal["samples", "comparisons"]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """How a run becomes a text of one format; None where the format has no place for it."""
+    """How a run becomes a text (or bytes) of one format; None where the format has no place for it."""
 
     suffix: str
-    samples: Callable[[SampleReport], str] | None
-    comparisons: Callable[[ComparisonReport], str] | None
+    samples: Callable[[SampleReport], str | bytes] | None
+    comparisons: Callable[[ComparisonReport], str | bytes] | None
 
 
 EXPORTS: dict[str, Export] = {
@@ -40,6 +41,7 @@ EXPORTS: dict[str, Export] = {
     "pyperf": Export(".json", pyperf.samples, None),
     "benchstat": Export(".txt", benchstat.samples, None),
     "openmetrics": Export(".prom", openmetrics.samples, openmetrics.comparisons),
+    "parquet": Export(".parquet", parquet.samples, parquet.comparisons),
     "junit": Export(".xml", junit.samples, junit.comparisons),
 }
 """Every format by the name that `perfctl export --format` takes."""

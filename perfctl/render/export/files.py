@@ -16,8 +16,8 @@ from perfctl.report.export import SampleReport
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def export_samples(report: SampleReport, fmt: str, *, by_environment: bool) -> dict[str, str]:
-    """Return {file name: text} of a run's samples; without `by_environment` it is one file."""
+def export_samples(report: SampleReport, fmt: str, *, by_environment: bool) -> dict[str, str | bytes]:
+    """Return {file name: content} of a run's samples; without `by_environment` it is one file."""
     chosen = EXPORTS[fmt]
     if chosen.samples is None:
         raise UsageError(f"{fmt} has no place for samples", hint="--what comparisons")
@@ -30,8 +30,8 @@ def export_samples(report: SampleReport, fmt: str, *, by_environment: bool) -> d
     }
 
 
-def export_comparisons(report: ComparisonReport, fmt: str) -> dict[str, str]:
-    """Return {file name: text} of a run's comparisons: one file."""
+def export_comparisons(report: ComparisonReport, fmt: str) -> dict[str, str | bytes]:
+    """Return {file name: content} of a run's comparisons: one file."""
     chosen = EXPORTS[fmt]
     if chosen.comparisons is None:
         raise UsageError(f"{fmt} has no place for comparisons", hint="it makes its own: --what samples")
@@ -43,15 +43,23 @@ def safe_name(name: str) -> str:
     return _UNSAFE.sub("_", name).strip("._")[:60] or "environment"
 
 
-def write_exports(parts: Mapping[str, str], output: Path | None, *, force: bool) -> list[Path]:
-    """Write the parts and return where; without `output` to stdout. Raises UsageError as `write_new` does."""
+def write_exports(parts: Mapping[str, str | bytes], output: Path | None, *, force: bool) -> list[Path]:
+    """Write the parts and return where; without `output` to stdout, what is text.
+
+    Raises UsageError as `write_new` does.
+    """
     if output is None:
-        print_text("".join(parts.values()))
+        for content in parts.values():
+            if isinstance(content, bytes):
+                raise UsageError("this format is no text", hint="-o FILE")
+            print_text(content)
         return []
     is_folder = output.is_dir()
     written = []
     for name, content in parts.items():
         path = output / name if is_folder else output
-        write_new(path, content.encode("utf-8", "replace"), force=force)
+        write_new(
+            path, content if isinstance(content, bytes) else content.encode("utf-8", "replace"), force=force
+        )
         written.append(path)
     return written

@@ -40,9 +40,9 @@ def samples_csv(report: SampleReport) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
-    for item, series in _series(report):
+    for shared, series in invocation_rows(report):
         # What the rows of one series share is made safe once: a million samples take seconds, not minutes.
-        head = [csv_format.cell(value) for value in (*_run(report), *_invocation(item), *_metric(series))]
+        head = [csv_format.cell(value) for value in shared]
         if series is None:
             writer.writerow([*head, "", "", ""])
             continue
@@ -111,6 +111,12 @@ def _records(report: SampleReport) -> Iterator[dict[str, Any]]:
         samples = (series.indexes, series.is_warmup, series.values) if series else (None, None, None)
         values = (*_run(report), *_invocation(item), *_metric(series), *samples)
         yield dict(zip(RECORD_FIELDS, values, strict=True))
+
+
+def invocation_rows(report: SampleReport) -> Iterator[tuple[tuple[Any, ...], SampleSeries | None]]:
+    """Yield what all samples of an invocation's metric share, as in `CSV_FIELDS`, and those samples."""
+    for item, series in _series(report):
+        yield (*_run(report), *_invocation(item), *_metric(series)), series
 
 
 def _run(report: SampleReport) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from perfctl.render.svg.legs import leg_series
 from perfctl.render.svg.order import order_chart
 from perfctl.report.document import MeasuredCell, RunDocument
 
-MOST_CELLS = 240
+MOST_CELLS = 200
 """Targets, over all benchmarks, that are shown with every block; of more only those far from the others."""
 
 MOST_OPEN = 4

@@ -74,8 +74,8 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
     collected: dict[str, Completed | PerfctlError] = {}
     by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
     for host in session.fleet.hosts:
-        known = session.stored.previous_facts(host.name)
-        if known is not None:
+        known = session.stored.facts(host.name)
+        if known.facts:
             session.facts[host.name] = known
 
     def collect(connected: ConnectedHost) -> None:

@@ -98,7 +98,8 @@ class History(Reader):
         hosts = dict(map(tuple, self._rows(select(db.host.c.host_id, db.host.c.name))))
         block, measured, found = db.block.c, db.invocation.c, db.invocation_metric.c
         values: dict[tuple[Any, ...], dict[int, float]] = {}
-        for *key, index, value in self._rows(
+        # By names: before its facts were read, the host of a run has another row than afterwards.
+        for run_id, benchmark, benchmark_key, metric, host, peer, *leg, index, value in self._rows(
             select(
                 *(block.run_id, block.benchmark, block.benchmark_id, found.metric_pk, block.host_id),
                 *(block.peer_id, measured.environment_id, measured.replicate, measured.accelerator),
@@ -114,18 +115,15 @@ class History(Reader):
                 measured.validity.is_distinct_from("invalid"),
             )
         ):
-            values.setdefault(tuple(key), {})[index] = value
+            target = (hosts[host], hosts[peer] if peer else None)
+            key = (run_id, benchmark, benchmark_key, metric, *target, *leg)
+            values.setdefault(key, {})[index] = value
         cells = []
         for leg_key, blocks in values.items():
-            run_id, benchmark, benchmark_key, metric, host, peer, environment, replicate, accelerator = (
-                leg_key
-            )
-            target = Target(hosts[host], hosts[peer] if peer else None)
-            leg = (environments[environment], environment, replicate, accelerator)
+            run_id, benchmark, benchmark_key, metric, host, peer, environment, *leg = leg_key
+            place = (metrics[metric], Target(host, peer), environments[environment], environment)
             in_order = dict(sorted(blocks.items()))
-            cells.append(
-                HistoryCell(run_id, benchmark, benchmark_key, metrics[metric], target, *leg, in_order)
-            )
+            cells.append(HistoryCell(run_id, benchmark, benchmark_key, *place, *leg, in_order))
         places = {run.run_id: place for place, run in enumerate(self.runs())}
         return sorted(
             cells,

@@ -132,7 +132,11 @@ run = _table("run", RunColumns, _one_of("status", RUN_STATUSES))
 
 
 class HostColumns(TypedColumns):
-    """A machine as an inventory described it; the key is the hash of all other columns. No secrets."""
+    """A machine as an inventory described it; the key is the hash of all other columns. No secrets.
+
+    `machine` says which one it was: `id:` and what stands for its machine-id, `boot:` and its boot id where
+    it has none; NULL until its facts were read. Two machines of one name and address stay two.
+    """
 
     host_id: Named[str] = Column(primary_key=True)
     name: Named[str]
@@ -142,6 +146,7 @@ class HostColumns(TypedColumns):
     user_name: Named[str | None]
     test_address: Named[str | None]
     resource: Named[str | None]
+    machine: Named[str | None]
 
 
 host = _table("host", HostColumns)

@@ -1,0 +1,19 @@
+"""Views of what is moved between databases, and of bundles."""
+
+from __future__ import annotations
+
+from perfctl.render.view import Column, View, columns
+from perfctl.transfer import Merged
+
+
+def merged_view(found: Merged) -> View:
+    """Return the view of how many rows of each table are new, and of how many more is known."""
+    names = sorted(found.new.keys() | found.changed.keys())
+    records = [(name, found.new[name], found.changed[name]) for name in names]
+    records = [record for record in records if any(record[1:])]
+    fields = [
+        *columns("table"),
+        Column("new", "new rows", align="right"),
+        Column("changed", "rows that went on", align="right"),
+    ]
+    return View("transfer", fields, records, footer=[f"runs compared: {found.runs}"])

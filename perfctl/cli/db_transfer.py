@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,8 @@ from perfctl.cli.format import format_option
 
 if TYPE_CHECKING:
     from perfctl.cli.settings import Settings
+    from perfctl.store import Store
+    from perfctl.transfer import Merged
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Print what is new and write nothing.")
 
@@ -54,10 +57,10 @@ def _merge(source_url: str, target_url: str, runs: tuple[str, ...], dry_run: boo
     from perfctl.render import print_view
     from perfctl.render.transfer import merged_view
     from perfctl.store import open_store
-    from perfctl.transfer import merge, open_source
+    from perfctl.transfer import merge
 
     with (
-        open_source(source_url) as source,
+        _opened(source_url) as source,
         open_store(target_url, create=not dry_run, read_only=dry_run) as target,
     ):
         done = merge(
@@ -67,6 +70,23 @@ def _merge(source_url: str, target_url: str, runs: tuple[str, ...], dry_run: boo
             dry_run=dry_run,
             show=lambda found: print_view(merged_view(found), fmt),
         )
+    say_end(done, dry_run=dry_run)
+
+
+def _opened(url: str) -> Store:
+    from perfctl.errors import SchemaMismatch
+    from perfctl.store import open_store
+
+    try:
+        return open_store(url, read_only=True)
+    except SchemaMismatch as error:
+        if "db upgrade" in (error.hint or ""):
+            error.hint = f"perfctl --db {quote(url)} db upgrade"
+        raise
+
+
+def say_end(done: Merged, *, dry_run: bool) -> None:
+    """Say whether rows were written, and how many."""
     if dry_run:
         click.echo("nothing was written (--dry-run)", err=True)
     elif done.is_nothing:

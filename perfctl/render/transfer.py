@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from perfctl.render.view import Column, View, columns
+from collections.abc import Mapping
+from typing import Any
+
+from perfctl.render.view import Column, Section, View, columns
 from perfctl.transfer import Merged
 
 
@@ -17,3 +20,11 @@ def merged_view(found: Merged) -> View:
         Column("changed", "rows that went on", align="right"),
     ]
     return View("transfer", fields, records, footer=[f"runs compared: {found.runs}"])
+
+
+def bundle_view(found: Mapping[str, Any]) -> View:
+    """Return the view of a bundle in which nothing was changed."""
+    sections = [
+        Section(columns("what", "value"), list(found.items()), notes=["every byte is as it was written"])
+    ]
+    return View("bundle", columns(*found), [found], sections=sections)

@@ -14,6 +14,7 @@ docs/transfer.md describes what is moved, and the format of a bundle.
 
 from __future__ import annotations
 
-from perfctl.transfer.merge import Merged, merge, open_source
+from perfctl.transfer.bundle import import_bundle, verify_bundle, write_bundle
+from perfctl.transfer.merge import Merged, merge
 
-__all__ = ["Merged", "merge", "open_source"]
+__all__ = ["Merged", "import_bundle", "merge", "verify_bundle", "write_bundle"]

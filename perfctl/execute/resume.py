@@ -36,6 +36,7 @@ def resume_run(
     """
     with open_store(database_url) as store:
         stored = store.run(run)
+        stored.require_kept()
         planned = PlannedRun.from_store(store, stored.id, inventory=inventory)
         plan, states = planned.plan, stored.block_states()
         done, attempts = progress_of(states)

@@ -33,7 +33,6 @@ from perfctl.transfer.signature import check_signature, sign
 FORMAT, VERSION = "perfctl bundle", 1
 _ABOUT = "bundle.json"
 _PART = re.compile(r"rows/(?P<table>[a-z_]+)\.jsonl|(?P<raw>raw/[0-9a-f]{64})")
-_ROWS_AT_ONCE = 1000
 _SHOWN = 3
 
 
@@ -114,7 +113,7 @@ def _rows(connection: Connection, table: Any) -> Iterator[bytes]:
     """Yield the rows of a table in their order, as lines; raw outputs are parts of their own."""
     columns = [column for column in table.columns if column.name not in ("rowid", "content")]
     order = [table.c.rowid] if "rowid" in table.c else list(table.primary_key.columns)
-    statement = select(*columns).order_by(*order).execution_options(yield_per=_ROWS_AT_ONCE)
+    statement = select(*columns).order_by(*order).execution_options(yield_per=1000)
     for row in connection.execute(statement).mappings():
         yield json.dumps(dict(row), sort_keys=True, separators=(",", ":"), default=_object).encode() + b"\n"
 

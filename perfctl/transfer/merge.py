@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 from perfctl.errors import DataError, UsageError
 from perfctl.store import Store
 from perfctl.store import tables as db
-from perfctl.store.dialect import prepared_insert
+from perfctl.store.dialect import insert_artifact, prepared_insert
 from perfctl.transfer.rules import INVOCATIONS, OF_INVOCATION, OUTPUTS, RULES, Row, Rule, of_run
 
 _AT_ONCE = 500
@@ -56,7 +56,10 @@ def merge(
     where = str(target.path)
     if source.path == target.path:
         raise UsageError("this is the database itself", where=where, hint="name another one")
-    wanted = [run.run_id for run in source.runs()] if runs is None else list(runs)
+    gone = source.history.pruned_runs() | target.history.pruned_runs()
+    if found_gone := gone.intersection(runs or ()):
+        raise DataError("what it has measured was pruned", where=f"run {found_gone.pop()}")
+    wanted = [run.run_id for run in source.runs() if run.run_id not in gone] if runs is None else list(runs)
     with source.snapshot() as theirs:
         _require_whole(theirs, str(source.path))
         with target.snapshot() as ours:
@@ -192,17 +195,16 @@ class _Merging:
         kept, raw = db.invocation_artifact.c, db.artifact.c
         named = self._source.execute(select(kept.sha256).where(kept.invocation_pk.in_(numbers))).scalars()
         keys = {row[name] for row in invocations for name in OUTPUTS} | set(named)
-        for some in _some(sorted(keys - {None})):
-            ours = set(self._target.execute(select(raw.sha256).where(raw.sha256.in_(some))).scalars())
+        for some in _some(sorted(key for key in keys if key)):
+            there = select(raw.sha256).where(raw.sha256.in_(some), func.length(raw.content) > 0)
+            ours = set(self._target.execute(there).scalars())
             for sha256 in some:
-                if sha256 in ours or ("artifact", sha256) in self._added:
-                    continue
-                self._added.add(("artifact", sha256))
-                found: Row = {}
-                if self._is_writing:
-                    statement = select(db.artifact).where(raw.sha256 == sha256)
-                    found = self._source.execute(statement).mappings().one()
-                self._add(db.artifact, found)
+                if sha256 not in ours and ("artifact", sha256) not in self._added:
+                    self._added.add(("artifact", sha256))
+                    self._merged.new["artifact"] += 1
+                    if self._is_writing:
+                        found = self._source.execute(select(db.artifact).where(raw.sha256 == sha256)).one()
+                        self._target.execute(insert_artifact(self._target, db.artifact), found._asdict())
 
     def _copy(self, table: Table[Any], numbers: Mapping[int, int], metrics: Mapping[int, int]) -> None:
         """Copy the rows of a table that belong to new invocations, with their numbers there."""
@@ -224,7 +226,7 @@ class _Merging:
         self._merged.new[table.name] += len(rows)
 
 
-def _rows(connection: Connection, rule: Rule, *which: Any) -> Sequence[Row]:
+def _rows(connection: Connection, rule: Rule, *which: Any) -> Sequence[Any]:
     """Return rows in the order in which they were stored, or of their keys."""
     order = next(rule.table.c[name] for name in ("rowid", "invocation_pk", *rule.key) if name in rule.table.c)
     statement = select(*rule.table.columns, *rule.also_read).where(*which).order_by(order)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select, union
+from sqlalchemy import ColumnElement, Table, and_, select, union
 
 from perfctl.store import tables as db
 
@@ -81,7 +81,7 @@ INVOCATIONS = Rule(db.invocation)
 RULES = tuple(
     _SPECIAL.get(table, Rule(table))
     for table in db.METADATA.sorted_tables
-    if table not in (*OF_INVOCATION, db.invocation, db.artifact)
+    if table not in (*OF_INVOCATION, db.invocation, db.artifact, db.tombstone)
 )
 """Tables that have few rows for each run, each after those that it refers to."""
 
@@ -97,10 +97,10 @@ _LONG = (db.sample, db.series)
 def of_run(table: Table[Any], run_id: str) -> ColumnElement[bool]:
     """Return which rows of a table a run has, or which rows those refer to."""
     if "run_id" in table.c:
-        return table.c.run_id == run_id
+        return and_(table.c.run_id == run_id)
     if table in _OWNERS:
         (key,) = _OWNERS[table].primary_key.columns
-        return table.c[key.name].in_(select(key).where(of_run(_OWNERS[table], run_id)))
+        return and_(table.c[key.name].in_(select(key).where(of_run(_OWNERS[table], run_id))))
     (key,) = table.primary_key.columns
     columns = [
         foreign.parent

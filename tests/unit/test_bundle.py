@@ -236,7 +236,7 @@ def test_a_run_that_contradicts_the_database_stops_the_import(bundle, tmp_path):
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ssh key, and beside it `signers`, who are its owner alone."""
     path = tmp_path_factory.mktemp("keys") / "id"
-    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path]
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)]
     subprocess.run(argv, check=True, timeout=60)
     path.with_name("signers").write_text(f"ann@example.org {path.with_suffix('.pub').read_text()}")
     return path

@@ -98,11 +98,11 @@ def test_two_machines_of_one_name_and_address_are_two_hosts(store):
 def test_a_host_stays_what_its_first_facts_said(store):
     run_id = cases.begin_run(store)
     store.writer.record_host_snapshot(run_id, "h1", "before", of(None, None))
-    assert dict(row[1:] for row in of_runs(store.path)) == {"h1": None, "h2": None}
+    assert {row[1]: row[2] for row in of_runs(store.path)} == {"h1": None, "h2": None}
     store.writer.record_host_snapshot(run_id, "h1", "before", of(None, "b-1"))
     # The machine has no id and was booted again.
     store.writer.record_host_snapshot(run_id, "h1", "after", of(None, "b-2"))
-    assert dict(row[1:] for row in of_runs(store.path)) == {"h1": "boot:b-1", "h2": None}
+    assert {row[1]: row[2] for row in of_runs(store.path)} == {"h1": "boot:b-1", "h2": None}
 
 
 def test_what_was_seen_of_another_machine_of_that_name_is_not_remembered(store):

@@ -35,7 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "query": ("perfctl.cli.query:query", "Read-only SQL over the views v_run, v_value, v_sample, ..."),
     "explore": ("perfctl.cli.explore:explore", "Browse the results database in Datasette."),
-    "db": ("perfctl.cli.db:db", "Describe, check, copy or upgrade the results database."),
+    "bundle": ("perfctl.cli.bundle:bundle", "One run as one file that can be checked and read again."),
+    "db": ("perfctl.cli.db:db", "Describe, check, copy, merge, prune or upgrade the results database."),
     "completion": ("perfctl.cli.completion:completion", "Complete command lines in bash, zsh or fish."),
 }
 """Name -> (module:attribute, one line for --help), in the order in which a user meets them."""

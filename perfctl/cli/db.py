@@ -1,4 +1,4 @@
-"""`perfctl db`: describe, check, copy or upgrade the results database."""
+"""`perfctl db`: describe, check, copy, merge, prune or upgrade the results database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from perfctl.cli.command import Group
+from perfctl.cli.db_prune import prune
+from perfctl.cli.db_transfer import merge, pull, push
 from perfctl.cli.format import format_option
 from perfctl.errors import DataError
 
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def db() -> None:
-    """Describe, check, copy or upgrade the results database; see docs/database.md."""
+    """Describe, check, copy, merge, prune or upgrade the results database; see docs/database.md."""
+
+
+for _command in (merge, push, pull, prune):
+    db.add_command(_command)
 
 
 @db.command()

@@ -23,8 +23,9 @@ def preflight(session: RunSession, *, force: bool) -> None:
     again, unless `force`; so far nothing but facts has been read on any host.
     """
     names = [host.name for host in session.fleet.hosts]
-    previous = {name: session.stored.previous_facts(name) for name in names}
     _read_facts(session, names, session.ahead.facts)
+    # Which machine each host is, is known by its facts.
+    previous = {name: session.stored.previous_facts(name) for name in session.facts}
     judged = _judge(session, previous)
     doubtful = [name for name, found in judged.items() if found.refusals]
     if doubtful and not force:

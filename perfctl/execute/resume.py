@@ -36,6 +36,7 @@ def resume_run(
     """
     with open_store(database_url) as store:
         stored = store.run(run)
+        stored.require_kept()
         planned = PlannedRun.from_store(store, stored.id, inventory=inventory)
         plan, states = planned.plan, stored.block_states()
         done, attempts = progress_of(states)
@@ -74,8 +75,8 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
     collected: dict[str, Completed | PerfctlError] = {}
     by_host: list[tuple[ConnectedHost, tuple[str, ...]]] = []
     for host in session.fleet.hosts:
-        known = session.stored.previous_facts(host.name)
-        if known is not None:
+        known = session.stored.facts(host.name)
+        if known.facts:
             session.facts[host.name] = known
 
     def collect(connected: ConnectedHost) -> None:

@@ -6,6 +6,7 @@ line, however many there are: `performance: 0-63`.
 
 from __future__ import annotations
 
+import hmac
 import posixpath
 import re
 import zlib
@@ -15,6 +16,7 @@ from functools import lru_cache
 
 from perfctl.facts.raw import RawFile, text_of
 
+_MACHINE_ID = re.compile("[0-9a-f]{32}")
 _MOST_BYTES = 1 << 24
 """A kernel's configuration is smaller, also unpacked."""
 
@@ -32,6 +34,18 @@ def first_line(lines: Sequence[str]) -> str:
 def label(lines: Sequence[str]) -> str | None:
     """Return the label of a security module, which ends in a byte 0; None without one: it is never empty."""
     return whole(lines).replace("\0", "").rstrip("\n") or None
+
+
+def machine_id(lines: Sequence[str]) -> str | None:
+    """Return what stands for a machine's id; None where it has none yet (it is empty, or 'uninitialized').
+
+    The id itself is confidential by its manual page, and a database is passed on to others: it is the key of
+    a hash that no other program makes.
+    """
+    text = first_line(lines).strip()
+    if not _MACHINE_ID.fullmatch(text):
+        return None
+    return hmac.new(bytes.fromhex(text), b"perfctl", "sha256").hexdigest()[:32]
 
 
 class Field:

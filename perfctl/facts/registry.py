@@ -83,6 +83,11 @@ _MOUNTS = "/proc/self/mounts"
 _KERNEL = (
     FactSpec("host.name", File("/proc/sys/kernel/hostname"), is_static=False),
     FactSpec("host.boot_id", File("/proc/sys/kernel/random/boot_id"), is_static=False),
+    FactSpec(
+        "host.machine_id",
+        File("/etc/machine-id", parsers.machine_id, "a keyed hash of it"),
+        is_static=False,
+    ),
     FactSpec("os.release", File("/etc/os-release"), inside=True),
     FactSpec("kernel.release", File("/proc/sys/kernel/osrelease"), inside=True),
     FactSpec("kernel.version", File("/proc/sys/kernel/version"), inside=True),

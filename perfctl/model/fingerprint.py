@@ -40,6 +40,15 @@ class Fingerprint:
         """The content hash of the static rows."""
         return content_hash(sorted((f.name, f.state.value, f.value) for f in self.facts if f.is_static))
 
+    @property
+    def machine(self) -> str | None:
+        """Which machine it is: `id:` and host.machine_id, else `boot:` and its boot id; None: not known."""
+        for kind, name in (("id", "host.machine_id"), ("boot", "host.boot_id")):
+            fact = self.get(name)
+            if fact is not None and fact.state is FactState.PRESENT and fact.value:
+                return f"{kind}:{fact.value}"
+        return None
+
     def get(self, name: str) -> Fact | None:
         """Return the fact of that name, or None when the script does not know it."""
         return next((fact for fact in self.facts if fact.name == name), None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
+from perfctl.render.runs import utc_text
 from perfctl.render.view import Column, Section, View, columns
-from perfctl.store import Check, DatabaseInfo
+from perfctl.store import Check, DatabaseInfo, Pruned
 
 
 def database_view(found: DatabaseInfo) -> View:
@@ -39,3 +41,10 @@ def checks_view(checks: Iterable[Check]) -> View:
         Column("first"),
     ]
     return View("check", fields, records)
+
+
+def pruned_view(found: Iterable[Pruned]) -> View:
+    """Return the view of what is removed of each run."""
+    records = [asdict(item) | {"started": utc_text(item.started_at)} for item in found]
+    counted = [Column(name, align="right") for name in ("invocations", "raw_outputs", "raw_bytes")]
+    return View("pruned", [*columns("run_id", "suite", "started"), *counted], records)

@@ -31,6 +31,7 @@ def run_view(detail: RunDetail, validity: Sequence[ValidityCount]) -> View:
         "counts": [asdict(item) for item in detail.counts],
         "validity": [asdict(item) for item in validity],
         "failures": [asdict(item) | {"target": str(item.target)} for item in detail.failures],
+        "pruned": [asdict(item) | {"pruned_at": utc_text(item.pruned_at)} for item in detail.pruned],
         "events": [asdict(item) | {"happened_at": utc_text(item.happened_at)} for item in detail.events],
     }
     sections = [_head(detail), _counts(detail)]
@@ -77,6 +78,9 @@ def _head(detail: RunDetail) -> Section:
         "perfctl": detail.perfctl_version,
     }
     rows = list(facts.items())
+    for gone in detail.pruned:
+        text = f"{gone.raw_outputs} raw outputs ({gone.raw_bytes:,} bytes) of {gone.invocations} invocations"
+        rows.append((f"pruned: {gone.what}", f"{utc_text(gone.pruned_at)}: {text}"))
     rows += [(f"benchmark {item.name}", _call(item.workload, item.parameters)) for item in detail.benchmarks]
     return Section(columns("what", "value"), rows)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfctl.compare.values import LegValues
+from perfctl.errors import DataError
 from perfctl.model import USAGE_METRICS, Metric, Status, Target
 from perfctl.report.margins import declared_metrics
 from perfctl.report.outliers import counted_words
@@ -146,7 +147,11 @@ class _Reader:
         if not (self._has_lines and item.samples and item.stdout_sha256):
             return OutputLines((), 0, "")
         if item.invocation_id not in self._known:
-            text = self._run.artifact(item.stdout_sha256).decode("utf-8", "backslashreplace")
+            try:
+                output = self._run.artifact(item.stdout_sha256)
+            except DataError as error:
+                return OutputLines((), 0, error.message)
+            text = output.decode("utf-8", "backslashreplace")
             values = self._run.values_of(item.invocation_id, self._metric)
             benchmark = self._benchmarks[item.benchmark]
             self._known[item.invocation_id] = output_lines(

@@ -17,6 +17,7 @@
     series.py        samples: checked, packed, summarised     artifact.py    raw bytes
     derived.py       rows computed from samples     reparsing.py    samples read from raw outputs
     user_query.py    users' SQL; queries/*.sql      upkeep.py    info, check, backup, upgrade
+    pruning.py       remove what runs have measured
 
 docs/database.md describes the tables, the views and the rules.
 """
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 from perfctl.store.store import Store, open_store
 
 if TYPE_CHECKING:
+    from perfctl.store.pruning import Pruned, prune_runs
     from perfctl.store.records import (
         HistoryCell,
         HistoryRun,
@@ -55,9 +57,19 @@ if TYPE_CHECKING:
         StoredArtifact,
         StoredEnvironment,
         StoredEvent,
+        Tombstone,
         ValidityCount,
     )
-    from perfctl.store.upkeep import Check, DatabaseInfo, Upgrade, backup, check, database_info, upgrade
+    from perfctl.store.upkeep import (
+        Check,
+        DatabaseInfo,
+        Upgrade,
+        backup,
+        check,
+        compact,
+        database_info,
+        upgrade,
+    )
     from perfctl.store.user_query import NamedQuery, named_queries, named_query, query
 
 __all__ = [
@@ -76,6 +88,7 @@ __all__ = [
     "NamedQuery",
     "NativeValue",
     "Omission",
+    "Pruned",
     "Reparsed",
     "Rows",
     "RunDetail",
@@ -88,14 +101,17 @@ __all__ = [
     "StoredBenchmark",
     "StoredEnvironment",
     "StoredEvent",
+    "Tombstone",
     "Upgrade",
     "ValidityCount",
     "backup",
     "check",
+    "compact",
     "database_info",
     "named_queries",
     "named_query",
     "open_store",
+    "prune_runs",
     "query",
     "upgrade",
 ]
@@ -108,10 +124,11 @@ _MODULES = {
     "run_records": (
         *("BlockState", "Count", "Evidence", "Failure", "InvocationDetail", "InvocationState"),
         *("MeasuredInvocation", "Omission", "RunDetail", "SampleSeries", "StoredArtifact"),
-        *("StoredEnvironment", "StoredEvent", "ValidityCount"),
+        *("StoredEnvironment", "StoredEvent", "Tombstone", "ValidityCount"),
     ),
     "run_reader": ("RunReader",),
-    "upkeep": ("Check", "DatabaseInfo", "Upgrade", "backup", "check", "database_info", "upgrade"),
+    "pruning": ("Pruned", "prune_runs"),
+    "upkeep": ("Check", "DatabaseInfo", "Upgrade", "backup", "check", "compact", "database_info", "upgrade"),
     "user_query": ("NamedQuery", "named_queries", "named_query", "query"),
 }
 

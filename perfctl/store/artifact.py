@@ -36,7 +36,9 @@ def pack(data: bytes) -> Artifact | None:
 
 
 def unpack(sha256: str, size_bytes: int, content: bytes) -> bytes:
-    """Return the bytes as they were. Raises DataError when they do not match their hash."""
+    """Return the bytes as they were. Raises DataError when they were pruned or do not match their hash."""
+    if not content:
+        raise DataError(f"the raw output {sha256} was pruned", hint="a backup from before still has it")
     try:
         data = zstandard.decompress(content, max_output_size=size_bytes)
     except zstandard.ZstdError as error:

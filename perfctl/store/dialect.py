@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import TEXT, Connection, Double, Executable, Insert, Table, insert, literal_column
+from sqlalchemy import TEXT, Connection, Double, Executable, Insert, Table, func, insert, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
@@ -17,9 +17,24 @@ from sqlalchemy.types import TypeEngine
 
 def insert_once(connection: Connection, table: Table[Any]) -> Insert[()]:
     """Return the statement that stores a row unless one with its key is there."""
-    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
-    statement: Insert[()] = dialect.insert(table).on_conflict_do_nothing()
+    statement: Insert[()] = _insert(connection, table).on_conflict_do_nothing()
     return statement
+
+
+def insert_artifact(connection: Connection, table: Table[Any]) -> Insert[()]:
+    """Return the statement that stores raw bytes unless they are there; what was pruned is there again."""
+    insertion = _insert(connection, table)
+    statement: Insert[()] = insertion.on_conflict_do_update(
+        index_elements=[table.c.sha256],
+        set_={"content": insertion.excluded.content},
+        # As a word of SQL: a value would be one more parameter.
+        where=func.length(table.c.content) == literal_column("0"),
+    )
+    return statement
+
+
+def _insert(connection: Connection, table: Table[Any]) -> Any:
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 class Prepared:

@@ -58,6 +58,11 @@ class History(Reader):
         """Return every run, and how many of its invocations ended in which way."""
         return self._summaries()
 
+    def pruned_runs(self) -> set[str]:
+        """Return the runs of which only the plan is left."""
+        gone = db.tombstone.c
+        return {run_id for (run_id,) in self._rows(select(gone.run_id).where(gone.what == "run"))}
+
     def named_benchmarks(self) -> list[NamedBenchmark]:
         """Return every benchmark under every name it had in a plan, that of the newest run last."""
         planned, found = db.run_benchmark.c, db.benchmark.c
@@ -98,7 +103,8 @@ class History(Reader):
         hosts = dict(map(tuple, self._rows(select(db.host.c.host_id, db.host.c.name))))
         block, measured, found = db.block.c, db.invocation.c, db.invocation_metric.c
         values: dict[tuple[Any, ...], dict[int, float]] = {}
-        for *key, index, value in self._rows(
+        # By names: before its facts were read, the host of a run has another row than afterwards.
+        for run_id, benchmark, benchmark_key, metric, host, peer, *of_leg, index, value in self._rows(
             select(
                 *(block.run_id, block.benchmark, block.benchmark_id, found.metric_pk, block.host_id),
                 *(block.peer_id, measured.environment_id, measured.replicate, measured.accelerator),
@@ -114,13 +120,15 @@ class History(Reader):
                 measured.validity.is_distinct_from("invalid"),
             )
         ):
-            values.setdefault(tuple(key), {})[index] = value
+            names = (hosts[host], hosts[peer] if peer else None)
+            key = (run_id, benchmark, benchmark_key, metric, *names, *of_leg)
+            values.setdefault(key, {})[index] = value
         cells = []
         for leg_key, blocks in values.items():
             run_id, benchmark, benchmark_key, metric, host, peer, environment, replicate, accelerator = (
                 leg_key
             )
-            target = Target(hosts[host], hosts[peer] if peer else None)
+            target = Target(host, peer)
             leg = (environments[environment], environment, replicate, accelerator)
             in_order = dict(sorted(blocks.items()))
             cells.append(

@@ -46,7 +46,14 @@ class Reader:
         run, counted = db.run.c, v_run.c
         statement = (
             select(
-                *(run.run_id, run.suite, run.status, run.started_at, run.ended_at, run.planned_invocations),
+                *(
+                    run.run_id,
+                    run.suite,
+                    counted.status,
+                    run.started_at,
+                    run.ended_at,
+                    run.planned_invocations,
+                ),
                 *(counted.ok, counted.failed, counted.skipped, counted.interrupted),
             )
             .join_from(db.run, v_run, counted.run_id == run.run_id)

@@ -23,7 +23,7 @@ from perfctl.model import (
 from perfctl.redaction import redact
 from perfctl.store import artifact, schema
 from perfctl.store import tables as db
-from perfctl.store.dialect import Prepared, insert_once, prepared_insert
+from perfctl.store.dialect import Prepared, insert_artifact, prepared_insert
 from perfctl.store.series import Series, Summary, pack
 
 Key = tuple[int, int]
@@ -84,7 +84,7 @@ _FIND_METRIC = Prepared(
         db.metric.c.metric_id == bindparam("id")
     )
 )
-_INSERT_ARTIFACT = Prepared(lambda connection: insert_once(connection, db.artifact), db.artifact.c.keys())
+_INSERT_ARTIFACT = Prepared(lambda connection: insert_artifact(connection, db.artifact), db.artifact.c.keys())
 
 
 def insert_invocation(connection: Connection, prepared: PreparedInvocation) -> None:

@@ -14,6 +14,7 @@ from perfctl.store import artifact, recording
 from perfctl.store import tables as db
 from perfctl.store.records import Reparsed
 from perfctl.store.run_records import stored_usage
+from perfctl.store.schema import OUTPUTS
 from perfctl.store.series import Series, group
 from perfctl.validity.assessment import Assessment, assess
 from perfctl.validity.counters import InvocationCounters
@@ -81,8 +82,11 @@ def reparse(connection: Connection, run_id: str | None) -> Reparsed:
 
 
 def _invocations(run_id: str | None) -> Select[*tuple[Any, ...]]:
-    """Select the invocations, of one run or of all, of which an output can be read again."""
+    """Select the invocations, of one run or of all, of which an output is kept and can be read again."""
     kept = db.invocation.c
+    also_kept = db.invocation_artifact.c
+    pruned = select(db.artifact.c.sha256).where(func.length(db.artifact.c.content) == 0)
+    outputs = [kept[f"{name}_sha256"] for name in OUTPUTS]
     statement = (
         select(
             *(kept.invocation_pk, kept.block_id, db.block.c.run_id, db.benchmark.c.workload),
@@ -94,6 +98,8 @@ def _invocations(run_id: str | None) -> Select[*tuple[Any, ...]]:
         .where(
             kept.stdout_sha256.is_not(None),
             or_(kept.status == "ok", kept.reason.in_([reason.value for reason in _FROM_PARSING])),
+            *(or_(sha256.is_(None), sha256.not_in(pruned)) for sha256 in outputs),
+            kept.invocation_pk.not_in(select(also_kept.invocation_pk).where(also_kept.sha256.in_(pruned))),
         )
         .order_by(kept.invocation_pk)
     )

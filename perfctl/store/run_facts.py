@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CompoundSelect, literal, null, or_, select, union_all
+from sqlalchemy import CompoundSelect, func, literal, null, or_, select, union_all
 
 from perfctl.model import Fact, FactState, Fingerprint
 from perfctl.store import tables as db
@@ -38,8 +38,17 @@ class FactsOfRun(OfRun):
         return _fingerprint(*(self._row(statement) or ("[]", "[]")))
 
     def previous_facts(self, host: str) -> Fingerprint | None:
-        """Return the facts of a host as last seen: after another run or in this one; None if never."""
+        """Return the facts of a host as seen before this run has last read them; None if never.
+
+        Of the same machine: after another run, or in this one.
+        """
         seen, planned = db.host_snapshot.c, db.run_host.c
+        mine = db.host_snapshot.alias("mine")
+        newest = (
+            select(func.max(mine.c.rowid))
+            .where(mine.c.run_id == self.id, mine.c.host_id == planned.host_id, mine.c.phase == "before")
+            .scalar_subquery()
+        )
         row = self._row(
             select(db.fingerprint.c.facts_json, seen.dynamic_json)
             .join_from(db.host_snapshot, db.fingerprint)
@@ -47,6 +56,7 @@ class FactsOfRun(OfRun):
             .where(
                 *(planned.run_id == self.id, planned.name == host),
                 or_(seen.phase == "after", seen.run_id == self.id),
+                seen.rowid < newest,
             )
             .order_by(seen.rowid.desc())
             .limit(1)

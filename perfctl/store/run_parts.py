@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Join, and_, case, func, literal, null, select
 
-from perfctl.errors import UnknownName
+from perfctl.errors import DataError, UnknownName
 from perfctl.model import USAGE_METRICS, Reason
 from perfctl.store import tables as db
 from perfctl.store.invocation_views import peer
 from perfctl.store.reader import Reader, only
+from perfctl.store.run_records import Tombstone
 from perfctl.store.run_views import v_block
 from perfctl.store.sqlite import SqliteDatabase
 
@@ -57,6 +58,25 @@ class OfRun(Reader):
             return str(newest.run_id)
         ids = (str(run_id) for (run_id,) in self._rows(select(db.run.c.run_id).order_by(db.run.c.run_id)))
         return only("run", wanted, ids, hint="`perfctl runs` lists them; 'latest' is the newest")
+
+    def pruned(self) -> tuple[Tombstone, ...]:
+        """Return what was removed of the run to save space."""
+        gone = db.tombstone.c
+        rows = self._rows(
+            select(gone.what, gone.pruned_at, gone.invocations, gone.raw_outputs, gone.raw_bytes)
+            .where(gone.run_id == self.id)
+            .order_by(gone.pruned_at)
+        )
+        return tuple(Tombstone(*row) for row in rows)
+
+    def require_kept(self) -> None:
+        """Raise DataError when what the run has measured was pruned."""
+        if any(item.what == "run" for item in self.pruned()):
+            raise DataError(
+                "what it has measured was pruned",
+                where=f"run {self.id}",
+                hint="a backup from before still has it",
+            )
 
 
 def with_values(

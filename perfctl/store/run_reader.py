@@ -77,6 +77,7 @@ class RunReader(ValuesOfRun, JudgementsOfRun, FactsOfRun):
             counts=tuple(self.counts()),
             failures=self._failures(),
             events=self._events(),
+            pruned=self.pruned(),
         )
 
     def _environments(self) -> tuple[StoredEnvironment, ...]:

@@ -103,6 +103,17 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What was removed of a run: `what` is 'run' or 'raw outputs'."""
+
+    what: str
+    pruned_at: float
+    invocations: int
+    raw_outputs: int
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunDetail:
     """Everything that `perfctl show` prints of a run."""
 
@@ -117,6 +128,7 @@ class RunDetail:
     counts: tuple[Count, ...]
     failures: tuple[Failure, ...]
     events: tuple[StoredEvent, ...]
+    pruned: tuple[Tombstone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

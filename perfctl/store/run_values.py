@@ -58,6 +58,8 @@ class ValuesOfRun(OfRun):
             .where(db.block.c.run_id == self.id, measured.status == "ok", found.value.is_not(None))
         ):
             values[row[0]].append(row)
+        if not values:
+            self.require_kept()
         ranks = {pk: rank for rank, pk in enumerate(metrics)}
         observations = []
         for block_id, benchmark, host, other, index in self._rows(self._counting_blocks()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, MetaData, Select, Table, and_, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, MetaData, Select, Table, and_, case, exists, func, select, tuple_
 from sqlalchemy.schema import CreateView
 
 from perfctl.store import tables as db
@@ -41,10 +41,13 @@ _tally = (
     .subquery("tally")
 )
 
+_gone = exists().where(db.tombstone.c.run_id == db.run.c.run_id, db.tombstone.c.what == "run")
 v_run = view_of(
     "v_run",
     select(
-        *columns_of(db.run, "run_id suite status baseline seed"),
+        *columns_of(db.run, "run_id suite"),
+        case((_gone, "pruned"), else_=db.run.c.status).label("status"),
+        *columns_of(db.run, "baseline seed"),
         utc_text(db.run.c.started_at).label("started"),
         utc_text(db.run.c.ended_at).label("ended"),
         (db.run.c.ended_at - db.run.c.started_at).label("duration_s"),

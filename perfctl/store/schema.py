@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-REVISION = "0009"
+REVISION = "0011"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
 RUN_STATUSES = ("running", "complete", "partial", "interrupted")
@@ -13,6 +13,8 @@ BLOCK_STATUSES = ("running", "complete", "failed", "interrupted")
 INVOCATION_STATUSES = ("ok", "failed", "skipped", "interrupted")
 ACCELERATORS = ("kvm", "tcg")
 VALIDITIES = ("valid", "flagged", "invalid")
+PRUNED = ("run", "raw outputs")
+"""What can be removed of a run: all that was measured, or what the programs printed alone."""
 USAGE_SOURCES = ("wait4", "cgroup")
 
 OUTPUTS = ("stdout", "stderr", "counters_before", "counters_after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 from perfctl.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfctl.store.history import History
     from perfctl.store.records import RunSummary
     from perfctl.store.run_reader import RunReader
@@ -90,6 +94,19 @@ class Store:
         from perfctl.store.run_reader import RunReader
 
         return RunReader(self._database, run)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Yield a connection that sees the database as it is now, whatever is written meanwhile.
+
+        For `perfctl.transfer`. Until it is over nothing else of this store can read.
+        """
+        with self._database.reading() as connection:
+            connection.exec_driver_sql("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
 
     def runs(self) -> list[RunSummary]:
         """Return every run, the one that was begun first in this database first."""

@@ -2,7 +2,7 @@
 
     run ──< run_host, run_environment, run_benchmark      what the plan has
      │──< host_snapshot, environment_snapshot >── fingerprint ──< workload_version
-     │──< event
+     │──< event, tombstone
      └──< block ──< invocation ──< sample, series         what was measured
                         │  └─────< invocation_metric      derived: one row per invocation and metric
                         ├──> artifact                     raw output
@@ -47,6 +47,7 @@ from perfctl.store.schema import (
     BLOCK_STATUSES,
     INVOCATION_STATUSES,
     OUTPUTS,
+    PRUNED,
     RUN_STATUSES,
     USAGE_SOURCES,
     VALIDITIES,
@@ -132,7 +133,11 @@ run = _table("run", RunColumns, _one_of("status", RUN_STATUSES))
 
 
 class HostColumns(TypedColumns):
-    """A machine as an inventory described it; the key is the hash of all other columns. No secrets."""
+    """A machine as an inventory described it; the key is the hash of all other columns. No secrets.
+
+    `machine` says which one it was: `id:` and what stands for its machine-id, `boot:` and its boot id where
+    it has none; NULL until its facts were read. Two machines of one name and address stay two.
+    """
 
     host_id: Named[str] = Column(primary_key=True)
     name: Named[str]
@@ -142,6 +147,7 @@ class HostColumns(TypedColumns):
     user_name: Named[str | None]
     test_address: Named[str | None]
     resource: Named[str | None]
+    machine: Named[str | None]
 
 
 host = _table("host", HostColumns)
@@ -311,7 +317,7 @@ block = _table(
 
 
 class ArtifactColumns(TypedColumns):
-    """Raw bytes by the sha256 of what they are when unpacked; `content` is zstd."""
+    """Raw bytes by the sha256 of what they are when unpacked; `content` is zstd, empty once it was pruned."""
 
     sha256: Named[str] = Column(primary_key=True)
     size_bytes: Named[int]
@@ -444,6 +450,23 @@ class InvocationMetricColumns(_OfInvocationAndMetric):
 
 
 invocation_metric = _table("invocation_metric", InvocationMetricColumns, has_rowid=False)
+
+
+class TombstoneColumns(TypedColumns):
+    """What was removed of a run to save space, and how much that was. Of a run its plan stays.
+
+    A pruned raw output keeps its row in `artifact`, with an empty content.
+    """
+
+    run_id: Named[str] = Column(ForeignKey("run.run_id"), primary_key=True)
+    what: Named[str] = Column(primary_key=True)
+    pruned_at: Named[float]
+    invocations: Named[int]
+    raw_outputs: Named[int]
+    raw_bytes: Named[int]
+
+
+tombstone = _table("tombstone", TombstoneColumns, _one_of("what", PRUNED))
 
 
 class EventColumns(_InOrder):

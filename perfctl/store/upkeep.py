@@ -102,19 +102,31 @@ def _references(connection: Connection) -> list[str]:
 def _artifacts(connection: Connection) -> list[str]:
     problems = []
     kept = db.artifact.c
-    for row in connection.execute(select(kept.sha256, kept.size_bytes, kept.content)):
+    # What was pruned has no content, and nothing that could be wrong.
+    whole = select(kept.sha256, kept.size_bytes, kept.content).where(func.length(kept.content) > 0)
+    for row in connection.execute(whole):
         try:
             artifact.unpack(*row)
         except DataError as error:
             problems.append(error.message)
     orphans = except_(
-        select(kept.sha256),
+        select(kept.sha256).where(func.length(kept.content) > 0),
         select(db.invocation_artifact.c.sha256),
         *(select(db.invocation.c[f"{name}_sha256"]) for name in schema.OUTPUTS),
     ).order_by("sha256")
     return problems + [
         f"the artifact {sha256} belongs to no invocation" for (sha256,) in connection.execute(orphans)
     ]
+
+
+def compact(url_or_path: str | PathLike[str]) -> None:
+    """Give the space of what was removed back to the file system. Needs as much free space as is in use.
+
+    Raises DatabaseUnavailable, also while another program uses the database.
+    """
+    with connected(path_of(url_or_path), "rw", busy_timeout_s=BUSY_TIMEOUT_S) as connection:
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _derived(connection: Connection) -> list[str]:

@@ -78,6 +78,10 @@ class Writer:
         with self._turn, self._database.transaction() as self._connection:
             return job()
 
+    def change(self, job: Callable[[Connection], T]) -> T:
+        """Return what `job` returns of the connection that it changes the database by, after its commit."""
+        return self.do(lambda: job(self._connection))
+
     def close(self) -> None:
         """Wait for the changes already given; again is harmless."""
         self._is_open = False
@@ -130,9 +134,9 @@ class Writer:
                 "user_name": host.user,
                 "test_address": host.test_address,
                 "resource": host.resource,
+                "machine": None,
             }
-            host_id = content_hash(row)
-            self._insert_once(db.host, row | {"host_id": host_id})
+            host_id = self._insert_host(row)
             self._insert(db.run_host, {"run_id": run_id, "name": host.name, "host_id": host_id})
         for position, environment in enumerate(plan.environments):
             row = {
@@ -157,6 +161,12 @@ class Writer:
             self._insert_once(db.benchmark, row)
             link = {"run_id": run_id, "name": benchmark.name, "benchmark_id": benchmark.key}
             self._insert(db.run_benchmark, link | {"position": position})
+
+    def _insert_host(self, row: Mapping[str, object]) -> str:
+        """Store a host unless it is there, and return its key."""
+        host_id = content_hash(row)
+        self._insert_once(db.host, {**row, "host_id": host_id})
+        return host_id
 
     def _insert(self, table: Table[Any], row: Mapping[str, object]) -> None:
         prepared_insert(table).run(self._connection, row)
@@ -200,12 +210,29 @@ class Writer:
     def record_host_snapshot(
         self, run_id: str, host: str, phase: Literal["before", "after"], fingerprint: Fingerprint
     ) -> str:
-        """Store the facts of a host before or after a run and return the snapshot's key."""
+        """Store the facts of a host before or after a run and return the snapshot's key.
+
+        The first facts that name a machine say which one the run's host is.
+        """
         _require_word("phase", phase, ("before", "after"))
+        self._identify(run_id, host, fingerprint.machine)
         key = new_id()
         place = {"host_snapshot_id": key, "phase": phase}
         self._insert(db.host_snapshot, place | self._snapshot(run_id, host, fingerprint))
         return key
+
+    def _identify(self, run_id: str, name: str, machine: str | None) -> None:
+        """Have a run's host be a row that names its machine, unless it is one."""
+        planned = db.run_host.c
+        which = (planned.run_id == run_id, planned.name == name)
+        known = self._connection.execute(
+            select(db.host).join_from(db.run_host, db.host).where(*which)
+        ).one_or_none()
+        if known is None or known.machine is not None or machine is None:
+            return
+        row = {**known._mapping, "machine": machine}
+        del row["host_id"]
+        self._connection.execute(update(db.run_host).where(*which).values(host_id=self._insert_host(row)))
 
     @_in_transaction
     def record_environment_snapshot(

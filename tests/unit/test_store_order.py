@@ -77,6 +77,7 @@ def test_the_facts_as_last_read_are_those_of_the_run_begun_last(path: Path) -> N
         store.writer.record_host_snapshot(second, "h1", "after", facts(kernel_release="6.3"))
     set_back(path, second, 2 * HOURS)
     with open_store(path) as store:
+        store.writer.record_host_snapshot(first, "h1", "before", facts(kernel_release="6.5"))
         known = store.run(first).previous_facts("h1")
         assert known is not None
         fact = known.get("kernel.release")

@@ -351,7 +351,7 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     assert done.backup is not None and dump(done.backup) == before
     after = dump(of_0001)
     assert after.pop("alembic_version") == [(schema.REVISION,)]
-    assert after.pop("invocation_artifact") == []
+    assert (after.pop("invocation_artifact"), after.pop("tombstone")) == ([], [])
     assert after.pop("invocation") == [(*row, *[None] * 15) for row in before.pop("invocation")]
     assert after.pop("benchmark") == [(*row, None) for row in before.pop("benchmark")]
     assert after.pop("run") == [(*row, None) for row in before.pop("run")]
@@ -359,6 +359,12 @@ def test_a_populated_database_of_the_first_schema_keeps_every_row(of_0001):
     before.pop("alembic_version")
     # Who may measure a host is known on the host itself.
     assert len(before.pop("lease")) == 1
+    # A host's key has its machine (test_store_machines.py), which these facts do not say.
+    names = {row[0]: row[1] for content in (before, after) for row in content["host"]}
+    before["host"] = [(*row, None) for row in before["host"]]
+    for content in (before, after):
+        for name, found in content.items():
+            content[name] = sorted((tuple(names.get(item, item) for item in row) for row in found), key=repr)
     assert after == before
 
 

@@ -275,8 +275,12 @@ def test_a_host_is_remembered_as_another_run_left_it(store: Store) -> None:
     first, second = cases.begin_run(store), cases.begin_run(store)
     assert store.run(first).previous_facts("h1") is None
     store.writer.record_host_snapshot(first, "h1", "before", _facts("a"))
+    assert store.run(first).previous_facts("h1") is None
+    store.writer.record_host_snapshot(second, "h1", "before", _facts("b"))
     assert store.run(second).previous_facts("h1") is None, "a run that did not end says nothing to others"
+    store.writer.record_host_snapshot(first, "h1", "before", _facts("c"))
     assert store.run(first).previous_facts("h1") == _facts("a"), "one that is resumed goes on from itself"
-    store.writer.record_host_snapshot(first, "h1", "after", _facts("b"))
-    assert store.run(second).previous_facts("h1") == _facts("b")
+    store.writer.record_host_snapshot(first, "h1", "after", _facts("d"))
+    store.writer.record_host_snapshot(second, "h1", "before", _facts("e"))
+    assert store.run(second).previous_facts("h1") == _facts("d")
     assert store.run(second).previous_facts("h2") is None

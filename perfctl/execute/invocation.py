@@ -29,6 +29,7 @@ from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import FilesSpec, FileToCopy, OpeningWorkload, Workload
+from perfctl.workloads.relations import error_line
 
 _SETUP_TIMEOUT_S = 300.0
 _SHORTEST_WITH_HALF_S = 2.0
@@ -151,7 +152,11 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
         return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
     cut = cut_text(completed)
     if completed.exit_code != 0:
-        detail = f"exit code {completed.exit_code}: {completed.last_output or 'no output'}"
+        refusal = workload.refusal(f"{completed.text}\n{completed.error_text}")
+        if refusal:
+            return InvocationOutcome(Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE, refusal, completed)
+        reported = error_line(workload.error_lines, completed.error_text, completed.text)
+        detail = f"exit code {completed.exit_code}: {reported or completed.last_output or 'no output'}"
         detail += f" ({cut})" if cut else ""
         return InvocationOutcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
     if cut:

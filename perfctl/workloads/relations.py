@@ -184,7 +184,7 @@ class Reading:
         return "; ".join(f"{metric} is missing ({reason})" for metric, reason in self.missing.items())
 
 
-def percentile_bound(percentile: str, mean: str, percent: int) -> Product:
+def percentile_bound(percentile: str, mean: str, percent: float) -> Product:
     """Return that a percentile of times is at most mean / (1 - share): more would be a larger mean alone."""
     return Product((percentile,), (mean,), 100 / (100 - percent), is_bound=True)
 

@@ -14,7 +14,14 @@ from perfctl.errors import OutputError, UsageError
 from perfctl.model import Direction, Metric, Parameter, Reason, Sample
 from perfctl.workloads.base import Crossing, FilesSpec, Load, Parameters, ParameterSpec, Workload
 from perfctl.workloads.reading import at, json_report, missing, number_at
-from perfctl.workloads.relations import ERROR_LINE, Ascending, Cap, Product, Relation, percentile_bound
+from perfctl.workloads.relations import (
+    ERROR_LINE_OF_TEXT,
+    Ascending,
+    Cap,
+    Product,
+    Relation,
+    percentile_bound,
+)
 
 _RANDOM = ("randread", "randwrite", "randrw")
 _MIXED = ("randrw", "rw")
@@ -57,11 +64,8 @@ _TOLERANCE = 0.02
 
 _REPORT = "a JSON report of fio"
 _ERROR_LINES = re.compile(
-    r"^(?:fio: [^\n]{0,200}\b(?:err|error)=|"
-    # As ERROR_LINE, but not the keys of its JSON, one of which is "error".
-    r'[^\w\n"\x1b]{0,40}+(?:\x1b\[[\d;]{0,20}m[^\w\n"\x1b]{0,40}+){0,5}(?:fatal|error|alert|panic)\b)'
-    r"[^\n]{0,300}",
-    ERROR_LINE.flags,
+    rf"^fio: [^\n]{{0,200}}\b(?:err|error)=[^\n]{{0,300}}|{ERROR_LINE_OF_TEXT.pattern}",
+    ERROR_LINE_OF_TEXT.flags,
 )
 _NO_ENGINE = re.compile(
     r"^fio: [^\n]{0,200}engines/(?P<engine>\w+)\.c[^\n]{0,200}"

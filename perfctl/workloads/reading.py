@@ -83,7 +83,7 @@ def json_report(stdout: str, what: str) -> Mapping[str, Any]:
 
     What stands before and after it is passed over: notes of the tool, a report in another format. Whole
     numbers become floats, however many digits they have. Raises OutputError (unparsable): none, two, cut off,
-    a key that is there twice.
+    a key that is there twice with two values.
     """
     # An object that was cut off is the usual case: it has no end, which is soon found.
     ends = list(islice(_END.finditer(stdout), 2)) if "\n}" in stdout else []
@@ -114,9 +114,9 @@ def _refuse_constant(text: str) -> NoReturn:
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ValueError(f"{twice:.80} is there twice")
+        for name, value in pairs:
+            if value != found[name]:
+                raise ValueError(f"{name:.80} is there twice")
     return found
 
 

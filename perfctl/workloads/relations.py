@@ -23,6 +23,12 @@ ERROR_LINE = re.compile(
 )
 """A line by which a program reports that it failed, whatever its exit code."""
 
+ERROR_LINE_OF_TEXT = re.compile(
+    r'^[^\w\n"\x1b]{0,40}+(?:\x1b\[[\d;]{0,20}m[^\w\n"\x1b]{0,40}+){0,5}(?:fatal|error|alert|panic)\b[^\n]{0,300}',
+    ERROR_LINE.flags,
+)
+"""The same beside JSON, which may have a key "error"."""
+
 _LONGEST_LINE = 300
 
 

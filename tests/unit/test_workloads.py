@@ -97,6 +97,9 @@ def test_rates_that_a_load_names_are_metrics(case: Case) -> None:
         ("fio", {"test": "randread", "threads": 4}, 4, {"storage"}, 1),
         ("fio", {"test": "randrw"}, 1, {"storage"}, 2),
         ("fio", {"test": "randrw", "direct": False}, 1, {"storage"}, 0),
+        ("iperf3", {"test": "TCP", "streams": 4}, 1, {"network"}, 1),
+        ("iperf3", {"test": "TCP_REVERSE"}, 1, {"network"}, 1),
+        ("iperf3", {"test": "UDP"}, 1, {"network"}, 1),
     ],
 )
 def test_what_the_built_in_workloads_use_on_purpose(

@@ -161,7 +161,8 @@ ALONE: dict[str, set[str]] = {
     "TCP_CRR": {"elapsed_time"},
     "UDP_RR": {"elapsed_time"},
     "startup": {"ready"},
-    **{test: set() for test in ("read", "write", "rw", "randread", "randwrite", "randrw")},
+    **{test: {"retransmits"} for test in ("TCP", "TCP_REVERSE")},
+    **{test: set() for test in ("UDP", "read", "write", "rw", "randread", "randwrite", "randrw")},
 }
 """By test, the figures that nothing else in its report bounds from above; two of them are computed."""
 

@@ -198,7 +198,7 @@ class Workload(ABC):
     def refusal(self, output: str) -> str:
         """Return why the environment refuses what the command needs; '' where it failed for another reason.
 
-        `output` is all that the command printed before it exited with another code than 0.
+        `output` is all that it printed, of a command that exited with another code than 0 or has no report.
         """
         return ""
 

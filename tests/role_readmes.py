@@ -30,8 +30,8 @@ BENCHMARKS = ROLES_DIR / "perf_tools" / "files" / "benchmarks.txt"
 
 
 def benchmark_packages() -> str:
-    """Return the Debian packages of all workloads, one on each line."""
-    names = {name for tool in WORKLOADS.values() for name in tool.packages}
+    """Return the Debian packages of all workloads without a layer of their own, one on each line."""
+    names = {name for tool in WORKLOADS.values() if not tool.layer for name in tool.packages}
     return "".join(f"{name}\n" for name in sorted(names))
 
 

@@ -29,6 +29,7 @@ from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.validity.invocation import ServerCounters
 from perfctl.workloads import FilesSpec, FileToCopy, OpeningWorkload, Workload
+from perfctl.workloads.relations import error_line
 
 _SETUP_TIMEOUT_S = 300.0
 _SHORTEST_WITH_HALF_S = 2.0
@@ -152,26 +153,39 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
         return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
     cut = cut_text(completed)
     if completed.exit_code != 0:
-        detail = f"exit code {completed.exit_code}: {completed.last_output or 'no output'}"
+        if refused := _refused(workload, completed):
+            return refused
+        reported = error_line(workload.error_lines, completed.error_text, completed.text)
+        detail = f"exit code {completed.exit_code}: {reported or completed.last_output or 'no output'}"
         detail += f" ({cut})" if cut else ""
         return InvocationOutcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
     if cut:
         # What is missing may be figures, or the word that they are wrong.
         return InvocationOutcome(Status.FAILED, Reason.OUTPUT_CUT, cut, completed)
     if not workload.may_be_silent and (not completed.stdout or completed.stdout.isspace()):
-        return InvocationOutcome(Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed)
+        failed = InvocationOutcome(
+            Status.FAILED, Reason.NO_OUTPUT, "the benchmark printed nothing", completed
+        )
+        return _refused(workload, completed) or failed
     try:
         reading = workload.read_output(
             completed.text, benchmark.parameters, stderr=completed.error_text, usage=completed.usage
         )
     except OutputError as error:
-        return InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
+        failed = InvocationOutcome(Status.FAILED, Reason(error.reason), error.with_hint, completed)
+        return _refused(workload, completed) or failed
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         # A parser's mistake must not cost the raw output, which is stored with this record.
         return InvocationOutcome(
             Status.FAILED, Reason.UNPARSABLE, f"{type(error).__name__}: {error}", completed
         )
     return InvocationOutcome(Status.OK, detail=reading.remark, completed=completed, samples=reading.samples)
+
+
+def _refused(workload: Workload, completed: Completed) -> InvocationOutcome | None:
+    """Return the outcome of a benchmark that did not run because its environment refuses what it needs."""
+    why = workload.refusal(f"{completed.text}\n{completed.error_text}")
+    return InvocationOutcome(Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE, why, completed) if why else None
 
 
 def cut_text(completed: Completed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +188,10 @@ class ProgramDigest:
         return present(program.sha256) if program.sha256 else (program.state, "")
 
 
+_RUNNING_KERNEL = re.compile(r"\bLinux [^\n)]+")
+"""Some programs (iperf3, stress-ng) tell beside their version on which kernel they run."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramVersion:
     """What a program's version command prints, on whichever stream."""
@@ -204,7 +209,7 @@ class ProgramVersion:
         """Return stdout, or stderr where that is empty: the loader's warnings go there, too."""
         output = raw.output(self._key)
         if output.exit_code == 0:
-            return FactState.PRESENT, output.either_text
+            return FactState.PRESENT, _RUNNING_KERNEL.sub("Linux", output.either_text)
         if output.has_run:
             return state_of_message(output.all_text), ""
         program = raw.programs.get(self.argv[0])

@@ -120,6 +120,8 @@ class Workload(ABC):
     """The executables that it needs inside the environment; their sha256 is recorded."""
     packages: tuple[str, ...] = ()
     """The Debian packages that have them, for hosts and image; none for what every Debian has."""
+    layer: str = ""
+    """The image layer that has them, on top of the perf-tools image; '': that image."""
     scope: Scope = "host"
     """'host', or 'pair' when it needs a client and a server."""
     parameter_specs: tuple[ParameterSpec, ...] = ()
@@ -192,6 +194,13 @@ class Workload(ABC):
     def caps(self, parameters: Parameters) -> Sequence[Cap]:
         """Return the largest values that the tool can report: a metric that reaches its cap is missing."""
         return ()
+
+    def refusal(self, output: str) -> str:
+        """Return why the environment refuses what the command needs; '' where it failed for another reason.
+
+        `output` is all that it printed, of a command that exited with another code than 0 or has no report.
+        """
+        return ""
 
     @abstractmethod
     def read_samples(self, stdout: str, parameters: Parameters) -> list[Sample]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NoReturn
 
 from perfctl.errors import OutputError
 from perfctl.model import Metric, Reason, Sample
@@ -69,6 +72,79 @@ def named_values(stdout: str, separator: str, what: str) -> Mapping[str, str]:
             raise unparsable(what, stdout)
         values[name] = value.strip()
     return values
+
+
+_BEGIN = re.compile(r"^\{\r?$", re.MULTILINE)
+_END = re.compile(r"^\}\r?$", re.MULTILINE)
+
+
+def json_report(stdout: str, what: str) -> Mapping[str, Any]:
+    """Return the one JSON object of an output whose first and last lines are its braces alone.
+
+    What stands before and after it is passed over: notes of the tool, a report in another format. Whole
+    numbers become floats, however many digits they have. Raises OutputError (unparsable): none, two, cut off,
+    a key that is there twice with two values.
+    """
+    # An object that was cut off is the usual case: it has no end, which is soon found.
+    ends = list(islice(_END.finditer(stdout), 2)) if "\n}" in stdout else []
+    begins = list(islice(_BEGIN.finditer(stdout), 2)) if ends else []
+    if max(len(begins), len(ends)) > 1:
+        raise OutputError(f"the output has more than one of {what}", reason=Reason.UNPARSABLE)
+    if not begins or not ends or ends[0].end() < begins[0].start():
+        raise unparsable(what, stdout)
+    try:
+        found = json.loads(
+            stdout[begins[0].start() : ends[0].end()],
+            parse_int=float,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_once,
+        )
+    except RecursionError:
+        raise OutputError(f"{what} is nested too deeply", reason=Reason.UNPARSABLE) from None
+    except ValueError as error:
+        raise OutputError(f"{what} cannot be read: {error}"[:300], reason=Reason.UNPARSABLE) from error
+    return dict(found)
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    # Python would read NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{text} is no number")
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for name, value in pairs:
+            if value != found[name]:
+                raise ValueError(f"{name:.80} is there twice")
+    return found
+
+
+def at(report: Any, *path: str | int) -> Any:
+    """Return what a JSON report has at a path of keys and places; None where it has nothing there."""
+    for step in path:
+        is_there = step in report if isinstance(report, dict) else _is_place(step, report)
+        if not is_there:
+            return None
+        report = report[step]
+    return report
+
+
+def _is_place(step: str | int, report: Any) -> bool:
+    return isinstance(report, list) and isinstance(step, int) and step < len(report)
+
+
+def number_at(report: Any, metric: Metric, *path: str | int, divisor: float = 1.0) -> Sample:
+    """Return a metric's sample: the number at a path of a JSON report, in its unit by a divisor.
+
+    Raises OutputError: missing_metric, unparsable.
+    """
+    value = at(report, *path)
+    if value is None:
+        raise missing(metric.name, f"nothing at {'.'.join(map(str, path))}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OutputError(f"{metric.name} is {value!r:.80}, no number", reason=Reason.UNPARSABLE)
+    return to_sample(metric, value if divisor == 1 else value / divisor)
 
 
 def missing(metric: str, detail: str, *, hint: str | None = None) -> OutputError:

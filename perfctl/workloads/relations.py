@@ -23,6 +23,12 @@ ERROR_LINE = re.compile(
 )
 """A line by which a program reports that it failed, whatever its exit code."""
 
+ERROR_LINE_OF_TEXT = re.compile(
+    r'^[^\w\n"\x1b]{0,40}+(?:\x1b\[[\d;]{0,20}m[^\w\n"\x1b]{0,40}+){0,5}(?:fatal|error|alert|panic)\b[^\n]{0,300}',
+    ERROR_LINE.flags,
+)
+"""The same beside JSON, which may have a key "error"."""
+
 _LONGEST_LINE = 300
 
 
@@ -184,7 +190,7 @@ class Reading:
         return "; ".join(f"{metric} is missing ({reason})" for metric, reason in self.missing.items())
 
 
-def percentile_bound(percentile: str, mean: str, percent: int) -> Product:
+def percentile_bound(percentile: str, mean: str, percent: float) -> Product:
     """Return that a percentile of times is at most mean / (1 - share): more would be a larger mean alone."""
     return Product((percentile,), (mean,), 100 / (100 - percent), is_bound=True)
 

@@ -405,6 +405,14 @@ def program_rows(raw: RawFacts) -> dict[str, str]:
     [
         (RawOutput(0, b"bench 1.2\n", b"WARNING: ld.so: invalid GLIBC_TUNABLES\n"), "bench 1.2"),
         (RawOutput(0, b"", b"bench 1.2 -V\n"), "bench 1.2 -V"),
+        (
+            RawOutput(0, b"bench 1.2 (gcc 12.2.0, x86_64 Linux 6.18.44-a)\n"),
+            "bench 1.2 (gcc 12.2.0, x86_64 Linux)",
+        ),
+        (
+            RawOutput(0, b"bench 1.2\nLinux h2 6.18.44-a #1 SMP x86_64\nfor Linux\n"),
+            "bench 1.2\nLinux\nfor Linux",
+        ),
         (RawOutput(1, b"bench 1.2\n", b"bad option\n"), "missing"),
         (RawOutput(1, b"Permission denied\n"), "denied"),
         (RawOutput(None), "missing"),

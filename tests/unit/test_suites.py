@@ -63,7 +63,12 @@ def parameters(suite: Suite, name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("name", "scope", "workload"),
-    [("cpu", "host", "sysbench"), ("memory", "host", "sysbench"), ("net", "pair", "netperf")],
+    [
+        ("cpu", "host", "sysbench"),
+        ("memory", "host", "sysbench"),
+        ("net", "pair", "netperf"),
+        ("storage", "host", "fio"),
+    ],
 )
 def test_built_in_suites(name: str, scope: str, workload: str) -> None:
     suite = load_suite(name)

@@ -161,6 +161,10 @@ ALONE: dict[str, set[str]] = {
     "TCP_CRR": {"elapsed_time"},
     "UDP_RR": {"elapsed_time"},
     "startup": {"ready"},
+    **{test: {"retransmits"} for test in ("TCP", "TCP_REVERSE")},
+    **{
+        test: set() for test in ("stress-ng", "UDP", "read", "write", "rw", "randread", "randwrite", "randrw")
+    },
 }
 """By test, the figures that nothing else in its report bounds from above; two of them are computed."""
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfctl.compare import Analysis, format_comparison
-from perfctl.model import Verdict
+from perfctl.model import Comparison, Target, Verdict
+from perfctl.report.explanation import explain
+from perfctl.report.host_counters import FAMILIES, HostCounters
 from perfctl.stats.change_points import ChangeState, change_points
 from perfctl.stats.fleet import fleet
 from perfctl.stats.order import EquivalenceMargin, equivalence_margin
@@ -307,4 +309,37 @@ def trend(scale: int = 1) -> Iterator[Figure]:
     yield _share("trend", "+5 % at run 40 of 60: confirmed there", found / histories, least=0.95)
 
 
-FIGURES: tuple[Callable[[int], Iterator[Figure]], ...] = (m1, m2, m3, m4, m5, m5_stopping, m7, m8, trend)
+def explained(scale: int = 1) -> Iterator[Figure]:
+    """`explain`: two measurements of the same in each block, with all counters of a host."""
+    reports, blocks = 400 * scale, 10
+    generator = np.random.default_rng(1401)
+    again: dict[int, HostCounters] = {}
+    wrong = 0
+    for _ in range(reports):
+        # What the families of one measurement have in common, and what each has of its own.
+        logs = generator.normal(0, 0.02, (2, blocks, 1)) + generator.normal(
+            0, 0.02, (2, blocks, len(FAMILIES))
+        )
+        first, second = (_counters(np.exp(leg)) for leg in logs)
+        found = explain(_COUNTED, first, second, again, unit="event")
+        wrong += any(change.has_moved for change in found.tested)
+    most = MOST_FALSE if reports >= 2000 else 0.08
+    yield _share(
+        "E1", f"reports of equal legs that call a counter moved, {reports}", wrong / reports, most=most
+    )
+
+
+def _counters(rows: Floats) -> dict[int, HostCounters]:
+    return {
+        block: HostCounters(dict(zip(FAMILIES, map(float, row), strict=True)), {})
+        for block, row in enumerate(rows)
+    }
+
+
+_COUNTED = Comparison(
+    *("b", TIME, Target("h1"), "native", "native", 1.0, 1.0, 1.0, None, None, None, None, 10, 0), is_aa=True
+)
+
+FIGURES: tuple[Callable[[int], Iterator[Figure]], ...] = (
+    *(m1, m2, m3, m4, m5, m5_stopping, m7, m8, trend, explained),
+)

@@ -155,26 +155,6 @@ def test_a_counter_that_is_often_zero_is_not_tested_and_named() -> None:
     assert "retransmits" not in {change.name for change in found.tested}
 
 
-def test_where_nothing_differs_few_reports_call_something_moved() -> None:
-    # A1 and A2 of the same blocks, exchanged at random: 12 families that hang together, as on a host.
-    generator = random.Random(4)
-    wrong, reports = 0, 150
-    for _ in range(reports):
-        legs: tuple[dict[int, HostCounters], dict[int, HostCounters]] = ({}, {})
-        for block in range(10):
-            both = []
-            for _ in range(2):
-                shared = generator.gauss(0, 0.02)
-                both.append({name: 10 * 2.7 ** (shared + generator.gauss(0, 0.02)) for name in FAMILIES})
-            generator.shuffle(both)
-            for leg, families in zip(legs, both, strict=True):
-                leg[block] = HostCounters(families, {})
-        found = explain(COMPARISON, *legs, {}, unit="event")
-        wrong += any(change.has_moved for change in found.tested)
-    # Benjamini-Hochberg allows 5 %. `make bench-stats` has 2,000 reports.
-    assert wrong <= 13
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Return a database with a run whose container takes three times as many context switches."""

@@ -28,6 +28,7 @@ from perfctl.workloads.base import (
 from perfctl.workloads.defined import DefinedWorkload
 from perfctl.workloads.definition import Definition
 from perfctl.workloads.fio import Fio
+from perfctl.workloads.hyperfine import Hyperfine
 from perfctl.workloads.iperf3 import Iperf3
 from perfctl.workloads.netperf import Netperf
 from perfctl.workloads.parameters import (
@@ -40,7 +41,7 @@ from perfctl.workloads.startup import Startup
 from perfctl.workloads.stress_ng import StressNg
 from perfctl.workloads.sysbench import Sysbench
 
-_BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg())
+_BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg(), Hyperfine())
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}
 """Every workload of this package by its name, in the order of the documentation."""

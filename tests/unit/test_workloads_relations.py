@@ -161,6 +161,7 @@ ALONE: dict[str, set[str]] = {
     "TCP_CRR": {"elapsed_time"},
     "UDP_RR": {"elapsed_time"},
     "startup": {"ready"},
+    "hyperfine": {"time", "user_time", "system_time"},
     **{test: {"retransmits"} for test in ("TCP", "TCP_REVERSE")},
     **{
         test: set() for test in ("stress-ng", "UDP", "read", "write", "rw", "randread", "randwrite", "randrw")

@@ -63,7 +63,7 @@ class _WithSharedOptions(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for param in (param for param in self.params if param.type is click.STRING):
+        for param in (it for it in (*self.params, *SHARED_OPTIONS) if it.type is click.STRING):
             param.type = Text(settings_of)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

@@ -6,7 +6,6 @@ from functools import partial
 
 import click
 
-from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command, repeat_options
 from perfctl.cli.format import format_option
 from perfctl.cli.progress_options import progress_options
@@ -93,7 +92,7 @@ def provision(
             check=check,
             diff=diff,
             passthrough=ansible_arguments,
-            listener=without_idle_tasks(heard),
+            listener=heard,
         )
     print_view(provision_view(report), fmt)
     report.raise_for_failures()

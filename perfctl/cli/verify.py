@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from perfctl.cli.ansible_events import without_idle_tasks
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option
 from perfctl.cli.progress_options import progress_options
@@ -41,7 +40,7 @@ def verify(
             limit=limit,
             extra_vars=read_variables(extra_vars),
             passthrough=ansible_arguments,
-            listener=without_idle_tasks(listener),
+            listener=listener,
         )
     print_view(verify_view(report), fmt)
     report.raise_for_drift()

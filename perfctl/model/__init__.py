@@ -22,6 +22,7 @@ from perfctl.model.event import (
     RunEnded,
     RunStarted,
     TaskEnded,
+    TaskStarted,
     WorkAdded,
     ignore,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "SuiteComparison",
     "Target",
     "TaskEnded",
+    "TaskStarted",
     "Track",
     "Verdict",
     "WorkAdded",

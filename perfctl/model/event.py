@@ -83,6 +83,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskStarted:
+    """A task of a playbook has begun on a host."""
+
+    host: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEnded:
     """A provisioning task ended on a host; `outcome` is ok, changed, skipped, failed or unreachable."""
 
@@ -90,6 +98,14 @@ class TaskEnded:
     task: str
     outcome: str
     message: str = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody needs to know: it was skipped, or Ansible checked a role's own arguments."""
+        return self.outcome == "skipped" or (self.outcome == "ok" and _CHECKING in self.task)
+
+
+_CHECKING = "Validating arguments against arg spec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,9 @@ class RunEnded:
     skipped: int = 0
 
 
-Event = RunStarted | WorkAdded | InvocationStarted | InvocationEnded | Note | TaskEnded | RunEnded
+Event = (
+    RunStarted | WorkAdded | InvocationStarted | InvocationEnded | Note | TaskStarted | TaskEnded | RunEnded
+)
 Listener = Callable[[Event], None]
 
 

@@ -19,6 +19,7 @@ from perfctl.model import (
     RunStarted,
     Status,
     TaskEnded,
+    TaskStarted,
     WorkAdded,
 )
 from perfctl.model.quantity import duration
@@ -69,7 +70,7 @@ class Lines:
 
     def heartbeat(self) -> str:
         """Return the line that is printed when nothing has been for long; '' for none."""
-        text = self.state.summary()
+        text = "; ".join(filter(None, (self.state.summary(), *self.state.tasks())))
         return f"{self._time()} still running: {text}" if text else ""
 
     def _time(self) -> str:
@@ -108,12 +109,14 @@ class JsonLines(Lines):
     """Prints one JSON object per event, for programs that watch a run."""
 
     def line(self, event: Event) -> str:
-        """Return the event's name, its text, when it was, and how far the run is."""
+        """Return the event's name, its text, when it was, and how far the run is; '' for an idle task."""
+        if isinstance(event, TaskEnded) and event.is_idle:
+            return ""
         return self._record(_name(event), event_line(event, self.state), status=_status(event))
 
     def heartbeat(self) -> str:
         """Return the same of no event, while there is a run."""
-        text = self.state.summary()
+        text = "; ".join(filter(None, (self.state.summary(), *self.state.tasks())))
         return self._record("heartbeat", text) if text else ""
 
     def _record(self, name: str, text: str, *, status: str | None = None) -> str:
@@ -147,7 +150,7 @@ def event_line(event: Event, state: ProgressState) -> str:
             return ""
         case InvocationEnded():
             return f"[{state.done}/{state.total}] {_invocation_text(event)}"
-        case TaskEnded(outcome="ok" | "skipped"):
+        case TaskEnded(outcome="ok" | "skipped") | TaskStarted():
             return ""
         case TaskEnded(host=host, task=task, outcome=outcome, message=message):
             return visible(f"{host}: {task}: {outcome}" + (f": {joined_lines(message)}" if message else ""))

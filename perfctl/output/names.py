@@ -44,8 +44,10 @@ def completions(
     """Return what a shell may put in the place of an incomplete word; `name` is the parameter's.
 
     `settings_of` returns the settings by the options that were typed so far. What cannot be read has no
-    names.
+    names. The shell itself completes paths.
     """
+    if name in PATHS or (name in NAMES and "/" in incomplete):
+        return [CompletionItem(incomplete, type="file")]
     try:
         found = dict(NAMES[name](settings_of(ctx), ctx)) if name in NAMES else {}
     except PerfctlError:
@@ -138,7 +140,7 @@ def _listed(settings: Settings, ctx: click.Context) -> Iterable[tuple[str, str]]
 
 
 NAMES: dict[str, Names] = {
-    **dict.fromkeys(("run", "other_run", "baseline_run"), _runs),
+    **dict.fromkeys(("run", "other_run", "baseline_run", "runs"), _runs),
     **dict.fromkeys(("environment", "environments", "required", "baseline"), _environments),
     **dict.fromkeys(("benchmark", "benchmarks"), _benchmarks),
     **dict.fromkeys(("host", "hosts"), _measured_hosts),
@@ -147,3 +149,6 @@ NAMES: dict[str, Names] = {
     "name": _listed,
 }
 """What a parameter names, by its own name in the command's function."""
+
+PATHS = frozenset(("inventory", "database", "other"))
+"""Parameters that take a path, or what is not on this machine."""

@@ -51,7 +51,7 @@ def progress(
         yield listener
 
 
-def _stays(event: Event) -> bool:
+def stays(event: Event) -> bool:
     """Return whether the line for `event` stays above the live display."""
     return is_trouble(event) or isinstance(event, (Note, RunStarted, RunEnded, WorkAdded))
 
@@ -100,7 +100,7 @@ class _LiveDisplay:
     def _listen(self, event: Event) -> None:
         with self._lock:
             self._state.take(event)
-            if _stays(event):
+            if stays(event):
                 self._lasting.append(event_line(event, self._state))
 
     def _loop(self) -> None:

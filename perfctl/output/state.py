@@ -14,6 +14,7 @@ from perfctl.model import (
     RunStarted,
     Status,
     TaskEnded,
+    TaskStarted,
     WorkAdded,
 )
 from perfctl.model.quantity import counted, duration
@@ -29,6 +30,10 @@ MOST_LINES = 20
 _IDLE_S = 10.0
 """After so long without an invocation a host has no line any more: it waits for others, or is done."""
 _LONGEST_BAR, _SHORTEST_BAR = 30, 6
+_MOMENT_S = 5
+_SHORTEST_TASK = 12
+_TOLD = ("changed", "failed", "unreachable")
+"""Outcomes of tasks that are counted one by one."""
 
 
 @dataclass(slots=True)
@@ -41,11 +46,13 @@ class _HostLine:
     """The last value that was measured."""
     idle_since: float | None = None
     """When its last invocation ended; None while one runs."""
+    task: str = ""
+    """The task of a playbook that runs there."""
     outcomes: dict[str, int] = field(default_factory=dict)
 
     def is_busy(self, now: float) -> bool:
         """Return whether it does something: between two invocations a host is about to go on."""
-        return bool(self.text) and (self.idle_since is None or now - self.idle_since < _IDLE_S)
+        return bool(self.text or self.task) and (self.idle_since is None or now - self.idle_since < _IDLE_S)
 
 
 class ProgressState:
@@ -61,6 +68,7 @@ class ProgressState:
         self._work_s = 0.0
         self._work_done_s = 0.0
         self._later_s = 0.0
+        self._tasks: dict[str, int] = {}
         self.total = 0
         self.done = 0
         self.failed = 0
@@ -79,11 +87,16 @@ class ProgressState:
                 self._invocation_started(event)
             case InvocationEnded():
                 self._invocation_ended(event)
+            case TaskStarted(host=host, task=task):
+                line = self._hosts.setdefault(host, _HostLine())
+                line.task, line.started = task, self._clock()
             case TaskEnded(host=host, task=task, outcome=outcome):
                 line = self._hosts.setdefault(host, _HostLine())
-                line.outcomes[outcome] = line.outcomes.get(outcome, 0) + 1
-                line.text = task
-                line.started = None
+                line.task, line.started = "", None
+                if not event.is_idle:
+                    self._tasks[outcome] = self._tasks.get(outcome, 0) + 1
+                    line.outcomes[outcome] = line.outcomes.get(outcome, 0) + 1
+                    line.text = task
             case _:
                 pass
 
@@ -112,7 +125,7 @@ class ProgressState:
         shown = dict(list(busy.items())[: kept if len(busy) > kept else None])
         size = min(max((len(name) for name in shown), default=0), max(8, width // 3))
         lines = [
-            visible(f"{_cut(name, size):<{size}}  {self._host_text(line)}")[:width]
+            visible(f"{_cut(name, size):<{size}}  {self._host_text(line, width - size - 2)}")[:width]
             for name, line in shown.items()
         ]
         more, waiting = len(busy) - len(shown), len(self._hosts) - len(busy)
@@ -120,26 +133,46 @@ class ProgressState:
         parts += [f"{counted(waiting, 'host')} waiting or done"] if waiting and self.total else []
         if parts:
             lines.append(", ".join(parts)[:width])
-        if self.total:
+        if self.total or self._tasks:
             lines.append(f"{self._bar(width)}{self.summary(width)}"[:width])
         return lines
+
+    def tasks(self) -> list[str]:
+        """Return what each host is at, of a playbook, e.g. 'h1: Install tools, 72 s'; three hosts at most."""
+        busy = [(name, line) for name, line in self._hosts.items() if line.task]
+        shown = [visible(f"{name}: {line.task}{self._seconds(line)}") for name, line in busy[:3]]
+        return [*shown, *([f"+{len(busy) - 3} more"] if len(busy) > 3 else [])]
 
     def summary(self, width: int | None = None) -> str:
         """Return how far the run is, e.g. '3/12 done, 1 failed, 4 s elapsed, about 1 min 56 s to go'.
 
-        Where that is longer than `width` the time so far is left out.
+        Where that is longer than `width` the time so far is left out, then more. Of a playbook, whose number
+        of tasks nobody knows before: '38 tasks done, 3 changed, 4 s elapsed'; '' before anything happened.
+        """
+        elapsed = _clock_text(self._clock() - self._started)
+        if not self.total:
+            outcomes = "".join(f", {self._tasks[name]} {name}" for name in _TOLD if name in self._tasks)
+            tasks = counted(sum(self._tasks.values()), "task")
+            return f"{tasks} done{outcomes}, {elapsed} elapsed" if self._tasks else ""
+        counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
+        shown = {name: f", {count} {name}" if count else "" for name, count in counts.items()}
+        left = _clock_text(self.remaining_s)
+        done, failed, judged = f"{self.done}/{self.total} done", shown.pop("failed"), "".join(shown.values())
+        forms = (
+            f"{done}{failed}{judged}, {elapsed} elapsed, about {left} to go",
+            f"{done}{failed}{judged}, about {left} to go",
+            f"{done}{failed}, about {left} to go",
+            f"{done}{failed}, {left} to go",
+        )
+        return next((form for form in forms if width is None or len(form) <= width), forms[-1])
+
+    def _bar(self, width: int) -> str:
+        """Return the total bar, as long as there is room for beside the words; '' on a narrow terminal.
+
+        There is none where the total is not known.
         """
         if not self.total:
             return ""
-        counts = {"failed": self.failed, "flagged": self.flagged, "invalid": self.invalid}
-        shown = "".join(f", {count} {name}" for name, count in counts.items() if count)
-        elapsed = _clock_text(self._clock() - self._started)
-        left = _clock_text(self.remaining_s)
-        whole = f"{self.done}/{self.total} done{shown}, {elapsed} elapsed, about {left} to go"
-        return whole if width is None or len(whole) <= width else whole.replace(f", {elapsed} elapsed", "")
-
-    def _bar(self, width: int) -> str:
-        """Return the total bar, as long as there is room for beside the words; '' on a narrow terminal."""
         room = min(_LONGEST_BAR, width - len(self.summary()) - 3)
         if room < _SHORTEST_BAR:
             return ""
@@ -191,10 +224,17 @@ class ProgressState:
         if event.status is Status.OK and event.headline:
             line.last = event.headline
 
-    def _host_text(self, line: _HostLine) -> str:
-        if line.outcomes:
+    def _seconds(self, line: _HostLine) -> str:
+        """Return how long a task has run, once that is more than a moment: ', 72 s'."""
+        seconds = 0 if line.started is None else int(self._clock() - line.started)
+        return f", {_clock_text(seconds)}" if line.task and seconds >= _MOMENT_S else ""
+
+    def _host_text(self, line: _HostLine, room: int) -> str:
+        """Return what a host does; of a long task as much of its name as fits into `room` characters."""
+        if line.outcomes or line.task:
             counts = " ".join(f"{outcome}={count}" for outcome, count in sorted(line.outcomes.items()))
-            return f"{line.text}  {counts}"
+            tail = self._seconds(line) + (f"  {counts}" if counts else "")
+            return _cut(line.task or line.text, max(_SHORTEST_TASK, room - len(tail))) + tail
         last = f"  last {line.last}" if line.last else ""
         if line.started is None:
             return line.text + last

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfctl.errors import PlaybookFailed
-from perfctl.model import Listener, Note, TaskEnded
+from perfctl.model import Listener, Note, TaskEnded, TaskStarted
 from perfctl.redaction import redact
 
 _OUTCOMES = {
@@ -82,6 +82,8 @@ class EventLog:
         printed = redact(str(event.get("stdout", "")).replace("\r", "").strip())
         if kind in _OUTCOMES:
             self._task_ended(kind, data, printed)
+        elif kind == "runner_on_start":
+            self.listener(TaskStarted(str(data.get("host", "")), _task_name(data)))
         elif kind == "runner_on_file_diff":
             if printed:
                 self.listener(Note("info", f"{data.get('host', '')}, {_task_name(data)}", printed))

@@ -26,6 +26,7 @@ from perfctl.model import (
     Status,
     Target,
     TaskEnded,
+    TaskStarted,
     WorkAdded,
 )
 from perfctl.output import print_error, visible
@@ -109,6 +110,7 @@ def test_an_error_is_three_lines_without_secrets_and_control_characters(
 BLOCK = Block("b\x1b[2J", Target("h1", "h\n2"), 0, ())
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Note, st.sampled_from(["info", "warning"]), TEXTS, TEXTS),
+    st.builds(TaskStarted, TEXTS, TEXTS),
     st.builds(TaskEnded, TEXTS, TEXTS, st.sampled_from(["ok", "changed", "failed", "unreachable"]), TEXTS),
     st.builds(WorkAdded, TEXTS, TEXTS, st.just((BLOCK,)), st.floats(), st.floats(), st.floats()),
     st.builds(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perfctl.errors import CommandTimeout, NoHostMatched, PlaybookFailed
-from perfctl.model import Event, Listener, Note, TaskEnded, ignore
+from perfctl.model import Event, Listener, Note, TaskEnded, TaskStarted, ignore
 from perfctl.playbook import PlaybookResult, run_playbook
 
 INVENTORY = """\
@@ -115,7 +115,7 @@ def test_check_and_diff_change_nothing_and_show_everything(play: Play) -> None:
     (play.folder / "one").write_text("before\n")
     play.run(limit="one", is_check=True, listener=told.append)
     assert (play.folder / "one").read_text() == "before\n"
-    assert TaskEnded("one", "Write", "changed") in told
+    assert told.index(TaskStarted("one", "Write")) < told.index(TaskEnded("one", "Write", "changed"))
     (diff,) = [event.text for event in told if isinstance(event, Note) and "+++" in event.text]
     assert "-before" in diff
     assert "+written" in diff

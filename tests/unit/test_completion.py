@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from perfctl.cli import COMMANDS, main_group
-from perfctl.output.names import NAMES
+from perfctl.output.names import NAMES, PATHS
 from perfctl.store import open_store
 from tests.unit.report_cases import Fleet, add_fleet
 
@@ -85,6 +85,13 @@ def test_names_are_those_of_suites_and_the_inventory(project: Path) -> None:
     assert offered(project, "lab", "up", "--name", "") == []
 
 
+def test_the_shell_completes_paths() -> None:
+    shell = ShellComplete(main_group, {}, "perfctl", "_PERFCTL_COMPLETE")
+    for words in (["--db"], ["runs", "-i"], ["run", "--suite"]):
+        (item,) = shell.get_completions(words, "sui/")
+        assert (item.value, item.type) == ("sui/", "file")
+
+
 def test_what_cannot_be_read_offers_nothing(tmp_path: Path) -> None:
     (tmp_path / "perfctl.toml").write_text("nonsense = 1\n")
     assert offered(tmp_path, "compare", "") == []
@@ -107,8 +114,8 @@ def test_every_parameter_that_names_something_is_known() -> None:
             "sql",
             "invocation",
         ),
-        *("artifact", "by", "named", "ansible_arguments", "tags", "extra_vars", "database", "inventory"),
-        *("management_subnet", "test_subnet"),
+        *("artifact", "by", "named", "ansible_arguments", "tags", "extra_vars", "management_subnet"),
+        *("test_subnet", "url", "target"),
     }
     context = click.Context(main_group)
     found = set()
@@ -118,7 +125,7 @@ def test_every_parameter_that_names_something_is_known() -> None:
         several = command.commands.values() if isinstance(command, click.Group) else [command]
         for each in several:
             found |= {param.name for param in each.params if param.type.name == "text"}
-    assert found - free == set(NAMES)
+    assert found - free == set(NAMES) | PATHS - {"inventory", "database"}, "every command has those two"
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])

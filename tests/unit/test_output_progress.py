@@ -31,12 +31,14 @@ from perfctl.model import (
     Status,
     Target,
     TaskEnded,
+    TaskStarted,
     Track,
     WorkAdded,
 )
 from perfctl.output import print_error, progress
 from perfctl.output.lines import Lines, QuietLines
 from perfctl.output.state import ProgressState
+from tests.unit.progress_screens import RECORDED, SCENES, recording
 
 ORDER = tuple(
     PlannedInvocation(name, replicate, place)
@@ -303,11 +305,20 @@ def test_what_was_done_before_is_no_part_of_the_pace() -> None:
     assert state.remaining_s == pytest.approx(60)
 
 
-def test_provisioning_counts_outcomes_per_host() -> None:
-    state = ProgressState(Clock())
+def test_provisioning_counts_outcomes_per_host_and_says_what_runs() -> None:
+    clock = Clock()
+    state = ProgressState(clock)
     state.take(TaskEnded("h1", "Gather facts", "ok"))
     state.take(TaskEnded("h1", "Install tools", "changed"))
-    assert state.lines() == ["h1  Install tools  changed=1 ok=1"]
+    assert state.lines() == ["h1  Install tools  changed=1 ok=1", "2 tasks done, 1 changed, 0 s elapsed"]
+    state.take(TaskStarted("h1", "Build the image"))
+    clock.now += 72
+    assert state.lines() == [
+        "h1  Build the image, 1 min 12 s  changed=1 ok=1",
+        "2 tasks done, 1 changed, 1 min 12 s elapsed",
+    ]
+    state.take(TaskEnded("h1", "Build the image", "skipped"))
+    assert state.lines()[0] == "h1  Install tools  changed=1 ok=1", "a skipped task was none"
 
 
 def test_more_hosts_than_the_terminal_has_lines() -> None:
@@ -316,8 +327,38 @@ def test_more_hosts_than_the_terminal_has_lines() -> None:
         state.take(TaskEnded(f"h{number}", "Install tools", "ok"))
     lines = state.lines(width=30, height=10)
     assert len(lines) < 10
-    assert lines[-1] == "+33 more"
+    assert lines[-2:] == ["+33 more", "40 tasks done, 0 s elapsed"]
     assert max(len(line) for line in lines) <= 30
+
+
+def test_a_log_of_a_playbook_says_what_runs_so_long() -> None:
+    lines = Lines(io.StringIO(), wall_clock=lambda: 0.0)
+    assert lines.heartbeat() == ""
+    for number in range(5):
+        lines(TaskStarted(f"h{number}", "Build\x1b the image"))
+    lines(TaskEnded("h1", "Build\x1b the image", "changed"))
+    assert lines.heartbeat()[9:] == (
+        "still running: 1 task done, 1 changed, 0 s elapsed; h0: Build\\x1b the image;"
+        " h2: Build\\x1b the image; h3: Build\\x1b the image; +1 more"
+    )
+
+
+def test_idle_tasks_are_in_no_line_of_json() -> None:
+    stream = io.StringIO()
+    with progress(stream, style="json") as listener:
+        listener(TaskStarted("h1", "Install"))
+        listener(TaskEnded("h1", "Install", "skipped"))
+        listener(TaskEnded("h1", "role: Validating arguments against arg spec 'main'", "ok"))
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["task_started"]
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_screen_is_as_recorded(name: str) -> None:
+    assert (RECORDED / f"{name}.txt").read_text() == recording(name), (
+        "look at the change, then: python -m tests.unit.progress_screens"
+    )
+    for line in recording(name).splitlines():
+        assert line.isprintable()
 
 
 def test_a_log_has_a_line_at_least_now_and_then() -> None:

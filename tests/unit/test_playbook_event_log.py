@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perfctl.errors import PlaybookFailed
-from perfctl.model import Event, Note, TaskEnded
+from perfctl.model import Event, Note, TaskEnded, TaskStarted
 from perfctl.playbook.event_log import EventLog, HostStats, PlaybookResult, TaskFailure, failure_message
 
 REFUSED_ARGUMENTS = {
@@ -62,6 +62,7 @@ def _ended(kind: str, *, host: str = "h1", task: str = "Copy", **data: Any) -> d
 
 def test_every_outcome_is_told_with_the_role_it_belongs_to() -> None:
     _, told = _recorded(
+        _ended("runner_on_start", role="perf_tools"),
         _ended("runner_on_ok", role="perf_tools", res={"changed": True}),
         _ended("runner_on_ok", res={"changed": False}),
         _ended("runner_on_skipped"),
@@ -69,6 +70,7 @@ def test_every_outcome_is_told_with_the_role_it_belongs_to() -> None:
         _ended("runner_on_unreachable", host="h2", res={"msg": "gone"}),
     )
     assert told == [
+        TaskStarted("h1", "perf_tools: Copy"),
         TaskEnded("h1", "perf_tools: Copy", "changed"),
         TaskEnded("h1", "Copy", "ok"),
         TaskEnded("h1", "Copy", "skipped"),

@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmarks": ("perfctl.cli.benchmarks:benchmarks", "List the workloads, or show one."),
     "workloads": ("perfctl.cli.workloads:workloads", "Check programs of your own, defined in TOML."),
     "environments": ("perfctl.cli.environments:environments", "List the environments, or show one."),
+    "plan": ("perfctl.cli.plan:plan", "Make a run without beginning it, for several controllers."),
     "run": ("perfctl.cli.run:run", "Measure a suite and store every sample."),
     "resume": ("perfctl.cli.resume:resume", "Finish a run that was stopped."),
     "reap": ("perfctl.cli.reap:reap", "End and remove what a killed run left on its hosts."),

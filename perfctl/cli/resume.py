@@ -13,8 +13,9 @@ from perfctl.cli.settings import Settings
 @click.command(cls=Command)
 @click.argument("run")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
+@click.option("--shard", metavar="N/COUNT", help="This shard of it.  [default: the one that is not complete]")
 @click.pass_obj
-def resume(settings: Settings, run: str, force: bool) -> None:
+def resume(settings: Settings, run: str, force: bool, shard: str | None) -> None:
     """Finish RUN (an id, the start of one, or `latest`).
 
     Complete blocks are never repeated. A block that was cut is kept and the whole block is run again. Results
@@ -22,6 +23,7 @@ def resume(settings: Settings, run: str, force: bool) -> None:
     """
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.execute import resume_run
+    from perfctl.plan.shards import Shard
 
     with run_progress(settings) as listener:
         outcome = resume_run(
@@ -30,5 +32,6 @@ def resume(settings: Settings, run: str, force: bool) -> None:
             inventory=settings.inventory,
             listener=listener,
             force=force,
+            shard=None if shard is None else Shard.parse(shard),
         )
     finish(outcome)

@@ -3,63 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option, refuse_format
 from perfctl.cli.progress_options import progress_options
+from perfctl.cli.request_options import given, request_of, request_options
 from perfctl.cli.settings import Settings
+from perfctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from perfctl.execute import RunOutcome
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @progress_options
 @click.command(cls=Command)
-@click.option("--suite", required=True, metavar="NAME|FILE", help="What to measure; see: perfctl suites.")
-@click.option(
-    "--env", "environments", multiple=True, metavar="NAME", help="Where; repeatable.  [default: the suite's]"
-)
-@click.option(
-    "--benchmark", "benchmarks", multiple=True, metavar="NAME", help="Only this; repeatable.  [default: all]"
-)
-@click.option(
-    "--require", "required", multiple=True, metavar="ENV", help="Fail where a host refuses it; repeatable."
-)
-@click.option(
-    "--blocks",
-    type=click.IntRange(min=1),
-    help="Fix the number of blocks: repetitions of the whole comparison.  [default: the suite's]",
-)
-@click.option(
-    "--precision",
-    metavar="PERCENT",
-    help="Choose each benchmark's blocks, 10 to 30, for ratios ± this, e.g. 1%.  [default: the suite's]",
-)
-@click.option(
-    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the benchmarks."
-)
-@click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory.")
-@click.option("--seed", help="Seed of the random order.  [default: the run's id]")
-@click.option("--max-parallel-pairs", type=click.IntRange(min=1), metavar="N", help="Most pairs at a time.")
-@click.option(
-    "--no-host-view",
-    "host_view",
-    flag_value=False,
-    default=True,
-    help="Do not read the host's processes before, during and after each benchmark.",
-)
-@click.option(
-    "--validity",
-    multiple=True,
-    metavar="RULE=FLAG,INVALID",
-    help="Limits above which an invocation is flagged, is invalid; a number or never.",
-)
-@click.option(
-    "--preflight",
-    multiple=True,
-    metavar="RULE=WARN,REFUSE",
-    help="Limits above which a host is warned of, is refused before the run.",
-)
+@request_options
+@click.option("--plan", "plan_file", type=_FILE, metavar="FILE", help="Measure what `perfctl plan` has made.")
+@click.option("--shard", metavar="N/COUNT", help="Only this part of --plan, e.g. 3/8.  [default: all]")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
@@ -67,9 +33,9 @@ from perfctl.cli.settings import Settings
 def run(
     settings: Settings,
     /,
-    parameters: tuple[str, ...],
-    validity: tuple[str, ...],
-    preflight: tuple[str, ...],
+    plan_file: Path | None,
+    shard: str | None,
+    force: bool,
     dry_run: bool,
     fmt: str,
     **request: Any,
@@ -81,22 +47,22 @@ def run(
     member is repeated once, at the end. An environment that a host or its kernel refuses is unavailable
     there, which is no failure unless --require names it. Ctrl-C stops cleanly; `perfctl resume RUN` finishes
     the rest. Prints the run's id on standard output; with --dry-run the plan, in --format.
+
+    With --plan FILE, which `perfctl plan` has made, several controllers can measure one run, each a --shard.
     """
     from perfctl.cli.run_output import finish, run_progress
-    from perfctl.cli.variables import parse_parameters
-    from perfctl.plan.request import RunRequest, plan_run
+    from perfctl.plan.request import plan_run
     from perfctl.ssh import connecting
-    from perfctl.validity.thresholds import parse_thresholds
 
-    # The other options have the names of the request's fields.
-    wanted = RunRequest(
-        **request,
-        inventory=settings.inventory,
-        parameters=parse_parameters(parameters),
-        thresholds=parse_thresholds(validity, preflight),
-        project_dir=settings.project_dir,
-    )
     url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
+    if plan_file is None and shard is not None:
+        raise UsageError("--shard needs --plan", hint="perfctl plan --suite NAME -o plan.json makes a plan")
+    if plan_file is not None:
+        if others := given([*request, "dry_run", "fmt"]):
+            raise UsageError(f"{others[0]} has no effect with --plan", hint="give it to: perfctl plan")
+        finish(_run_shard(settings, plan_file, shard or "1/1", force))
+        return
+    wanted = request_of(settings, request, force=force)
     if dry_run:
         from perfctl.render import print_view
         from perfctl.render.plan import plan_view
@@ -116,3 +82,21 @@ def run(
                 planned, database_url=url, command=command, listener=listener, connect=connect
             )
     finish(outcome)
+
+
+def _run_shard(settings: Settings, plan_file: Path, shard: str, force: bool) -> RunOutcome:
+    from perfctl.cli.run_output import run_progress
+    from perfctl.execute import execute_shard
+    from perfctl.plan.file import PlanFile
+    from perfctl.plan.shards import Shard
+
+    wanted, file = Shard.parse(shard), PlanFile.read(plan_file)
+    with run_progress(settings) as listener:
+        return execute_shard(
+            file,
+            wanted,
+            database_url=settings.database_url,
+            inventory=settings.named_inventory,
+            listener=listener,
+            force=force,
+        )

@@ -67,7 +67,7 @@ def finish(outcome: RunOutcome) -> None:
         click.echo(f"warning: run {outcome.run_id} is not on standard output: {error.strerror}", err=True)
     if outcome.status != "complete":
         why = repeat_options(f"perfctl show {outcome.run_id}", *_OF_RESULTS)
-        again = repeat_options(f"perfctl resume {outcome.run_id}", *_OF_A_RUN)
+        again = repeat_options(outcome.resume_command or f"perfctl resume {outcome.run_id}", *_OF_A_RUN)
         raise PartialFailure(
             f"{outcome.failed} invocations failed, {outcome.ok} are ok and kept",
             where=f"run {outcome.run_id}",

@@ -1,6 +1,6 @@
 """Execute a planned run: blocks in their order, as detached jobs, each invocation committed as it ends.
 
-    PlannedRun ──> execute_run, resume_run
+    PlannedRun ──> execute_run, execute_shard, resume_run
                      ├── Fleet          one connection, lease and agent per host
                      ├── leftovers      what killed runs have left on the hosts is removed
                      ├── preflight      facts of the hosts: is every host fit to be measured?
@@ -17,6 +17,7 @@ from perfctl.execute.hosts import HostStatus, host_statuses, steal_hosts
 from perfctl.execute.reap import Reaping, Removed, reap_all, reap_run
 from perfctl.execute.resume import resume_run
 from perfctl.execute.run import RunOutcome, execute_run
+from perfctl.execute.shard import execute_shard
 
 __all__ = [
     "HostStatus",
@@ -24,6 +25,7 @@ __all__ = [
     "Removed",
     "RunOutcome",
     "execute_run",
+    "execute_shard",
     "host_statuses",
     "reap_all",
     "reap_run",

@@ -37,7 +37,7 @@ def preflight(session: RunSession, *, force: bool) -> None:
     for note in notes(judged, force=force):
         session.listener(note)
     if not force:
-        refuse(judged, session.run_id)
+        refuse(judged, session.planned.resume_command)
 
 
 def _read_facts(
@@ -71,7 +71,7 @@ def _text(finding: Finding) -> str:
     return f"{finding.sentence} (measured because of --force)" if overruled else finding.sentence
 
 
-def refuse(judged: Mapping[str, Preflight], run_id: str) -> None:
+def refuse(judged: Mapping[str, Preflight], resume_command: str) -> None:
     """Raise Refused with the findings of every host that is not fit, and what to do about each."""
     bad = {name: found.refusals for name, found in judged.items() if found.refusals}
     if not bad:
@@ -79,7 +79,7 @@ def refuse(judged: Mapping[str, Preflight], run_id: str) -> None:
     sentences = [f"{name}: {finding.sentence}" for name, findings in bad.items() for finding in findings]
     # Each hint may end with the option that is named once, at the end.
     hints = [finding.hint.removesuffix(_FORCE) for findings in bad.values() for finding in findings]
-    hints += [f"then: perfctl resume {run_id}" + _FORCE]
+    hints += [f"then: {resume_command}" + _FORCE]
     raise Refused(
         "\n".join(["not fit to be measured", *sentences]), hint="; ".join(dict.fromkeys(filter(None, hints)))
     )

@@ -9,11 +9,13 @@ from perfctl.errors import HostError, HostLeased, PerfctlError
 from perfctl.execute.files import remove_files
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.leftovers import left_runs, remove_run
+from perfctl.execute.run import close
 from perfctl.inventory import load_hosts
 from perfctl.job import Claim
 from perfctl.job.hosts import LeasedHost, lease_hosts
 from perfctl.model import Host, Plan
 from perfctl.plan.request import PlannedRun
+from perfctl.plan.shards import Shard
 from perfctl.ssh import connect
 from perfctl.store import Store, open_store
 
@@ -121,14 +123,22 @@ def _look(host: Host, known: Collection[str], reaping: Reaping) -> None:
 
 
 def _reap(store: Store, run_id: str, inventory: Sequence[str], reaping: Reaping) -> None:
-    status = store.run(run_id).summary().status
-    planned = PlannedRun.from_store(store, run_id, inventory=inventory)
+    summary = store.run(run_id).summary()
+    # The other shards' hosts are other controllers'.
+    begun = {Shard(shard.number, shard.count): shard.status for shard in summary.shards}
+    for shard, status in begun.items() if begun else ((None, summary.status),):
+        planned = PlannedRun.from_store(store, run_id, inventory=inventory, shard=shard)
+        _reap_planned(store, planned, status, reaping)
+
+
+def _reap_planned(store: Store, planned: PlannedRun, status: str, reaping: Reaping) -> None:
+    run_id = planned.run_id
     lost: dict[str, HostError] = {}
     # With the leases no controller measures there meanwhile, neither this run's nor another.
     with lease_hosts(planned.hosts, Claim.make("reap", run_id), connect, lost, seconds=_LEASE_S) as leased:
         Fleet.each_of(leased, lambda item: reap_host(item, run_id, reaping, discard=True, plan=planned.plan))
         if leased and status == "running":
-            store.writer.end_run(run_id, "interrupted")
+            close(store, planned, "interrupted")
     reaping.failures += [(name, error.message) for name, error in lost.items()]
 
 

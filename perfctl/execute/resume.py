@@ -16,14 +16,22 @@ from perfctl.execute.run import RunOutcome, is_unfinished, run_to_end, sweep
 from perfctl.execute.session import RunSession
 from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Status
 from perfctl.plan.request import PlannedRun
+from perfctl.plan.shards import Shard
 from perfctl.shell import Completed
-from perfctl.store import BlockState, open_store
-from perfctl.validity.thresholds import Thresholds
+from perfctl.ssh import Connect, connect
+from perfctl.store import BlockState, RunSummary, StoredShard, open_store
 from perfctl.workloads import OpeningWorkload, workload_of
 
 
 def resume_run(
-    run: str, *, database_url: str, inventory: Sequence[str] = (), listener: Listener, force: bool = False
+    run: str,
+    *,
+    database_url: str,
+    inventory: Sequence[str] = (),
+    listener: Listener,
+    force: bool = False,
+    shard: Shard | None = None,
+    connect: Connect = connect,
 ) -> RunOutcome:
     """Finish a run: collect the jobs that outlived their controller, then run the missing blocks.
 
@@ -32,33 +40,64 @@ def resume_run(
 
     Complete blocks are never repeated; an interrupted or failed block is kept, flagged, and run again
     whole as its next attempt. A pilot that is over and undecided is decided. A run whose controller died
-    after the last block is closed. Raises UsageError when nothing is left to do.
+    after the last block is closed. Of a run that is measured in shards one is finished: `shard`, or the only
+    one that is not complete here. Raises UsageError when nothing is left to do.
     """
     with open_store(database_url) as store:
         stored = store.run(run)
         stored.require_kept()
-        planned = PlannedRun.from_store(store, stored.id, inventory=inventory)
-        plan, states = planned.plan, stored.block_states()
+        summary = stored.summary()
+        begun = _begun_shard(summary, shard)
+        shard = None if begun is None else Shard(begun.number, begun.count)
+        planned = PlannedRun.from_store(store, stored.id, inventory=inventory, shard=shard)
+        plan = planned.plan
+        own = {block_key(block) for block in plan.blocks()}
+        states = [item for item in stored.block_states() if _key_of(item) in own]
         done, attempts = progress_of(states)
-        if stored.summary().status == "complete" and not is_unfinished(plan, done):
+        status = summary.status if begun is None else begun.status
+        if status == "complete" and not is_unfinished(plan, done):
             where, hint = f"run {stored.id}", f"perfctl compare {stored.id}"
             raise UsageError("nothing is left to do", where=where, hint=hint)
-        thresholds = Thresholds.from_json(stored.thresholds_json())
         return run_to_end(
-            replace(planned, thresholds=thresholds, force=force),
+            replace(planned, force=force),
             store,
             listener,
             done=done,
             attempts=attempts,
             before=lambda session: collect_orphans(session, states),
+            connect=connect,
         )
+
+
+def _begun_shard(run: RunSummary, wanted: Shard | None) -> StoredShard | None:
+    """Return the shard to finish; None for a run without shards. Raises UsageError when it is not clear."""
+    where, begun = f"run {run.run_id}", {str(Shard(item.number, item.count)): item for item in run.shards}
+    if not begun:
+        if wanted is not None or run.status == "planned":
+            text = "it is measured in one piece" if run.status != "planned" else "no shard of it was begun"
+            raise UsageError(text, where=where, hint="perfctl run --plan FILE --shard 1/8 begins one")
+        return None
+    if wanted is not None:
+        if str(wanted) not in begun:
+            text = f"shard {wanted} was not begun, only {', '.join(begun)}"
+            raise UsageError(text, where=where, hint=f"perfctl run --plan FILE --shard {wanted} begins it")
+        return begun[str(wanted)]
+    left = {name: item for name, item in begun.items() if item.status != "complete"} or begun
+    if len(left) > 1:
+        text = f"several of its shards can be gone on with: {', '.join(left)}"
+        raise UsageError(text, where=where, hint=f"perfctl resume {run.run_id} --shard {next(iter(left))}")
+    return next(iter(left.values()))
+
+
+def _key_of(state: BlockState) -> BlockKey:
+    return state.benchmark, str(state.target), state.index
 
 
 def progress_of(states: Sequence[BlockState]) -> tuple[frozenset[BlockKey], dict[BlockKey, int]]:
     """Return the blocks with a complete attempt, and the number of attempts of each."""
     done, attempts = set(), dict[BlockKey, int]()
     for state in states:
-        key = (state.benchmark, str(state.target), state.index)
+        key = _key_of(state)
         attempts[key] = max(attempts.get(key, 0), state.attempt)
         if state.status == "complete":
             done.add(key)
@@ -88,7 +127,7 @@ def collect_orphans(session: RunSession, states: Sequence[BlockState]) -> frozen
     session.fleet.each(collect)
     completed_now = set()
     for state in open_states:
-        block = blocks[state.benchmark, str(state.target), state.index]
+        block = blocks[_key_of(state)]
         if _close_orphaned(session, block, state, collected):
             completed_now.add(block_key(block))
     for connected, job_ids in by_host:

@@ -44,7 +44,10 @@ class RunOutcome:
     run_id: str
     status: str
     ok: int
+    """Of the run, also where this was a shard of it."""
     failed: int
+    resume_command: str = ""
+    """What a user types to go on with it; '' is `perfctl resume` with its id."""
 
 
 def execute_run(
@@ -101,7 +104,7 @@ def run_to_end(
     # Jobs of an earlier controller may still run, and are waited for first.
     meanwhile = () if before else ahead.readers(planned.plan, planned.hosts)
     purpose = "resume" if before else "run"
-    with _with_way_back(planned.run_id):
+    with _with_way_back(planned.resume_command):
         try:
             with Fleet(
                 *(planned.hosts, planned.run_id),
@@ -111,20 +114,36 @@ def run_to_end(
                 meanwhile=meanwhile,
             ) as fleet:
                 # Only now: a run that another controller holds must not be touched.
-                store.writer.reopen_run(planned.run_id)
+                _reopen(store, planned)
                 session = RunSession(planned, store, fleet, listener, ahead=ahead)
                 reap_leftovers(session)
                 _run(session, done | (before(session) if before else frozenset()), attempts or {})
         except (HostLeased, DatabaseMoved):
             raise
         except BaseException as error:
-            store.writer.end_run(planned.run_id, "interrupted")
-            _report_end(store, planned.run_id, "interrupted", listener)
+            close(store, planned, "interrupted")
+            _report_end(store, planned, "interrupted", listener)
             if isinstance(error, (KeyboardInterrupt, Interrupted)):
-                where, hint = f"run {planned.run_id}", f"perfctl resume {planned.run_id}"
+                where, hint = f"run {planned.run_id}", planned.resume_command
                 raise Interrupted("stopped; what was measured is kept", where=where, hint=hint) from error
             raise
-        return _close(store, planned.run_id, session.plan, listener)
+        return _close(store, session.planned, listener)
+
+
+def _reopen(store: Store, planned: PlannedRun) -> None:
+    if planned.shard is None:
+        store.writer.reopen_run(planned.run_id)
+    else:
+        store.writer.reopen_shard(planned.run_id, planned.shard.number)
+
+
+def close(store: Store, planned: PlannedRun, status: Literal["complete", "partial", "interrupted"]) -> None:
+    """Store how a run, or the shard of one, has ended."""
+    if planned.shard is None:
+        store.writer.end_run(planned.run_id, status)
+    else:
+        names = [host.name for host in planned.hosts]
+        store.writer.end_shard(planned.run_id, planned.shard.number, status, names)
 
 
 def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[BlockKey, int]) -> None:
@@ -147,7 +166,11 @@ def _run(session: RunSession, done: frozenset[BlockKey], attempts: Mapping[Block
             partial(describe_again, *where, session.listener),
         ]
         fleet.each_of(readers, _call)
+        own = {host.name for host in fleet.hosts}
         for change in store.run(run_id).changes():
+            if change.place[0] not in own:
+                # Of another shard's hosts another controller says it.
+                continue
             text = f"{change}: its benchmarks are confounded, and no gate passes or fails by them"
             session.listener(Note("warning", change.place[0], text))
     except BaseException as error:
@@ -217,40 +240,42 @@ def _also_stored(listener: Listener, store: Store, run_id: str) -> Listener:
 
 
 @contextmanager
-def _with_way_back(run_id: str) -> Iterator[None]:
+def _with_way_back(resume_command: str) -> Iterator[None]:
     """Name the command that finishes the run in the error of a database that went away or is full."""
     try:
         yield
     except DatabaseMoved as error:
         error.hint = (
-            f"put it back, then: perfctl resume {run_id}; or name with --db where it is now;"
+            f"put it back, then: {resume_command}; or name with --db where it is now;"
             " the hosts keep the results that are not in it"
         )
         raise
     except DatabaseUnavailable as error:
-        error.hint = "; ".join(filter(None, (error.hint, f"go on: perfctl resume {run_id}")))
+        error.hint = "; ".join(filter(None, (error.hint, f"go on: {resume_command}")))
         raise
 
 
-def _close(store: Store, run_id: str, plan: Plan, listener: Listener) -> RunOutcome:
-    """End the run: complete when every block of the plan, with all its invocations, is in the database."""
+def _close(store: Store, planned: PlannedRun, listener: Listener) -> RunOutcome:
+    """End the run, or its shard: complete when every planned block, with all invocations, is stored."""
     whole = {
         (state.benchmark, str(state.target), state.index): len(state.invocations)
-        for state in store.run(run_id).block_states()
+        for state in store.run(planned.run_id).block_states()
         if state.status == "complete"
     }
+    plan = planned.plan
     is_whole = not plan.undecided() and all(
         whole.get(block_key(block)) == len(block.invocations) for block in plan.blocks()
     )
     status: Literal["complete", "partial"] = "complete" if is_whole else "partial"
-    store.writer.end_run(run_id, status)
-    return _report_end(store, run_id, status, listener)
+    close(store, planned, status)
+    return _report_end(store, planned, status, listener)
 
 
-def _report_end(store: Store, run_id: str, status: str, listener: Listener) -> RunOutcome:
+def _report_end(store: Store, planned: PlannedRun, status: str, listener: Listener) -> RunOutcome:
+    run_id = planned.run_id
     counts = store.run(run_id).counts()
     ok = sum(item.invocations for item in counts if item.status is Status.OK)
     failed = sum(item.invocations for item in counts if item.status is Status.FAILED)
     skipped = sum(item.invocations for item in counts if item.status is Status.SKIPPED)
     listener(RunEnded(run_id, status, ok, failed, skipped))
-    return RunOutcome(run_id, status, ok, failed)
+    return RunOutcome(run_id, status, ok, failed, planned.resume_command)

@@ -16,6 +16,7 @@ from perfctl.model import Host, Plan, Round, new_id
 from perfctl.plan.estimate import PriorVariance, RunEstimate, estimate_run, prior_variances
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
+from perfctl.plan.shards import Shard, part_of
 from perfctl.suites import load_suite
 from perfctl.validity.thresholds import Thresholds
 
@@ -66,17 +67,31 @@ class PlannedRun:
     """Whether hosts that preflight refuses are measured."""
     prior: Mapping[str, PriorVariance] = field(default_factory=dict)
     """The variance of each benchmark in earlier runs."""
+    shard: Shard | None = None
+    """The part of the run that this is; None: all of it."""
 
     @classmethod
-    def from_store(cls, store: Store, run_id: str, *, inventory: Sequence[str] = ()) -> PlannedRun:
+    def from_store(
+        cls, store: Store, run_id: str, *, inventory: Sequence[str] = (), shard: Shard | None = None
+    ) -> PlannedRun:
         """Return a run as it was planned, or last grown, on the hosts of `inventory` (default: its own).
 
-        Thresholds and `force` are the defaults. Raises NoHostMatched when one of its hosts is not there.
+        Of a shard only its part of the plan, and its hosts. Limits are those that the run was begun with,
+        `force` is the default. Raises NoHostMatched when one of its hosts is not there, UsageError for a
+        shard with nothing to do.
         """
         stored = store.run(run_id)
         plan = plan_from_json(stored.plan_json(), where=f"run {run_id}")
+        if shard is not None:
+            plan = part_of(plan, stored.resources(), shard)
         sources = tuple(inventory) or stored.inventory()
-        return cls(run_id, plan, _hosts_of(plan, sources), sources)
+        thresholds = Thresholds.from_json(stored.thresholds_json())
+        return cls(run_id, plan, _hosts_of(plan, sources), sources, thresholds, shard=shard)
+
+    @property
+    def resume_command(self) -> str:
+        """What a user types to go on with it."""
+        return f"perfctl resume {self.run_id}" + (f" --shard {self.shard}" if self.shard else "")
 
     def with_prior(self, store: Store) -> PlannedRun:
         """Return the run with the variances of its benchmarks in the other runs of the database."""

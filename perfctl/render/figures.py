@@ -34,6 +34,7 @@ RATIO_LEAD = "Ratios come from pairs within blocks (n of them), not from the two
 UNFINISHED = {
     "running": "is still going (or perfctl was killed): the figures may change",
     "interrupted": "was stopped: only a part of the plan was measured",
+    "planned": "was not measured whole",
 }
 """Statuses of runs that have no end yet, and what that means for their figures."""
 
@@ -77,10 +78,16 @@ _Item = TypeVar("_Item", bound=_OfMetric)
 def unfinished(*runs: RunSummary) -> list[str]:
     """Return a warning for every run that is still going or was stopped."""
     return [
-        f"UNFINISHED: run {run.run_id} {UNFINISHED[run.status]}; to finish it: perfctl resume {run.run_id}"
+        f"UNFINISHED: run {run.run_id} {UNFINISHED[run.status]}; {_way_on(run)}"
         for run in runs
         if run.status in UNFINISHED
     ]
+
+
+def _way_on(run: RunSummary) -> str:
+    if run.missing:
+        return f"missing: {run.missing} (perfctl run --plan FILE --shard N/COUNT, or merge where it was run)"
+    return f"to finish it: perfctl resume {run.run_id}"
 
 
 def by_heading(items: Iterable[_Item]) -> dict[str, list[_Item]]:

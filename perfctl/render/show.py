@@ -23,6 +23,10 @@ def run_view(detail: RunDetail, validity: Sequence[ValidityCount]) -> View:
     record = run_record(detail.summary)
     record |= {name: getattr(detail, name) for name in ("seed", "baseline", "perfctl_version")}
     fields = columns(*record)
+    record["shards"] = [
+        asdict(item) | {"begun_at": utc_text(item.begun_at), "ended_at": utc_text(item.ended_at)}
+        for item in detail.summary.shards
+    ]
     record |= {
         "command": list(detail.command),
         "inventory": list(detail.inventory),
@@ -78,6 +82,10 @@ def _head(detail: RunDetail) -> Section:
         "perfctl": detail.perfctl_version,
     }
     rows = list(facts.items())
+    for shard in run.shards:
+        text = f"{shard.status} on {shard.controller}, begun {utc_text(shard.begun_at)}"
+        rows.append((f"shard {shard.number}/{shard.count}", text))
+    rows += [("missing", run.missing)] if run.missing else []
     for gone in detail.pruned:
         text = f"{gone.raw_outputs} raw outputs ({gone.raw_bytes:,} bytes) of {gone.invocations} invocations"
         rows.append((f"pruned: {gone.what}", f"{utc_text(gone.pruned_at)}: {text}"))

@@ -30,7 +30,11 @@ LEVEL = 0.05
 _MOST_BLOCKS = 1000
 """Nobody measures more; then the limit is too near to the estimate to be decided."""
 
-_UNFINISHED = {"running": "is still going (or perfctl was killed)", "interrupted": "was stopped"}
+_UNFINISHED = {
+    "running": "is still going (or perfctl was killed)",
+    "interrupted": "was stopped",
+    "planned": "was not measured whole",
+}
 
 
 class GateState(StrEnum):
@@ -218,10 +222,14 @@ def _require_finished(run: RunSummary) -> None:
     """Raise DataError for a run that is still going or was stopped."""
     if run.status not in _UNFINISHED:
         return
+    missing = f" ({run.missing} missing)" if run.missing else ""
+    go_on = f"perfctl resume {run.run_id}"
+    if run.missing:
+        go_on = "perfctl run --plan FILE --shard N/COUNT, or perfctl db merge where it was run"
     raise DataError(
-        f"the run {_UNFINISHED[run.status]}: what it has so far may not be what it ends with",
+        f"the run {_UNFINISHED[run.status]}{missing}: what it has so far may not be what it ends with",
         where=f"run {run.run_id}",
-        hint=f"wait for its end, or perfctl resume {run.run_id}; --unfinished gates what is there",
+        hint=f"wait for its end, or {go_on}; --unfinished gates what is there",
     )
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         RunSummary,
         Snapshot,
         StoredBenchmark,
+        StoredShard,
     )
     from perfctl.store.run_reader import RunReader
     from perfctl.store.run_records import (
@@ -101,6 +102,7 @@ __all__ = [
     "StoredBenchmark",
     "StoredEnvironment",
     "StoredEvent",
+    "StoredShard",
     "Tombstone",
     "Upgrade",
     "ValidityCount",
@@ -119,7 +121,7 @@ __all__ = [
 _MODULES = {
     "records": (
         *("HistoryCell", "HistoryRun", "NamedBenchmark", "NativeValue", "Reparsed", "Rows", "RunSummary"),
-        *("Snapshot", "StoredBenchmark"),
+        *("Snapshot", "StoredBenchmark", "StoredShard"),
     ),
     "run_records": (
         *("BlockState", "Count", "Evidence", "Failure", "InvocationDetail", "InvocationState"),

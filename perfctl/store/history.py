@@ -24,7 +24,7 @@ from perfctl.store.records import (
     Snapshot,
     StoredBenchmark,
 )
-from perfctl.store.run_views import v_block
+from perfctl.store.run_views import status_of_run, v_block
 
 _OF_BASELINES = and_(
     db.invocation_metric.c.metric_pk.in_(select(db.metric.c.metric_pk).where(db.metric.c.is_headline)),
@@ -49,7 +49,7 @@ class History(Reader):
         run = db.run.c
         rows = self._rows(
             select(
-                *(run.run_id, run.suite, run.status, run.started_at, run.baseline, run.perfctl_version)
+                *(run.run_id, run.suite, status_of_run, run.started_at, run.baseline, run.perfctl_version)
             ).order_by(run.rowid)
         )
         return [HistoryRun(*row) for row in rows]

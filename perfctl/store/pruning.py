@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from perfctl.errors import UsageError
 from perfctl.store import tables as db
+from perfctl.store.run_views import status_of_run
 from perfctl.store.schema import OUTPUTS
 from perfctl.store.store import Store
 
@@ -77,8 +78,9 @@ def prune(connection: Connection, run_ids: Sequence[str], *, raw_only: bool) -> 
     """
     found = []
     for run_id in run_ids:
-        run = connection.execute(select(db.run).where(db.run.c.run_id == run_id)).one()
-        if run.status == "running":
+        found_run = select(db.run, status_of_run.label("now")).where(db.run.c.run_id == run_id)
+        run = connection.execute(found_run).one()
+        if run.now == "running":
             hint = f"end it first: perfctl resume {run_id}"
             raise UsageError("the run is not over", where=f"run {run_id}", hint=hint)
         # One run after the other: what two of them share goes with the last.

@@ -11,8 +11,8 @@ from sqlalchemy import Executable, Row, select
 from perfctl.errors import UnknownName
 from perfctl.model import Direction, Metric
 from perfctl.store import tables as db
-from perfctl.store.records import RunSummary
-from perfctl.store.run_views import v_run
+from perfctl.store.records import RunSummary, StoredShard
+from perfctl.store.run_views import ended_at_of_run, v_run
 from perfctl.store.sqlite import SqliteDatabase
 
 
@@ -43,17 +43,14 @@ class Reader:
         planned = db.run_host.c
         for of_run, name in self._rows(select(planned.run_id, planned.name).order_by(planned.name)):
             hosts[of_run].append(name)
+        shards = defaultdict(list)
+        for of_run, *values in self._rows(select(db.shard).order_by(db.shard.c.number)):
+            shards[of_run].append(StoredShard(*values))
         run, counted = db.run.c, v_run.c
         statement = (
             select(
-                *(
-                    run.run_id,
-                    run.suite,
-                    counted.status,
-                    run.started_at,
-                    run.ended_at,
-                    run.planned_invocations,
-                ),
+                *(run.run_id, run.suite, counted.status, run.started_at, ended_at_of_run),
+                run.planned_invocations,
                 *(counted.ok, counted.failed, counted.skipped, counted.interrupted),
             )
             .join_from(db.run, v_run, counted.run_id == run.run_id)
@@ -62,7 +59,10 @@ class Reader:
         if run_id is not None:
             statement = statement.where(run.run_id == run_id)
         return [
-            RunSummary(identity, suite, status, started_at, ended_at, tuple(hosts[identity]), *numbers)
+            RunSummary(
+                *(identity, suite, status, started_at, ended_at, tuple(hosts[identity])),
+                *(*numbers, tuple(shards[identity])),
+            )
             for identity, suite, status, started_at, ended_at, *numbers in self._rows(statement)
         ]
 

@@ -24,6 +24,29 @@ class RunSummary:
     failed: int
     skipped: int
     interrupted: int
+    shards: tuple[StoredShard, ...] = ()
+    """Those that were begun; none of a run that one controller measures."""
+
+    @property
+    def missing(self) -> str:
+        """The shards that nobody has begun, in words; '' when there are none."""
+        if not self.shards:
+            return "all shards" if self.status == "planned" else ""
+        count, begun = self.shards[0].count, {shard.number for shard in self.shards}
+        left = [str(number) for number in range(1, count + 1) if number not in begun]
+        return f"shard{'s' * (len(left) > 1)} {', '.join(left)} of {count}" if left else ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """A part of a planned run that one controller measures, or has. `status` is as that of a run."""
+
+    number: int
+    count: int
+    controller: str
+    begun_at: float
+    ended_at: float | None
+    status: str
 
 
 @dataclass(frozen=True, slots=True)

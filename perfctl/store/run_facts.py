@@ -63,6 +63,15 @@ class FactsOfRun(OfRun):
         )
         return None if row is None else _fingerprint(*row)
 
+    def resources(self) -> dict[str, str | None]:
+        """Return the resource that each host of the plan shares with others, None: none."""
+        rows = self._rows(
+            select(db.run_host.c.name, db.host.c.resource)
+            .join_from(db.run_host, db.host)
+            .where(db.run_host.c.run_id == self.id)
+        )
+        return dict(map(tuple, rows))
+
     def changes(self) -> tuple[RunChange, ...]:
         """Return which facts changed on the run's hosts, and in its environments, while it measured there."""
         # Imported here so that opening a database does not wait for it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, MetaData, Select, Table, and_, case, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, MetaData, Select, Table, and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.schema import CreateView
 
 from perfctl.store import tables as db
@@ -41,16 +41,42 @@ _tally = (
     .subquery("tally")
 )
 
-_gone = exists().where(db.tombstone.c.run_id == db.run.c.run_id, db.tombstone.c.what == "run")
+_shard = db.shard.c
+_of_shards = _shard.run_id == db.run.c.run_id
+
+
+def _with_shard(status: str) -> ColumnElement[bool]:
+    return exists().where(_of_shards, _shard.status == status)
+
+
+_begun = select(func.count()).where(_of_shards).scalar_subquery()
+_all = select(func.coalesce(func.max(_shard.shard_count), 1)).where(_of_shards).scalar_subquery()
+status_of_run = case(
+    (exists().where(db.tombstone.c.run_id == db.run.c.run_id, db.tombstone.c.what == "run"), "pruned"),
+    (db.run.c.status != "planned", db.run.c.status),
+    (_with_shard("running"), "running"),
+    (_begun < _all, "planned"),
+    (_with_shard("interrupted"), "interrupted"),
+    (_with_shard("partial"), "partial"),
+    else_="complete",
+)
+"""What became of a run: of one that is measured in shards its shards say so, once all were begun."""
+ended_at_of_run = case(
+    (db.run.c.status != "planned", db.run.c.ended_at),
+    (or_(_with_shard("running"), _begun < _all), None),
+    else_=select(func.max(_shard.ended_at)).where(_of_shards).scalar_subquery(),
+)
+"""When its last shard ended, once all have."""
+
 v_run = view_of(
     "v_run",
     select(
         *columns_of(db.run, "run_id suite"),
-        case((_gone, "pruned"), else_=db.run.c.status).label("status"),
+        status_of_run.label("status"),
         *columns_of(db.run, "baseline seed"),
         utc_text(db.run.c.started_at).label("started"),
-        utc_text(db.run.c.ended_at).label("ended"),
-        (db.run.c.ended_at - db.run.c.started_at).label("duration_s"),
+        utc_text(ended_at_of_run).label("ended"),
+        (ended_at_of_run - db.run.c.started_at).label("duration_s"),
         select(func.count()).where(db.run_host.c.run_id == db.run.c.run_id).scalar_subquery().label("hosts"),
         db.run.c.planned_invocations,
         *(func.coalesce(_tally.c[name], 0).label(name) for name in ("invocations", *INVOCATION_STATUSES)),

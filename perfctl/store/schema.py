@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration. Revisions are numbers, so that older and newer can be told apart."""
 
-RUN_STATUSES = ("running", "complete", "partial", "interrupted")
+RUN_STATUSES = ("planned", "running", "complete", "partial", "interrupted")
+"""A run that is measured in shards stays 'planned'; what became of it is said by its shards."""
+SHARD_STATUSES = ("running", "complete", "partial", "interrupted")
 BLOCK_STATUSES = ("running", "complete", "failed", "interrupted")
 INVOCATION_STATUSES = ("ok", "failed", "skipped", "interrupted")
 ACCELERATORS = ("kvm", "tcg")

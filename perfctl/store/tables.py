@@ -2,7 +2,7 @@
 
     run ──< run_host, run_environment, run_benchmark      what the plan has
      │──< host_snapshot, environment_snapshot >── fingerprint ──< workload_version
-     │──< event, tombstone
+     │──< event, shard, tombstone
      └──< block ──< invocation ──< sample, series         what was measured
                         │  └─────< invocation_metric      derived: one row per invocation and metric
                         ├──> artifact                     raw output
@@ -49,6 +49,7 @@ from perfctl.store.schema import (
     OUTPUTS,
     PRUNED,
     RUN_STATUSES,
+    SHARD_STATUSES,
     USAGE_SOURCES,
     VALIDITIES,
 )
@@ -450,6 +451,26 @@ class InvocationMetricColumns(_OfInvocationAndMetric):
 
 
 invocation_metric = _table("invocation_metric", InvocationMetricColumns, has_rowid=False)
+
+
+class ShardColumns(TypedColumns):
+    """A part of a planned run that one controller measures: `number` of `shard_count`."""
+
+    run_id: Named[str] = Column(ForeignKey("run.run_id"), primary_key=True)
+    number: Named[int] = Column(primary_key=True, autoincrement=False)
+    shard_count: Named[int]
+    controller: Named[str]
+    begun_at: Named[float]
+    ended_at: Named[float | None]
+    status: Named[str]
+
+
+shard = _table(
+    "shard",
+    ShardColumns,
+    CheckConstraint("number >= 1 AND number <= shard_count", name="number"),
+    _one_of("status", SHARD_STATUSES),
+)
 
 
 class TombstoneColumns(TypedColumns):

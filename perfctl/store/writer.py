@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -104,9 +104,11 @@ class Writer:
         perfctl_version: str,
         inventory: Sequence[str],
         thresholds_json: str | None = None,
+        planned_at: float | None = None,
     ) -> None:
         """Store a new run with status 'running', and its plan, hosts, environments and benchmarks.
 
+        With `planned_at` (Unix seconds) it is one that is measured in shards: nothing of its row changes.
         `thresholds_json` is what `validity.Thresholds` writes: the limits of the rules that judge it.
         """
         run = {
@@ -119,8 +121,8 @@ class Writer:
             "command_json": canonical_json(redact_tree(tuple(command))),
             "inventory_json": canonical_json(tuple(inventory)),
             "perfctl_version": perfctl_version,
-            "status": "running",
-            "started_at": time.time(),
+            "status": "running" if planned_at is None else "planned",
+            "started_at": time.time() if planned_at is None else planned_at,
             "thresholds_json": thresholds_json,
         }
         self._insert(db.run, run)
@@ -190,7 +192,7 @@ class Writer:
     @_in_transaction
     def end_run(self, run_id: str, status: Literal["complete", "partial", "interrupted"]) -> None:
         """Store how a run ended; blocks that are still running become 'interrupted'."""
-        _require_word("status of a run", status, schema.RUN_STATUSES[1:])
+        _require_word("status of a run", status, schema.RUN_STATUSES[2:])
         now = time.time()
         ended = update(db.run).where(db.run.c.run_id == run_id).values(status=status, ended_at=now)
         self._update(ended, f"run {run_id}")
@@ -199,6 +201,55 @@ class Writer:
             .where(db.block.c.run_id == run_id, db.block.c.status == "running")
             .values(status="interrupted", ended_at=now)
         )
+
+    @_in_transaction
+    def begin_shard(self, run_id: str, number: int, count: int, controller: str) -> None:
+        """Store that a controller begins a shard. Raises UsageError when it, or other shards, were begun.
+
+        Others: of a run that is measured in another number of shards.
+        """
+        begun = db.shard.c
+        rows = self._connection.execute(select(db.shard).where(begun.run_id == run_id)).all()
+        for row in rows:
+            which = f"perfctl resume {run_id} --shard {row.number}/{row.shard_count}"
+            if row.shard_count != count:
+                text = f"the run is measured in {row.shard_count} shards, not in {count}"
+                raise UsageError(text, where=f"run {run_id}", hint=f"shard 1 is 1/{row.shard_count}")
+            if row.number == number:
+                text = f"shard {number}/{count} was begun on {row.controller}, and is {row.status}"
+                raise UsageError(text, where=f"run {run_id}", hint=f"go on with it: {which}")
+        shard: dict[str, object] = {"run_id": run_id, "number": number, "shard_count": count}
+        shard |= {"controller": controller, "begun_at": time.time(), "status": "running"}
+        self._insert(db.shard, shard)
+
+    @_in_transaction
+    def reopen_shard(self, run_id: str, number: int) -> None:
+        """Set a shard back to 'running', to be resumed."""
+        self._update_shard(run_id, number, status="running", ended_at=None)
+
+    @_in_transaction
+    def end_shard(
+        self,
+        run_id: str,
+        number: int,
+        status: Literal["complete", "partial", "interrupted"],
+        hosts: Collection[str],
+    ) -> None:
+        """Store how a shard ended; blocks of its hosts that are still running become 'interrupted'."""
+        _require_word("status of a shard", status, schema.SHARD_STATUSES[1:])
+        now = time.time()
+        self._update_shard(run_id, number, status=status, ended_at=now)
+        own = db.block.c
+        of_shard = select(db.host.c.host_id).where(db.host.c.name.in_(list(hosts)))
+        self._connection.execute(
+            update(db.block)
+            .where(own.run_id == run_id, own.status == "running", own.host_id.in_(of_shard))
+            .values(status="interrupted", ended_at=now)
+        )
+
+    def _update_shard(self, run_id: str, number: int, **values: object) -> None:
+        which = (db.shard.c.run_id == run_id, db.shard.c.number == number)
+        self._update(update(db.shard).where(*which).values(values), f"shard {number} of run {run_id}")
 
     @_in_transaction
     def grow_plan(self, run_id: str, plan: Plan, plan_json: str) -> None:

@@ -46,25 +46,25 @@ class Rule:
 OF_INVOCATION = (db.invocation_artifact, db.sample, db.series, db.invocation_metric)
 """What an invocation has, by its number in the database."""
 OUTPUTS = tuple(column.name for column in db.invocation.columns if column.name.endswith("_sha256"))
+_STATUSES = ("planned", "running", "interrupted", "partial", "complete")
 
-_RUN_PROGRESS = {"running": 0, "interrupted": 1, "partial": 2, "complete": 3}
+
+def _progress(row: Row) -> tuple[Any, ...]:
+    return row.get("planned_invocations"), _STATUSES.index(row["status"]), row["ended_at"] or 0.0
+
+
 _MACHINE = select(db.host.c.machine).where(db.host.c.host_id == db.run_host.c.host_id).scalar_subquery()
 _SPECIAL: dict[Table[Any], Rule] = {
     rule.table: rule
     for rule in (
-        Rule(
-            db.run,
-            changing=("plan_json", "planned_invocations", "status", "ended_at"),
-            progress=lambda row: (
-                *(row["planned_invocations"], _RUN_PROGRESS[row["status"]], row["ended_at"] or 0.0),
-            ),
-        ),
+        Rule(db.run, changing=("plan_json", "planned_invocations", "status", "ended_at"), progress=_progress),
         Rule(
             db.block,
             changing=("status", "ended_at"),
             progress=lambda row: row["status"] != "running",
             also_unique=("run_id", "benchmark", "target", "block_index", "attempt"),
         ),
+        Rule(db.shard, changing=("status", "ended_at"), progress=_progress),
         # A host of a run is another row once its machine is known.
         Rule(
             db.run_host,

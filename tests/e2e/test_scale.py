@@ -6,17 +6,24 @@ import resource
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfctl.errors import UsageError
-from perfctl.execute import execute_run, scheduler
+from perfctl.execute import RunOutcome, execute_run, execute_shard, resume_run, scheduler
+from perfctl.inventory import load_hosts
 from perfctl.job import hosts as job_hosts
 from perfctl.model import Event, InvocationEnded, Suite, new_id
 from perfctl.plan import make_plan
+from perfctl.plan.file import PlanFile
 from perfctl.plan.request import PlannedRun
+from perfctl.plan.shards import Shard
+from perfctl.report.comparison import comparison_report
 from perfctl.shell.open_files import allow_open_files
+from perfctl.store import open_store
+from perfctl.transfer import merge
 from tests.e2e.local_run import NATIVE, QUICK
 from tests.fake_fleet import FakeFleet
 
@@ -66,6 +73,63 @@ def test_threads_and_descriptors_are_one_for_each_host(fleet: FakeFleet, tmp_pat
         assert fleet.open_count == 0
     assert threading.active_count() <= threads
     assert sys.getswitchinterval() == interval_s
+
+
+def test_eight_shards_are_one_run_with_the_verdicts_of_one_controller(
+    fleet: FakeFleet, tmp_path: Path
+) -> None:
+    """Four of eight controllers write to one database; the others' results are merged into it."""
+    state = "perf_state_dir: /nowhere"
+    lines = [
+        f"    {host.name}: {{ansible_host: {host.address}, ansible_port: {host.port}, {state}}}"
+        for host in fleet.hosts(24)
+    ]
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("\n".join(["all:", "  hosts:", *lines, ""]))
+    other = replace(NATIVE, name="other", env=(("A", "b"),))
+    suite = Suite("quick", "", "native", (NATIVE, other), (QUICK,), 2)
+    hosts = tuple(load_hosts([str(inventory)]))
+    planned = PlannedRun(new_id(), make_plan(suite, hosts, seed="1"), hosts, (str(inventory),))
+    path = tmp_path / "plan.json"
+    PlanFile.of(planned, ()).write(path)
+
+    def measure_shard(number: int, count: int, database: Path) -> RunOutcome:
+        shard = Shard(number, count)
+        return execute_shard(
+            PlanFile.read(path),
+            shard,
+            database_url=str(database),
+            listener=lambda _: None,
+            force=True,
+            connect=fleet.connect,
+        )
+
+    outcome = measure_shard(1, 1, tmp_path / "alone.db")
+    assert (outcome.status, outcome.ok, outcome.failed) == ("complete", 144, 0)
+    fleet.dials.clear()
+    shared = tmp_path / "all.db"
+    for number in range(1, 9):
+        outcome = measure_shard(number, 8, shared if number < 5 else tmp_path / f"{number}.db")
+        assert (outcome.status, outcome.ok) == ("complete", 18 * number if number < 5 else 18)
+    with pytest.raises(UsageError, match="shard 2/8 was begun"):
+        measure_shard(2, 8, shared)
+    with pytest.raises(UsageError, match="nothing is left to do"):
+        resume_run(
+            "latest", database_url=str(shared), listener=print, shard=Shard(2, 8), connect=fleet.connect
+        )
+    with open_store(shared) as store:
+        assert (store.runs()[0].status, store.runs()[0].missing) == ("planned", "shards 5, 6, 7, 8 of 8")
+        for number in range(5, 9):
+            with open_store(tmp_path / f"{number}.db", read_only=True) as theirs:
+                merge(theirs, store)
+        assert set(fleet.dials.values()) == {1} and len(fleet.dials) == 24
+        (run,) = store.runs()
+        assert (run.status, run.ok, run.missing, len(run.shards)) == ("complete", 144, "", 8)
+        with open_store(tmp_path / "alone.db", read_only=True) as alone:
+            found, wanted = (comparison_report(one, "latest") for one in (store, alone))
+            assert found.comparisons == wanted.comparisons and len(found.comparisons) > 0
+            where = {name: getattr(wanted, name) for name in ("run", "database", "health")}
+            assert replace(found, **where) == wanted
 
 
 def test_python_changes_between_many_threads_less_often() -> None:

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("raw_outputs", _NUMBER, nullable=False),
         sa.Column("raw_bytes", _NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("run_id", "what", name="pk_tombstone"),
-        sa.CheckConstraint("what IN ('run', 'raw outputs')", name="ck_tombstone_what"),
+        sa.CheckConstraint("what IN ('run', 'raw outputs')", name=op.f("ck_tombstone_what")),
         sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name="fk_tombstone_run_id_run"),
         sqlite_strict=True,
     )

@@ -1,8 +1,8 @@
 """syscalls: what single calls of the kernel cost, each by itself, with the loop around them subtracted.
 
 The program is perfctl's own (perfctl-measure), the same file on hosts, in containers and in guests.
-`clock-vdso` asks for the time as a C library does, `clock-syscall` by a call: an environment that lost the first
-is seen.
+`clock-vdso` asks for the time as a C library does, `clock-syscall` by a call: an environment that lost the
+first is seen.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ def parameters(suite: Suite, name: str) -> dict[str, object]:
     [
         ("cpu", "host", "sysbench"),
         ("net", "pair", "netperf"),
+        ("bulk", "pair", "iperf3"),
         ("storage", "host", "fio"),
     ],
 )

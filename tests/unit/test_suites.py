@@ -394,7 +394,7 @@ def test_values_from_the_command_line_that_do_not_go_together() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("cup", "did you mean cpu?"), ("zzzz", "there are: cpu, "), ("", "there are")],
+    [("cup", "did you mean cpu?"), ("zzzz", "there are: bulk, "), ("", "there are")],
 )
 def test_unknown_suite(name: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="there is no suite") as caught:

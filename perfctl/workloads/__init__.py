@@ -30,6 +30,7 @@ from perfctl.workloads.definition import Definition
 from perfctl.workloads.fio import Fio
 from perfctl.workloads.hyperfine import Hyperfine
 from perfctl.workloads.iperf3 import Iperf3
+from perfctl.workloads.memory_latency import MemoryLatency
 from perfctl.workloads.netperf import Netperf
 from perfctl.workloads.parameters import (
     applicable_specs,
@@ -38,10 +39,15 @@ from perfctl.workloads.parameters import (
     resolve_parameters,
 )
 from perfctl.workloads.startup import Startup
+from perfctl.workloads.stream import Stream
 from perfctl.workloads.stress_ng import StressNg
 from perfctl.workloads.sysbench import Sysbench
+from perfctl.workloads.syscalls import Syscalls
 
-_BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg(), Hyperfine())
+_BUILT_IN: tuple[Workload, ...] = (
+    *(Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg(), Hyperfine()),
+    *(Syscalls(), Stream(), MemoryLatency()),
+)
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}
 """Every workload of this package by its name, in the order of the documentation."""

@@ -153,8 +153,10 @@ class Fio(Workload):
             Crossing(f"{way}_bandwidth", f"{way}_time", crossed[way], _folder(parameters))
             for way in _ways(parameters)
         )
-        uses = frozenset({"cpu", "storage"})
-        return Load(int(parameters["threads"]), uses, crossings if parameters["direct"] else ())
+        is_counted = bool(parameters["direct"])
+        return Load(
+            int(parameters["threads"]), frozenset({"cpu", "storage"}), crossings if is_counted else ()
+        )
 
     def relations(self, parameters: Parameters) -> Sequence[Relation]:
         """Return how rates, requests, times and latencies of each direction hang together."""

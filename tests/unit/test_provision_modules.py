@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.role_modules import load
+from tests.role_readmes import ROLES_DIR
 
 image = load("perf_image/library/perf_image_facts.py")
 
@@ -31,8 +35,16 @@ def test_the_release_of_a_debian() -> None:
     assert image.release("") == ""
 
 
-def test_a_launcher_is_told_by_its_content(tmp_path: Path) -> None:
-    assert image.digest(tmp_path / "none") == ""
-    launcher = tmp_path / "perfctl-launch"
-    launcher.write_bytes(b"")
-    assert image.digest(launcher) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+@pytest.mark.parametrize("names", [(), ("perfctl-launch",), ("perfctl-launch", "perfctl-measure")])
+def test_programs_are_told_by_their_content_as_use_sh_prints_it(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text(f"program {name}")
+    command = (ROLES_DIR / "perf_image" / "files" / "use.sh").read_text().splitlines()[-1]
+    done = subprocess.run(
+        ["sh", "-euc", command], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30
+    )
+    paths = [tmp_path / path.name for path in image.PROGRAMS]
+    assert image.digest(*paths) == done.stdout.strip()
+    assert len(done.stdout) == 65

@@ -12,6 +12,7 @@ from perfctl.environments.catalogue import CATALOGUE, IMAGE
 from perfctl.errors import SuiteError, UnknownName, UsageError
 from perfctl.model import Environment, Suite
 from perfctl.suites import list_suites, load_suite
+from perfctl.workloads.syscalls import TESTS as SYSCALLS
 
 BUILT_IN = sorted(path.stem for path in Path(suites.__file__).parent.glob("*.toml"))
 
@@ -65,8 +66,8 @@ def parameters(suite: Suite, name: str) -> dict[str, object]:
     ("name", "scope", "workload"),
     [
         ("cpu", "host", "sysbench"),
-        ("memory", "host", "sysbench"),
         ("net", "pair", "netperf"),
+        ("bulk", "pair", "iperf3"),
         ("storage", "host", "fio"),
     ],
 )
@@ -80,6 +81,17 @@ def test_built_in_suites(name: str, scope: str, workload: str) -> None:
     assert {benchmark.scope for benchmark in suite.benchmarks} == {scope}
     assert {benchmark.workload for benchmark in suite.benchmarks} == {workload}
     assert {item.parameters.get("time_s", 10) for item in suite.benchmarks} == {10}
+
+
+def test_the_suites_of_perfctls_own_program() -> None:
+    syscalls = load_suite("syscalls")
+    assert [item.name for item in syscalls.benchmarks] == [
+        item.parameters["test"] for item in syscalls.benchmarks
+    ]
+    assert {item.name for item in syscalls.benchmarks} == set(SYSCALLS)
+    memory = {item.name: item.workload for item in load_suite("memory").benchmarks}
+    assert {"sysbench", "stream", "memory-latency"} == set(memory.values())
+    assert memory["stream"] == "stream"
 
 
 def test_the_suite_of_the_demo_is_brief_and_each_of_its_blocks_can_count() -> None:
@@ -382,7 +394,7 @@ def test_values_from_the_command_line_that_do_not_go_together() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("cup", "did you mean cpu?"), ("zzzz", "there are: cpu, "), ("", "there are")],
+    [("cup", "did you mean cpu?"), ("zzzz", "there are: bulk, "), ("", "there are")],
 )
 def test_unknown_suite(name: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="there is no suite") as caught:

@@ -44,8 +44,10 @@ def reason_of(parameters: Parameters, stdout: str) -> tuple[str, str]:
     return caught.value.reason, caught.value.message
 
 
-def outcome(exit_code: int, stdout: str, stderr: str = "", **given: Parameter) -> tuple[Any, ...]:
-    parameters = resolve_parameters(FIO, given)
+def outcome(
+    exit_code: int, stdout: str, stderr: str = "", given: Parameters | None = None
+) -> tuple[Any, ...]:
+    parameters = resolve_parameters(FIO, given or {})
     done = Completed(("fio",), exit_code, stdout.encode(), stderr.encode())
     found = read_outcome(FIO, Benchmark("b", "fio", parameters, expected_s=1), done)
     assert found.completed is done, "the raw output is kept"
@@ -72,7 +74,7 @@ def test_an_engine_of_another_name_is_refused_with_those_that_there_are() -> Non
 
 def test_an_engine_that_the_environment_refuses_is_unavailable_there() -> None:
     printed = (DATA / "refused" / "fio-io-uring.txt").read_text()
-    status, reason, detail = outcome(1, printed, engine="io_uring", queue_depth=4)
+    status, reason, detail = outcome(1, printed, given={"engine": "io_uring", "queue_depth": 4})
     assert (status, reason) == (Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE)
     assert detail.startswith("io_uring is refused (Operation not permitted)")
     assert "kernel.io_uring_disabled" in detail and "engine = 'libaio'" in detail
@@ -80,7 +82,7 @@ def test_an_engine_that_the_environment_refuses_is_unavailable_there() -> None:
 
 def test_a_report_beside_an_exit_code_is_no_result() -> None:
     parameters, text = captured("randread")
-    assert outcome(1, text, **parameters)[:2] == (Status.FAILED, Reason.EXIT_NONZERO)
+    assert outcome(1, text, given=parameters)[:2] == (Status.FAILED, Reason.EXIT_NONZERO)
 
 
 def test_a_failure_is_told_by_the_line_of_fio_that_has_the_error() -> None:
@@ -97,7 +99,7 @@ def test_an_error_that_fio_reports_and_exits_0_is_no_result() -> None:
     assert reason_of(*changed("randread", error=5))[0] == Reason.TOOL_ERROR
     parameters, text = captured("randread")
     line = "fio: io_u error on file /x: Input/output error: read offset=0, buflen=4096, error=5\n"
-    assert outcome(0, line + text, **parameters)[:2] == (Status.FAILED, Reason.TOOL_ERROR)
+    assert outcome(0, line + text, given=parameters)[:2] == (Status.FAILED, Reason.TOOL_ERROR)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +150,12 @@ def test_a_rate_that_the_requests_do_not_make_is_a_contradiction() -> None:
 
 
 def test_a_percentile_at_the_end_of_the_histogram_is_missing() -> None:
-    latencies = {
+    latencies: dict[str, Any] = {
         **{"min": 1e6, "mean": 2e7, "max": 18e9, "stddev": 1e9, "bins": {"1000000": 999, "17112760320": 1}},
         "percentile": {"50.000000": 1e6, "90.000000": 1e6, "99.000000": 1e6, "99.900000": 17_112_760_320},
     }
     rates = {"total_ios": 1000, "runtime": 20_000, "iops": 50.0, "bw_bytes": 50 << 22}
-    slow = {f"read.{name}": value for name, value in rates.items()}
+    slow: dict[str, Any] = {f"read.{name}": value for name, value in rates.items()}
     slow |= {f"read.lat_ns.{name}": value for name, value in latencies.items()}
     parameters, text = changed("randread", **slow)
     reading = FIO.read_output(text, parameters)

@@ -17,6 +17,7 @@ from perfctl.model import Benchmark, Direction, Metric, Parameter, Reason, Sampl
 from perfctl.shell import Completed
 from perfctl.workloads import WORKLOADS, Workload, resolve_parameters, workload
 from perfctl.workloads.relations import Ascending, Cap, Product, Reading, Relation, Total, check_report
+from perfctl.workloads.syscalls import TESTS as SYSCALLS
 
 DATA = Path(__file__).parents[1] / "data"
 CASES = sorted(path.parent for path in DATA.glob("*/*/argv.json") if path.parts[-3] in WORKLOADS)
@@ -166,6 +167,9 @@ ALONE: dict[str, set[str]] = {
     **{
         test: set() for test in ("stress-ng", "UDP", "read", "write", "rw", "randread", "randwrite", "randrw")
     },
+    **{test: {"cost", "elapsed_time"} for test in SYSCALLS},
+    "stream": {"copy", "scale", "add", "triad", "triad_best", "elapsed_time"},
+    "memory-latency": {"latency", "elapsed_time"},
 }
 """By test, the figures that nothing else in its report bounds from above; two of them are computed."""
 

@@ -36,6 +36,7 @@ elif ! docker image inspect "$BASE" > /dev/null 2>&1 && ! timeout 300 docker pul
     docker import "$FOLDER/base.tar" "$base"
 fi
 docker build --network host --file "$FOLDER/Dockerfile" --build-arg BASE_IMAGE="$base" --build-arg PACKAGES="$PACKAGES" \
-    --build-arg LAUNCHER="$LAUNCHER" --label perfctl.base="$base" --tag "$IMAGE" "$FOLDER/context"
+    --build-arg LAUNCHER="$LAUNCHER" --build-arg MEASURE="$MEASURE" --label perfctl.base="$base" --tag "$IMAGE" \
+    "$FOLDER/context"
 case $base in perfctl/base:*) docker image rm "$base" > /dev/null ;; esac
 rm -rf "$FOLDER"

@@ -51,8 +51,8 @@ release:
   description: The codename of the host's Debian release, empty when it is no Debian.
   type: str
   returned: always
-launcher:
-  description: The SHA-256 of the host's own perfctl-launch, empty when it has none.
+programs:
+  description: The SHA-256 of the host's own perfctl-launch and perfctl-measure, one behind the other.
   type: str
   returned: always
 recorded:
@@ -62,7 +62,7 @@ recorded:
 """
 
 RECORD = Path("/var/lib/perfctl/image.json")
-LAUNCHER = Path("/usr/local/bin/perfctl-launch")
+PROGRAMS = (Path("/usr/local/bin/perfctl-launch"), Path("/usr/local/bin/perfctl-measure"))
 
 
 def output(argv: Sequence[str]) -> str:
@@ -110,9 +110,12 @@ def read(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, '' when there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def digest(*paths: Path) -> str:
+    """Return the SHA-256 of files, one behind the other; one that is not there has no bytes."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()
 
 
 def main() -> None:
@@ -123,7 +126,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         has_zstd=shutil.which("zstd") is not None,
-        launcher=digest(LAUNCHER),
+        programs=digest(*PROGRAMS),
         images=read_images(module.params["repository"]),
         machine=platform.machine(),
         release=release(read(Path("/etc/os-release"))),

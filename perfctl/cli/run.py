@@ -60,6 +60,7 @@ from perfctl.cli.settings import Settings
     metavar="RULE=WARN,REFUSE",
     help="Limits above which a host is warned of, is refused before the run.",
 )
+@click.option("--build", is_flag=True, help="First build the image layer that the suite needs on the hosts.")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
@@ -71,6 +72,7 @@ def run(
     validity: tuple[str, ...],
     preflight: tuple[str, ...],
     dry_run: bool,
+    build: bool,
     fmt: str,
     **request: Any,
 ) -> None:
@@ -85,17 +87,14 @@ def run(
     from perfctl.cli.run_output import finish, run_progress
     from perfctl.cli.variables import parse_parameters
     from perfctl.plan.request import RunRequest, plan_run
+    from perfctl.provision import build_layers
     from perfctl.ssh import connecting
     from perfctl.validity.thresholds import parse_thresholds
 
     # The other options have the names of the request's fields.
-    wanted = RunRequest(
-        **request,
-        inventory=settings.inventory,
-        parameters=parse_parameters(parameters),
-        thresholds=parse_thresholds(validity, preflight),
-        project_dir=settings.project_dir,
-    )
+    request |= {"inventory": settings.inventory, "project_dir": settings.project_dir}
+    limits = parse_thresholds(validity, preflight)
+    wanted = RunRequest(**request, parameters=parse_parameters(parameters), thresholds=limits)
     url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
     if dry_run:
         from perfctl.render import print_view
@@ -108,6 +107,8 @@ def run(
     )
     with run_progress(settings) as listener:
         planned = plan_run(wanted)
+        if build:
+            build_layers(planned.plan.benchmarks, wanted, listener)
         with connecting(planned.hosts) as connect:
             # Half of what a run imports is imported while the hosts answer.
             from perfctl.execute import execute_run

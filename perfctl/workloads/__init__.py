@@ -30,17 +30,22 @@ from perfctl.workloads.definition import Definition
 from perfctl.workloads.fio import Fio
 from perfctl.workloads.iperf3 import Iperf3
 from perfctl.workloads.netperf import Netperf
+from perfctl.workloads.operations import Operations
 from perfctl.workloads.parameters import (
     applicable_specs,
     parameter_from_text,
     parameters_from_texts,
     resolve_parameters,
 )
+from perfctl.workloads.pi import Pi
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.stress_ng import StressNg
 from perfctl.workloads.sysbench import Sysbench
 
-_BUILT_IN: tuple[Workload, ...] = (Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg())
+_BUILT_IN: tuple[Workload, ...] = (
+    *(Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg()),
+    *(Pi(), Operations()),
+)
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}
 """Every workload of this package by its name, in the order of the documentation."""

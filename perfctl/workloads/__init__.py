@@ -38,13 +38,14 @@ from perfctl.workloads.parameters import (
     resolve_parameters,
 )
 from perfctl.workloads.pi import Pi
+from perfctl.workloads.pyperformance import Pyperformance
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.stress_ng import StressNg
 from perfctl.workloads.sysbench import Sysbench
 
 _BUILT_IN: tuple[Workload, ...] = (
     *(Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg()),
-    *(Pi(), Operations()),
+    *(Pi(), Operations(), Pyperformance()),
 )
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from perfctl.environments.catalogue import is_layer
 from perfctl.environments.container.engine import KEEP_ALIVE, RUN_LABEL
 from perfctl.errors import EnvironmentFailure, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model import Environment
@@ -42,6 +43,9 @@ _NO_SHELL = (
     " in an image FROM perfctl/perf-tools",
 )
 """Of an image made FROM scratch, or a distroless one."""
+_BUILD = "build it: perfctl provision"
+_BUILD_LAYER = "build it: perfctl run --build, or name the suite in perf_suites and: perfctl provision"
+"""Of an image of perfctl's own, and of one made on top of it."""
 
 _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     (
@@ -54,8 +58,8 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
         "this user may not talk to the Docker daemon",
         "set ansible_become for the host, or: usermod -aG docker USER",
     ),
-    ("No such image", "the image {image} is not there", "build it: perfctl provision"),
-    ("Unable to find image", "the image {image} is not there", "build it: perfctl provision"),
+    ("No such image", "the image {image} is not there", _BUILD),
+    ("Unable to find image", "the image {image} is not there", _BUILD),
     (
         "unable to apply caps",
         "the host itself lacks capabilities that the container needs",
@@ -67,6 +71,9 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     ('exec: "true": executable file not found', *_NO_SHELL),
     ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
 )
+
+PROFILE_PATH = "/dev/stdin"
+"""Where the client reads a seccomp profile that an environment brings: no file is left on a host."""
 
 _NOT_STARTED = "OCI runtime exec failed: "
 
@@ -153,6 +160,8 @@ class Docker:
         )
         for marker, meaning, hint in _MEANINGS:
             if marker in output:
+                if hint == _BUILD and is_layer(environment.image):
+                    hint = _BUILD_LAYER
                 return (
                     f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({first})",
                     hint,
@@ -257,13 +266,34 @@ def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> 
         options += ["--runtime", environment.runtime]
     for variable, value in environment.env:
         options += ["--env", f"{variable}={value}"]
-    for value in environment.security_opt:
-        options += ["--security-opt", value]
-    for value in environment.cap_add:
-        options += ["--cap-add", value]
+    return [*options, *security_options(environment), *_limits(environment)]
+
+
+def security_options(environment: Environment, *, profile: str = PROFILE_PATH) -> list[str]:
+    """Return the options of `docker run` that loosen or tighten what a container may do.
+
+    `profile` is how a seccomp profile that it brings is named in them.
+    """
+    options = []
+    if environment.seccomp_profile is not None:
+        options += ["--security-opt", f"seccomp={profile}"]
+    if environment.no_new_privileges:
+        options += ["--security-opt", "no-new-privileges"]
+    for option, values in (
+        ("--security-opt", environment.security_opt),
+        ("--cap-drop", environment.cap_drop),
+        ("--cap-add", environment.cap_add),
+        ("--tmpfs", environment.tmpfs),
+    ):
+        for value in values:
+            options += [option, value]
     if environment.privileged:
         options.append("--privileged")
-    return [*options, *_limits(environment)]
+    if environment.read_only:
+        options.append("--read-only")
+    if environment.userns:
+        options += ["--userns", environment.userns]
+    return options
 
 
 def _limits(environment: Environment) -> list[str]:

@@ -3,8 +3,8 @@
     python -m tests.bench.bench_report
 
 Asked for: a report of the demo in 3 s and 1 MB; one of 50 hosts x 30 benchmarks x 5 environments x 10 blocks
-in 20 s, 600 MB of memory and 6 MB; the first paint of either in 1 s; a million samples as Parquet in 5 s. Each
-is a process of its own, as a user starts it. Prints; asserts nothing: machines differ.
+in 20 s, 600 MB of memory and 6 MB; their first paint in 1 s; a million samples as Parquet in 5 s. Each is a
+process of its own, as a user starts it. Prints; asserts nothing: machines differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LARGE = Fleet(
     has_latencies=False,
 )
 
-FIRST_PAINT_MS = """new Promise((found) =>
-  new PerformanceObserver((list) => found(list.getEntries()[0].startTime)).observe({type: 'paint', buffered: true}))"""
+FIRST_PAINT_MS = """new Promise((found) => new PerformanceObserver(
+  (list) => found(list.getEntries()[0].startTime)).observe({type: 'paint', buffered: true}))"""
 
 
 @dataclass(frozen=True, slots=True)

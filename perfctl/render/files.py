@@ -12,10 +12,15 @@ from perfctl.errors import UsageError
 def write_new(path: Path, content: bytes, *, force: bool = False) -> int:
     """Write a file that is not there yet (with `force` one that may be) and return its size in bytes.
 
-    It is written beside its place and renamed, so that there is never a half of it. Raises UsageError where
-    the file exists, and where it cannot be written.
+    It is written beside its place and renamed, so that there is never a half of it; of a link the file that
+    it leads to is. Raises UsageError where the file exists, where a device or the like does, and where it
+    cannot be written.
     """
+    path = Path(os.path.realpath(path))
     try:
+        if path.exists() and not path.is_file():
+            # To be renamed onto /dev/stdout would be the end of it, for all programs.
+            raise UsageError("it is no regular file", where=str(path), hint="-o FILE")
         if path.exists() and not force:
             raise UsageError("the file exists", where=str(path), hint="--force replaces it")
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")

@@ -17,6 +17,9 @@ from perfctl.store import open_store
 from tests.chromium import Browser
 from tests.unit.report_cases import Fleet, add_fleet
 
+SCREENSHOTS = Path(__file__).parents[2] / ".state" / "screenshots"
+"""For people to look at; nothing is compared with them."""
+
 FLEET = Fleet(
     hosts=("h1", "h2"),
     benchmarks=("tcp-rr", "http"),
@@ -150,6 +153,73 @@ def test_what_costs_is_drawn_on_the_right_of_one_and_more_of_it_farther(page: Br
     )
     assert len(places) == 2 and ratios and all(place > 0 for place in places)
     assert places == sorted(places, reverse=True)
+
+
+FAINT = """(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+  const parsed = (color) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (color) => {
+    const [red, green, blue] = color.map((part) => part / 255)
+      .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = parsed(getComputedStyle(element).backgroundColor);
+      if (color[3] === 255) { return color; }
+    }
+    return [255, 255, 255, 255];
+  };
+  const found = [];
+  let seen = 0;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) { continue; }
+    if (element.closest('.hidden, script, style')) { continue; }
+    const style = getComputedStyle(element);
+    const [text, paper] = [parsed(element.closest('svg') ? style.fill : style.color), behind(element)];
+    const [low, high] = [light(text), light(paper)].sort((a, b) => a - b);
+    const ratio = (high + 0.05) / (low + 0.05);
+    seen += 1;
+    if (ratio < 4.5) { found.push(`${walker.currentNode.data.slice(0, 30)}: ${ratio.toFixed(2)}`); }
+  }
+  return [seen, found];
+})()"""
+"""How many texts are visible, and those whose contrast with what lies behind is below that of WCAG AA."""
+
+
+@pytest.mark.parametrize(
+    "features", [[], [{"name": "prefers-color-scheme", "value": "dark"}]], ids=["light", "dark"]
+)
+def test_every_text_has_the_contrast_of_wcag_aa(page: Browser, features: list[dict[str, str]]) -> None:
+    page.call("Emulation.setEmulatedMedia", features=features)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    name = f"report-{'dark' if features else 'light'}.png"
+    (SCREENSHOTS / name).write_bytes(base64.b64decode(page.call("Page.captureScreenshot")["data"]))
+    page.run("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    seen, faint = page.run(FAINT)
+    page.call("Emulation.setEmulatedMedia", features=[])
+    assert seen > 500 and faint == []
+
+
+SMALL = """[...document.querySelectorAll('figure svg .mark, #forest .mark')].map((mark) => {
+  const box = mark.getBoundingClientRect();
+  return Math.min(box.width, box.height);
+}).filter((size) => size < 6)"""
+
+
+def test_marks_are_large_enough_to_see_and_texts_to_read(page: Browser) -> None:
+    assert page.run("document.querySelectorAll('#forest .mark').length") > 0
+    assert page.run(SMALL) == []
+    sizes = page.run(
+        "[...document.querySelectorAll('figure svg text')].map("
+        "(text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
+    )
+    assert sizes and min(sizes) >= 9
 
 
 def test_it_is_dark_where_that_is_wanted(page: Browser) -> None:

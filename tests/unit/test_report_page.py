@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from perfctl.cli import main_group
 from perfctl.errors import UnknownName, UsageError
 from perfctl.render.figures import value_text
+from perfctl.render.files import write_new
 from perfctl.render.html import run_page
 from perfctl.report.document import RunDocument, run_document
 from perfctl.store import backup, open_store
@@ -411,6 +413,21 @@ def test_a_file_that_is_there_is_kept_unless_forced(database: Path, tmp_path: Pa
     assert perfctl(database, "report", "latest", "-o", str(output), "--force").exit_code == 0
     assert output.read_text().startswith("<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"], "nothing is left beside it"
+
+
+def test_a_device_is_never_replaced_and_a_link_is_followed(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="no regular file"):
+        write_new(pipe, b"x", force=True)
+    assert pipe.is_fifo()
+    link.symlink_to("there.html")
+    write_new(link, b"1")
+    with pytest.raises(UsageError, match="exists"):
+        write_new(link, b"2")
+    write_new(link, b"2", force=True)
+    assert link.is_symlink() and (tmp_path / "there.html").read_bytes() == b"2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "pipe", "there.html"]
 
 
 def test_a_file_that_cannot_be_written_is_an_error_with_its_path(database: Path, tmp_path: Path) -> None:

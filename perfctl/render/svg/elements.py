@@ -10,6 +10,9 @@ from perfctl.output import visible
 
 Point = tuple[float, float]
 
+_USUAL_PX = 400.0
+"""A wider chart has a row of its own: beside others its texts would be too small."""
+
 CHARACTER_PX = 6.2
 """About how wide a character of the 11 px font of charts is: labels are cut by it."""
 
@@ -29,6 +32,7 @@ class Chart:
             "viewBox": f"0 0 {coordinate(self.width)} {coordinate(self.height)}",
             "role": "img",
             "aria-label": self.label,
+            "class_": "wide" if self.width > _USUAL_PX else None,
         }
         return element("svg", "".join(self.body), **own | attributes)
 

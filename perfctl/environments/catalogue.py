@@ -38,6 +38,7 @@ def _container(
     security_opt: tuple[str, ...] = (),
     cap_add: tuple[str, ...] = (),
     privileged: bool = False,
+    no_new_privileges: bool = False,
     host_network: bool = False,
     within: Environment | None = None,
     server: Environment | None = None,
@@ -52,6 +53,7 @@ def _container(
         security_opt=security_opt,
         cap_add=cap_add,
         privileged=privileged,
+        no_new_privileges=no_new_privileges,
         within=within,
         server=server,
     )
@@ -88,6 +90,9 @@ _ALL = (
         "container-apparmor-unconfined",
         "Stock, without the AppArmor profile.",
         security_opt=("apparmor=unconfined",),
+    ),
+    _container(
+        "container-no-new-privileges", "Stock, and no program may gain privileges.", no_new_privileges=True
     ),
     _container("container-allcaps", "Stock, with every capability added.", cap_add=("ALL",)),
     _container(

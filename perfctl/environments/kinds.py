@@ -119,6 +119,11 @@ def _vm_start_argv(environment: Environment) -> list[str]:
 
 
 _EVERY_KIND = ("description", "cpuset_cpus", "cpuset_mems", "memory_mib", "env", "server")
+CONTAINER_SECURITY = (
+    *("cap_add", "cap_drop", "privileged", "no_new_privileges"),
+    *("read_only", "tmpfs", "userns"),
+)
+"""The fields, beside `security_opt`, that loosen or tighten what a container may do."""
 _CONTAINER_IN_VM = 'a container in a guest may have it: kind = "container", within = "vm"'
 
 KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
@@ -138,7 +143,7 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         start_argv=_container_start_argv,
         fields=(
             *(*_EVERY_KIND, "cpu_quota", "engine", "runtime", "image", "network"),
-            *("security_opt", "cap_add", "privileged", "within"),
+            *("security_opt", *CONTAINER_SECURITY, "within"),
         ),
         usual_overhead_s=1.5,
         # Docker takes no less.
@@ -161,7 +166,7 @@ KINDS: Mapping[Kind, KindTraits] = MappingProxyType({
         min_memory_mib=64,
         defaults={"memory_mib": VM_MEMORY_MIB},
         instead={
-            **dict.fromkeys(("engine", "runtime", "security_opt", "cap_add", "privileged"), _CONTAINER_IN_VM),
+            **dict.fromkeys(("engine", "runtime", "security_opt", *CONTAINER_SECURITY), _CONTAINER_IN_VM),
             "cpu_quota": "give it fewer vcpus, or pin them with cpuset_cpus: a guest's quota would have to "
             "pay for qemu's own threads too",
             "image": "a guest boots the image that perfctl provision made for it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -44,6 +45,17 @@ class Environment:
     """The runtime that the engine starts containers with, by the engine's name for it; None: its default."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables of every command in it: (name, value), by name."""
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    """Whether no command in it may gain privileges, by setuid programs or file capabilities."""
+    read_only: bool = False
+    """Whether its root file system is mounted read-only."""
+    tmpfs: tuple[str, ...] = ()
+    """Folders that are file systems in memory, each with options as docker takes them: '/tmp:size=64m'."""
+    userns: Literal["host"] | None = None
+    """'host': the host's user namespace, where the engine would give it one of its own."""
+    seccomp_profile: str | None = None
+    """The text of a seccomp profile, as JSON; None: the engine's own, or what `security_opt` says."""
 
     # What it may use of the host; the same words for all kinds.
     cpuset_cpus: str | None = None
@@ -76,6 +88,12 @@ class Environment:
         return _key_of(self)
 
     @property
+    def seccomp_profile_sha256(self) -> str | None:
+        """The sha256 of its seccomp profile, which stands for it in `identity`; None without one."""
+        text = self.seccomp_profile
+        return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+    @property
     def outermost(self) -> Environment:
         """The environment that stands on the host itself: this one, or what it is within."""
         return self.layers[-1]
@@ -106,6 +124,8 @@ class Environment:
             if isinstance(value, Environment):
                 value = value.identity()
             fields[name] = dict(value) if name == "env" else value
+        if self.seccomp_profile is not None:
+            fields["seccomp_profile"] = self.seccomp_profile_sha256
         return fields
 
 

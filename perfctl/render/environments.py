@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from perfctl.environments import traits_of
 from perfctl.environments.catalogue import default_vcpus
+from perfctl.environments.container.docker import security_options
 from perfctl.environments.drivers import start_argv
 from perfctl.model import Environment
 from perfctl.render.view import Column, View, columns
@@ -54,10 +55,13 @@ def environment_view(environment: Environment, suite: str | None = None) -> View
 
 def _relaxations(environment: Environment) -> list[str]:
     """Return the options of `docker run` that loosen, tighten or replace parts of the stock container."""
-    options = [f"--runtime {environment.runtime}"] if environment.runtime else []
-    options += [f"--security-opt {value}" for value in environment.security_opt]
-    options += [f"--cap-add {value}" for value in environment.cap_add]
-    return [*options, "--privileged"] if environment.privileged else options
+    options = ["--runtime", environment.runtime] if environment.runtime else []
+    return [*options, *security_options(environment, profile=_profile(environment))]
+
+
+def _profile(environment: Environment) -> str:
+    digest = environment.seccomp_profile_sha256
+    return f"sha256:{digest[:12]}" if digest else ""
 
 
 def _values(environment: Environment) -> dict[str, str | int | float | None]:
@@ -67,6 +71,7 @@ def _values(environment: Environment) -> dict[str, str | int | float | None]:
         for name in environment.__dataclass_fields__
         if name not in ("name", "within", "server")
     }
+    values["seccomp_profile"] = environment.seccomp_profile_sha256
     if traits_of(environment).boots and environment.vcpus is None:
         values["vcpus"] = f"{default_vcpus('kvm')} (emulated: {default_vcpus('tcg')})"
     values["kernel"] = _kernel(environment)

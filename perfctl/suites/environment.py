@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from perfctl.environments import CATALOGUE, KINDS, KindTraits, traits_of
@@ -55,7 +57,8 @@ class Definitions:
             within = self._named(table, "within", (*path_so_far, name))
             server = self._named(table, "server", (*path_so_far, name))
             _check_composition(table, within, server)
-            self._read[name] = read_environment(name, table, within=within, server=server)
+            folder = Path(self._path).parent
+            self._read[name] = read_environment(name, table, folder, within=within, server=server)
         return self._read[name]
 
     def _named(self, table: Table, key: str, path_so_far: tuple[str, ...]) -> Environment | None:
@@ -83,16 +86,19 @@ _INSTEAD = {
 
 
 def read_environment(
-    name: str, table: Table, *, within: Environment | None, server: Environment | None
+    name: str, table: Table, folder: Path, *, within: Environment | None, server: Environment | None
 ) -> Environment:
     """Return the environment of one table; what it leaves out is as in the built-in one of its kind.
 
-    Raises SuiteError for a wrong type, value or combination.
+    Files that it names are below `folder`, unless they have absolute paths. Raises SuiteError for a wrong
+    type, value or combination.
     """
     kind = _kind(table)
     traits = KINDS[kind]
     fields = {field: read(table) for field, read in _READERS.items() if table.has(field)}
     fields = {**traits.defaults, **fields, "within": within, "server": server}
+    if "security_opt" in fields:
+        fields |= _security_opt(table, fields["security_opt"], folder)
     _check_memory(table, traits)
     _check_disk(table)
     if "vcpus" in traits.fields:
@@ -232,6 +238,57 @@ def _flag(key: str) -> Callable[[Table], bool]:
     return lambda table: table.value(key, bool)
 
 
+def _security_opt(table: Table, values: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """Return the field `security_opt` without a seccomp profile that is a file, and that file's text."""
+    named = [value for value in values if re.match(r"seccomp[=:]", value)]
+    if len(named) > 1:
+        raise table.wrong("security_opt", "names two seccomp profiles")
+    if not named or (profile := named[0][len("seccomp=") :]) in _NO_FILES:
+        return {}
+    return {
+        "security_opt": tuple(value for value in values if value not in named),
+        "seccomp_profile": _profile_text(table, folder / profile, profile),
+    }
+
+
+_NO_FILES = ("unconfined", "builtin")
+"""What docker's option seccomp= may say beside the path of a profile."""
+_LARGEST_PROFILE_BYTES = 1 << 20
+_PROFILE_HINT = 'a file as docker takes it: {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [...]}'
+
+
+def _profile_text(table: Table, path: Path, written: str) -> str:
+    """Return the text of a seccomp profile. Raises SuiteError where it is missing or is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except FileNotFoundError as error:
+        there = [item.name for item in path.parent.glob("*.json")]
+        hint = close_hint(path.name, there, otherwise="the path is relative to the suite's folder")
+        problem = f"names a seccomp profile that is not there: {path}"
+        raise table.wrong("security_opt", problem, hint=hint) from error
+    except OSError as error:
+        problem = f"names a seccomp profile that cannot be read: {path}: {error.strerror}"
+        raise table.wrong("security_opt", problem) from error
+    except (ValueError, RecursionError) as error:
+        problem = f"names a seccomp profile that is no JSON: {path}: {error}"
+        raise table.wrong("security_opt", problem, hint=_PROFILE_HINT) from error
+    if not isinstance(content, dict) or not isinstance(content.get("defaultAction"), str):
+        problem = f"names a seccomp profile without a defaultAction: {written}"
+        raise table.wrong("security_opt", problem, hint=_PROFILE_HINT)
+    if len(text) > _LARGEST_PROFILE_BYTES:
+        raise table.wrong("security_opt", f"names a seccomp profile of more than 1 MiB: {written}")
+    return text
+
+
+def _tmpfs(table: Table) -> tuple[str, ...]:
+    folders = table.texts("tmpfs")
+    for folder in folders:
+        if not folder.startswith("/"):
+            raise table.wrong("tmpfs", "must have absolute paths", hint='as in tmpfs = ["/tmp:size=64m"]')
+    return folders
+
+
 def _texts(key: str) -> Callable[[Table], tuple[str, ...]]:
     return lambda table: table.texts(key)
 
@@ -253,7 +310,12 @@ _READERS: Mapping[str, Callable[[Table], Any]] = {
     "network": _choice("network", "bridge", "host"),
     "security_opt": _texts("security_opt"),
     "cap_add": _texts("cap_add"),
+    "cap_drop": _texts("cap_drop"),
     "privileged": _flag("privileged"),
+    "no_new_privileges": _flag("no_new_privileges"),
+    "read_only": _flag("read_only"),
+    "tmpfs": _tmpfs,
+    "userns": _choice("userns", "host"),
     "accelerator": _choice("accelerator", "kvm", "tcg"),
     "vcpus": partial(_count, key="vcpus"),
     "emulator_cpus": partial(_cpulist, key="emulator_cpus"),

@@ -42,7 +42,12 @@ runtime = "runsc"
 network = "host"
 security_opt = ["seccomp=unconfined"]
 cap_add = ["NET_ADMIN"]
+cap_drop = ["ALL"]
 privileged = false
+no_new_privileges = true
+read_only = true
+tmpfs = ["/tmp:size=64m"]
+userns = "host"
 cpuset_cpus = "0-1"
 cpuset_mems = "0"
 cpu_quota = 1.5

@@ -329,6 +329,8 @@ _CHANGES: dict[str, Any] = {
     **{"cpuset_cpus": "0", "cpuset_mems": "0", "cpu_quota": 1.0, "memory_mib": 64},
     **{"accelerator": "tcg", "vcpus": 1, "emulator_cpus": "0", "hugepages": True},
     **{"disk_cache": "none", "disk_io": "native", "within": CATALOGUE["vm"], "server": CATALOGUE["vm"]},
+    **{"cap_drop": ("ALL",), "no_new_privileges": True, "read_only": True, "tmpfs": ("/tmp",)},
+    **{"userns": "host", "seccomp_profile": "{}"},
     "env": (("MALLOC_ARENA_MAX", "1"),),
 }
 

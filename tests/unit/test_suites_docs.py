@@ -35,14 +35,17 @@ def example() -> Workload:
 
 
 def test_the_suite_of_the_page_loads(tmp_path: Path) -> None:
-    text, values, guests, settings = blocks("suites.md", "toml")
+    text, values, guests, settings, security = blocks("suites.md", "toml")
     path = tmp_path / "web.toml"
-    path.write_text(text + values + guests + settings)
-    names = ["container-9000", "container-in-guest-4", "guest-4-to-native", "one-arena", "sandbox"]
+    path.write_text(text + values + guests + settings + security)
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "strict.json").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    names = ["container-9000", "container-in-guest-4", "guest-4-to-native", "one-arena", "sandbox", "strict"]
     suite = load_suite(str(path), environments=names)
     named = [benchmark.name for benchmark in suite.benchmarks]
     assert named == ["small-requests", "primes", "requests-128", "requests-1024"]
-    _, old, nested, client, tuned, sandbox = suite.environments
+    _, old, nested, client, tuned, sandbox, strict = suite.environments
+    assert (strict.seccomp_profile, strict.read_only) == ('{"defaultAction": "SCMP_ACT_ALLOW"}', True)
     assert old.image == "registry.example/perf:9000"
     assert tuned.env == (("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"),)
     assert sandbox.runtime == "runsc"
@@ -139,4 +142,5 @@ def test_the_page_names_every_key_of_an_environment() -> None:
 
     page = (DOCS / "suites.md").read_text()
     for name in Environment.__dataclass_fields__:
-        assert name == "name" or f"| `{name}` |" in page
+        # A profile is the file that `security_opt` names.
+        assert name in ("name", "seccomp_profile") or f"| `{name}` |" in page

@@ -68,6 +68,9 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     ("opening seccomp profile", "the seccomp profile cannot be read", "copy the profile to the host"),
 )
 
+PROFILE_PATH = "/dev/stdin"
+"""Where the client reads a seccomp profile that an environment brings: no file is left on a host."""
+
 _NOT_STARTED = "OCI runtime exec failed: "
 
 
@@ -257,13 +260,34 @@ def _options(environment: Environment, name: str, labels: Mapping[str, str]) -> 
         options += ["--runtime", environment.runtime]
     for variable, value in environment.env:
         options += ["--env", f"{variable}={value}"]
-    for value in environment.security_opt:
-        options += ["--security-opt", value]
-    for value in environment.cap_add:
-        options += ["--cap-add", value]
+    return [*options, *security_options(environment), *_limits(environment)]
+
+
+def security_options(environment: Environment, *, profile: str = PROFILE_PATH) -> list[str]:
+    """Return the options of `docker run` that loosen or tighten what a container may do.
+
+    `profile` is how a seccomp profile that it brings is named in them.
+    """
+    options = []
+    if environment.seccomp_profile is not None:
+        options += ["--security-opt", f"seccomp={profile}"]
+    if environment.no_new_privileges:
+        options += ["--security-opt", "no-new-privileges"]
+    for option, values in (
+        ("--security-opt", environment.security_opt),
+        ("--cap-drop", environment.cap_drop),
+        ("--cap-add", environment.cap_add),
+        ("--tmpfs", environment.tmpfs),
+    ):
+        for value in values:
+            options += [option, value]
     if environment.privileged:
         options.append("--privileged")
-    return [*options, *_limits(environment)]
+    if environment.read_only:
+        options.append("--read-only")
+    if environment.userns:
+        options += ["--userns", environment.userns]
+    return options
 
 
 def _limits(environment: Environment) -> list[str]:

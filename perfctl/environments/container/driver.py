@@ -70,7 +70,7 @@ class ContainerDriver:
         command = CONTAINER_LIMITS_ARGV if reads_limits else ("true",)
         argv = self._engine.probe_argv(self._environment, name, self._labels, command)
         try:
-            completed = host.run(argv, timeout_s=CALL_TIMEOUT_S)
+            completed = self._start(host, argv)
         except BaseException as error:
             self._remove_after(error, host, name)
             raise
@@ -93,10 +93,12 @@ class ContainerDriver:
             inspected = host.run(self._engine.inspect_argv("{{json .}}", *names), timeout_s=CALL_TIMEOUT_S)
             info = host.run(self._engine.info_argv(), timeout_s=CALL_TIMEOUT_S)
         try:
-            return self._engine.description(inspected.text, info.text)
+            found = self._engine.description(inspected.text, info.text)
         except EnvironmentUnavailable as failure:
             failure.where = self._place(host)
             raise
+        digest = self._environment.seccomp_profile_sha256
+        return {**found, "seccomp_profile.sha256": digest} if digest else found
 
     @contextmanager
     def open(self, host: Shell) -> Iterator[ContainerShell]:
@@ -112,7 +114,7 @@ class ContainerDriver:
     @contextmanager
     def _made(self, host: Shell, name: str, argv: Sequence[str]) -> Iterator[Completed]:
         try:
-            made = host.run(argv, timeout_s=CALL_TIMEOUT_S)
+            made = self._start(host, argv)
             if made.exit_code:
                 raise self._failure(host, made)
             self._refuse_lost_limits(host, made)
@@ -122,6 +124,16 @@ class ContainerDriver:
             self._remove_after(error, host, name)
             raise
         _remove(host, self._engine, name)
+
+    def _start(self, host: Shell, argv: Sequence[str]) -> Completed:
+        """Run a command that makes a container; its client reads a seccomp profile from standard input."""
+        profile = self._environment.seccomp_profile
+        if profile is None:
+            return host.run(argv, timeout_s=CALL_TIMEOUT_S)
+        # What ssh gives a command for its input is no file that the client could open by its name.
+        piped = ["sh", "-c", 'cat | "$@"', "sh", *argv]
+        done = host.run(piped, timeout_s=CALL_TIMEOUT_S, stdin=profile.encode())
+        return replace(done, argv=tuple(argv))
 
     def _remove_after(self, error: BaseException, host: Shell, name: str) -> None:
         try:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trend": ("perfctl.cli.trend:trend", "One benchmark over all runs, and where it changed."),
     "why": ("perfctl.cli.why:why", "From a value in a table to blocks, invocations and output lines."),
     "explain": ("perfctl.cli.explain:explain", "Which counters of the hosts moved with a difference."),
+    "facts": ("perfctl.cli.facts:facts", "What differs between two environments, hosts or runs."),
     "selftest": (
         "perfctl.cli.selftest:selftest",
         "Check perfctl itself: how often the baseline differs from itself.",

@@ -9,7 +9,7 @@ over a local shell or inside a VM is the same code.
     drivers.py     from a value to its driver                     catalogue.py  the built-in environments
     native.py  container/  vm/  nested.py                         the drivers
     inside.py  limits.py  scope.py  variables.py  naming.py       what they share
-    launcher.py                                                   what a measured command uses
+    launcher.py  label.py                                         what a measured command uses, and may do
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The launcher: a small program by which what a command uses is measured alike in every environment.
 
 The image for containers has it, so guests, whose root is the image, and hosts that load it have it too
-(roles/perf_image). It starts the command, waits for it and writes one line on standard error, behind all that
-the command wrote: so nothing but the command itself is measured, and no client that reaches it. An image of a
-user's own may lack it.
+(roles/perf_image). It starts the command, waits for it and writes two lines on standard error, behind all
+that the command wrote: what it has used, and what the kernel allows who is started like this (`label`). So
+nothing but the command itself is measured, and no client that reaches it. An image of a user's own may lack
+it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from perfctl.model import ResourceUsage
 from perfctl.shell import Completed, Shell
 
 PROGRAM = "perfctl-launch"
-LINE_BYTES = 256
-"""Room for the line, in an output that is cut at a limit."""
+LINE_BYTES = 9728
+"""Room for its lines, in an output that is cut at a limit."""
 
 _START = b"perfctl-usage "
+_TASK = re.compile(rb"perfctl-task ([^\n]{0,9216})\n\Z")
+"""What the kernel said of the launcher: it is the line before that of the usage."""
 _LINE = re.compile(_START + rb" ".join([rb"(\d{1,18})"] * 8) + rb"\n")
 _US_PER_S = 1_000_000
 
@@ -70,7 +73,12 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
     usage = ResourceUsage.unknown(NO_LINE)
     at = stderr.rfind(_START)
     line = _LINE.match(stderr, at) if at >= 0 else None
+    task = b""
     if line:
+        start = stderr.rfind(b"perfctl-task ", max(0, at - LINE_BYTES), at)
+        status = _TASK.match(stderr[:at], start) if start >= 0 else None
+        if status:
+            task, at = status[1], start
         stderr = stderr[:at] + stderr[line.end() :]
         user, system, max_rss_kib, minor, major, voluntary, involuntary, wall = map(int, line.groups())
         usage = ResourceUsage(
@@ -87,6 +95,7 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
         stderr=stderr[:limit],
         cut_at_bytes=limit if is_cut else None,
         usage=usage,
+        task=task,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NoReturn
 
+from perfctl.environments import label
 from perfctl.environments.kinds import boots
 from perfctl.errors import DatabaseUnavailable, DataError, HostError, Interrupted, SchemaMismatch
 from perfctl.execute.fleet import ConnectedHost
@@ -275,6 +276,11 @@ def _first_outputs(session: RunSession, block: Block, environment: Environment) 
     return {name: first_output_s(session.survey, name) for name in block.target.hosts}
 
 
+def host_task(session: RunSession, host: str, environment: Environment) -> label.Task:
+    """Return what the kernel of a host said of a task; nothing for what is within another environment."""
+    return label.task_of_facts(session.facts.get(host)) if environment.within is None else {}
+
+
 def _measure(
     session: RunSession,
     block: Block,
@@ -301,6 +307,7 @@ def _measure(
         took_s=session.took_s.get(leg),
         first_output_s=_first_outputs(session, block, environment),
         has_launcher=surveyed.has_launcher if surveyed else False,
+        host_task=host_task(session, block.target.host, environment),
     )
     try:
         outcome = measure(context)

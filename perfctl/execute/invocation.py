@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from perfctl.environments import EnvironmentShell, launcher
+from perfctl.environments import EnvironmentShell, label, launcher
 from perfctl.errors import (
     CommandFailed,
     CommandTimeout,
@@ -24,7 +24,7 @@ from perfctl.execute.environments import OpenEnvironment, Placement, name_artifa
 from perfctl.execute.fleet import ConnectedHost
 from perfctl.execute.server import ServerNotReady, ServerWatch, serving
 from perfctl.job import ProcessProbe
-from perfctl.model import Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
+from perfctl.model import TASK, Benchmark, Environment, GuestBoot, Metric, Reason, Sample, Status
 from perfctl.model.quantity import quantity
 from perfctl.shell import Completed
 from perfctl.validity.invocation import ServerCounters
@@ -34,6 +34,8 @@ from perfctl.workloads.relations import error_line
 _SETUP_TIMEOUT_S = 300.0
 _SHORTEST_WITH_HALF_S = 2.0
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+_KILLED_BY_SIGSYS = 128 + 31
+"""The signal of a filter of system calls, and of nothing else: no crash ends in it."""
 _OPENING = f"{launcher.PROGRAM} would be a part of what a start costs"
 
 _ENDINGS: tuple[tuple[type[PerfctlError], Status, Reason], ...] = (
@@ -109,6 +111,8 @@ class InvocationContext:
     """By host: the seconds that an earlier guest took there until its first output."""
     has_launcher: bool = False
     """Whether the environment has the program that measures what a command uses."""
+    host_task: label.Task = field(default_factory=dict)
+    """What the kernel said of a task of the client's host."""
 
 
 def measure(context: InvocationContext) -> InvocationOutcome:
@@ -157,6 +161,10 @@ def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed)
             return refused
         reported = error_line(workload.error_lines, completed.error_text, completed.text)
         detail = f"exit code {completed.exit_code}: {reported or completed.last_output or 'no output'}"
+        if completed.exit_code == _KILLED_BY_SIGSYS:
+            detail = (
+                f"killed by SIGSYS: its seccomp profile kills who makes a system call that it makes; {detail}"
+            )
         detail += f" ({cut})" if cut else ""
         return InvocationOutcome(Status.FAILED, Reason.EXIT_NONZERO, detail, completed)
     if cut:
@@ -282,7 +290,7 @@ def _run_inside(
         )
         if outcome.reason is Reason.EXIT_NONZERO and not client.shell.is_alive():
             return replace(outcome, reason=Reason.ENVIRONMENT_DIED, detail=client.shell.state_report())
-        return outcome
+        return _checked(context, client.shell, outcome)
     finally:
         for argv in workload.cleanup_argvs(parameters):
             client.shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
@@ -300,6 +308,47 @@ def _run_measured(context: InvocationContext, client: OpenEnvironment, argv: Seq
     client.host.measure_next(probe, limit_bytes)
     completed = client.shell.run(argv, timeout_s=timeout_s)
     return launcher.with_usage(completed, _OPENING if is_opening else launcher.NOT_THERE)
+
+
+def _checked(
+    context: InvocationContext, shell: EnvironmentShell, outcome: InvocationOutcome
+) -> InvocationOutcome:
+    """Return the outcome, failed where its environment was not what it says; nothing is measured any more."""
+    environment, completed, lost = context.environment, outcome.completed, ""
+    if outcome.status is Status.OK and completed is not None:
+        if not completed.task and label.has_claims(environment):
+            # Without a launcher: by a command that is started as the measured one was.
+            done = shell.run(label.READ_ARGV, timeout_s=_SETUP_TIMEOUT_S)
+            outcome = replace(outcome, completed=replace(completed, task=done.stdout))
+        argv = label.limits_argv(environment)
+        if argv is not None:
+            lost = label.lost_limit(environment, shell.run(argv, timeout_s=_SETUP_TIMEOUT_S).text)
+    return with_true_label(outcome, environment, context.host_task, lost_limit=lost)
+
+
+def with_true_label(
+    outcome: InvocationOutcome, environment: Environment, host: label.Task, *, lost_limit: str = ""
+) -> InvocationOutcome:
+    """Return the outcome with what the kernel said of the command; failed where that contradicts its label.
+
+    `lost_limit` is a limit that was found not to hold.
+    """
+    if outcome.completed is None:
+        return outcome
+    task = label.parse_task(outcome.completed.task)
+    kept = {**outcome.artifacts, TASK: label.task_text(task)} if task else outcome.artifacts
+    wrong = [*label.contradictions(environment, task, host), *filter(None, [lost_limit])]
+    if not wrong or outcome.status is not Status.OK:
+        return replace(outcome, artifacts=kept)
+    detail = f"it is not what its name says: {'; '.join(wrong)}"
+    return replace(
+        outcome,
+        status=Status.FAILED,
+        reason=Reason.LABEL_MISMATCH,
+        detail=detail,
+        samples=(),
+        artifacts=kept,
+    )
 
 
 def _probe(context: InvocationContext, shell: EnvironmentShell) -> ProcessProbe | None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from perfctl.environments import launcher
 from perfctl.environments.kinds import boots
 from perfctl.errors import PerfctlError, UsageError
-from perfctl.execute.block import BlockKey, block_key, block_status, invocation_id, record
+from perfctl.execute.block import BlockKey, block_key, block_status, host_task, invocation_id, record
 from perfctl.execute.fleet import ConnectedHost
-from perfctl.execute.invocation import InvocationOutcome, outcome_of, read_outcome
+from perfctl.execute.invocation import InvocationOutcome, outcome_of, read_outcome, with_true_label
 from perfctl.execute.run import RunOutcome, is_unfinished, run_to_end, sweep
 from perfctl.execute.session import RunSession
 from perfctl.model import Benchmark, Block, Environment, Listener, Reason, Status
@@ -146,9 +146,10 @@ def _close_orphaned(
         leg = (planned.environment, planned.replicate)
         identity = invocation_id(state.block_id, planned)
         if leg not in known and identity in collected:
-            outcome = outcome_of_orphan(
-                session.environment(planned.environment), benchmark, collected[identity]
-            )
+            environment = session.environment(planned.environment)
+            outcome = outcome_of_orphan(environment, benchmark, collected[identity])
+            host = host_task(session, block.target.host, environment)
+            outcome = with_true_label(outcome, environment, host)
             # The start is known by the host's monotonic clock only; this is when it was collected.
             record(session, block, state.block_id, planned, outcome, time.time())
             known[leg] = outcome.status

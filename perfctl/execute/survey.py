@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from perfctl import facts
-from perfctl.environments import launcher
+from perfctl.environments import label, launcher
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import (
     CommandTimeout,
@@ -330,6 +330,11 @@ def _survey_one(
         # The benchmarks may still run; their invocations have no fingerprint.
         remarks.append(f"facts could not be read: {error}")
         return SurveyResult(None, remarks=tuple(remarks))
+    description = dict(inside.description)
+    meaning = label.remark(environment, description.get("engine.security_options", ""))
+    if meaning:
+        remarks.append(meaning)
+        description["label"] = meaning
     missing = _missing(inside.fingerprint, programs_of(plan))
     if inside.boot and inside.boot.attempts > 1:
         remarks.append(inside.boot.remark)
@@ -339,7 +344,7 @@ def _survey_one(
     key = None
     if environment.key in {item.key for item in plan.environments}:
         # An environment that is only a server's has no row of its own among the run's facts.
-        whole = {**inside.description, **path_facts(inside.paths)}
+        whole = {**description, **path_facts(inside.paths)}
         host = connected.host.name
         key = store.writer.record_environment_snapshot(
             run_id, host, environment.name, inside.fingerprint, whole

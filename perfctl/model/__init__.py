@@ -29,7 +29,7 @@ from perfctl.model.event import (
 from perfctl.model.fingerprint import Fact, FactState, Fingerprint
 from perfctl.model.host import Host, Target
 from perfctl.model.identity import canonical_json, content_hash, is_deeper, new_id
-from perfctl.model.invocation import SERVER_COUNTERS, GuestBoot, InvocationRecord, Reason, Status
+from perfctl.model.invocation import SERVER_COUNTERS, TASK, GuestBoot, InvocationRecord, Reason, Status
 from perfctl.model.schedule import Block, Decision, Plan, PlannedInvocation, Round, Track
 from perfctl.model.usage import USAGE_METRICS, ResourceUsage
 from perfctl.model.verdict import (
@@ -46,6 +46,7 @@ from perfctl.model.verdict import (
 __all__ = [
     "OUTPUT_LIMIT_BYTES",
     "SERVER_COUNTERS",
+    "TASK",
     "USAGE_METRICS",
     "Benchmark",
     "Block",

@@ -13,6 +13,10 @@ SERVER_COUNTERS = ("server_counters_before", "server_counters_after")
 """Names of artifacts: the counters of the server's host just before the client's command and just after."""
 
 
+TASK = "task"
+"""Name of the artifact with what the kernel said of the measured command's launcher."""
+
+
 class Status(StrEnum):
     """How an invocation ended."""
 
@@ -48,6 +52,7 @@ class Reason(StrEnum):
     SPOOL_FULL = "spool_full"
     OUTPUT_CUT = "output_cut"
     SETUP_FAILED = "setup_failed"
+    LABEL_MISMATCH = "label_mismatch"
     INTERRUPTED = "interrupted"
 
 

@@ -46,6 +46,8 @@ class Completed:
     """None where the command was reached by another program, whose usage would be another."""
     group_time_s: tuple[float, float] | None = None
     """User and system time of the environment's control group meanwhile, where a probe has read them."""
+    task: bytes = b""
+    """What the kernel said of the process that started it, where a launcher has read it."""
     left_behind: tuple[str, ...] = ()
     """Names of processes that it had started and that were ended after it."""
 

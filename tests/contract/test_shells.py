@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from perfctl.environments import EnvironmentShell, launcher
+from perfctl.environments import EnvironmentShell, label, launcher
 from perfctl.errors import CommandFailed, CommandTimeout, UsageError
 from perfctl.execute.network_path import probe_paths
 from perfctl.facts import read_inside
@@ -226,7 +226,7 @@ def test_many_threads_at_once_get_their_own_answers(shell: Shell) -> None:
 LIMIT_BYTES = 1 << 20
 TIMES: dict[str, Any] = {
     **{"started_ns": None, "ended_ns": None},
-    **{"counters_before": b"", "counters_after": b""},
+    **{"counters_before": b"", "counters_after": b"", "task": b""},
 }
 WITH_LAUNCHER = [
     pytest.param("native with limits", marks=pytest.mark.lab("first")),
@@ -251,6 +251,7 @@ def test_a_second_of_user_time_is_found_wherever_it_is_burnt(shell: Shell) -> No
     assert user_s is not None and float(done.text) <= user_s < float(done.text) + 0.2
     assert (done.usage.source, done.usage.missing) == ("wait4", "")
     assert done.usage.minor_faults and done.usage.voluntary_switches
+    assert {"Seccomp", "CapEff", "Cpus_allowed_list"} <= label.parse_task(done.task).keys()
 
 
 @pytest.mark.parametrize("shell", WITH_LAUNCHER, indirect=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfctl import facts
-from perfctl.environments import EnvironmentDriver, EnvironmentShell, environment
+from perfctl.environments import EnvironmentDriver, EnvironmentShell, environment, label
 from perfctl.environments.container import Docker
 from perfctl.environments.container.engine import INVOCATION_LABEL, KEEP_ALIVE, RUN_LABEL
 from perfctl.environments.container.shell import ContainerShell
@@ -207,6 +207,41 @@ def test_a_job_that_timed_out_keeps_its_own_words(host, run_id, tmp_path):
     assert str(caught.value) == "here/container: sh did not end within 5 s"
     assert caught.value.completed.argv == ("sh", "-c", "echo half; sleep 60")
     assert caught.value.completed.stdout == b"half\n"
+
+
+# --- what its label says ------------------------------------------------------------------------------------
+
+NO_FOLDERS = """{"defaultAction": "SCMP_ACT_ALLOW",
+ "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "lie"),
+    [
+        (
+            {"seccomp_profile": NO_FOLDERS, "no_new_privileges": True},
+            {"security_opt": ("seccomp=unconfined",)},
+        ),
+        (
+            {"security_opt": ("seccomp=unconfined",), "cap_drop": ("ALL",), "cap_add": ("CHOWN",)},
+            {"no_new_privileges": True},
+        ),
+        (
+            {"read_only": True, "tmpfs": ("/tmp",), "userns": "host", "cap_add": ("SYS_NICE",)},
+            {"cap_drop": ("KILL",)},
+        ),
+    ],
+)
+def test_what_the_kernel_says_of_a_container_is_what_its_label_says(host, run_id, changes, lie):
+    wanted = replace(environment("container"), name="mine", **changes)
+    own = label.parse_task(host.run(label.READ_ARGV, timeout_s=30).stdout)
+    with driver(run_id, wanted).open(host) as shell:
+        task = label.parse_task(shell.run(label.READ_ARGV, timeout_s=30).stdout)
+        written = shell.run(["sh", "-c", "echo x >/tmp/file && echo x >/file"], timeout_s=30)
+    assert {"Seccomp", "NoNewPrivs", "CapEff", "Cpus_allowed_list"} <= set(task)
+    assert label.contradictions(wanted, task, own) == ()
+    assert (written.exit_code == 0) is not wanted.read_only
+    assert len(label.contradictions(replace(environment("container"), **lie), task, own)) == 1
 
 
 # --- dead and impossible ------------------------------------------------------------------------------------

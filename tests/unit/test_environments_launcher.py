@@ -58,6 +58,26 @@ def test_whatever_the_command_wrote_stays_as_it_was(stderr: bytes) -> None:
     assert (done.stderr, done.usage) == (stderr, USED)
 
 
+def test_what_the_kernel_said_of_it_is_no_output_either() -> None:
+    status = b"Name:\tperfctl-launch;Seccomp:\t2;label:docker-default (enforce);"
+    done, _ = run(ended(b"a warning\nperfctl-task of its own\nperfctl-task " + status + b"\n" + LINE))
+    assert (done.stderr, done.task, done.usage) == (b"a warning\nperfctl-task of its own\n", status, USED)
+    # A launcher of before has no such line.
+    assert run(ended())[0].task == b""
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        *(b"perfctl-task a\nmore\n", b"perfctl-task a", b"perfctl-task " + b"x" * 9217 + b"\n"),
+        b"perfctl-task a\n\n",
+    ],
+)
+def test_what_only_looks_so_stays(stderr: bytes) -> None:
+    done, _ = run(ended(stderr + LINE))
+    assert (done.stderr, done.task, done.usage) == (stderr, b"", USED)
+
+
 def test_what_a_child_that_was_left_behind_writes_later_stays() -> None:
     assert run(ended(b"one " + LINE + b"two"))[0].stderr == b"one two"
 

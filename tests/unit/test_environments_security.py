@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from perfctl.model import Environment
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
 from perfctl.render.environments import environment_view, environments_view
+from perfctl.render.view import View, row_values
 from perfctl.shell import Completed
 from perfctl.suites import load_suite
 from tests.unit.test_plan_json import HOSTS
@@ -152,12 +154,16 @@ def test_what_a_host_refuses_is_unavailable_with_the_engines_words() -> None:
         driver(environment("container-privileged")).check(host)
 
 
+def rows(view: View) -> list[dict[str, Any]]:
+    return [row_values(view.fields, record) for record in view.records]
+
+
 def test_users_see_what_is_not_stock(tmp_path: Path) -> None:
     (tmp_path / "strict.json").write_text(PROFILE)
     strict = mine(tmp_path, 'security_opt = ["seccomp=strict.json"]\nread_only = true\n')
     digest = str(strict.seccomp_profile_sha256)
-    (listed,) = environments_view([strict]).records
+    (listed,) = rows(environments_view([strict]))
     assert listed["relaxations"] == f"--security-opt seccomp=sha256:{digest[:12]} --read-only"
-    fields = {item["field"]: item["value"] for item in environment_view(strict).records}
+    fields = {item["field"]: item["value"] for item in rows(environment_view(strict))}
     assert (fields["seccomp_profile"], fields["read_only"]) == (digest, "yes")
     assert PROFILE not in json.dumps(fields)

@@ -1,11 +1,15 @@
 /* perfctl-launch COMMAND [ARGUMENT...]: run a command, then say on standard error what it has used.
  *
- * One line, the last that is written there (docs/jobs.md):
+ * Two lines, the last that are written there (docs/jobs.md):
  *
+ *     perfctl-task NAME:VALUE;...;label:LABEL
  *     perfctl-usage USER_US SYSTEM_US MAX_RSS_KIB MINOR_FAULTS MAJOR_FAULTS VOLUNTARY_SWITCHES INVOLUNTARY_SWITCHES WALL_US
  *
- * It is of the command and of those of its descendants that it waited for, as wait4 says it, and how long it took from
- * just before it was made until its end was known. A process begins with the
+ * The first is /proc/self/status and /proc/self/attr/current of this program: what the kernel allows it is what it
+ * allowed the command, which it started. It is read when the command has ended.
+ *
+ * The second is of the command and of those of its descendants that it waited for, as wait4 says it, and how long it took
+ * from just before it was made until its end was known. A process begins with the
  * size of who started it, so this program is as small as one can be: no C library, a few pages. It exits as the command
  * did, with 128 + n where signal n ended it, 127 where there is no such program, 126 where it cannot be run; with the
  * last two it writes no line, for nothing may have run.
@@ -14,8 +18,8 @@
  */
 
 #ifdef __x86_64__
-enum { WRITE = 1, SIGACTION = 13, SIGPROCMASK = 14, CLONE = 56, EXECVE = 59, WAIT4 = 61, GETPID = 39, SETPGID = 109,
-       GETPGID = 121, CLOCK_GETTIME = 228, EXIT = 231, PPOLL = 271 };
+enum { READ = 0, WRITE = 1, CLOSE = 3, SIGACTION = 13, SIGPROCMASK = 14, CLONE = 56, EXECVE = 59, WAIT4 = 61, GETPID = 39,
+       SETPGID = 109, GETPGID = 121, CLOCK_GETTIME = 228, EXIT = 231, OPENAT = 257, PPOLL = 271 };
 __asm__(".globl _start\n_start:\n mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
 
 static long call(long number, long a, long b, long c, long d)
@@ -28,8 +32,8 @@ static long call(long number, long a, long b, long c, long d)
     return result;
 }
 #elif defined(__aarch64__)
-enum { WRITE = 64, SIGACTION = 134, SIGPROCMASK = 135, CLONE = 220, EXECVE = 221, WAIT4 = 260, GETPID = 172,
-       SETPGID = 154, GETPGID = 155, CLOCK_GETTIME = 113, EXIT = 94, PPOLL = 73 };
+enum { OPENAT = 56, CLOSE = 57, READ = 63, WRITE = 64, SIGACTION = 134, SIGPROCMASK = 135, CLONE = 220, EXECVE = 221,
+       WAIT4 = 260, GETPID = 172, SETPGID = 154, GETPGID = 155, CLOCK_GETTIME = 113, EXIT = 94, PPOLL = 73 };
 __asm__(".globl _start\n_start:\n mov x0, sp\n bl begin\n");
 
 static long call(long number, long a, long b, long c, long d)
@@ -44,9 +48,9 @@ static long call(long number, long a, long b, long c, long d)
 #endif
 
 enum { ENOENT = 2, ENOEXEC = 8, EAGAIN = 11, EACCES = 13, ENOTDIR = 20, SIGCHLD = 17, POLLOUT = 4, BLOCK = 0, SET = 2,
-       SIGSET_BYTES = 8, LONGEST_PATH = 4096, MONOTONIC = 1 };
+       SIGSET_BYTES = 8, LONGEST_PATH = 4096, MONOTONIC = 1, CURRENT_FOLDER = -100, LONGEST_FILE = 8192, ROOM = 1024 };
 
-static char line[512];
+static char line[LONGEST_FILE + ROOM];
 static int length;
 
 static void add(const char *text)
@@ -65,6 +69,21 @@ static void add_number(unsigned long number)
     while (number /= 10);
     add(" ");
     add(digits + at);
+}
+
+/* Add a file's text, with ';' for line ends; what is beyond `room` bytes of the line is left out. */
+static void add_file(const char *path, int room)
+{
+    long file = call(OPENAT, CURRENT_FOLDER, (long)path, 0, 0), size = 1;
+    int start = length;
+    if (file < 0)
+        return;
+    while (length < room && (size = call(READ, file, (long)(line + length), room - length, 0)) > 0)
+        length += size;
+    call(CLOSE, file, 0, 0, 0);
+    for (; start < length; start++)
+        if (line[start] == '\n' || !line[start])
+            line[start] = ';';
 }
 
 /* Also where the command has made standard error one that does not wait. */
@@ -162,6 +181,11 @@ void begin(long *stack)
     call(CLOCK_GETTIME, MONOTONIC, (long)ended, 0, 0);
     status = status & 127 ? 128 + (status & 127) : status >> 8 & 255;
     if (status != 126 && status != 127) {
+        add("perfctl-task ");
+        add_file("/proc/self/status", LONGEST_FILE);
+        add("label:");
+        add_file("/proc/self/attr/current", sizeof line - ROOM / 2);
+        add("\n");
         /* struct rusage: user and system time in seconds and microseconds, then fourteen numbers. */
         add("perfctl-usage");
         add_number(usage[0] * 1000000 + usage[1]);

@@ -1,0 +1,140 @@
+"""What differs between two environments or hosts of a run, or between two runs: before any figure is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from perfctl.errors import UnknownName
+from perfctl.facts import diff
+from perfctl.facts.relevance import relevance
+from perfctl.model import Fact, FactState, Fingerprint
+from perfctl.store import RunDetail, Store
+
+
+@dataclass(frozen=True, slots=True)
+class FactDifference:
+    """A fact, or a part of one, that differs; None is what was not there, or not read."""
+
+    name: str
+    subject: str
+    first: str | None
+    second: str | None
+    places: tuple[str, ...]
+    """The hosts on which it differs like this; of two runs also the environments there."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactsReport:
+    """What differs between `first` and `second`, the most relevant first."""
+
+    first: str
+    second: str
+    compared: tuple[str, ...]
+    """Where both were read."""
+    not_read: tuple[str, ...]
+    """Where there are facts of one of them alone."""
+    differences: tuple[FactDifference, ...]
+
+
+def facts_report(store: Store, run: str, first: str, second: str | None = None) -> FactsReport:
+    """Return what differs between two environments or two hosts of a run, or, without `second`, two runs.
+
+    Raises UnknownName for a name that the run has not.
+    """
+    detail = store.run(run)
+    if second is None:
+        other = store.run(first)
+        return _report(detail.summary.run_id, other.summary.run_id, _of_runs(store, detail, other))
+    environments = {item.name for item in detail.environments}
+    hosts = set(detail.summary.hosts)
+    run_id = detail.summary.run_id
+    if {first, second} <= environments:
+        read = {
+            host: (store.facts(run_id, host, first), store.facts(run_id, host, second))
+            for host in detail.summary.hosts
+        }
+    elif {first, second} <= hosts:
+        read = {f"{first}, {second}": (store.facts(run_id, first), store.facts(run_id, second))}
+    else:
+        wrong = next((name for name in (first, second) if name not in environments | hosts), second)
+        raise UnknownName(
+            f"{wrong!r} and the other name are not two environments, or two hosts, of the run",
+            where=f"run {run_id}",
+            hint=f"environments: {', '.join(sorted(environments))}; hosts: {', '.join(sorted(hosts))};"
+            " two runs: perfctl facts diff RUN RUN2",
+        )
+    return _report(first, second, read)
+
+
+_Pair = tuple[Fingerprint, Fingerprint]
+
+
+def _of_runs(store: Store, first: RunDetail, second: RunDetail) -> dict[str, _Pair]:
+    """Return the facts of the hosts that both have, and of the environments there."""
+    found = {}
+    names = [item.name for item in first.environments]
+    others = {item.name for item in second.environments}
+    ids = (first.summary.run_id, second.summary.run_id)
+    for host in first.summary.hosts:
+        if host in second.summary.hosts:
+            found[host] = (store.facts(ids[0], host), store.facts(ids[1], host))
+            for name in filter(others.__contains__, names):
+                pair = (store.facts(ids[0], host, name), store.facts(ids[1], host, name))
+                found[f"{host}/{name}"] = pair
+    return found
+
+
+def _report(first: str, second: str, read: Mapping[str, _Pair]) -> FactsReport:
+    compared = tuple(place for place, pair in read.items() if all(each.facts for each in pair))
+    rows: dict[tuple[str, str | None, str | None], list[str]] = {}
+    for place in compared:
+        for row in _differences(*read[place]):
+            rows.setdefault(row, []).append(place)
+    found = [
+        FactDifference(name, relevance(name)[1], old, new, tuple(places))
+        for (name, old, new), places in rows.items()
+    ]
+    found.sort(key=lambda item: (relevance(item.name)[0], item.name))
+    not_read = tuple(place for place in read if place not in compared)
+    return FactsReport(first, second, compared, not_read, tuple(found))
+
+
+def _differences(first: Fingerprint, second: Fingerprint) -> Iterator[tuple[str, str | None, str | None]]:
+    for change in diff(first, second):
+        old, new = _text(change.before), _text(change.after)
+        parts = _parts(old), _parts(new)
+        if parts[0] is None or parts[1] is None:
+            yield change.name, *_lines(old, new)
+            continue
+        for key in sorted({*parts[0], *parts[1]}):
+            a, b = parts[0].get(key), parts[1].get(key)
+            if a != b:
+                yield f"{change.name}.{key}", a, b
+
+
+def _text(fact: Fact | None) -> str | None:
+    return fact.value if fact is not None and fact.state is FactState.PRESENT else None
+
+
+def _parts(text: str | None) -> dict[str, str] | None:
+    """Return the fields of a JSON object as texts, None where a text is none."""
+    try:
+        content = json.loads(text) if text and text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+
+
+def _lines(old: str | None, new: str | None) -> tuple[str | None, str | None]:
+    """Return two texts without the lines that both have."""
+    if old is None or new is None or "\n" not in old + new:
+        return old, new
+    before, after = old.split("\n"), new.split("\n")
+    only = ([line for line in before if line not in after], [line for line in after if line not in before])
+    if not any(only):
+        return old, new
+    return "\n".join(only[0]) or None, "\n".join(only[1]) or None

@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def _root() -> Path:
-    """Return the folder that holds `playbooks/`, `roles/`, `inventory/` and `Dockerfile.perf`."""
+    """Return the folder that holds `playbooks/`, `roles/`, `images/`, `inventory/` and `Dockerfile.perf`."""
     installed = _PACKAGE / "_data"
     return installed if installed.is_dir() else _PACKAGE.parent
 
@@ -30,6 +30,11 @@ def roles_dir() -> Path:
 def dockerfile() -> Path:
     """Return the absolute path of the perf-tools image's Dockerfile."""
     return _root() / "Dockerfile.perf"
+
+
+def images_dir() -> Path:
+    """Return the absolute folder of the image layers' Dockerfiles."""
+    return _root() / "images"
 
 
 def default_inventory() -> Path:

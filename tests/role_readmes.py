@@ -23,6 +23,7 @@ ROLES = (
     "perf_bridge",
     "perf_docker",
     "perf_image",
+    "perf_layers",
     "perf_vm_host",
     "perf_vm_image",
 )

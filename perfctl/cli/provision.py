@@ -21,7 +21,7 @@ from perfctl.errors import UsageError
     "--tags",
     multiple=True,
     metavar="TAG",
-    help="Only this part: tools, engine, bridge, docker, image, vm; repeat for more.",
+    help="Only this part: tools, engine, bridge, docker, image, layers, vm; repeat for more.",
 )
 @click.option(
     "-e",
@@ -75,7 +75,9 @@ def provision(
         raise UsageError("--purge-packages goes with --undo only")
     if undo and force:
         raise UsageError("--undo always looks at every host", hint="leave out --force")
-    work = partial(run_undo, purge_packages=purge_packages) if undo else partial(run_provision, force=force)
+    work = partial(run_provision, force=force, project_dir=settings.project_dir)
+    if undo:
+        work = partial(run_undo, purge_packages=purge_packages)
     with progress(style=settings.progress) as listener:
 
         def heard(event: Event) -> None:

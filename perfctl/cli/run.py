@@ -26,6 +26,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @request_options
 @click.option("--plan", "plan_file", type=_FILE, metavar="FILE", help="Measure what `perfctl plan` has made.")
 @click.option("--shard", metavar="N/COUNT", help="Only this part of --plan, e.g. 3/8.  [default: all]")
+@click.option("--build", is_flag=True, help="First build the image layer that the suite needs on the hosts.")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
@@ -37,6 +38,7 @@ def run(
     shard: str | None,
     force: bool,
     dry_run: bool,
+    build: bool,
     fmt: str,
     **request: Any,
 ) -> None:
@@ -58,7 +60,7 @@ def run(
     if plan_file is None and shard is not None:
         raise UsageError("--shard needs --plan", hint="perfctl plan --suite NAME -o plan.json makes a plan")
     if plan_file is not None:
-        if others := given([*request, "dry_run", "fmt"]):
+        if others := given([*request, "build", "dry_run", "fmt"]):
             raise UsageError(f"{others[0]} has no effect with --plan", hint="give it to: perfctl plan")
         finish(_run_shard(settings, plan_file, shard or "1/1", force))
         return
@@ -74,6 +76,10 @@ def run(
     )
     with run_progress(settings) as listener:
         planned = plan_run(wanted)
+        if build:
+            from perfctl.provision import build_layers
+
+            build_layers(planned.plan.benchmarks, wanted, listener)
         with connecting(planned.hosts) as connect:
             # Half of what a run imports is imported while the hosts answer.
             from perfctl.execute import execute_run

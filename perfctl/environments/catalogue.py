@@ -17,6 +17,9 @@ from perfctl.model.environment import Accelerator
 IMAGE = "perfctl/perf-tools:latest"
 """The image that `perfctl provision` builds on each host from Dockerfile.perf."""
 
+_BASE = "perfctl/perf-tools:"
+_LAYERS = "perfctl/perf-"
+
 VM_VCPUS = 2
 VM_MEMORY_MIB = 2048
 """The defaults of a guest: what the smallest hosts of a fleet can give."""
@@ -24,6 +27,11 @@ VM_MEMORY_MIB = 2048
 EMULATED_VM_VCPUS = 1
 """The default of an emulated guest. With two vCPUs, each a thread of qemu's own, about 1 in 10
 guests that started a container hung in soft lockups (docs/virtual-machines.md)."""
+
+
+def is_layer(image: str | None) -> bool:
+    """Return whether an image is one that perfctl makes FROM the perf-tools image for some benchmarks."""
+    return image is not None and image.startswith(_LAYERS) and not image.startswith(_BASE)
 
 
 def default_vcpus(accelerator: Accelerator) -> int:

@@ -236,7 +236,7 @@ def _known_outcome(
         if name in session.fleet.lost:
             return outcome_of(session.fleet.lost[name])
         result = session.survey.get((name, own.key))
-        known = result.outcome_for(tool.programs) if result else None
+        known = result.outcome_for(tool.programs, tool.provided_by) if result else None
         if known is not None:
             is_required = planned.environment in session.plan.required
             return known.as_failure("it is required: ") if is_required else known

@@ -153,7 +153,7 @@ def outcome_of(error: PerfctlError) -> InvocationOutcome:
 def read_outcome(workload: Workload, benchmark: Benchmark, completed: Completed) -> InvocationOutcome:
     """Return the outcome of a benchmark that ended: its samples, or why there are none."""
     if completed.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
-        detail = f"{completed.last_output} (try: perfctl provision)"
+        detail = f"{completed.last_output} (try: {workload.provided_by})"
         return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail, completed)
     cut = cut_text(completed)
     if completed.exit_code != 0:
@@ -269,11 +269,11 @@ def _run_inside(
     try:
         _require_space(client.shell, workload.files(parameters))
         for argv in workload.folder_argvs(parameters):
-            _prepare(client.shell, argv)
+            _prepare(client.shell, argv, workload.provided_by)
         for file in workload.files_to_copy(parameters):
             _copy(client.shell, Path(benchmark.files_dir, file.source), file)
         for argv in workload.setup_argvs(parameters):
-            _prepare(client.shell, argv)
+            _prepare(client.shell, argv, workload.provided_by)
         argv = workload.argv(parameters, server_address=server_address)
         if context.stop.is_set():
             raise Interrupted("stopped before the benchmark began", where=client.shell.name)
@@ -413,9 +413,9 @@ def _copy(shell: EnvironmentShell, source: Path, file: FileToCopy) -> None:
     shell.put(source, file.path, mode=file.mode)
 
 
-def _prepare(shell: EnvironmentShell, argv: Sequence[str]) -> None:
+def _prepare(shell: EnvironmentShell, argv: Sequence[str], provided_by: str) -> None:
     done = shell.run(argv, timeout_s=_SETUP_TIMEOUT_S)
     if done.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE):
-        raise OutputError(done.last_output, reason=Reason.TOOL_MISSING.value, hint="perfctl provision")
+        raise OutputError(done.last_output, reason=Reason.TOOL_MISSING.value, hint=provided_by)
     if done.exit_code != 0:
         raise CommandFailed(f"{' '.join(argv)} exited {done.exit_code}: {done.last_output}", where=shell.name)

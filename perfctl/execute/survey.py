@@ -67,13 +67,13 @@ class SurveyResult:
     has_launcher: bool = False
     """Whether it has the program that measures what a command uses."""
 
-    def outcome_for(self, programs: Sequence[str]) -> InvocationOutcome | None:
+    def outcome_for(self, programs: Sequence[str], provided_by: str) -> InvocationOutcome | None:
         """Return the outcome of a benchmark that needs `programs` and cannot run; None: it can."""
         if self.unavailable is not None:
             return self.unavailable
         missing = [program for program in programs if program in self.missing_programs]
         if missing:
-            detail = f"not installed: {', '.join(missing)} (try: perfctl provision)"
+            detail = f"not installed: {', '.join(missing)} (try: {provided_by})"
             return InvocationOutcome(Status.FAILED, Reason.TOOL_MISSING, detail)
         return None
 

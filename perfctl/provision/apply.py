@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from perfctl.assets import default_inventory
@@ -13,6 +14,7 @@ from perfctl.inventory import load_hosts
 from perfctl.model import Event, Host, Listener, Note, TaskEnded, ignore
 from perfctl.playbook import HostStats, PlaybookResult, run_playbook
 from perfctl.provision import stamp
+from perfctl.provision.layers import host_layers
 from perfctl.provision.lease import leased
 from perfctl.provision.python import check_pythons
 from perfctl.provision.ranges import check_ranges
@@ -41,22 +43,27 @@ def provision(
     diff: bool = False,
     force: bool = False,
     passthrough: Sequence[str] = (),
+    layers: Collection[str] = (),
+    project_dir: Path | None = None,
     listener: Listener = ignore,
 ) -> ProvisionReport:
     """Bring the hosts of `inventory` (none: this machine) into the state that runs need.
 
-    Returns a report of each. Hosts whose stamp is current are left alone, unless `force`, `check`, or a
-    partial run by `tags`, which neither reads nor leaves a stamp. Unless `check`, the others are leased
-    meanwhile. A host that cannot be reached or fails does not stop the others; one that refuses stops all of
-    them before anything is changed. Raises NoHostMatched, UsageError, HostLeased and Refused (a Python that
-    is too old for Ansible, address ranges that do not fit together; nothing is changed), CommandTimeout and
-    PlaybookFailed (the playbook could not start).
+    All of them get the image `layers`, and each host those that its `perf_suites` need, which are read from
+    `project_dir`. Returns a report of each. Hosts whose stamp is current are left alone, unless `force`,
+    `check`, or a partial run by `tags`, which neither reads nor leaves a stamp. Unless `check`, the others
+    are leased meanwhile. A host that cannot be reached or fails does not stop the others; one that refuses
+    stops all of them before anything is changed. Raises NoHostMatched, UsageError, a suite's UnknownName or
+    SuiteError, HostLeased and Refused (a Python that is too old for Ansible, address ranges that do not fit
+    together; nothing is changed), CommandTimeout and PlaybookFailed (the playbook could not start).
     """
     variables = dict(extra_vars or {})
     hosts = load_hosts(inventory, limit=limit, passthrough=passthrough)
     listener(host_note(hosts, inventory))
     is_partial = bool(tags) or check or any(item.split("=")[0] in _PARTIAL for item in passthrough)
-    keys = stamp.keys(hosts, variables, passthrough)
+    of_hosts = host_layers(hosts, variables, layers, project_dir)
+    # What a run has asked for beside them does not make the host another than its stamp says.
+    keys = stamp.keys(hosts, variables, passthrough, host_layers(hosts, variables, (), project_dir))
     stamps = stamp.read_stamps(hosts)
     job = _Job(hosts, keys, stamps, runs_everywhere=force or is_partial)
     if job.todo:
@@ -76,7 +83,12 @@ def provision(
                 inventory=tuple(inventory) or (str(default_inventory()),),
                 limit=",".join(job.todo),
                 tags=tags,
-                extra_vars={**variables, "perf_provision_stamps": leave, "perf_provision_stale": stale},
+                extra_vars={
+                    **variables,
+                    "perf_provision_stamps": leave,
+                    "perf_provision_stale": stale,
+                    "perf_provision_layers": of_hosts,
+                },
                 check=check,
                 diff=diff,
                 passthrough=passthrough,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from perfctl import assets
@@ -29,6 +30,7 @@ _ROLES = (
     "perf_bridge",
     "perf_docker",
     "perf_image",
+    "perf_layers",
     "perf_vm_host",
     "perf_vm_image",
 )
@@ -65,15 +67,27 @@ def read_stamps(hosts: Sequence[Host]) -> dict[str, StampReading]:
         return dict(zip((host.name for host in hosts), pool.map(_read_stamp, hosts), strict=True))
 
 
-def keys(hosts: Sequence[Host], extra_vars: Mapping[str, Any], passthrough: Sequence[str]) -> dict[str, str]:
-    """Return for every host the hash of everything that decides how it is provisioned."""
+def keys(
+    hosts: Sequence[Host],
+    extra_vars: Mapping[str, Any],
+    passthrough: Sequence[str],
+    layers: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Return for every host the hash of everything that decides how it is provisioned.
+
+    `layers` are the image layers of each host.
+    """
     shipped = _files_hash(_shipped())
     result = {}
     for host in hosts:
         variables = {name: value for name, value in host.variables.items() if name.startswith("perf_")}
         variables |= extra_vars
         result[host.name] = content_hash(
-            [shipped, variables, list(passthrough), [_trace(path) for path in _named_files(variables)]]
+            [
+                *(shipped, variables, list(passthrough)),
+                [_trace(path) for path in _named_files(variables)],
+                layers.get(host.name, []),
+            ]
         )
     return result
 
@@ -111,6 +125,7 @@ def _read_stamp(host: Host) -> StampReading:
 def _shipped() -> Iterator[Path]:
     yield assets.playbooks_dir() / "provision.yml"
     yield assets.dockerfile()
+    yield from sorted(assets.images_dir().glob("*.Dockerfile"))
     for role in _ROLES:
         folder = assets.roles_dir() / role
         yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")

@@ -12,6 +12,7 @@ from perfctl.errors import DriftFound, HostUnreachable, PartialFailure, PerfctlE
 from perfctl.inventory import load_hosts, register_secrets
 from perfctl.model import Listener, ignore
 from perfctl.playbook import TaskFailure, run_playbook
+from perfctl.provision.layers import known_layers
 from perfctl.ssh import way_to
 
 _DRIFT = "drift:"
@@ -73,7 +74,7 @@ def verify(
         "verify",
         inventory=tuple(inventory) or (str(default_inventory()),),
         limit=limit,
-        extra_vars=extra_vars,
+        extra_vars={**(extra_vars or {}), "perf_layers_known": known_layers()},
         passthrough=passthrough,
         listener=listener,
         timeout_s=_TIMEOUT_S,

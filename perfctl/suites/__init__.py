@@ -17,6 +17,7 @@ from perfctl.environments.catalogue import CATALOGUE
 from perfctl.errors import SuiteError, UnknownName, UsageError
 from perfctl.model import OUTPUT_LIMIT_BYTES, Benchmark, Environment, Suite
 from perfctl.suites.environment import Definitions
+from perfctl.suites.layers import layer_of, with_layer
 from perfctl.suites.override import Overrides
 from perfctl.suites.precision import precision_from_text, usual_precision
 from perfctl.suites.sweep import expand
@@ -176,7 +177,7 @@ def _suite(
         name=head.name("name", path.stem),
         description=head.value("description", str, ""),
         baseline=baseline,
-        environments=chosen,
+        environments=with_layer(chosen, layer_of(measured, where=str(path))),
         benchmarks=measured,
         blocks=extent.blocks,
         source=str(path),

@@ -32,12 +32,14 @@ from perfctl.workloads.hyperfine import Hyperfine
 from perfctl.workloads.iperf3 import Iperf3
 from perfctl.workloads.memory_latency import MemoryLatency
 from perfctl.workloads.netperf import Netperf
+from perfctl.workloads.operations import Operations
 from perfctl.workloads.parameters import (
     applicable_specs,
     parameter_from_text,
     parameters_from_texts,
     resolve_parameters,
 )
+from perfctl.workloads.pi import Pi
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.stream import Stream
 from perfctl.workloads.stress_ng import StressNg
@@ -46,7 +48,7 @@ from perfctl.workloads.syscalls import Syscalls
 
 _BUILT_IN: tuple[Workload, ...] = (
     *(Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg(), Hyperfine()),
-    *(Syscalls(), Stream(), MemoryLatency()),
+    *(Syscalls(), Stream(), MemoryLatency(), Pi(), Operations()),
 )
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}

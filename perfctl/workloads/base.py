@@ -121,7 +121,7 @@ class Workload(ABC):
     packages: tuple[str, ...] = ()
     """The Debian packages that have them, for hosts and image; none for what every Debian has."""
     layer: str = ""
-    """The image layer that has them, on top of the perf-tools image; '': that image."""
+    """The image layer that has them, on top of the perf-tools image (docs/workloads.md); '': that image."""
     scope: Scope = "host"
     """'host', or 'pair' when it needs a client and a server."""
     parameter_specs: tuple[ParameterSpec, ...] = ()
@@ -139,6 +139,11 @@ class Workload(ABC):
     def version_argv(self) -> tuple[str, ...]:
         """A command that prints the tool's version."""
         return (self.programs[0], "--version")
+
+    @property
+    def provided_by(self) -> str:
+        """The command that brings its programs to where they are missing."""
+        return "perfctl run --build" if self.layer else "perfctl provision"
 
     def check(self, parameters: Parameters) -> None:
         """Raise UsageError for values that are each allowed but do not go together."""

@@ -129,10 +129,43 @@ def test_the_archive_has_every_package_of_the_image(provisioned_lab: LabAtHand, 
 def test_the_benchmarks_are_the_same_build_on_the_host_and_in_the_image(
     provisioned_lab: LabAtHand, one: str
 ) -> None:
-    installed = [name for tool in WORKLOADS.values() if tool.packages for name in tool.programs]
+    installed = [
+        name for tool in WORKLOADS.values() if tool.packages and not tool.layer for name in tool.programs
+    ]
     digests = ["sha256sum", f"/usr/local/bin/{launcher.PROGRAM}", *(f"/usr/bin/{name}" for name in installed)]
     native = provisioned_lab.inside(one, *digests)
     assert provisioned_lab.inside(one, "docker", "run", "--rm", IMAGE, *digests) == native
+
+
+def test_a_layer_is_made_on_the_image_that_the_hosts_have(provisioned_lab: LabAtHand, tmp_path: Path) -> None:
+    dockerfile = tmp_path / "small.Dockerfile"
+    dockerfile.write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo small > /layer\n")
+    layer = {
+        "name": "small",
+        "repository": "perfctl/perf-small",
+        "dockerfile": str(dockerfile),
+        "packages": [],
+    }
+    variables = tmp_path / "layer.json"
+    variables.write_text(json.dumps({"perf_layers": [layer]}))
+    arguments = ("provision", "--tags", "layers", "-e", f"@{variables}")
+    assert _states(_rows(provisioned_lab, *arguments)) == dict.fromkeys(provisioned_lab.hosts, "committed")
+    ids = set()
+    for host in provisioned_lab.hosts:
+        run = ["docker", "run", "--rm", "--pull", "never", "perfctl/perf-small"]
+        assert provisioned_lab.inside(host, *run, "cat", "/layer") == "small\n"
+        base, own = (
+            json.loads(provisioned_lab.inside(host, "docker", "image", "inspect", name))[0]
+            for name in (IMAGE, "perfctl/perf-small:latest")
+        )
+        layers = base["RootFS"]["Layers"]
+        assert own["RootFS"]["Layers"][: len(layers)] == layers
+        record = json.loads(provisioned_lab.inside(host, "cat", "/var/lib/perfctl/layer-small.json"))
+        assert record["id"] == own["Id"]
+        ids.add(own["Id"])
+        provisioned_lab.inside(host, "rm", "/var/lib/perfctl/layer-small.json")
+        provisioned_lab.inside(host, "docker", "image", "rm", "-f", own["Id"])
+    assert len(ids) == 1
 
 
 def test_no_netserver_waits_on_a_host(provisioned_lab: LabAtHand, one: str) -> None:

@@ -22,6 +22,7 @@ def test_the_wheel_carries_every_asset_under_the_same_relative_path():
         assets.playbooks_dir(),
         assets.roles_dir(),
         assets.dockerfile(),
+        assets.images_dir(),
         assets.default_inventory(),
     ]
     wanted = {str(path.relative_to(REPOSITORY)) for path in asked_for}

@@ -15,7 +15,7 @@ from perfctl.environments import environment
 from perfctl.environments.container import Docker
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import EnvironmentUnavailable, SuiteError
-from perfctl.model import Environment
+from perfctl.model import Environment, Suite
 from perfctl.plan.json import plan_from_json, plan_to_json
 from perfctl.plan.make import make_plan
 from perfctl.render.environments import environment_view, environments_view
@@ -28,7 +28,7 @@ REST = '\n[suite]\nname = "x"\n[[benchmark]]\nname = "a"\nworkload = "sysbench"\
 PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW",\n "syscalls": []}\n'
 
 
-def suite_of(folder: Path, table: str):
+def suite_of(folder: Path, table: str) -> Suite:
     path = folder / "my.toml"
     path.write_text(f'[environments.mine]\nkind = "container"\n{table}{REST}')
     return load_suite(str(path), environments=["native", "mine"])

@@ -22,6 +22,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "roles" / "perf_bridge" / "tasks" / "main.yml").write_text("---\n")
     (tmp_path / "roles" / "perf_lab_hosts").mkdir()
     (tmp_path / "Dockerfile.perf").write_text("FROM x\n")
+    (tmp_path / "images").mkdir()
     monkeypatch.setattr(assets, "_root", lambda: tmp_path)
     return tmp_path
 
@@ -54,6 +55,8 @@ def test_how_a_host_is_reached_does_not_count(shipped: Path) -> None:
         ("playbooks/provision.yml", True),
         ("roles/perf_bridge/tasks/main.yml", True),
         ("Dockerfile.perf", True),
+        ("images/python.Dockerfile", True),
+        ("images/notes.md", False),
         ("playbooks/lab.yml", False),
         ("roles/perf_lab_hosts/x.yml", False),
         ("roles/perf_bridge/tasks/main.cpython-311.pyc", False),
@@ -63,6 +66,13 @@ def test_the_files_that_count(shipped: Path, file: str, counts: bool) -> None:
     before = _key()
     (shipped / file).write_text("changed\n")
     assert (_key() != before) is counts
+
+
+def test_the_layers_of_a_host_count(shipped: Path) -> None:
+    hosts = [Host("h1", "192.0.2.1"), Host("h2", "192.0.2.2")]
+    before = stamp.keys(hosts, {}, ())
+    after = stamp.keys(hosts, {}, (), {"h1": [{"name": "python"}]})
+    assert (after["h1"] != before["h1"], after["h2"] != before["h2"]) == (True, False)
 
 
 def test_a_base_archive_counts_by_its_trace(shipped: Path, tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ ALONE: dict[str, set[str]] = {
     **{test: {"cost", "elapsed_time"} for test in SYSCALLS},
     "stream": {"copy", "scale", "add", "triad", "triad_best", "elapsed_time"},
     "memory-latency": {"latency", "elapsed_time"},
+    # Rounds, which no relation is about: the parser holds them against the time of all.
+    **{key: {"estimate_time", "estimate", "elapsed_time"} for key in ("loop", "numpy")},
+    "operations": {
+        *("total", "function_calls", "method_calls", "dicts", "lists", "strings", "exceptions", "lookups"),
+        *("loops", "tuples", "system_calls", "elapsed_time"),
+    },
 }
 """By test, the figures that nothing else in its report bounds from above; two of them are computed."""
 

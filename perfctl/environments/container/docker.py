@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from perfctl.environments.catalogue import is_layer
 from perfctl.environments.container.engine import KEEP_ALIVE, RUN_LABEL
 from perfctl.errors import EnvironmentFailure, EnvironmentNotMade, EnvironmentUnavailable
 from perfctl.model import Environment
@@ -42,6 +43,9 @@ _NO_SHELL = (
     " in an image FROM perfctl/perf-tools",
 )
 """Of an image made FROM scratch, or a distroless one."""
+_BUILD = "build it: perfctl provision"
+_BUILD_LAYER = "build it: perfctl run --build, or name the suite in perf_suites and: perfctl provision"
+"""Of an image of perfctl's own, and of one made on top of it."""
 
 _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
     (
@@ -54,8 +58,8 @@ _MEANINGS: tuple[tuple[str, str, str | None], ...] = (
         "this user may not talk to the Docker daemon",
         "set ansible_become for the host, or: usermod -aG docker USER",
     ),
-    ("No such image", "the image {image} is not there", "build it: perfctl provision"),
-    ("Unable to find image", "the image {image} is not there", "build it: perfctl provision"),
+    ("No such image", "the image {image} is not there", _BUILD),
+    ("Unable to find image", "the image {image} is not there", _BUILD),
     (
         "unable to apply caps",
         "the host itself lacks capabilities that the container needs",
@@ -156,6 +160,8 @@ class Docker:
         )
         for marker, meaning, hint in _MEANINGS:
             if marker in output:
+                if hint == _BUILD and is_layer(environment.image):
+                    hint = _BUILD_LAYER
                 return (
                     f"{meaning.format(image=environment.image, runtime=environment.runtime)} ({first})",
                     hint,

@@ -25,6 +25,10 @@ options:
     description: The images' name, without a tag.
     type: str
     required: true
+  record:
+    description: The file in which the host notes which image it has.
+    type: path
+    default: /var/lib/perfctl/image.json
 author: the perfctl authors
 """
 
@@ -56,12 +60,11 @@ programs:
   type: str
   returned: always
 recorded:
-  description: What C(/var/lib/perfctl/image.json) says.
+  description: What the record says.
   type: dict
   returned: always
 """
 
-RECORD = Path("/var/lib/perfctl/image.json")
 PROGRAMS = (Path("/usr/local/bin/perfctl-launch"), Path("/usr/local/bin/perfctl-measure"))
 
 
@@ -121,7 +124,11 @@ def digest(*paths: Path) -> str:
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
-        argument_spec={"repository": {"type": "str", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "repository": {"type": "str", "required": True},
+            "record": {"type": "path", "default": "/var/lib/perfctl/image.json"},
+        },
+        supports_check_mode=True,
     )
     module.exit_json(
         changed=False,
@@ -130,7 +137,7 @@ def main() -> None:
         images=read_images(module.params["repository"]),
         machine=platform.machine(),
         release=release(read(Path("/etc/os-release"))),
-        recorded=json.loads(read(RECORD) or "{}"),
+        recorded=json.loads(read(Path(module.params["record"])) or "{}"),
     )
 
 

@@ -17,7 +17,7 @@ from perfctl import assets
 from perfctl.environments.catalogue import IMAGE
 from perfctl.errors import SuiteError
 from perfctl.model import Benchmark, Environment
-from perfctl.workloads import WORKLOADS, workload_of
+from perfctl.workloads import WORKLOADS, Workload, workload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Layer:
 
     name: str
     packages: tuple[str, ...]
+    wheels: tuple[str, ...] = ()
+    """Python packages with their versions, of pure Python."""
 
     @property
     def repository(self) -> str:
@@ -44,15 +46,24 @@ class Layer:
             "repository": self.repository,
             "dockerfile": str(assets.images_dir() / f"{self.name}.Dockerfile"),
             "packages": list(self.packages),
+            "wheels": list(self.wheels),
+            "folder": f"/opt/perfctl/{self.name}",
         }
 
 
 def _layers() -> dict[str, Layer]:
-    packages: dict[str, set[str]] = {}
+    tools: dict[str, list[Workload]] = {}
     for tool in WORKLOADS.values():
         if tool.layer:
-            packages.setdefault(tool.layer, set()).update(tool.packages)
-    return {name: Layer(name, tuple(sorted(found))) for name, found in packages.items()}
+            tools.setdefault(tool.layer, []).append(tool)
+    return {
+        name: Layer(
+            name,
+            tuple(sorted({package for tool in found for package in tool.packages})),
+            tuple(sorted({wheel for tool in found for wheel in tool.wheels})),
+        )
+        for name, found in tools.items()
+    }
 
 
 LAYERS: Mapping[str, Layer] = _layers()

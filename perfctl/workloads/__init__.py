@@ -40,6 +40,7 @@ from perfctl.workloads.parameters import (
     resolve_parameters,
 )
 from perfctl.workloads.pi import Pi
+from perfctl.workloads.pyperformance import Pyperformance
 from perfctl.workloads.startup import Startup
 from perfctl.workloads.stream import Stream
 from perfctl.workloads.stress_ng import StressNg
@@ -48,7 +49,7 @@ from perfctl.workloads.syscalls import Syscalls
 
 _BUILT_IN: tuple[Workload, ...] = (
     *(Sysbench(), Netperf(), Startup(), Fio(), Iperf3(), StressNg(), Hyperfine()),
-    *(Syscalls(), Stream(), MemoryLatency(), Pi(), Operations()),
+    *(Syscalls(), Stream(), MemoryLatency(), Pi(), Operations(), Pyperformance()),
 )
 
 WORKLOADS: dict[str, Workload] = {item.name: item for item in _BUILT_IN}

@@ -122,6 +122,8 @@ class Workload(ABC):
     """The Debian packages that have them, for hosts and image; none for what every Debian has."""
     layer: str = ""
     """The image layer that has them, on top of the perf-tools image (docs/workloads.md); '': that image."""
+    wheels: tuple[str, ...] = ()
+    """Python packages that the layer has, each NAME==VERSION and of pure Python."""
     scope: Scope = "host"
     """'host', or 'pair' when it needs a client and a server."""
     parameter_specs: tuple[ParameterSpec, ...] = ()

@@ -147,7 +147,7 @@ def test_a_layer_is_made_on_the_image_that_the_hosts_have(provisioned_lab: LabAt
         "packages": [],
     }
     variables = tmp_path / "layer.json"
-    variables.write_text(json.dumps({"perf_layers": [layer]}))
+    variables.write_text(json.dumps({"perf_layers_wanted": [layer]}))
     arguments = ("provision", "--tags", "layers", "-e", f"@{variables}")
     assert _states(_rows(provisioned_lab, *arguments)) == dict.fromkeys(provisioned_lab.hosts, "committed")
     ids = set()

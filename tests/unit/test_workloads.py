@@ -122,6 +122,7 @@ def test_rates_that_a_load_names_are_metrics(case: Case) -> None:
         ("memory-latency", {}, 1, set(), 0),
         ("pi", {"test": "numpy"}, 1, set(), 0),
         ("operations", {}, 1, set(), 0),
+        ("pyperformance", {"test": "whole"}, 1, set(), 0),
     ],
 )
 def test_what_the_built_in_workloads_use_on_purpose(

@@ -172,6 +172,7 @@ ALONE: dict[str, set[str]] = {
     "memory-latency": {"latency", "elapsed_time"},
     # Rounds, which no relation is about: the parser holds them against the time of all.
     **{key: {"estimate_time", "estimate", "elapsed_time"} for key in ("loop", "numpy")},
+    **{key: {"loop_time", "max_rss", "loops", "processes"} for key in ("process", "whole")},
     "operations": {
         *("total", "function_calls", "method_calls", "dicts", "lists", "strings", "exceptions", "lookups"),
         *("loops", "tuples", "system_calls", "elapsed_time"),

@@ -22,7 +22,7 @@ LINE_BYTES = 9728
 """Room for its lines, in an output that is cut at a limit."""
 
 _START = b"perfctl-usage "
-_TASK = re.compile(rb"perfctl-task ([^\n]{0,9216})\n\Z")
+_TASK = re.compile(rb"perfctl-task ([^\n]{0,9216})\n")
 """What the kernel said of the launcher: it is the line before that of the usage."""
 _LINE = re.compile(_START + rb" ".join([rb"(\d{1,18})"] * 8) + rb"\n")
 _US_PER_S = 1_000_000
@@ -76,7 +76,7 @@ def read(completed: Completed, output_limit_bytes: int) -> Completed:
     task = b""
     if line:
         start = stderr.rfind(b"perfctl-task ", max(0, at - LINE_BYTES), at)
-        status = _TASK.match(stderr[:at], start) if start >= 0 else None
+        status = _TASK.fullmatch(stderr, start, at) if start >= 0 else None
         if status:
             task, at = status[1], start
         stderr = stderr[:at] + stderr[line.end() :]

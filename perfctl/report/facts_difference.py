@@ -10,7 +10,7 @@ from perfctl.errors import UnknownName
 from perfctl.facts import diff
 from perfctl.facts.relevance import relevance
 from perfctl.model import Fact, FactState, Fingerprint
-from perfctl.store import RunDetail, Store
+from perfctl.store import RunReader, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,19 @@ def facts_report(store: Store, run: str, first: str, second: str | None = None) 
 
     Raises UnknownName for a name that the run has not.
     """
-    detail = store.run(run)
+    stored = store.run(run)
     if second is None:
         other = store.run(first)
-        return _report(detail.summary.run_id, other.summary.run_id, _of_runs(store, detail, other))
+        return _report(stored.summary().run_id, other.summary().run_id, _of_runs(stored, other))
+    detail = stored.detail()
     environments = {item.name for item in detail.environments}
-    hosts = set(detail.summary.hosts)
-    run_id = detail.summary.run_id
+    hosts, run_id = set(detail.summary.hosts), detail.summary.run_id
     if {first, second} <= environments:
         read = {
-            host: (store.facts(run_id, host, first), store.facts(run_id, host, second))
-            for host in detail.summary.hosts
+            host: (stored.facts(host, first), stored.facts(host, second)) for host in detail.summary.hosts
         }
     elif {first, second} <= hosts:
-        read = {f"{first}, {second}": (store.facts(run_id, first), store.facts(run_id, second))}
+        read = {f"{first}, {second}": (stored.facts(first), stored.facts(second))}
     else:
         wrong = next((name for name in (first, second) if name not in environments | hosts), second)
         raise UnknownName(
@@ -71,18 +70,17 @@ def facts_report(store: Store, run: str, first: str, second: str | None = None) 
 _Pair = tuple[Fingerprint, Fingerprint]
 
 
-def _of_runs(store: Store, first: RunDetail, second: RunDetail) -> dict[str, _Pair]:
+def _of_runs(first: RunReader, second: RunReader) -> dict[str, _Pair]:
     """Return the facts of the hosts that both have, and of the environments there."""
     found = {}
-    names = [item.name for item in first.environments]
-    others = {item.name for item in second.environments}
-    ids = (first.summary.run_id, second.summary.run_id)
-    for host in first.summary.hosts:
-        if host in second.summary.hosts:
-            found[host] = (store.facts(ids[0], host), store.facts(ids[1], host))
-            for name in filter(others.__contains__, names):
-                pair = (store.facts(ids[0], host, name), store.facts(ids[1], host, name))
-                found[f"{host}/{name}"] = pair
+    one, other = first.detail(), second.detail()
+    others = {item.name for item in other.environments}
+    names = [item.name for item in one.environments if item.name in others]
+    for host in one.summary.hosts:
+        if host in other.summary.hosts:
+            found[host] = (first.facts(host), second.facts(host))
+            for name in names:
+                found[f"{host}/{name}"] = (first.facts(host, name), second.facts(host, name))
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from perfctl import assets
@@ -39,15 +40,21 @@ class Layer:
         """The image that environments name."""
         return f"{self.repository}:latest"
 
+    @property
+    def dockerfile(self) -> Path:
+        """Its Dockerfile, or that of layers which are nothing but packages."""
+        own = assets.images_dir() / f"{self.name}.Dockerfile"
+        return own if own.exists() else assets.images_dir() / "packages.Dockerfile"
+
     def to_role(self) -> dict[str, Any]:
         """Return what the role perf_layers is told of it."""
         return {
             "name": self.name,
             "repository": self.repository,
-            "dockerfile": str(assets.images_dir() / f"{self.name}.Dockerfile"),
+            "dockerfile": str(self.dockerfile),
             "packages": list(self.packages),
             "wheels": list(self.wheels),
-            "folder": f"/opt/perfctl/{self.name}",
+            "folder": f"/opt/perfctl/{self.name}" if self.wheels else "",
         }
 
 

@@ -46,12 +46,12 @@ def store(database: Path) -> Iterator[Store]:
 def run(store: Store) -> str:
     """Return a run with facts of two hosts and of both environments on one of them."""
     run_id = begin_run(store)
-    store.record_host_snapshot(run_id, "h1", "before", facts(kernel__release="6.1", cpu__model="A"))
-    store.record_host_snapshot(run_id, "h2", "before", facts(kernel__release="6.1", cpu__model="B"))
+    store.writer.record_host_snapshot(run_id, "h1", "before", facts(kernel__release="6.1", cpu__model="A"))
+    store.writer.record_host_snapshot(run_id, "h2", "before", facts(kernel__release="6.1", cpu__model="B"))
     native = {**STOCK, "task__seccomp": "0", "task__cap_eff": "1ff"}
-    store.record_environment_snapshot(run_id, "h1", "native", facts(**native), {})
+    store.writer.record_environment_snapshot(run_id, "h1", "native", facts(**native), {})
     planted = HOST_CONFIG | {"SecurityOpt": ["seccomp={}"]}
-    store.record_environment_snapshot(
+    store.writer.record_environment_snapshot(
         *(run_id, "h1", "container", facts(**STOCK)),
         {"container.host_config": json.dumps(planted), "engine.runtime": "runc"},
     )
@@ -75,8 +75,8 @@ def test_a_profile_that_was_planted_is_named_first(store: Store, run: str) -> No
     planted = json.dumps(HOST_CONFIG | {"SecurityOpt": ["seccomp={1}"]})
     plain = {"container.host_config": json.dumps(HOST_CONFIG)}
     strict = {"container.host_config": planted, "seccomp_profile.sha256": "ab" * 32}
-    store.record_environment_snapshot(other, "h1", "native", facts(**STOCK), plain)
-    store.record_environment_snapshot(other, "h1", "container", facts(**STOCK), strict)
+    store.writer.record_environment_snapshot(other, "h1", "native", facts(**STOCK), plain)
+    store.writer.record_environment_snapshot(other, "h1", "container", facts(**STOCK), strict)
     report = facts_report(store, other, "native", "container")
     assert [item.name for item in report.differences] == [
         *("environment.container.host_config.SecurityOpt", "environment.seccomp_profile.sha256"),
@@ -89,8 +89,8 @@ def test_two_hosts_and_two_runs(store: Store, run: str) -> None:
     (change,) = facts_report(store, run, "h1", "h2").differences
     assert (change.name, change.first, change.second) == ("cpu.model", "A", "B")
     again = begin_run(store)
-    store.record_host_snapshot(again, "h1", "before", facts(kernel__release="6.2", cpu__model="A"))
-    store.record_environment_snapshot(again, "h1", "native", facts(**STOCK), {})
+    store.writer.record_host_snapshot(again, "h1", "before", facts(kernel__release="6.2", cpu__model="A"))
+    store.writer.record_environment_snapshot(again, "h1", "native", facts(**STOCK), {})
     report = facts_report(store, run, again)
     assert [(item.name, item.places) for item in report.differences] == [
         *(("task.seccomp", ("h1/native",)), ("task.cap_eff", ("h1/native",)), ("kernel.release", ("h1",))),
@@ -100,8 +100,8 @@ def test_two_hosts_and_two_runs(store: Store, run: str) -> None:
 
 def test_of_long_texts_only_the_lines_that_differ(store: Store) -> None:
     run_id = begin_run(store)
-    store.record_host_snapshot(run_id, "h1", "before", facts(kernel__config="HZ=250\nPREEMPT=y"))
-    store.record_host_snapshot(run_id, "h2", "before", facts(kernel__config="HZ=1000\nPREEMPT=y"))
+    store.writer.record_host_snapshot(run_id, "h1", "before", facts(kernel__config="HZ=250\nPREEMPT=y"))
+    store.writer.record_host_snapshot(run_id, "h2", "before", facts(kernel__config="HZ=1000\nPREEMPT=y"))
     (change,) = facts_report(store, run_id, "h1", "h2").differences
     assert (change.first, change.second) == ("HZ=250", "HZ=1000")
 

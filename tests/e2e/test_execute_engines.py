@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,26 @@ def test_what_worked_in_this_run_and_stops_working_has_failed(
     docker.mend()
     again, found = resumed(planned, database)
     assert again.status == "complete"
+
+
+def test_an_engine_that_drops_an_option_is_found_out(docker: FakeDocker, tmp_path: Path) -> None:
+    strict = replace(CONTAINER, name="strict", no_new_privileges=True, security_opt=("apparmor=unconfined",))
+    planned, database = planned_run(tmp_path, strict), tmp_path / "results.db"
+    docker.tell(info='{"ServerVersion": "25.0", "SecurityOptions": ["name=seccomp,profile=default"]}')
+    heard = Listening()
+    outcome, found = run(docker, planned, database, heard)
+    assert outcome.status == "partial"
+    assert {item for item in found if item[1] != "ok"} == {("strict", "failed", "label_mismatch")}
+    with open_store(database, read_only=True) as store:
+        stored = store.run(planned.run_id)
+        failure = stored.detail().failures[0]
+        host = stored.summary().hosts[0]
+        meaning = stored.facts(host, "strict").get("environment.label")
+    assert "the environment says no-new-privileges, and the command ran with NoNewPrivs: 0" in failure.detail
+    assert "task" in failure.kept
+    # There is no AppArmor here, and that is said of what it means.
+    assert meaning is not None and meaning.value.startswith("no AppArmor on this host")
+    assert any("the same as container" in note for note in heard.notes)
 
 
 def test_what_the_host_refuses_from_the_beginning_is_unavailable(docker: FakeDocker, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfctl.errors import UsageError
-from perfctl.model import Direction, Metric, Sample
+from perfctl.errors import OutputError, UsageError
+from perfctl.model import Direction, Metric, Reason, Sample
 from perfctl.workloads import measure
 from perfctl.workloads.base import Parameters, ParameterSpec, Workload
 from perfctl.workloads.reading import missing, to_sample
@@ -97,6 +97,7 @@ class MemoryLatency(Workload):
         batches = int(parameters["batches"])
         measure.require_number(lines, "working set", int(parameters["working_set_bytes"]), "bytes")
         measure.require_number(lines, "batches", batches)
+        _require_pages(measure.number(lines, "in huge pages", "bytes"), parameters)
         steps = measure.number(lines, "steps per batch")
         if not steps:
             raise missing("step", "none was made")
@@ -108,3 +109,13 @@ class MemoryLatency(Workload):
             to_sample(_STEPS, float(steps * batches)),
             measure.elapsed(lines, times_ns),
         ]
+
+
+def _require_pages(huge_bytes: int, parameters: Parameters) -> None:
+    """Raise OutputError when the working set was not in the pages that were asked for."""
+    least = int(parameters["working_set_bytes"]) // 2 if parameters["pages"] == "huge" else 0
+    if huge_bytes < least or (huge_bytes and not least):
+        raise OutputError(
+            f"{huge_bytes} bytes were in huge pages, and {parameters['pages']} ones were asked for",
+            reason=Reason.UNPARSABLE,
+        )

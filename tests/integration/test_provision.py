@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from perfctl.environments import launcher
-from perfctl.workloads import WORKLOADS
+from perfctl.workloads import WORKLOADS, resolve_parameters
 from tests.lab import REPOSITORY, LabAtHand
 
 pytestmark = pytest.mark.lab("both")
@@ -116,6 +116,20 @@ def test_all_hosts_have_the_same_image(provisioned_lab: LabAtHand) -> None:
         for host in provisioned_lab.hosts
     }
     assert {recorded} == ids
+
+
+def test_the_program_that_measures_is_the_same_on_hosts_and_in_the_image(
+    provisioned_lab: LabAtHand, one: str
+) -> None:
+    tool = WORKLOADS["syscalls"]
+    parameters = resolve_parameters(tool, {"test": "clock-vdso", "batches": 2, "time_s": 0.01})
+    (program,) = tool.programs
+    digest, calls = ["sha256sum", f"/usr/local/bin/{program}"], tool.argv(parameters)
+    native = {provisioned_lab.inside(host, *digest) for host in provisioned_lab.hosts}
+    inside = ["docker", "run", "--rm", IMAGE]
+    assert native == {provisioned_lab.inside(one, *inside, *digest)}
+    for argv in (calls, [*inside, *calls]):
+        assert tool.parse(provisioned_lab.inside(one, *argv), parameters)
 
 
 def test_the_archive_has_every_package_of_the_image(provisioned_lab: LabAtHand, one: str) -> None:

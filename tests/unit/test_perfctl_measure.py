@@ -111,12 +111,24 @@ def test_memory_that_is_not_there_is_an_error(program: Path, cache: Path) -> Non
     assert detail.endswith("perfctl-measure: error: there is not enough memory, errno 12")
 
 
-@pytest.mark.parametrize("pages", ["small", "huge"])
-def test_a_step_through_memory_has_a_latency(program: Path, pages: str) -> None:
-    samples = measured(
-        program, "memory-latency", working_set_bytes=2 << 20, pages=pages, batches=3, time_s=0.01
-    )
+def test_a_step_through_memory_has_a_latency(program: Path) -> None:
+    samples = measured(program, "memory-latency", working_set_bytes=2 << 20, batches=3, time_s=0.01)
     assert len(values(samples, "latency")) == 3 and min(values(samples, "latency")) > 0
+
+
+def test_huge_pages_are_given_or_the_environment_lacks_them(program: Path) -> None:
+    """Whether there are any depends on the machine's kernel and its settings."""
+    size = 4 << 20
+    done = run(program, ["latency", str(size), "huge", "3", "3000"])
+    if done.returncode == 0:
+        (huge,) = re.findall(r"^in huge pages: (\d+) bytes$", done.stdout, re.MULTILINE)
+        assert int(huge) >= size // 2
+    else:
+        reported = Completed(("x",), done.returncode, done.stdout.encode(), done.stderr.encode())
+        tool = WORKLOADS["memory-latency"]
+        benchmark = Benchmark("b", tool.name, resolve_parameters(tool, {"pages": "huge"}), expected_s=1)
+        outcome = read_outcome(tool, benchmark, reported)
+        assert (outcome.status, outcome.reason) == (Status.SKIPPED, Reason.ENVIRONMENT_UNAVAILABLE)
 
 
 @pytest.mark.parametrize(

@@ -723,6 +723,31 @@ static size time_of_chase(size steps)
     return began;
 }
 
+/* Return the bytes of this process that are in huge pages; the kernel says so in KiB. */
+static size bytes_in_huge_pages(void)
+{
+    static char about[4096];
+    const char *name = "AnonHugePages:";
+    long file = call(OPENAT, NOW_HERE, (long)"/proc/self/smaps_rollup", 0, 0, 0, 0), got, i, at;
+    size kib = 0;
+    if (file < 0)
+        fail("the kernel does not say which pages are huge", file);
+    got = call(READ, file, (long)about, sizeof about - 1, 0, 0, 0);
+    call(CLOSE, file, 0, 0, 0, 0, 0);
+    for (i = 0; i < got; i++) {
+        for (at = 0; name[at] && about[i + at] == name[at]; at++)
+            ;
+        if (name[at])
+            continue;
+        for (i += at; about[i] == ' '; i++)
+            ;
+        for (; about[i] >= '0' && about[i] <= '9'; i++)
+            kib = kib * 10 + (about[i] - '0');
+        break;
+    }
+    return kib << 10;
+}
+
 static size random_state = 88172645463325252UL;
 
 static size random_below(size limit)
@@ -737,7 +762,7 @@ static size random_below(size limit)
 static int measure_latency(size bytes, const char *pages, size batches, size batch_ns)
 {
     int is_huge = is_same(pages, "huge");
-    size lines = bytes / LINE, i, steps, began, elapsed;
+    size lines = bytes / LINE, in_huge_pages = 0, i, steps, began, elapsed;
     unsigned *order;
     char *lowest;
     if (lines < 2 || lines > (1UL << 31) || !batches || batches > LONGEST_BATCHES || !batch_ns ||
@@ -759,6 +784,11 @@ static int measure_latency(size bytes, const char *pages, size batches, size bat
     for (i = 0; i < lines; i++)
         *(void **)(lowest + (size)order[i] * LINE) = lowest + (size)order[(i + 1) % lines] * LINE;
     call(MUNMAP, (long)order, lines * sizeof *order, 0, 0, 0, 0);
+    if (is_huge) {
+        in_huge_pages = bytes_in_huge_pages();
+        if (in_huge_pages < bytes / 2)
+            fail("the kernel gives no huge pages", 0);
+    }
     place = (void **)lowest;
     /* Once around, so that all of it is where it will be. */
     time_of_chase(lines);
@@ -773,6 +803,7 @@ static int measure_latency(size bytes, const char *pages, size batches, size bat
     add(pages);
     add(" pages\n");
     add_line("working set", bytes, " bytes");
+    add_line("in huge pages", in_huge_pages, " bytes");
     add_line("batches", batches, "");
     add_line("steps per batch", steps, "");
     add_batches(batches, 0);

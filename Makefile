@@ -104,7 +104,7 @@ WORKERS := 4
 .PHONY: test-packages
 test-packages:
 	@$(STEP) "Install missing packages that the tests need" "1 min" \
-	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils \
+	    bootstrap/packages sysbench openssh-server busybox-static sudo tcsh fish xz-utils postgresql \
 	    chromium fonts-dejavu-core tidy
 
 .PHONY: test
@@ -118,7 +118,7 @@ test-fast: venv test-packages
 .PHONY: unit
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
-	    bootstrap/packages busybox-static fish openssh-server sudo tcsh xz-utils
+	    bootstrap/packages busybox-static fish openssh-server postgresql sudo tcsh xz-utils
 	@$(STEP) "Run the tests of single modules" "1 min" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 

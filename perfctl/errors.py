@@ -21,7 +21,8 @@ PerfctlError                  1   internal, or the system refuses
 ├── DataError                 8   data or schema
 │   ├── SchemaMismatch        8   the database is newer or older than this program
 │   ├── DatabaseUnavailable   8   locked, read-only, not a database
-│   │   └── DatabaseMoved     8   moved, deleted, replaced or cut while it was written
+│   │   ├── DatabaseMoved     8   moved, deleted, replaced or cut while it was written
+│   │   └── DatabaseLost      8   its server cannot be reached, any more
 │   └── QueryError            8   a query the database refused
 ├── CommandFailed             1   a command of ours on a host exited non-zero
 ├── OutputError               8   a benchmark's output could not be read
@@ -186,6 +187,10 @@ class DatabaseUnavailable(DataError):
 
 class DatabaseMoved(DatabaseUnavailable):
     """The database at the path is no longer the file that was opened; nothing more is stored."""
+
+
+class DatabaseLost(DatabaseUnavailable):
+    """The server of the database cannot be reached; what was committed before is kept."""
 
 
 class QueryError(DataError):

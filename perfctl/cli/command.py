@@ -28,7 +28,7 @@ class SettingOption(click.Option):
 
 def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
     # Contexts are parsed from the outermost to the innermost, so the innermost value stays.
-    if value:
+    if value or (value == 0.0 and value is not False):
         ctx.meta.setdefault(_GIVEN, {})[param.name] = value
 
 

@@ -55,7 +55,7 @@ def check(settings: Settings, fmt: str) -> None:
     if wrong:
         raise DataError(
             f"something is wrong with: {', '.join(wrong)}",
-            where=settings.database_url,
+            where=store.name,
             hint="keep the file and bring back a backup",
         )
 
@@ -81,7 +81,7 @@ def reparse(settings: Settings, run: str | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj
 def backup(settings: Settings, file: Path) -> None:
-    """Copy the database to FILE, also while a run writes to it; FILE must not exist."""
+    """Copy a database in a file to FILE, also while a run writes to it; FILE must not exist."""
     from perfctl.store import backup as copy_database
 
     copy_database(settings.database_url, file)
@@ -91,11 +91,12 @@ def backup(settings: Settings, file: Path) -> None:
 @db.command()
 @click.pass_obj
 def upgrade(settings: Settings) -> None:
-    """Upgrade the database to this version's schema, after a backup beside it."""
+    """Upgrade the database to this version's schema; a file after a backup beside it."""
     from perfctl.store import upgrade as upgrade_database
 
     done = upgrade_database(settings.database_url)
-    if done.backup is None:
+    if done.before == done.after:
         click.echo(f"nothing to do: the schema is {done.after}", err=True)
     else:
-        click.echo(f"schema {done.before} -> {done.after}; as it was before: {done.backup}", err=True)
+        kept = f"; as it was before: {done.backup}" if done.backup else ""
+        click.echo(f"schema {done.before} -> {done.after}{kept}", err=True)

@@ -1,4 +1,4 @@
-"""The options `--progress` and `--quiet`, which every command has that takes long."""
+"""The options of commands that take long: on their progress, and on a database that is lost meanwhile."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def _styles() -> Collection[str]:
     from perfctl.output.progress import STYLES
 
     return STYLES
+
+
+db_patience_option = click.option(
+    *("--db-patience", "db_patience_s"),
+    cls=SettingOption,
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="Wait so long for the database's server when it is lost.  [default: 300]",
+)
 
 
 def progress_options(command: _Command) -> _Command:

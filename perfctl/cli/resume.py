@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from perfctl.cli.command import Command
-from perfctl.cli.progress_options import progress_options
+from perfctl.cli.progress_options import db_patience_option, progress_options
 from perfctl.cli.settings import Settings
 
 
 @progress_options
 @click.command(cls=Command)
+@db_patience_option
 @click.argument("run")
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--shard", metavar="N/COUNT", help="This shard of it.  [default: the one that is not complete]")
@@ -33,5 +34,6 @@ def resume(settings: Settings, run: str, force: bool, shard: str | None) -> None
             listener=listener,
             force=force,
             shard=None if shard is None else Shard.parse(shard),
+            patience_s=settings.db_patience_s,
         )
     finish(outcome)

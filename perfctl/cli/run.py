@@ -10,7 +10,7 @@ import click
 
 from perfctl.cli.command import Command
 from perfctl.cli.format import format_option, refuse_format
-from perfctl.cli.progress_options import progress_options
+from perfctl.cli.progress_options import db_patience_option, progress_options
 from perfctl.cli.request_options import given, request_of, request_options
 from perfctl.cli.settings import Settings
 from perfctl.errors import UsageError
@@ -27,6 +27,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--plan", "plan_file", type=_FILE, metavar="FILE", help="Measure what `perfctl plan` has made.")
 @click.option("--shard", metavar="N/COUNT", help="Only this part of --plan, e.g. 3/8.  [default: all]")
 @click.option("--build", is_flag=True, help="First build the image layer that the suite needs on the hosts.")
+@db_patience_option
 @click.option("--force", is_flag=True, envvar="PERFCTL_FORCE", help="Measure hosts that preflight refuses.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it would take; touch no host.")
 @format_option
@@ -56,7 +57,7 @@ def run(
     from perfctl.plan.request import plan_run
     from perfctl.ssh import connecting
 
-    url, command = settings.database_url, ["perfctl", *sys.argv[1:]]
+    url, wait_s, argv = settings.database_url, settings.db_patience_s, ["perfctl", *sys.argv[1:]]
     if plan_file is None and shard is not None:
         raise UsageError("--shard needs --plan", hint="perfctl plan --suite NAME -o plan.json makes a plan")
     if plan_file is not None:
@@ -85,7 +86,7 @@ def run(
             from perfctl.execute import execute_run
 
             outcome = execute_run(
-                planned, database_url=url, command=command, listener=listener, connect=connect
+                planned, database_url=url, command=argv, listener=listener, connect=connect, patience_s=wait_s
             )
     finish(outcome)
 
@@ -105,4 +106,5 @@ def _run_shard(settings: Settings, plan_file: Path, shard: str, force: bool) -> 
             inventory=settings.named_inventory,
             listener=listener,
             force=force,
+            patience_s=settings.db_patience_s,
         )

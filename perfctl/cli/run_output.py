@@ -25,6 +25,7 @@ _OF_A_RUN = ("inventory", *_OF_RESULTS)
 def run_progress(settings: Settings) -> Iterator[Listener]:
     """Yield a listener that shows a run's progress; a resume in an error's hint gets the given options."""
     from perfctl.output import progress
+    from perfctl.store import location_of
 
     with progress(style=settings.progress) as listener:
         is_database_named, run_id = False, ""
@@ -34,7 +35,8 @@ def run_progress(settings: Settings) -> Iterator[Listener]:
             run_id = getattr(event, "run_id", run_id)
             if not is_database_named:
                 is_database_named = True
-                listener(Note("info", "", f"results go to {settings.database_url}{_shared_remark(settings)}"))
+                place = f"{location_of(settings.database_url)}{_shared_remark(settings)}"
+                listener(Note("info", "", f"results go to {place}"))
             listener(event)
 
         try:

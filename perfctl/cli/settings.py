@@ -23,7 +23,9 @@ class Settings:
     named_inventory: tuple[str, ...]
     """What -i, PERFCTL_INVENTORY or a configuration names; empty: nothing."""
     database_url: str
+    """It may have a password: `str(location_of(url))` is what to show."""
     debug: bool = False
+    db_patience_s: float = 300.0
     progress: str | None = None
     """The style of progress that was asked for; None: whatever suits stderr."""
     has_shared_database: bool = False
@@ -54,6 +56,7 @@ def load_settings(
     inventory: Sequence[str] = (),
     database: str | None = None,
     debug: bool = False,
+    db_patience_s: float = 300.0,
     progress: str | None = None,
     is_quiet: bool = False,
     environ: Mapping[str, str] = os.environ,
@@ -70,6 +73,11 @@ def load_settings(
         inventory = environ["PERFCTL_INVENTORY"].split(os.pathsep)
     if not inventory:
         inventory = [str(project_dir / item) for item in configured.get("inventory", [])]
+    for text, place in ((database, "--db"), (configured.get("db"), "perfctl.toml")):
+        if text and "://" in text:
+            from perfctl.store import refuse_password
+
+            refuse_password(text, place)
     url = database or environ.get("PERFCTL_DB_URL") or configured.get("db")
     is_project = (project_dir / "results.db").exists() or (project_dir / "perfctl.toml").exists()
     return Settings(
@@ -77,6 +85,7 @@ def load_settings(
         tuple(inventory),
         url or (str(project_dir / "results.db") if is_project else _shared_database(environ)),
         debug,
+        db_patience_s,
         "quiet" if is_quiet else progress or environ.get("PERFCTL_PROGRESS") or None,
         has_shared_database=not (url or is_project),
     )

@@ -39,6 +39,9 @@ from perfctl.workloads import Workload, workload_of
 
 BlockStatus = Literal["complete", "failed"]
 
+LONGEST_PAUSE_S = 60.0
+"""Between members of a block for which its database is waited for."""
+
 BlockKey = tuple[str, str, int]
 """Benchmark, target as text, index: names a block of a plan."""
 
@@ -57,17 +60,25 @@ def invocation_id(block_id: str, planned: PlannedInvocation) -> str:
 def run_block(session: RunSession, block: Block, attempt: int) -> BlockStatus:
     """Run one block and return how it ended: complete, failed or interrupted.
 
-    Every invocation is committed when it ends. Raises Interrupted after the block has been closed.
+    Every invocation is committed when it ends. Where one waited for that longer than LONGEST_PAUSE_S, the
+    block is closed as interrupted and run again whole: its members would be too far apart to be compared.
+    Raises Interrupted after the block has been closed.
     """
     block_id = session.store.writer.begin_block(session.run_id, block, attempt)
     statuses: list[Status] = []
     for planned in block.invocations:
         if session.stop.is_set():
             _interrupt(session, block_id)
-        outcome = _run_one(session, block, block_id, planned)
+        outcome, waited_s = _run_one(session, block, block_id, planned)
         statuses.append(outcome.status)
         if outcome.status is Status.INTERRUPTED:
             _interrupt(session, block_id)
+        if waited_s > LONGEST_PAUSE_S and planned is not block.invocations[-1]:
+            session.store.writer.end_block(block_id, "interrupted")
+            where = f"{block.target} {block.benchmark} block {block.index}"
+            text = f"interrupted for {waited_s:.0f} s, as the database was away; it is run again whole"
+            session.listener(Note("warning", where, text))
+            return run_block(session, block, attempt + 1)
     status = block_status(statuses)
     session.store.writer.end_block(block_id, status)
     return status
@@ -85,8 +96,11 @@ def record(
     planned: PlannedInvocation,
     outcome: InvocationOutcome,
     started_at: float,
-) -> None:
-    """Commit one invocation, acknowledge its job on the host, and pass its end to the listener."""
+) -> float:
+    """Commit one invocation, acknowledge its job on the host, and pass its end to the listener.
+
+    Returns how many seconds the commit took.
+    """
     benchmark = session.benchmark(block.benchmark)
     metrics = workload_of(benchmark).metrics(benchmark.parameters)
     result = session.survey.get((block.target.host, session.environment(planned.environment).key))
@@ -97,7 +111,9 @@ def record(
         validity=assessment.validity.verdict.value if assessment else None,
         validity_json=assessment.to_json() if assessment else None,
     )
+    begun = time.monotonic()
     stored = _commit(session.store, stored, metrics, outcome.samples)
+    waited_s = time.monotonic() - begun
     if stored.status is Status.OK and stored.validity != "invalid" and block.target.peer is None:
         environment = session.environment(planned.environment)
         session.bandwidth.add(block.target.host, benchmark, environment, outcome.samples)
@@ -118,6 +134,7 @@ def record(
             remark,
         )
     )
+    return waited_s
 
 
 def _record_of(
@@ -207,7 +224,8 @@ def _interrupt(session: RunSession, block_id: str) -> NoReturn:
 
 def _run_one(
     session: RunSession, block: Block, block_id: str, planned: PlannedInvocation
-) -> InvocationOutcome:
+) -> tuple[InvocationOutcome, float]:
+    """Return how an invocation ended, and how many seconds its commit took."""
     benchmark = session.benchmark(block.benchmark)
     tool = workload_of(benchmark)
     started_at = time.time()
@@ -218,8 +236,7 @@ def _run_one(
         outcome = _measure(session, block, block_id, planned, benchmark, tool)
         # The survey has opened it: whatever refuses it now was not there from the beginning.
         outcome = outcome.as_failure("it was opened in this run before: ")
-    record(session, block, block_id, planned, outcome, started_at)
-    return outcome
+    return outcome, record(session, block, block_id, planned, outcome, started_at)
 
 
 def would_fail_again(session: RunSession, block: Block) -> bool:

@@ -32,18 +32,19 @@ def resume_run(
     force: bool = False,
     shard: Shard | None = None,
     connect: Connect = connect,
+    patience_s: float = 0.0,
 ) -> RunOutcome:
     """Finish a run: collect the jobs that outlived their controller, then run the missing blocks.
 
     Invocations and hosts are judged by the limits that the run was begun with; `force` measures also on
-    hosts that preflight would refuse.
+    hosts that preflight would refuse. A database's server that is lost is waited for as in `execute_run`.
 
     Complete blocks are never repeated; an interrupted or failed block is kept, flagged, and run again
     whole as its next attempt. A pilot that is over and undecided is decided. A run whose controller died
     after the last block is closed. Of a run that is measured in shards one is finished: `shard`, or the only
     one that is not complete here. Raises UsageError when nothing is left to do.
     """
-    with open_store(database_url) as store:
+    with open_store(database_url, patience_s=patience_s) as store:
         stored = store.run(run)
         stored.require_kept()
         summary = stored.summary()

@@ -12,7 +12,14 @@ from perfctl import __version__
 from perfctl.environments import traits_of
 from perfctl.environments.drivers import remove_all
 from perfctl.environments.kinds import boots
-from perfctl.errors import CommandFailed, DatabaseMoved, DatabaseUnavailable, HostLeased, Interrupted
+from perfctl.errors import (
+    CommandFailed,
+    DatabaseLost,
+    DatabaseMoved,
+    DatabaseUnavailable,
+    HostLeased,
+    Interrupted,
+)
 from perfctl.execute.ahead import ReadAhead
 from perfctl.execute.block import BlockKey, block_key
 from perfctl.execute.files import remove_files
@@ -57,12 +64,14 @@ def execute_run(
     command: Sequence[str],
     listener: Listener,
     connect: Connect = connect,
+    patience_s: float = 0.0,
 ) -> RunOutcome:
     """Store a run that has just been planned, and run it to its end, on hosts that `connect` reaches.
 
+    A database's server that is lost meanwhile is waited for, up to `patience_s`; then DatabaseLost is raised.
     Raises Interrupted when stopped, with the command that resumes it.
     """
-    with open_store(database_url, create=True) as store:
+    with open_store(database_url, create=True, patience_s=patience_s) as store:
         store.writer.begin_run(
             planned.run_id,
             planned.plan,
@@ -95,7 +104,8 @@ def run_to_end(
     `attempts` has the attempts so far at each block. `before` collects what an earlier controller left. On
     Ctrl-C or SIGTERM jobs and containers are ended, unfinished blocks are flagged, and the error is raised.
     Raises HostLeased, before anything is changed, while another holder has one of the hosts.
-    Raises DatabaseMoved when the database goes away: the hosts keep the results that are not stored.
+    Raises DatabaseMoved when the database goes away, DatabaseLost when its server does and stays away: the
+    hosts keep the results that are not stored.
     """
     listener = _also_stored(listener, store, planned.run_id)
     longest = planned.estimate()
@@ -118,9 +128,10 @@ def run_to_end(
                 session = RunSession(planned, store, fleet, listener, ahead=ahead)
                 reap_leftovers(session)
                 _run(session, done | (before(session) if before else frozenset()), attempts or {})
-        except (HostLeased, DatabaseMoved):
+        except (HostLeased, DatabaseMoved, DatabaseLost):
             raise
         except BaseException as error:
+            store.stop_waiting()
             close(store, planned, "interrupted")
             _report_end(store, planned, "interrupted", listener)
             if isinstance(error, (KeyboardInterrupt, Interrupted)):

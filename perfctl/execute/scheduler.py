@@ -44,6 +44,7 @@ def run_tracks(session: RunSession, tracks: Sequence[Track], attempts: Mapping[B
         except BaseException:
             # Ctrl-C, SIGTERM, or an error in one track: end the others too.
             session.stop.set()
+            session.store.stop_waiting()
             session.fleet.cancel()
             raise
 

@@ -24,6 +24,7 @@ def execute_shard(
     inventory: Sequence[str] = (),
     listener: Listener,
     force: bool = False,
+    patience_s: float = 0.0,
     connect: Connect = connect,
 ) -> RunOutcome:
     """Store the planned run unless it is there, and run a shard of it to its end. Raises like `execute_run`.
@@ -31,7 +32,7 @@ def execute_shard(
     Raises UsageError when the shard was begun before, when the run is measured in another number of shards,
     or when this one has nothing to do.
     """
-    with open_store(database_url, create=True) as store:
+    with open_store(database_url, create=True, patience_s=patience_s) as store:
         file.store(store)
         planned = PlannedRun.from_store(store, file.run_id, inventory=inventory, shard=shard)
         planned = replace(planned, force=force)

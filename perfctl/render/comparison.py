@@ -82,6 +82,7 @@ def comparison_view(
             *outlier_sections(report.outliers, report.run.run_id),
         ],
         footer=_footer(report),
+        database=report.database,
         widest=WIDTH,
     )
 
@@ -251,7 +252,7 @@ def _footer(report: ComparisonReport) -> list[str]:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
     if report.comparisons:
         found.append(f"from a line to its blocks and raw output: perfctl why {run.run_id} METRIC")
-    return [*found, f"database {report.database}"]
+    return found
 
 
 def blocks_note(report: ComparisonReport) -> str:

@@ -13,7 +13,7 @@ from perfctl.store import Check, DatabaseInfo, Pruned
 def database_view(found: DatabaseInfo) -> View:
     """Return the view of the file, its schema, and how many rows each table has."""
     fields = {
-        "path": str(found.path.absolute()),
+        "path": found.name,
         "size_bytes": found.size_bytes,
         "schema": found.revision,
         "newest_schema": found.newest_revision,

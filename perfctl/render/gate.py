@@ -54,7 +54,9 @@ def gate_view(report: GateReport, *, strict: bool = False) -> View:
         ],
         lead=_lead(report) if report.lines else "",
         remarks=remarks.texts,
-        footer=_footer(report, strict=strict),
+        footer=_footer(report),
+        database=report.database,
+        conclusion=report.conclusion(strict=strict),
         widest=WIDTH,
     )
 
@@ -94,7 +96,7 @@ def _row(line: GateLine, remarks: Remarks) -> dict[str, Any]:
     return found
 
 
-def _footer(report: GateReport, *, strict: bool) -> list[str]:
+def _footer(report: GateReport) -> list[str]:
     against = "its own baseline"
     if report.baseline_run is not None:
         against = f"the ratios of run {report.baseline_run.run_id}"
@@ -109,4 +111,4 @@ def _footer(report: GateReport, *, strict: bool) -> list[str]:
         f" at most {item.way_out} more without a failure end it"
         for item in report.quarantined
     ]
-    return [*notes, f"database {report.database}", report.conclusion(strict=strict)]
+    return notes

@@ -32,7 +32,8 @@ def health_view(found: Health) -> View:
                 [record | _for_people(record) for record in records],
             )
         ],
-        footer=[*notes, f"database {found.database}"],
+        footer=notes,
+        database=found.database,
     )
 
 

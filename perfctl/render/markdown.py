@@ -19,7 +19,7 @@ def render(view: View, screen: Screen) -> str:
         *(_section(section) for section in view.tables),
         [f"{number}. {_plain(text)}" for number, text in enumerate(view.remarks, 1)],
         *(_section(section) for section in view.appendix),
-        *([_plain(note)] for note in view.footer),
+        *([_plain(note)] for note in view.closing),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 

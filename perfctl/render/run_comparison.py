@@ -59,6 +59,7 @@ def run_comparison_view(report: RunReport) -> View:
         remarks=remarks.texts,
         appendix=left_out_sections(parts),
         footer=_footer(report),
+        database=report.database,
         widest=WIDTH,
     )
 
@@ -183,4 +184,4 @@ def _footer(report: RunReport) -> list[str]:
     found += not_shown(report.other_benchmarks)
     if report.other_metrics:
         found.append(f"not shown: {', '.join(report.other_metrics)} (--all-metrics shows them)")
-    return [*found, f"database {report.database}"]
+    return found

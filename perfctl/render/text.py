@@ -43,7 +43,7 @@ def render(view: View, screen: Screen) -> str:
         *(sections or [["(nothing)"]]),
         _wrapped(numbered, note_width),
         *(_section(section, screen, note_width) for section in view.appendix),
-        _wrapped(view.footer, note_width),
+        _wrapped(view.closing, note_width),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 

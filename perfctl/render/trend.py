@@ -33,6 +33,7 @@ def trend_view(report: TrendReport, *, last: int) -> View:
         sections=[_section(report, one, last) for one in report.series],
         lead=RATIO_LEAD if report.series else "",
         footer=_footer(report),
+        database=report.database,
         widest=WIDTH,
     )
 
@@ -140,7 +141,7 @@ def _footer(report: TrendReport) -> list[str]:
     for one in report.series:
         notes += _series_notes(one)
     notes += [f"left out: {text}" for text in report.left_out]
-    return [*notes, f"database {report.database}"]
+    return notes
 
 
 def _series_notes(one: TrendSeries) -> list[str]:

@@ -61,7 +61,7 @@ class View:
 
     Machines read `fields` and `records`; a record that is a mapping may have keys that no field names, which
     are in JSON only. People read `warnings`, `lead`, `sections`, `remarks`, `appendix` and `footer`, in this
-    order. Warnings and footer are in JSON, too.
+    order, and where the records come from. Warnings and footer are in JSON, too.
     """
 
     kind: str
@@ -79,11 +79,24 @@ class View:
     footer: Sequence[str] = ()
     widest: int | None = None
     """The most columns that its tables take where the output is no terminal; None: as many as they need."""
+    database: str = ""
+    """The database of the records, for people: machines get the same bytes wherever the records are."""
+    conclusion: str = ""
+    """What follows from all of it, in the last line."""
 
     @property
     def notes(self) -> list[str]:
-        """The warnings and the footer: what is true of all records."""
-        return [*self.warnings, *self.footer]
+        """The warnings, the footer and the conclusion: what is true of all records."""
+        return [*self.warnings, *self.footer, *self._last]
+
+    @property
+    def _last(self) -> list[str]:
+        return [self.conclusion] if self.conclusion else []
+
+    @property
+    def closing(self) -> list[str]:
+        """The footer for people, with the database."""
+        return [*self.footer, *([f"database {self.database}"] if self.database else []), *self._last]
 
     @property
     def tables(self) -> Sequence[Section]:

@@ -36,7 +36,7 @@ def why_view(report: WhyReport) -> View:
             for item in _both(block)
         ],
         sections=[section for cell in report.cells for section in _sections(report, cell)],
-        footer=[f"database {report.database}"],
+        database=report.database,
         widest=WIDTH,
     )
 

@@ -130,7 +130,7 @@ def comparison_report(
     return ComparisonReport(
         run=detail.summary,
         baseline=chosen,
-        database=str(store.path),
+        database=store.name,
         paired=paired,
         fleets=tuple(item for item in found.fleets if item.benchmark not in other_benchmarks),
         suites=() if other_benchmarks else found.suites,

@@ -204,7 +204,7 @@ def gate_report(
     return GateReport(
         run=report.run,
         baseline_run=None if earlier is None else earlier.run,
-        database=str(store.path),
+        database=store.name,
         max_regression=max_regression,
         lines=tuple(lines),
         quarantined=tuple(item for item in report.health.quarantined if _is_of(item, report)),

@@ -123,7 +123,7 @@ def health(store: Store, *, until: str | None = None, cells: Sequence[HistoryCel
     for test in tests:
         by_target[test.target].append(test)
     return Health(
-        database=str(store.path),
+        database=store.name,
         runs=len({test.run_id for test in window}),
         tests=len(window),
         failed=failed,

@@ -147,7 +147,7 @@ def trend_report(
     planned = sum(item.runs for item in named if item.benchmark.key == newest.key)
     return TrendReport(
         benchmark=newest,
-        database=str(store.path),
+        database=store.name,
         runs=planned,
         series=tuple(one for one in series if one.points or one.without_ratio),
         left_out=(*left_out, *other_units),

@@ -113,7 +113,7 @@ def run_report(
         unmatched=tuple(mismatches.reasons + unmatched),
         left_out=(asked(lost[0]), () if one_run else asked(lost[1])),
         health=health(store, until=newest.summary.run_id, cells=cells),
-        database=str(store.path),
+        database=store.name,
         other_metrics=others,
         other_benchmarks=other_benchmarks,
     )

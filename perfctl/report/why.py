@@ -128,7 +128,7 @@ def why_report(
         for place, group in groups.items()
         for name in wanted
     ]
-    return WhyReport(stored.id, metric, str(store.path), tuple(cells), has_lines)
+    return WhyReport(stored.id, metric, store.name, tuple(cells), has_lines)
 
 
 class _Reader:

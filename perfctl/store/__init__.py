@@ -1,4 +1,4 @@
-"""The results database: one SQLite file with every run, its raw outputs and every sample.
+"""The results database, in a file or on a server: every run, its raw outputs and every sample.
 
     with open_store("results.db", create=True) as store:
         store.writer.begin_run(...); store.writer.begin_block(...); store.writer.record_invocation(...)
@@ -12,12 +12,13 @@
     writer.py        writes, by one thread     recording.py    how an invocation is stored
     tables.py        the schema as typed tables     schema.py    its words
     views.py         the views over it, of run_views.py and invocation_views.py
-    dialect.py       what each engine says in its own way     sqlite.py    a database in a file
+    location.py      paths and URLs     database.py    what an engine does     dialect.py    how each says it
+    sqlite.py        a database in a file     postgresql.py    a database on a server
     revision.py      create, recognise       migration.py     and migrations/ (Alembic): from one to the next
     series.py        samples: checked, packed, summarised     artifact.py    raw bytes
     derived.py       rows computed from samples     reparsing.py    samples read from raw outputs
-    user_query.py    users' SQL; queries/*.sql      upkeep.py    info, check, backup, upgrade
-    pruning.py       remove what runs have measured
+    user_query.py    users' SQL, server_query.py on a server; queries/*.sql     query_limits.py    for both
+    upkeep.py        info, check, backup, upgrade     pruning.py    remove what runs have measured
 
 docs/database.md describes the tables, the views and the rules.
 """
@@ -27,6 +28,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from perfctl.store.location import location_of, refuse_password
 from perfctl.store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -110,11 +112,13 @@ __all__ = [
     "check",
     "compact",
     "database_info",
+    "location_of",
     "named_queries",
     "named_query",
     "open_store",
     "prune_runs",
     "query",
+    "refuse_password",
     "upgrade",
 ]
 

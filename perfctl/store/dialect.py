@@ -72,6 +72,34 @@ class Prepared:
         cursor.executemany(compiled.string, rows)
 
 
+def insert_many(connection: Connection, table: Table[Any], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Store many rows, each with the values of all columns in their order, the fastest way there is."""
+    if connection.dialect.name != "postgresql":
+        prepared_insert(table).many(connection, rows)
+        return
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    driver: Any = connection.connection.driver_connection
+    names, types = _copied(table)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN BINARY") as copy:
+        copy.set_types(types)
+        copy.write_row(first)
+        for row in rows:
+            copy.write_row(row)
+
+
+@cache
+def _copied(table: Table[Any]) -> tuple[str, list[str]]:
+    """Return the columns of a table as COPY takes them, and their types in PostgreSQL's words."""
+    kinds = {int: "int8", float: "float8", bool: "bool", bytes: "bytea", str: "text"}
+    columns = list(table.columns)
+    return ", ".join(column.name for column in columns), [
+        kinds[column.type.python_type] for column in columns
+    ]
+
+
 @cache
 def prepared_insert(table: Table[Any]) -> Prepared:
     """Return the statement that stores a row of a table, with NULL in the columns that are not given.

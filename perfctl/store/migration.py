@@ -1,4 +1,4 @@
-"""From one revision of the schema to the next, by Alembic: a backup first, then all or nothing.
+"""From one revision of the schema to the next, by Alembic: all or nothing.
 
 Only `perfctl db upgrade` and tests come here; Alembic takes a quarter of a second to import.
 """
@@ -12,6 +12,8 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 from perfctl.errors import DataError
+from perfctl.store import postgresql
+from perfctl.store.location import Location
 from perfctl.store.sqlite import connected
 from perfctl.store.views import create_views, drop_views
 
@@ -19,25 +21,38 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def migrate(
-    path: Path, *, target: str = "head", scripts: Path | None = None, busy_timeout_s: float = 30
+    location: Location, *, target: str = "head", scripts: Path | None = None, busy_timeout_s: float = 30
 ) -> None:
-    """Bring the file to the revision `target` in one transaction.
+    """Bring a database to the revision `target` in one transaction.
 
     Raises DataError when rows would be left without the row they refer to (nothing is changed then).
     """
-    with connected(path, "rwc", busy_timeout_s=busy_timeout_s) as connection:
-        # Batch mode drops a table and renames its copy. With foreign keys on, dropping deletes rows that
-        # refer to it, without a word; and the switch does nothing inside a transaction.
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+    folder = scripts or MIGRATIONS
+    if isinstance(location, Path):
+        with connected(location, "rwc", busy_timeout_s=busy_timeout_s) as connection:
+            # Batch mode drops a table and renames its copy. With foreign keys on, dropping deletes rows that
+            # refer to it, without a word; and the switch does nothing inside a transaction.
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.rollback()
+            with connection.begin():
+                # The driver is in autocommit mode, so that tables and rows change in one transaction of ours.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                _change(connection, target, folder)
+        return
+    with postgresql.connected(location, read_only=False, lock_timeout_s=busy_timeout_s) as connection:
         connection.rollback()
         with connection.begin():
-            # The driver is in autocommit mode, so that tables and rows change in one transaction of ours.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            # A view that names a table which is being replaced makes SQLite refuse the renaming.
-            drop_views(connection)
-            _run_migrations(connection, target, scripts or MIGRATIONS)
-            _check_references(connection)
-            create_views(connection)
+            postgresql.lock_tables(connection)
+            _change(connection, target, folder)
+
+
+def _change(connection: Connection, target: str, scripts: Path) -> None:
+    # A view that names a table which is being replaced makes the engine refuse that.
+    drop_views(connection)
+    _run_migrations(connection, target, scripts)
+    if connection.dialect.name == "sqlite":
+        _check_references(connection)
+    create_views(connection)
 
 
 def _run_migrations(transaction: Connection, target: str, scripts: Path) -> None:

@@ -11,31 +11,28 @@ from sqlalchemy import Executable, Row, select
 from perfctl.errors import UnknownName
 from perfctl.model import Direction, Metric
 from perfctl.store import tables as db
+from perfctl.store.database import Database
 from perfctl.store.records import RunSummary, StoredShard
 from perfctl.store.run_views import ended_at_of_run, v_run
-from perfctl.store.sqlite import SqliteDatabase
 
 
 class Reader:
     """Reads an open database, for any number of threads. Raises DatabaseUnavailable."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def _rows(self, statement: Executable) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return all rows of an answer."""
-        with self._database.reading() as connection:
-            return connection.execute(statement).all()
+        return self._database.read(lambda connection: connection.execute(statement).all())
 
     def _row(self, statement: Executable) -> Row[*tuple[Any, ...]] | None:
         """Return the first row of an answer, None where it has none."""
-        with self._database.reading() as connection:
-            return connection.execute(statement).first()
+        return self._database.read(lambda connection: connection.execute(statement).first())
 
     def _value(self, statement: Executable) -> Any:
         """Return the first column of an answer's only row."""
-        with self._database.reading() as connection:
-            return connection.execute(statement).scalar_one()
+        return self._database.read(lambda connection: connection.execute(statement).scalar_one())
 
     def _summaries(self, run_id: str | None = None) -> list[RunSummary]:
         """Return what `perfctl runs` tells of every run (or the one), the one that was begun first first."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, Table, and_, bindparam, select, update
 
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import (
@@ -23,7 +23,7 @@ from perfctl.model import (
 from perfctl.redaction import redact
 from perfctl.store import artifact, schema
 from perfctl.store import tables as db
-from perfctl.store.dialect import Prepared, insert_artifact, prepared_insert
+from perfctl.store.dialect import Prepared, insert_artifact, insert_many, insert_once, prepared_insert
 from perfctl.store.series import Series, Summary, pack
 
 Key = tuple[int, int]
@@ -79,11 +79,6 @@ _FIND_BLOCK = Prepared(
         .where(db.block.c.block_id == bindparam("block"))
     )
 )
-_FIND_METRIC = Prepared(
-    lambda _: select(db.metric.c.metric_pk, db.metric.c.show_difference).where(
-        db.metric.c.metric_id == bindparam("id")
-    )
-)
 _INSERT_ARTIFACT = Prepared(lambda connection: insert_artifact(connection, db.artifact), db.artifact.c.keys())
 
 
@@ -109,10 +104,12 @@ def insert_invocation(connection: Connection, prepared: PreparedInvocation) -> N
     }
     row |= {f"{name}_sha256": _key(output) for name, output in prepared.outputs.items()}
     raw = [kept for kept in (*prepared.outputs.values(), *prepared.artifacts.values()) if kept is not None]
-    _INSERT_ARTIFACT.many(connection, [(kept.sha256, kept.size_bytes, kept.content) for kept in raw])
+    # In one order, so that two controllers that store the same ones do not wait for each other.
+    rows = sorted({(kept.sha256, kept.size_bytes, kept.content) for kept in raw})
+    _INSERT_ARTIFACT.many(connection, rows)
     invocation_pk = _insert_numbered(connection, db.invocation, row)
     links = [(invocation_pk, name, _key(kept)) for name, kept in prepared.artifacts.items()]
-    prepared_insert(db.invocation_artifact).many(connection, links)
+    insert_many(connection, db.invocation_artifact, links)
     insert_samples(connection, invocation_pk, workload, prepared.series)
 
 
@@ -134,40 +131,69 @@ def _metric_id(workload: str, metric: Metric) -> str:
     return content_hash([workload, metric.name, metric.unit, metric.direction, metric.headline])
 
 
-def _insert_metric(connection: Connection, workload: str, metric: Metric) -> int:
-    """Return the metric's number in this database; the first description seen is kept."""
-    metric_id = _metric_id(workload, metric)
-    found = _FIND_METRIC.run(connection, {"id": metric_id}).fetchone()
-    if found is None:
-        row = {
-            "metric_id": metric_id,
-            "workload": workload,
-            "name": metric.name,
-            "unit": metric.unit,
-            "direction": metric.direction.value,
-            "is_headline": metric.headline,
-            "description": metric.description,
-            "show_difference": metric.show_difference,
-        }
-        return _insert_numbered(connection, db.metric, row)
-    number, shown = found
-    if shown != metric.show_difference:
-        # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
-        changed = update(db.metric).where(db.metric.c.metric_pk == number)
-        connection.execute(changed.values(show_difference=metric.show_difference))
-    return int(number)
+def _metric_numbers(connection: Connection, workload: str, metrics: Sequence[Metric]) -> list[int]:
+    """Return the numbers of metrics in this database; the first description seen is kept."""
+    keys = [_metric_id(workload, metric) for metric in metrics]
+    known = _known_metrics(connection, keys)
+    if missing := [place for place, key in enumerate(keys) if key not in known]:
+        for place in missing:
+            # Another controller may store it just now.
+            connection.execute(
+                insert_once(connection, db.metric), _metric_row(keys[place], workload, metrics[place])
+            )
+        known = _known_metrics(connection, keys)
+    for key, metric in zip(keys, metrics, strict=True):
+        number, shown = known[key]
+        if shown != metric.show_difference:
+            # A newer perfctl tells it otherwise, and that goes for what was measured before, too.
+            changed = update(db.metric).where(db.metric.c.metric_pk == number)
+            connection.execute(changed.values(show_difference=metric.show_difference))
+    return [known[key][0] for key in keys]
+
+
+def _known_metrics(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    found = _find_metrics(len(keys)).run(connection, {f"id_{place}": key for place, key in enumerate(keys)})
+    return {key: (number, shown) for key, number, shown in found.fetchall()}
+
+
+@cache
+def _find_metrics(count: int) -> Prepared:
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{place}") for place in range(count)]
+    found = db.metric.c
+    return Prepared(
+        lambda _: select(found.metric_id, found.metric_pk, found.show_difference).where(
+            found.metric_id.in_(wanted)
+        )
+    )
+
+
+def _metric_row(key: str, workload: str, metric: Metric) -> dict[str, object]:
+    return {
+        "metric_id": key,
+        "workload": workload,
+        "name": metric.name,
+        "unit": metric.unit,
+        "direction": metric.direction.value,
+        "is_headline": metric.headline,
+        "description": metric.description,
+        "show_difference": metric.show_difference,
+    }
 
 
 def insert_samples(
     connection: Connection, invocation_pk: int, workload: str, found: Sequence[tuple[Series, Summary]]
 ) -> None:
     """Store samples as rows or packed, and their derived rows. One statement for each table is fastest."""
+    if not found:
+        return
+    numbers = _metric_numbers(connection, workload, [series.metric for series, _ in found])
     rows = [
-        ((invocation_pk, _insert_metric(connection, workload, series.metric)), series, summary)
-        for series, summary in found
+        ((invocation_pk, number), series, summary)
+        for number, (series, summary) in zip(numbers, found, strict=True)
     ]
-    prepared_insert(db.sample).many(
+    insert_many(
         connection,
+        db.sample,
         chain.from_iterable(
             zip(*map(repeat, key), series.indexes, series.warmups, series.values, strict=False)
             for key, series, _ in rows
@@ -179,7 +205,7 @@ def insert_samples(
         for key, series, summary in rows
         if series.is_packed
     ]
-    prepared_insert(db.series).many(connection, packed)
+    insert_many(connection, db.series, packed)
     insert_summaries(connection, [(key, summary) for key, _, summary in rows])
 
 
@@ -189,4 +215,4 @@ def insert_summaries(connection: Connection, rows: Iterable[tuple[Key, Summary]]
         (*key, row.value, row.sample_count, row.warmup_count, row.value_sum, row.minimum, row.maximum)
         for key, row in rows
     )
-    prepared_insert(db.invocation_metric).many(connection, values)
+    insert_many(connection, db.invocation_metric, values)

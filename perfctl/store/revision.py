@@ -38,9 +38,7 @@ def read_revision(connection: Connection) -> str | None:
     if {_VERSION.name, "run", "invocation"} <= tables:
         row = connection.execute(select(_VERSION)).first()
     if row is None:
-        raise DatabaseUnavailable(
-            "this SQLite database was not made by perfctl", hint="name another file with --db"
-        )
+        raise DatabaseUnavailable("this database was not made by perfctl", hint="name another file with --db")
     return str(row[0])
 
 
@@ -48,7 +46,7 @@ def require_revision(connection: Connection) -> str:
     """Return the revision of a database. Raises DatabaseUnavailable for one without tables, too."""
     revision = read_revision(connection)
     if revision is None:
-        raise DatabaseUnavailable("the file is empty", hint="`perfctl run` makes a database")
+        raise DatabaseUnavailable("the database is empty", hint="`perfctl run` makes its tables")
     return revision
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, FromClause, Join, and_, case, func, litera
 from perfctl.errors import DataError, UnknownName
 from perfctl.model import USAGE_METRICS, Reason
 from perfctl.store import tables as db
+from perfctl.store.database import Database
 from perfctl.store.invocation_views import peer
 from perfctl.store.reader import Reader, only
 from perfctl.store.run_records import Tombstone
 from perfctl.store.run_views import v_block
-from perfctl.store.sqlite import SqliteDatabase
 
 BLOCKS = (
     db.block.join(v_block, v_block.c.block_id == db.block.c.block_id)
@@ -42,7 +42,7 @@ BLOCK = (
 class OfRun(Reader):
     """Reads of one run, whatever has become of it since it was named."""
 
-    def __init__(self, database: SqliteDatabase, run: str) -> None:
+    def __init__(self, database: Database, run: str) -> None:
         """Find the run that `run` names: an id, its unique beginning or end, or 'latest'.
 
         Raises UnknownName when there is none, or more than one.

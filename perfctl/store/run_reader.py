@@ -217,5 +217,4 @@ class RunReader(ValuesOfRun, JudgementsOfRun, FactsOfRun):
 
     def artifact(self, sha256: str) -> bytes:
         """Return raw bytes by their hash. Raises DataError when they are absent or damaged."""
-        with self._database.reading() as connection:
-            return artifact.read(connection, sha256)
+        return self._database.read(lambda connection: artifact.read(connection, sha256))

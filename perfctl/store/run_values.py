@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from perfctl.model import USAGE_METRICS, Metric, Observation, Status, Target
 from perfctl.store import artifact
@@ -166,8 +166,9 @@ class ValuesOfRun(OfRun):
         )
         if row is None or None in row:
             return None
-        with self._database.reading() as connection:
-            before, after = (artifact.read(connection, sha256) for sha256 in row)
+        before, after = self._database.read(
+            lambda connection: [artifact.read(connection, sha256) for sha256 in row]
+        )
         return before, after
 
     def measured_invocations(self) -> list[MeasuredInvocation]:
@@ -231,9 +232,11 @@ class ValuesOfRun(OfRun):
         # Series have the same indexes and the same warm-up again and again: each is kept once.
         same: dict[tuple[int, ...], tuple[int, ...]] = {}
         same_warmups: dict[tuple[int, ...], tuple[bool, ...]] = {}
-        with self._database.reading() as connection:
+
+        def read(connection: Connection) -> None:
             # A million rows are never in memory at once.
-            for (invocation, metric), rows in groupby(connection.execute(statement), itemgetter(0, 1)):
+            samples = connection.execute(statement.execution_options(yield_per=10_000))
+            for (invocation, metric), rows in groupby(samples, itemgetter(0, 1)):
                 _, _, indexes, warmups, values = zip(*rows, strict=True)
                 indexes = same.setdefault(indexes, indexes)
                 if warmups not in same_warmups:
@@ -241,6 +244,8 @@ class ValuesOfRun(OfRun):
                 found[invocation][metric] = SampleSeries(
                     metrics[metric], indexes, same_warmups[warmups], values
                 )
+
+        self._database.read(read)
         packed = db.series.c
         for invocation, metric, warmup_count, blob in self._rows(
             select(packed.invocation_pk, packed.metric_pk, packed.warmup_count, packed.packed)

@@ -12,10 +12,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine
@@ -23,9 +23,11 @@ from sqlalchemy.pool import StaticPool
 
 from perfctl.errors import DatabaseMoved, DatabaseUnavailable, DataError, QueryError, UsageError
 from perfctl.store import revision
+from perfctl.store.location import Location
 from perfctl.store.opened_file import OpenedFile
 
 Mode = Literal["ro", "rw", "rwc"]
+T = TypeVar("T")
 
 OPEN_TIMEOUT_S = 5.0
 """How long opening and reading wait for another program that has locked the database."""
@@ -51,18 +53,11 @@ FILE_ERRORS = {
 }
 
 
-def path_of(url_or_path: str | os.PathLike[str]) -> Path:
-    """Return the file that a path or an sqlite:/// URL names. Raises UsageError for any other URL."""
-    text = os.fspath(url_or_path)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return Path(text)
-    if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
-        raise UsageError(
-            f"cannot use the database {scheme}://...",
-            hint="give a path or sqlite:///PATH; other database servers are not supported yet",
-        )
-    return Path(rest[1:])
+def file_of(location: Location) -> Path:
+    """Return the file of an SQLite database. Raises UsageError where it is on a server."""
+    if isinstance(location, Path):
+        return location
+    raise UsageError("this needs a database in a file", where=str(location), hint="name one with --db")
 
 
 @contextmanager
@@ -154,7 +149,7 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
 
 
 class SqliteDatabase:
-    """An open database file. What the store needs of an engine: `path`, `reading`, `transaction`, `close`."""
+    """An open database file; a `perfctl.store.database.Database`."""
 
     def __init__(self, path: Path, *, create: bool, read_only: bool, busy_timeout_s: float) -> None:
         """Open a database of the current schema, made first if `create` and there is none.
@@ -162,6 +157,8 @@ class SqliteDatabase:
         Raises DatabaseUnavailable (missing, locked, read-only, damaged, not ours), SchemaMismatch.
         """
         self.path = path
+        self.location = path
+        self.name = str(path)
         self.is_read_only = read_only
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
@@ -189,21 +186,40 @@ class SqliteDatabase:
             self._writer.close()
             self._writer.engine.dispose()
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Yield a connection to read with, to one thread at a time."""
+    def stop_waiting(self) -> None:
+        """Do nothing: a file has no server that is waited for."""
+
+    def read(self, job: Callable[[Connection], T]) -> T:
+        """Return what `job` reads by a connection, one thread at a time."""
         with self._lock, translated(self.path):
             if not self._is_open:
                 raise DatabaseUnavailable("the database was closed")
             with self._reader.connect() as connection:
-                yield connection
+                return job(connection)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Yield a connection whose changes are committed in the end, or undone after an error.
+    def snapshot(self) -> Iterator[Connection]:
+        """Yield a connection that sees the database as it is now; nothing else can read meanwhile."""
+        with self._lock, translated(self.path):
+            if not self._is_open:
+                raise DatabaseUnavailable("the database was closed")
+            with self._reader.connect() as connection:
+                connection.exec_driver_sql("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    connection.rollback()
+
+    def transact(self, job: Callable[[Connection], T]) -> T:
+        """Return what `job` returns after its changes were committed; undo them after an error.
 
         Raises DatabaseMoved when what is committed would not be, or is not, in the file at the path.
         """
+        with self._transaction() as connection:
+            return job(connection)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
         if self._writer is None:
             raise DatabaseUnavailable("the database was opened for reading only", where=str(self.path))
         driver = driver_of(self._writer)

@@ -1,6 +1,7 @@
 """Read-only SQL for users: one SELECT at a time, on a connection that can do nothing else.
 
-Beside SQLite's own functions there is the aggregate `median(x)`; NULLs do not count.
+Beside the engine's own functions there are the aggregates `median(x)` and `string_agg(text, separator)`;
+NULLs do not count.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import threading
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from perfctl.errors import QueryError, UnknownName
+from perfctl.store.location import Server
+from perfctl.store.query_limits import ANSWER_BYTES, HINT, NARROWER, column_hint, row_bytes
 from perfctl.store.records import Rows
 from perfctl.store.series import median
 from perfctl.store.sqlite import FILE_ERRORS, connect, translated
@@ -28,11 +30,7 @@ MAX_ROWS = 100_000
 
 _MAX_HEAP_BYTES = 1 << 30
 """Memory of SQLite in this process."""
-_MAX_ANSWER_BYTES = 256 << 20
-"""Memory of the rows of an answer."""
 _MAX_VALUE_BYTES = 64 << 20
-_ROW_BYTES = 40
-"""Memory of a value in a row beside its text, about."""
 _INTERRUPT_S = 2.0
 """How long to wait for a query that was interrupted: SQLite ends it between two of its steps."""
 
@@ -49,6 +47,20 @@ class NamedQuery:
     def takes_all_metrics(self) -> bool:
         """Whether it shows only headline metrics unless `all_metrics` is given."""
         return _ALL_METRICS in self.sql
+
+
+class _StringAgg:
+    """What every newer SQLite, and PostgreSQL, has by itself."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def step(self, piece: object, separator: str) -> None:
+        if piece is not None:
+            self._pieces += [separator, str(piece)]
+
+    def finalize(self) -> str | None:
+        return "".join(self._pieces[1:]) if self._pieces else None
 
 
 class _Median:
@@ -76,10 +88,21 @@ def query(
     Raises QueryError when it would change something, is no SQL, is more than one statement, takes longer than
     `timeout_s` or more memory than there is for it; DatabaseUnavailable. Signals end it like a time-out.
     """
-    parameters = {"all_metrics": all_metrics} if _ALL_METRICS in sql else ()
-    with translated(store.path):
-        connection = _connect(store.path)
-        work = _Work(connection, sql, parameters, max_rows)
+    parameters = {"all_metrics": all_metrics} if _ALL_METRICS in sql else {}
+    location = store.database.location
+    if isinstance(location, Server):
+        from perfctl.store.server_query import server_query
+
+        return server_query(location, sql, parameters, timeout_s=timeout_s, max_rows=max_rows)
+    return _file_query(location, sql, parameters, timeout_s=timeout_s, max_rows=max_rows)
+
+
+def _file_query(
+    path: Path, sql: str, parameters: Mapping[str, bool], *, timeout_s: float, max_rows: int
+) -> Rows:
+    with translated(path):
+        connection = _connect(path)
+        work = _Work(connection, sql, parameters or (), max_rows)
         # SQLite returns to the interpreter only between rows, and to its signal handlers not even then.
         thread = threading.Thread(target=work.run, name="perfctl-query", daemon=True)
         thread.start()
@@ -92,13 +115,13 @@ def query(
             if not thread.is_alive():
                 connection.close()
         if is_late:
-            raise QueryError(f"the query took longer than {timeout_s:g} s", hint=_NARROWER)
+            raise QueryError(f"the query took longer than {timeout_s:g} s", hint=NARROWER)
         if isinstance(work.error, MemoryError):
             raise QueryError(
-                f"the query needs more than {_MAX_HEAP_BYTES >> 20} MiB of memory", hint=_NARROWER
+                f"the query needs more than {_MAX_HEAP_BYTES >> 20} MiB of memory", hint=NARROWER
             )
         if isinstance(work.error, (sqlite3.Error, sqlite3.Warning)):
-            raise _query_error(work.error, store.path) from work.error
+            raise _query_error(work.error, path) from work.error
         if work.error is not None:
             raise work.error
     return work.rows
@@ -111,7 +134,7 @@ class _Work:
         self,
         connection: sqlite3.Connection,
         sql: str,
-        parameters: Mapping[str, object] | tuple[()],
+        parameters: Mapping[str, bool] | tuple[()],
         max_rows: int,
     ) -> None:
         self._connection, self._sql, self._parameters = connection, sql, parameters
@@ -124,18 +147,14 @@ class _Work:
         try:
             cursor = self._connection.execute(self._sql, self._parameters)
             if cursor.description is None:
-                raise QueryError("the query has no statement", hint=_HINT)
+                raise QueryError("the query has no statement", hint=HINT)
             columns = tuple(column[0] for column in cursor.description)
             found: list[tuple[object, ...]] = []
             size = 0
             for row in cursor:
-                size += sum(
-                    len(value) for value in row if isinstance(value, (str, bytes))
-                ) + _ROW_BYTES * len(row)
-                if size > _MAX_ANSWER_BYTES:
-                    raise QueryError(
-                        f"its answer has more than {_MAX_ANSWER_BYTES >> 20} MiB", hint=_NARROWER
-                    )
+                size += row_bytes(row)
+                if size > ANSWER_BYTES:
+                    raise QueryError(f"its answer has more than {ANSWER_BYTES >> 20} MiB", hint=NARROWER)
                 found.append(row)
                 if len(found) > self._max_rows:
                     break
@@ -144,40 +163,26 @@ class _Work:
             self.error = error
 
 
-_NARROWER = "narrow it, e.g. WHERE run_id = '...'"
-_HINT = (
-    "one SELECT on v_run, v_block, v_invocation, v_finding, v_value, v_sample or v_artifact;"
-    " docs/database.md has their columns"
-)
-
-
 def _query_error(error: Exception, path: Path) -> Exception:
     """Return a QueryError when the query is to blame, `error` itself when the database is."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_TOOBIG:
-        return QueryError(f"a value of it has more than {_MAX_VALUE_BYTES >> 20} MiB", hint=_HINT)
+        return QueryError(f"a value of it has more than {_MAX_VALUE_BYTES >> 20} MiB", hint=HINT)
     if code == sqlite3.SQLITE_AUTH:
-        return QueryError(f"a query may only read ({error})", hint=_HINT)
+        return QueryError(f"a query may only read ({error})", hint=HINT)
     if code in FILE_ERRORS:
         return error
     unknown = _UNKNOWN_COLUMN.fullmatch(str(error))
-    return QueryError(str(error), hint=_where_column_is(path, unknown[1]) if unknown else _HINT)
+    return QueryError(str(error), hint=column_hint(unknown[1], _columns(path)) if unknown else HINT)
 
 
-def _where_column_is(path: Path, name: str) -> str:
-    """Return which views have a column of that name, or else columns whose names come close."""
-    wanted = name.rpartition(".")[2]
+def _columns(path: Path) -> list[tuple[str, str]]:
+    """Return every column of the views, with its view first."""
     connection = connect(path, "ro")
     try:
-        rows = connection.execute(_COLUMNS).fetchall()
+        return connection.execute(_COLUMNS).fetchall()
     finally:
         connection.close()
-    views = [view for view, column in rows if column == wanted]
-    if views:
-        return f"{wanted} is in {', '.join(views)}"
-    close = get_close_matches(wanted, dict.fromkeys(column for _, column in rows), n=2)
-    found = [f"{column} ({', '.join(view for view, other in rows if other == column)})" for column in close]
-    return f"did you mean {' or '.join(found)}?" if found else _HINT
 
 
 _UNKNOWN_COLUMN = re.compile(r"no such column: (\S+)(?: .*)?")
@@ -191,6 +196,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Return a connection that can only read, with limits and `median`."""
     connection = connect(path, "ro")
     connection.create_aggregate("median", 1, _Median)  # type: ignore[arg-type]
+    connection.create_aggregate("string_agg", 2, _StringAgg)  # type: ignore[arg-type]
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
     connection.execute(f"PRAGMA hard_heap_limit = {_MAX_HEAP_BYTES}")
     # From here on not even PRAGMA is allowed.

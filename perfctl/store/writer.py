@@ -30,9 +30,9 @@ from perfctl.redaction import redact, redact_tree
 from perfctl.store import derived, recording, schema
 from perfctl.store import series as sample_series
 from perfctl.store import tables as db
+from perfctl.store.database import Database
 from perfctl.store.dialect import Prepared, insert_once, prepared_insert
 from perfctl.store.records import Reparsed
-from perfctl.store.sqlite import SqliteDatabase
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Writer:
     change: it is committed all the same.
     """
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="perfctl-writer")
         """For the main thread, whom an interrupt must not leave half way."""
@@ -68,15 +68,19 @@ class Writer:
     def do(self, job: Callable[[], T]) -> T:
         """Return what `job` returns, after its commit. Its errors, and the database's, reach the caller."""
         if not self._is_open:
-            raise DatabaseUnavailable("the database was closed", where=str(self._database.path))
+            raise DatabaseUnavailable("the database was closed", where=self._database.name)
         if threading.current_thread() is threading.main_thread():
             return self._thread.submit(self._transact, job).result()
         # To hand it over and wait costs as much as a third of an invocation's transaction.
         return self._transact(job)
 
     def _transact(self, job: Callable[[], T]) -> T:
-        with self._turn, self._database.transaction() as self._connection:
+        def run(connection: Connection) -> T:
+            self._connection = connection
             return job()
+
+        with self._turn:
+            return self._database.transact(run)
 
     def change(self, job: Callable[[Connection], T]) -> T:
         """Return what `job` returns of the connection that it changes the database by, after its commit."""
@@ -175,7 +179,8 @@ class Writer:
 
     def _insert_once(self, table: Table[Any], row: Mapping[str, object]) -> bool:
         """Store a row unless one with its key is there, and return whether it was stored."""
-        return bool(self._connection.execute(insert_once(self._connection, table), row).rowcount)
+        statement = insert_once(self._connection, table).execution_options(preserve_rowcount=True)
+        return bool(self._connection.execute(statement, row).rowcount)
 
     def _update(self, statement: Update, what: str) -> None:
         """Change one row. Raises UnknownName when it is not there."""

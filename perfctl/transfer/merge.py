@@ -53,15 +53,15 @@ def merge(
     when a row that never changes has other content in the other database: nothing is written then; and for
     a source that was cut.
     """
-    where = str(target.path)
-    if source.path == target.path:
+    where = target.name
+    if source.database.location == target.database.location:
         raise UsageError("this is the database itself", where=where, hint="name another one")
     gone = source.history.pruned_runs() | target.history.pruned_runs()
     if found_gone := gone.intersection(runs or ()):
         raise DataError("what it has measured was pruned", where=f"run {found_gone.pop()}")
     wanted = [run.run_id for run in source.runs() if run.run_id not in gone] if runs is None else list(runs)
     with source.snapshot() as theirs:
-        _require_whole(theirs, str(source.path))
+        _require_whole(theirs, source.name)
         with target.snapshot() as ours:
             found = _Merging(theirs, ours, is_writing=False).all(wanted, where)
         show(found)

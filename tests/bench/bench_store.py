@@ -1,4 +1,4 @@
-"""How fast samples go into the database, and how fast a comparison comes out of it.
+"""How fast samples go into the database, and how fast a comparison comes out of it: a file, and a server.
 
     python -m tests.bench.bench_store [SAMPLES]
 
@@ -34,7 +34,8 @@ from perfctl.model import (
     Track,
     new_id,
 )
-from perfctl.store import Store, check, named_query, open_store, query
+from perfctl.store import Store, check, database_info, named_query, open_store, query
+from tests.postgresql_server import PostgresqlServer
 
 SAMPLES = 1_000_000
 HOSTS = 10
@@ -178,22 +179,22 @@ def timed(words: str, call: object) -> None:
     print(f"  {words:42} {time.perf_counter() - start:7.3f} s   {answer}")
 
 
-def measure(shape: Shape, path: Path) -> None:
-    """Print what one shape costs."""
+def measure(shape: Shape, engine: str, url: str) -> None:
+    """Print what one shape costs on an engine."""
     print(
-        f"{shape.words}: {shape.invocations:,} invocations x {len(METRICS)} metrics x {shape.values} values"
-        f" = {shape.samples:,} samples"
+        f"{engine}, {shape.words}: {shape.invocations:,} invocations x {len(METRICS)} metrics"
+        f" x {shape.values} values = {shape.samples:,} samples"
     )
-    with open_store(path, create=True) as store:
+    with open_store(url, create=True) as store:
         run_id, taken_s = fill(store, shape)
         rate = shape.samples / taken_s
         per_invocation_ms = taken_s / shape.invocations * 1e3
         print(
             f"  ingest {taken_s:.2f} s: {rate:,.0f} samples/s, {per_invocation_ms:.2f} ms per invocation,"
-            f" {path.stat().st_size / 1e6:.0f} MB"
+            f" {database_info(url).size_bytes / 1e6:.0f} MB"
         )
-    timed("open", lambda: open_store(path).close())
-    with open_store(path, read_only=True) as store:
+    timed("open", lambda: open_store(url).close())
+    with open_store(url, read_only=True) as store:
         timed("observations", lambda: f"{len(store.run(run_id).observations()):,} values")
         timed(
             "observations + compare",
@@ -207,11 +208,17 @@ def measure(shape: Shape, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure every shape in a database of its own."""
+    """Measure every shape in a database of its own, in a file and on a server that keeps what it commits."""
     samples = int(sys.argv[1]) if len(sys.argv) > 1 else SAMPLES
-    with tempfile.TemporaryDirectory() as folder:
-        for number, shape in enumerate(shapes(samples)):
-            measure(shape, Path(folder) / f"{number}.db")
+    server = PostgresqlServer(is_durable=True)
+    try:
+        server.make()
+        with tempfile.TemporaryDirectory() as folder:
+            for number, shape in enumerate(shapes(samples)):
+                measure(shape, "SQLite", str(Path(folder) / f"{number}.db"))
+                measure(shape, "PostgreSQL", server.url(server.new_database()))
+    finally:
+        server.remove()
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from perfctl.errors import EnvironmentNotMade, EnvironmentUnavailable, HostUnreachable
-from perfctl.execute.block import BlockKey, block_key
+from perfctl.execute.block import LONGEST_PAUSE_S, BlockKey, block_key, run_block
 from perfctl.execute.fleet import Fleet
 from perfctl.execute.invocation import InvocationOutcome, outcome_of
 from perfctl.execute.resume import progress_of
@@ -29,6 +31,7 @@ from perfctl.model import (
     Observation,
     Plan,
     Reason,
+    Sample,
     Status,
     Suite,
     Track,
@@ -374,3 +377,34 @@ def test_the_blocks_that_are_left_keep_their_rounds_and_tracks() -> None:
     left = without(plan.rounds, {("fixed", "h1", 0), ("fixed", "h2", 0), ("fixed", "h2", 1)})
     assert [len(round_.tracks) for round_ in left] == [1, 2]
     assert without(plan.rounds, keys(plan)) == ()
+
+
+@pytest.mark.parametrize("pause_s", [59.0, 61.0])
+def test_a_block_with_a_long_pause_inside_is_run_again_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch, pause_s: float
+) -> None:
+    """Only the clock of the commits, and what a host would measure, are made up."""
+    parameters: dict[str, str | int | float | bool] = {
+        "test": "cpu",
+        "threads": 1,
+        "cpu_max_prime": 20_000,
+        "time_s": 5,
+        "percentile": 95,
+    }
+    benchmark = replace(FIXED, parameters=parameters)
+    session = begin(store, benchmark, blocks=1, hosts=1)
+    heard: list[Event] = []
+    session.listener = heard.append
+    measured = InvocationOutcome(Status.OK, samples=(Sample("events_per_second", 1000.0, "events/s"),))
+    monkeypatch.setattr("perfctl.execute.block._measure", lambda *_: measured)
+    # Each commit looks at the clock before and after; the second one is long.
+    moments = iter([0.0, 0.1, 1.0, 1.0 + pause_s, *range(100, 200)])
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: next(moments))
+    monkeypatch.setattr("perfctl.execute.block.time", clock)
+    (block,) = session.plan.blocks()
+    assert run_block(session, block, 1) == "complete"
+    states = store.run(session.run_id).block_states()
+    found = [(state.attempt, state.status, len(state.invocations)) for state in states]
+    is_long = pause_s > LONGEST_PAUSE_S
+    assert found == ([(1, "interrupted", 2), (2, "complete", 3)] if is_long else [(1, "complete", 3)])
+    assert any("it is run again whole" in getattr(event, "text", "") for event in heard) is is_long

@@ -126,7 +126,7 @@ def test_help_lists_the_shared_options_below_the_command_s_own(path: tuple[str, 
     assert "--help" in own
     for option in SHARED_OPTIONS:
         assert option.opts[0] in shared
-        assert f"  {option.opts[0]}" not in own
+        assert f"  {option.opts[0]} " not in own
 
 
 @pytest.mark.parametrize(

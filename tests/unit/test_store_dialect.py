@@ -46,9 +46,8 @@ def test_tables_and_views_are_made_in_the_words_of_the_engine(
 def test_reading_goes_on_after_a_read_that_was_interrupted(tmp_path: Path) -> None:
     with open_store(tmp_path / "results.db", create=True) as store:
         run_id = cases.begin_run(store)
-        with store._database.reading() as connection:
-            # What SQLAlchemy does with a connection when Ctrl-C ends a statement.
-            connection.invalidate()
+        # What SQLAlchemy does with a connection when Ctrl-C ends a statement.
+        store.database.read(lambda connection: connection.invalidate())
         assert store.run("latest").id == run_id
         store.writer.end_run(run_id, "interrupted")
         assert store.runs()[0].status == "interrupted"

@@ -62,7 +62,7 @@ def test_a_path_and_an_sqlite_url_are_the_same(path, form):
         assert store.runs() == []
 
 
-@pytest.mark.parametrize("url", ["postgresql://user:secret@db/results", "sqlite://results.db", "sqlite:///"])
+@pytest.mark.parametrize("url", ["mysql://user:secret@db/results", "sqlite://results.db", "sqlite:///"])
 def test_another_url_is_refused_and_a_password_in_it_is_not_repeated(url):
     with pytest.raises(UsageError) as refused:
         open_store(url, create=True)

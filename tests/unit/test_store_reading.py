@@ -384,7 +384,7 @@ def test_an_answer_is_cut_and_says_so(store):
 
 
 def test_an_answer_that_needs_too_much_memory_is_refused(store, monkeypatch):
-    monkeypatch.setattr(import_module("perfctl.store.user_query"), "_MAX_ANSWER_BYTES", 8 << 20)
+    monkeypatch.setattr(import_module("perfctl.store.user_query"), "ANSWER_BYTES", 8 << 20)
     with pytest.raises(QueryError, match="more than 8 MiB"):
         query(store, MANY.format("hex(zeroblob(1000000))"))
     with pytest.raises(QueryError, match="more than 64 MiB"):

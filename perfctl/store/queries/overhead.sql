@@ -33,13 +33,13 @@ JOIN v_value AS leg
 WHERE base.attempt_counts
     AND base.status = 'ok'
     AND leg.status = 'ok'
-    AND base.validity IS NOT 'invalid'
-    AND leg.validity IS NOT 'invalid'
+    AND base.validity IS DISTINCT FROM 'invalid'
+    AND leg.validity IS DISTINCT FROM 'invalid'
     AND base.value > 0
     AND leg.environment <> run.baseline
     AND (leg.is_headline OR :all_metrics)
-    AND coalesce(leg.accelerator = base.accelerator, 1)
+    AND coalesce(leg.accelerator = base.accelerator, TRUE)
 GROUP BY
-    run.run_id, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment,
+    run.run_id, run.suite, run.started, leg.direction, leg.benchmark, leg.target, leg.metric, leg.unit, leg.environment,
     leg.accelerator, base.accelerator
 ORDER BY run.started, leg.benchmark, leg.target, leg.metric, leg.environment, leg.accelerator, base.accelerator

@@ -84,7 +84,7 @@ class LocalJobs(LocalShell):
     def cancel(self) -> None:
         """End nothing."""
 
-    def stop(self) -> None:
+    def stop(self, *, gives_back: bool = False) -> None:
         """Stop nothing."""
 
 

@@ -12,6 +12,7 @@ from perfctl.environments.catalogue import CATALOGUE, IMAGE
 from perfctl.errors import SuiteError, UnknownName, UsageError
 from perfctl.model import Environment, Suite
 from perfctl.suites import list_suites, load_suite
+from perfctl.suites.layers import layer_of, with_layer
 from perfctl.workloads.syscalls import TESTS as SYSCALLS
 
 BUILT_IN = sorted(path.stem for path in Path(suites.__file__).parent.glob("*.toml"))
@@ -76,7 +77,8 @@ def test_built_in_suites(name: str, scope: str, workload: str) -> None:
     assert suite.name == name
     assert suite.description
     assert suite.baseline == "native"
-    assert suite.environments == (CATALOGUE["native"], CATALOGUE["container"])
+    layer = layer_of(suite.benchmarks, where=suite.source)
+    assert suite.environments == with_layer((CATALOGUE["native"], CATALOGUE["container"]), layer)
     assert suite.blocks is None
     assert {benchmark.scope for benchmark in suite.benchmarks} == {scope}
     assert {benchmark.workload for benchmark in suite.benchmarks} == {workload}

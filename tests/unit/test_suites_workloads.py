@@ -214,10 +214,10 @@ def test_an_unknown_workload_is_answered_with_what_comes_close(tmp_path: Path) -
     write(tmp_path, WORKLOAD, "workloads/spin.toml")
     with pytest.raises(UnknownName) as error:
         find_workload("spim", project_dir=tmp_path)
-    assert error.value.hint == "did you mean spin?"
+    assert error.value.hint == "did you mean spin or pi?"
     with pytest.raises(SuiteError) as refused:
         load_suite(str(write(tmp_path, SUITE.replace('"spin"\np', '"spim"\np'))), project_dir=tmp_path)
-    assert refused.value.hint == "did you mean spin?"
+    assert refused.value.hint == "did you mean spin or pi?"
 
 
 @pytest.mark.parametrize(

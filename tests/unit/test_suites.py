@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,20 +64,20 @@ def parameters(suite: Suite, name: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("name", "scope", "workload"),
+    ("name", "scope", "workload", "image"),
     [
-        ("cpu", "host", "sysbench"),
-        ("net", "pair", "netperf"),
-        ("bulk", "pair", "iperf3"),
-        ("storage", "host", "fio"),
+        ("cpu", "host", "sysbench", "perfctl/perf-tools:latest"),
+        ("net", "pair", "netperf", "perfctl/perf-tools:latest"),
+        ("bulk", "pair", "iperf3", "perfctl/perf-network:latest"),
+        ("storage", "host", "fio", "perfctl/perf-storage:latest"),
     ],
 )
-def test_built_in_suites(name: str, scope: str, workload: str) -> None:
+def test_built_in_suites(name: str, scope: str, workload: str, image: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.description
     assert suite.baseline == "native"
-    assert suite.environments == (CATALOGUE["native"], CATALOGUE["container"])
+    assert suite.environments == (CATALOGUE["native"], replace(CATALOGUE["container"], image=image))
     assert suite.blocks is None
     assert {benchmark.scope for benchmark in suite.benchmarks} == {scope}
     assert {benchmark.workload for benchmark in suite.benchmarks} == {workload}

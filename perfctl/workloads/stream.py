@@ -30,7 +30,7 @@ _PARAMETERS = (
     ParameterSpec("repetitions", 20, "", "how often each kernel runs and is counted", minimum=1, maximum=200),
 )
 
-_SLOW_BYTES_PER_S = 2e9
+_SLOW_BYTES_PER_S = 5e9
 _LIKELY_ARRAY_BYTES = 256 << 20
 """For an estimate of the time where the size of the arrays is not known before."""
 
@@ -65,7 +65,7 @@ class Stream(Workload):
         return [measure.PROGRAM, "stream", *settings, _CACHE_FOLDER]
 
     def expected_s(self, parameters: Parameters) -> float:
-        """Return the time at 2 GB per second, with the first repetition and the making of the arrays."""
+        """Return the time at 5 GB per second, with the first repetition and the making of the arrays."""
         array_bytes = int(parameters["array_bytes"]) or _LIKELY_ARRAY_BYTES
         moved = sum(_ARRAYS.values()) * array_bytes * (int(parameters["repetitions"]) + 2)
         return super().expected_s(parameters) + moved / _SLOW_BYTES_PER_S

@@ -72,7 +72,7 @@ def test_the_clock_of_the_vdso_is_told_apart_from_the_call(program: Path) -> Non
         test: values(measured(program, "syscalls", test=test, batches=20, time_s=0.02), "least_cost")[0]
         for test in ("clock-vdso", "clock-syscall")
     }
-    assert least["clock-vdso"] < least["clock-syscall"]
+    assert 2 * least["clock-vdso"] < least["clock-syscall"]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -15,6 +15,7 @@ from perfctl import facts
 from perfctl.environments import label, launcher
 from perfctl.environments.drivers import driver_for
 from perfctl.errors import (
+    CommandFailed,
     CommandTimeout,
     EnvironmentDied,
     EnvironmentFailure,
@@ -326,6 +327,10 @@ def _survey_one(
         # A full disk, too little memory or a name that is taken may pass, as a guest that died.
         is_settled = isinstance(error, EnvironmentUnavailable) or error.reason == _NOT_MADE
         return SurveyResult(None, outcome, is_doubtful=not is_settled, remarks=tuple(remarks))
+    except CommandFailed as error:
+        # As where its engine was stopped meanwhile, which then removes nothing: that may pass.
+        remarks.append(f"not available: {error.message}")
+        return SurveyResult(None, outcome_of(error), is_doubtful=True, remarks=tuple(remarks))
     except (OutputError, CommandTimeout) as error:
         # The benchmarks may still run; their invocations have no fingerprint.
         remarks.append(f"facts could not be read: {error}")

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from perfctl.errors import (
+    CommandFailed,
     CommandTimeout,
     EnvironmentDied,
     EnvironmentFailure,
@@ -200,6 +201,16 @@ def test_what_nobody_can_read_costs_one_environment_and_not_the_run(surveyed) ->
     assert outcome is not None
     assert (outcome.status, outcome.reason) == (Status.FAILED, Reason.ENVIRONMENT_NOT_MADE)
     assert "cannot be read: KeyError: 'programs'" in told[0]
+    assert found["h1", IN_VM.key].fingerprint_id is not None
+
+
+def test_what_cannot_be_removed_in_the_survey_costs_one_environment_and_not_the_run(surveyed) -> None:
+    found, told, _ = surveyed((VM, IN_VM), CommandFailed("container c1 was not removed: no engine"), guest())
+    outcome = found["h1", VM.key].unavailable
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == (Status.FAILED, Reason.SETUP_FAILED)
+    assert found["h1", VM.key].is_doubtful, "it is tried again before its first invocation"
+    assert told == ["h1/vm: not available: container c1 was not removed: no engine"]
     assert found["h1", IN_VM.key].fingerprint_id is not None
 
 

@@ -90,19 +90,30 @@ def _report(first: str, second: str, read: Mapping[str, _Pair]) -> FactsReport:
     for place in compared:
         for row in _differences(*read[place]):
             rows.setdefault(row, []).append(place)
-    found = [
-        FactDifference(name, relevance(name)[1], old, new, tuple(places))
-        for (name, old, new), places in rows.items()
-    ]
-    found.sort(key=lambda item: (relevance(item.name)[0], item.name))
+    found = sorted(rows.items(), key=lambda row: (_relevance(*row[0])[0], row[0][0]))
+    differences = (
+        FactDifference(name, _relevance(name, old, new)[1], old, new, tuple(places))
+        for (name, old, new), places in found
+    )
     not_read = tuple(place for place in read if place not in compared)
-    return FactsReport(first, second, compared, not_read, tuple(found))
+    return FactsReport(first, second, compared, not_read, tuple(differences))
+
+
+def _relevance(name: str, old: str | None, new: str | None) -> tuple[int, str]:
+    """Return the place of a difference and what it is about.
+
+    What an engine has made has an image and settings that the host has not: that explains nothing by itself.
+    """
+    is_of_one = name.startswith("environment.") and (old is None or new is None)
+    return relevance("environment.only" if is_of_one and "seccomp" not in name else name)
 
 
 def _differences(first: Fingerprint, second: Fingerprint) -> Iterator[tuple[str, str | None, str | None]]:
     for change in diff(first, second):
         old, new = _text(change.before), _text(change.after)
         parts = _parts(old), _parts(new)
+        if old is None and new is None:
+            continue
         if parts[0] is None or parts[1] is None:
             yield change.name, *_lines(old, new)
             continue

@@ -53,7 +53,7 @@ def run(store: Store) -> str:
     planted = HOST_CONFIG | {"SecurityOpt": ["seccomp={}"]}
     store.writer.record_environment_snapshot(
         *(run_id, "h1", "container", facts(**STOCK)),
-        {"container.host_config": json.dumps(planted), "engine.runtime": "runc"},
+        {"container.host_config": json.dumps(planted), "engine.runtime": "runc", "image.id": "sha256:1"},
     )
     return run_id
 
@@ -62,7 +62,8 @@ def test_the_most_relevant_comes_first(store: Store, run: str) -> None:
     report = facts_report(store, run, "native", "container")
     assert [item.name for item in report.differences] == [
         *("task.seccomp", "task.cap_eff"),
-        *("environment.container.host_config", "environment.engine.runtime"),
+        # What only a container has is no explanation by itself.
+        *("environment.container.host_config", "environment.engine.runtime", "environment.image.id"),
     ]
     first = report.differences[0]
     assert (first.subject, first.first, first.second, first.places) == ("seccomp", "0", "2", ("h1",))
@@ -118,7 +119,7 @@ def test_the_command_prints_it(
     store: Store, run: str, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = printed(capsys, "facts", "diff", run, "native", "container", "--db", str(database))
-    assert "native and container: 4 facts differ" in out
+    assert "native and container: 5 facts differ" in out
     lines = [line for line in out.splitlines() if line.startswith("seccomp")]
     assert len(lines) == 1 and lines[0].split() == ["seccomp", "task.seccomp", "0", "2"]
     words = ["facts", "diff", run, "native", "container", "--db", str(database), "--format", "json"]

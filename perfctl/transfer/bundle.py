@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,12 @@ from perfctl.store.artifact import pack, unpack
 from perfctl.store.migration import migrate
 from perfctl.store.sqlite import connected
 from perfctl.transfer.archive import MANIFEST, SIGNATURE, Archive, require_free, write_archive
-from perfctl.transfer.merge import Merged, merge
+from perfctl.transfer.merge import Merged, batches, merge
 from perfctl.transfer.signature import check_signature, sign
 
 FORMAT, VERSION = "perfctl bundle", 1
 _ABOUT = "bundle.json"
 _PART = re.compile(r"rows/(?P<table>[a-z_]+)\.jsonl|(?P<raw>raw/[0-9a-f]{64})")
-_SHOWN = 3
 
 
 def write_bundle(
@@ -47,7 +46,10 @@ def write_bundle(
     require_free(path, force=force)
     about = {"format": FORMAT, "version": VERSION, "schema_revision": schema.REVISION}
     about |= {"perfctl_version": __version__, "run_id": run_id, "suite": store.run(run_id).summary().suite}
-    with _database_aside() as copy_path, open_store(copy_path, create=True) as copy:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_store(Path(folder) / "run.db", create=True) as copy,
+    ):
         merge(store, copy, runs=[run_id])
         with copy.snapshot() as connection:
             parts = _parts(connection, about)
@@ -72,11 +74,13 @@ def import_bundle(
     show: Callable[[Merged], object] = lambda _: None,
 ) -> Merged:
     """Copy the run of a bundle into a database, as `merge` does, after `verify_bundle`. Raises like both."""
-    with closing(Archive(path)) as archive, _database_aside() as copy_path:
-        about = _verified(archive, signers)
+    with closing(Archive(path)) as archive, tempfile.TemporaryDirectory() as folder:
+        about, copy_path = _verified(archive, signers), Path(folder) / "run.db"
         migrate(copy_path, target=about["schema_revision"])
         try:
             with connected(copy_path, "rw") as connection, connection.begin():
+                # The driver is in autocommit mode.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
                 for name in archive.names:
                     if (part := _PART.fullmatch(name)) and part["table"]:
                         _load(connection, archive, part["table"], name)
@@ -89,13 +93,6 @@ def import_bundle(
             if runs != [about["run_id"]]:
                 raise DataError(f"it has the runs {runs}, not {about['run_id']} alone", where=str(path))
             return merge(copy, target, dry_run=dry_run, show=show)
-
-
-@contextmanager
-def _database_aside() -> Iterator[Path]:
-    """Yield where a database may be for as long as this lasts."""
-    with tempfile.TemporaryDirectory(prefix="perfctl-bundle-") as folder:
-        yield Path(folder) / "run.db"
 
 
 def _parts(connection: Connection, about: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[bytes]]]:
@@ -126,15 +123,18 @@ def _object(content: bytes) -> dict[str, str]:
 def _load(connection: Connection, archive: Archive, table: str, part: str) -> None:
     """Store the rows of a part in the table of that name."""
     known = {column["name"] for column in inspect(connection).get_columns(table)}
-    for row in map(json.loads, archive.lines(part)):
-        for name, item in row.items():
-            if isinstance(item, dict):
-                row[name] = base64.b64decode(item["base64"], validate=True)
-        if table == db.artifact.name:
-            row["content"] = _raw(archive, row)
-        if unknown := row.keys() - known:
-            raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
-        connection.execute(insert(named_table(table, *map(named_column, row))), row)
+    # Rows of one part have the same columns, all of them.
+    statement = insert(named_table(table, *map(named_column, known)))
+    for rows in batches(map(json.loads, archive.lines(part))):
+        for row in rows:
+            for name, item in row.items():
+                if isinstance(item, dict):
+                    row[name] = base64.b64decode(item["base64"], validate=True)
+            if table == db.artifact.name:
+                row["content"] = _raw(archive, row)
+            if differing := row.keys() ^ known:
+                raise ValueError(f"{table} has not the columns {', '.join(sorted(differing))}")
+        connection.execute(statement, rows)
 
 
 def _raw(archive: Archive, row: Mapping[str, Any]) -> bytes:
@@ -156,9 +156,8 @@ def _verified(archive: Archive, signers: Path | None) -> dict[str, Any]:
         if name not in (_ABOUT, MANIFEST, SIGNATURE) and not _PART.fullmatch(name)
     ]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"the bundle is not as it was written: {'; '.join(problems[:_SHOWN])}{more}",
+            f"the bundle is not as it was written: {'; '.join(problems[:3])}",
             where=where,
             hint="copy it once more from where it was written; nothing of it was used",
         )

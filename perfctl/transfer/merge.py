@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +18,7 @@ from perfctl.transfer.rules import INVOCATIONS, OF_INVOCATION, OUTPUTS, RULES, R
 
 _AT_ONCE = 500
 """Keys in a statement: engines limit its parameters."""
+_ARTIFACTS_AT_ONCE = 50
 _SHOWN = 3
 """Conflicts that a message names."""
 
@@ -87,8 +88,8 @@ class _Merging:
         self._is_writing = is_writing
         self._merged = Merged()
         self._conflicts: list[str] = []
-        self._added = set[tuple[str, Any]]()
-        """Keys of what several runs refer to, and that is new."""
+        self._added: defaultdict[str, set[Any]] = defaultdict(set)
+        """Keys of what several runs refer to, and that is new, by table."""
 
     def all(self, run_ids: Iterable[str], where: str) -> Merged:
         """Compare, and copy when this is writing. Raises DataError for conflicts."""
@@ -99,9 +100,8 @@ class _Merging:
             self._merge_invocations(run_id)
         if self._conflicts:
             count = len(self._conflicts)
-            more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
             raise DataError(
-                f"{count} rows have another content there: {'; '.join(self._conflicts[:_SHOWN])}{more}",
+                f"{count} rows have another content there: {'; '.join(self._conflicts[:_SHOWN])}",
                 where=where,
                 hint="nothing was written. Was one of the two changed by hand or by `perfctl db reparse`, or"
                 " was the run resumed in both? Reparse both, or keep one of them",
@@ -114,18 +114,20 @@ class _Merging:
         theirs = _rows(self._source, rule, of_run(rule.table, run_id))
         column = rule.table.c["run_id" if is_of_run else rule.key[0]]
         keys = [run_id] if is_of_run else dict.fromkeys(row[rule.key[0]] for row in theirs)
-        ours = [row for some in _some(keys) for row in _rows(self._target, rule, column.in_(some))]
+        ours = [row for some in batches(keys) for row in _rows(self._target, rule, column.in_(some))]
         known = {_values(row, rule.key): row for row in ours}
         taken = {_values(row, rule.also_unique) for row in ours if rule.also_unique}
+        new = []
         for row in theirs:
             key = _values(row, rule.key)
             if key in known:
                 self._compare(rule, row, known[key])
             elif _values(row, rule.also_unique) in taken:
                 self._conflicts.append(f"{name} {_words(row, rule.also_unique)} is another one")
-            elif is_of_run or (name, key) not in self._added:
-                self._added.add((name, key))
-                self._add(rule.table, row)
+            elif is_of_run or key not in self._added[name]:
+                self._added[name].add(key)
+                new.append(row)
+        self._add(rule.table, new)
 
     def _compare(self, rule: Rule, theirs: Row, ours: Row) -> None:
         """Note a conflict, or take over how far the row has come."""
@@ -145,30 +147,31 @@ class _Merging:
         text = f"{rule.table.name} {_words(theirs, rule.key)} differs in {', '.join(differing)}"
         self._conflicts.append(text)
 
-    def _add(self, table: Table[Any], row: Row) -> int:
-        """Count a row that is new, and store it when this is writing; return its number there, 0 without."""
-        self._merged.new[table.name] += 1
-        if not self._is_writing:
-            return 0
-        number = f"{table.name}_pk"
-        values = {name: row[name] for name in table.columns.keys() if name not in ("rowid", number)}  # noqa: SIM118
-        key = self._target.execute(insert(table).values(values)).inserted_primary_key
-        return int(key[0]) if key and number in table.c else 0
+    def _add(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        """Count rows that are new, and store them when this is writing."""
+        self._merged.new[table.name] += len(rows)
+        if self._is_writing and rows:
+            left_out = ("rowid", f"{table.name}_pk")
+            names = [column.name for column in table.columns if column.name not in left_out]
+            self._target.execute(insert(table), [{name: row[name] for name in names} for row in rows])
 
     def _merge_invocations(self, run_id: str) -> None:
         measured = db.invocation.c
         of_this = select(measured.invocation_id, measured.invocation_pk).where(of_run(db.invocation, run_id))
         theirs: dict[str, int] = _pairs(self._source, of_this.order_by(measured.invocation_pk))
         ours: dict[str, int] = _pairs(self._target, of_this)
-        for both in _some((pk, ours[name]) for name, pk in theirs.items() if name in ours):
+        for both in batches((pk, ours[name]) for name, pk in theirs.items() if name in ours):
             self._compare_invocations(dict(both))
         kept = select(db.metric.c.metric_id, db.metric.c.metric_pk)
-        there: dict[str, int] = _pairs(self._target, kept)
-        metrics = {pk: there.get(name, 0) for name, pk in _pairs(self._source, kept).items()}
-        for new in _some(pk for name, pk in theirs.items() if name not in ours):
+        named: dict[str, int] = _pairs(self._target, kept)
+        metrics = {pk: named.get(name, 0) for name, pk in _pairs(self._source, kept).items()}
+        for new in batches(pk for name, pk in theirs.items() if name not in ours):
             rows = _rows(self._source, INVOCATIONS, measured.invocation_pk.in_(new))
             self._merge_artifacts(rows, new)
-            numbers = {row["invocation_pk"]: self._add(db.invocation, row) for row in rows}
+            self._add(db.invocation, rows)
+            stored = of_this.where(measured.invocation_id.in_([row["invocation_id"] for row in rows]))
+            there = _pairs(self._target, stored)
+            numbers = {row["invocation_pk"]: there.get(row["invocation_id"], 0) for row in rows}
             for table in OF_INVOCATION:
                 self._copy(table, numbers, metrics)
 
@@ -191,20 +194,19 @@ class _Merging:
             self._conflicts += [f"the {what} of invocation {one} differ" for one in differing]
 
     def _merge_artifacts(self, invocations: Sequence[Row], numbers: Sequence[int]) -> None:
-        """Merge the raw outputs of invocations, one at a time: they may be large."""
+        """Merge the raw outputs of invocations, few at a time: they may be large."""
         kept, raw = db.invocation_artifact.c, db.artifact.c
         named = self._source.execute(select(kept.sha256).where(kept.invocation_pk.in_(numbers))).scalars()
         keys = {row[name] for row in invocations for name in OUTPUTS} | set(named)
-        for some in _some(sorted(key for key in keys if key)):
+        for some in batches(sorted(key for key in keys if key), _ARTIFACTS_AT_ONCE):
             there = select(raw.sha256).where(raw.sha256.in_(some), func.length(raw.content) > 0)
-            ours = set(self._target.execute(there).scalars())
-            for sha256 in some:
-                if sha256 not in ours and ("artifact", sha256) not in self._added:
-                    self._added.add(("artifact", sha256))
-                    self._merged.new["artifact"] += 1
-                    if self._is_writing:
-                        found = self._source.execute(select(db.artifact).where(raw.sha256 == sha256)).one()
-                        self._target.execute(insert_artifact(self._target, db.artifact), found._asdict())
+            known = {*self._target.execute(there).scalars(), *self._added["artifact"]}
+            new = [sha256 for sha256 in some if sha256 not in known]
+            self._added["artifact"].update(new)
+            self._merged.new["artifact"] += len(new)
+            if self._is_writing and new:
+                found = self._source.execute(select(db.artifact).where(raw.sha256.in_(new))).mappings()
+                self._target.execute(insert_artifact(self._target, db.artifact), list(map(dict, found)))
 
     def _copy(self, table: Table[Any], numbers: Mapping[int, int], metrics: Mapping[int, int]) -> None:
         """Copy the rows of a table that belong to new invocations, with their numbers there."""
@@ -237,10 +239,10 @@ def _pairs(connection: Connection, statement: Any) -> dict[Any, Any]:
     return dict(map(tuple, connection.execute(statement)))
 
 
-def _some(items: Iterable[T]) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int = _AT_ONCE) -> Iterator[list[T]]:
     """Yield the items in lists that are short enough for one statement."""
     left = iter(items)
-    while some := list(islice(left, _AT_ONCE)):
+    while some := list(islice(left, size)):
         yield some
 
 

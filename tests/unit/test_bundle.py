@@ -203,7 +203,7 @@ def sealed(bundle: Path, path: Path, parts: dict[str, bytes]) -> Path:
         ),
         ("bundle.json", b"perfctl bundle", b"something else", DataError, "no bundle of perfctl"),
         ("bundle.json", b"{", b"[", DataError, "no bundle of perfctl"),
-        ("rows/event.jsonl", b'"level"', b'"livel"', DataError, "no column livel"),
+        ("rows/event.jsonl", b'"level"', b'"livel"', DataError, "not the columns level, livel"),
         ("rows/event.jsonl", b'"event_id"', b'"rowid"', DataError, "do not make a run"),
         ("rows/run.jsonl", b'"status":"partial"', b'"status":"nonsense"', DataError, "do not make a run"),
         ("rows/run_host.jsonl", b'"host_id":"', b'"host_id":"0', DataError, "do not make a run"),

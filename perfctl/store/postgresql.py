@@ -166,7 +166,7 @@ def error_of(cause: psycopg.Error, server: Server) -> DataError:
     if state == "" or state[:2] in ("08", "57"):
         no_answer = _has(said, _NO_ANSWER[1])
         message = "no PostgreSQL server answers there" if no_answer else f"the server was lost: {said}"
-        hint = "is it running, and does it listen there (listen_addresses in postgresql.conf)?"
+        hint = "see whether it runs, and listens there (listen_addresses in postgresql.conf)"
         return DatabaseLost(message, where=where, hint=hint)
     return DatabaseUnavailable(f"database error: {said}", where=where)
 

@@ -399,9 +399,9 @@ def _require_rights(connection: Connection) -> None:
             message, hint = _MESSAGES["25006"]
             raise DatabaseUnavailable(message, hint=hint)
         statement = text(
-            "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
-            " WHERE NOT has_table_privilege(CAST(name AS regclass), 'SELECT')"
-            " OR NOT has_table_privilege(CAST(name AS regclass), 'INSERT')"
+            "SELECT DISTINCT name FROM unnest(CAST(:names AS text[])) AS name,"
+            " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
+            " WHERE NOT has_table_privilege(CAST(name AS regclass), privilege) ORDER BY name"
         ).bindparams(bindparam("names", sorted(METADATA.tables)))
         missing = connection.execute(statement).scalars().all()
         if missing:

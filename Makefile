@@ -155,7 +155,9 @@ bench: provisioned
 	@$(STEP) "What a detached job costs" "1 min" .venv/bin/python -m tests.bench.bench_job $(LAB)
 	@$(STEP) "What a joint start costs" "1 min" .venv/bin/python -m tests.bench.bench_armed $(LAB)
 	@$(STEP) "What 10, 100 and 1,000 hosts cost" "2 min" .venv/bin/python -m tests.bench.bench_scale
-	@$(STEP) "What the database costs" "1 min" .venv/bin/python -m tests.bench.bench_store
+	@$(STEP) "Install PostgreSQL if it is missing" "30 s" bootstrap/packages postgresql
+	@$(STEP) "What the database costs, in a file and on a server" "2 min" .venv/bin/python -m tests.bench.bench_store
+	@$(STEP) "Kill whoever stores, 200 times on each engine" "3 min" .venv/bin/python -m tests.bench.bench_kills
 	@$(STEP) "What reports and exports cost" "4 min" .venv/bin/python -m tests.bench.bench_report
 	@$(STEP) "What a guest costs, and whether $(KILLS) killed runs leave one" "20 min" \
 	    .venv/bin/python -m tests.bench.bench_guest $(LAB) --kills $(KILLS)

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from perfctl.store import Store
     from perfctl.transfer import Merged
 
+
+def _refuse_password(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from perfctl.store import refuse_password
+
+    refuse_password(value, "an argument")
+    return value
+
+
 _dry_run = click.option("--dry-run", is_flag=True, help="Print what is new and write nothing.")
 
 
@@ -24,7 +32,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=Command)
-@click.argument("other", metavar="OTHER")
+@click.argument("other", metavar="OTHER", callback=_refuse_password)
 @_options
 def merge(settings: Settings, other: str, dry_run: bool, fmt: str) -> None:
     """Copy every run of the database OTHER (a path or a URL) into this one.
@@ -36,7 +44,7 @@ def merge(settings: Settings, other: str, dry_run: bool, fmt: str) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("url", metavar="URL")
+@click.argument("url", metavar="URL", callback=_refuse_password)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @_options
 def push(settings: Settings, url: str, runs: tuple[str, ...], dry_run: bool, fmt: str) -> None:
@@ -45,7 +53,7 @@ def push(settings: Settings, url: str, runs: tuple[str, ...], dry_run: bool, fmt
 
 
 @click.command(cls=Command)
-@click.argument("url", metavar="URL")
+@click.argument("url", metavar="URL", callback=_refuse_password)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @_options
 def pull(settings: Settings, url: str, runs: tuple[str, ...], dry_run: bool, fmt: str) -> None:

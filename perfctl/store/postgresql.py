@@ -166,7 +166,7 @@ def error_of(cause: psycopg.Error, server: Server) -> DataError:
     if state == "" or state[:2] in ("08", "57"):
         no_answer = _has(said, _NO_ANSWER[1])
         message = "no PostgreSQL server answers there" if no_answer else f"the server was lost: {said}"
-        hint = "is it running, and does it listen there (listen_addresses in postgresql.conf)?"
+        hint = "see whether it runs, and listens there (listen_addresses in postgresql.conf)"
         return DatabaseLost(message, where=where, hint=hint)
     return DatabaseUnavailable(f"database error: {said}", where=where)
 
@@ -399,9 +399,9 @@ def _require_rights(connection: Connection) -> None:
             message, hint = _MESSAGES["25006"]
             raise DatabaseUnavailable(message, hint=hint)
         statement = text(
-            "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
-            " WHERE NOT has_table_privilege(CAST(name AS regclass), 'SELECT')"
-            " OR NOT has_table_privilege(CAST(name AS regclass), 'INSERT')"
+            "SELECT DISTINCT name FROM unnest(CAST(:names AS text[])) AS name,"
+            " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege"
+            " WHERE NOT has_table_privilege(CAST(name AS regclass), privilege) ORDER BY name"
         ).bindparams(bindparam("names", sorted(METADATA.tables)))
         missing = connection.execute(statement).scalars().all()
         if missing:

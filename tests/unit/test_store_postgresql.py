@@ -41,6 +41,7 @@ from perfctl.store import (
     upgrade,
 )
 from perfctl.store.migration import MIGRATIONS
+from perfctl.transfer import merge
 from tests.postgresql_server import PASSWORD, PostgresqlServer
 from tests.unit import store_cases as cases
 from tests.unit.report_cases import Fleet, add_fleet
@@ -225,6 +226,20 @@ def test_commands_print_the_same_bytes(
     assert PASSWORD not in on_server + errors
 
 
+def test_runs_are_merged_from_engine_to_engine_once(
+    both: tuple[str, str], server: PostgresqlServer, tmp_path: Path
+) -> None:
+    in_file, on_server = both
+    copies = {in_file: server.url(server.new_database()), on_server: str(tmp_path / "copy.db")}
+    for original, copy in copies.items():
+        with open_store(original, read_only=True) as source, open_store(copy, create=True) as target:
+            done = merge(source, target)
+            assert done.runs == 3 and not done.is_nothing
+            assert merge(source, target).is_nothing
+            assert {item.problems for item in check(target)} == {()}
+        assert answers(copy) == answers(original)
+
+
 # ---- what is wrong is said ---------------------------------------------------------------------------------
 
 
@@ -349,6 +364,7 @@ def test_a_password_is_taken_from_the_environment_alone(
     assert code == 2 and PASSWORD not in errors
     (tmp_path / "perfctl.toml").write_text(f'db = "{url}"')
     assert perfctl(capsys, "--project", str(tmp_path), "runs")[0] == 2
+    assert perfctl(capsys, "--db", str(tmp_path / "x.db"), "db", "pull", url, "latest")[0] == 2
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     code, runs, _ = perfctl(capsys, "--db", name, "runs")
     assert code == 0 and runs

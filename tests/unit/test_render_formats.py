@@ -248,7 +248,7 @@ def test_a_format_is_one_function_and_one_registration(monkeypatch: pytest.Monke
     monkeypatch.setitem(FORMATS, "tsv", Format(tabbed))
     done = CliRunner().invoke(main_group, ["suites", "--format", "tsv"])
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[0].startswith("cpu\t")
+    assert done.stdout.splitlines()[0].startswith("bulk\t")
     assert "tsv" in CliRunner().invoke(main_group, ["suites", "--help"]).output
 
 

@@ -522,7 +522,7 @@ def test_what_only_widens_intervals_is_said_in_one_note_for_each_host() -> None:
 def test_a_busy_host_is_refused_by_name_with_what_was_seen_and_what_helps() -> None:
     judged = {"h1": host("8.00", "60.00"), "h2": host("1.00", "0.00")}
     with pytest.raises(Refused) as refused:
-        refuse(judged, "run-1")
+        refuse(judged, "perfctl resume run-1")
     assert refused.value.exit_code == 7
     for words in ("h1: ", "2 runnable tasks per CPU", "60 % of the last 10 s"):
         assert words in refused.value.message

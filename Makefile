@@ -28,9 +28,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help
 help:
 	@echo "make demo      two hosts on this machine: provisioned, measured, compared   (7 min the first time, then 5)"
-	@echo "make test      every test, on real hosts                                    (26 min)"
+	@echo "make test      every test, on real hosts                                    (31 min)"
 	@echo "make test-fast the same without the slowest tests                           (21 min)"
-	@echo "make unit      the tests of single modules, which need no lab               (1 min)"
+	@echo "make unit      the tests of single modules, which need no lab               (2 min)"
 	@echo "make fuzz      100,000 inputs made at random for all that reads what others wrote   (10 min)"
 	@echo "make unit-trixie   unit, lint and the wheel on Debian 13, in a container    (6 min)"
 	@echo "make releases  hosts of Debian 11, 12, 13 and with cgroup v2, each tried whole (40 min)"
@@ -109,7 +109,7 @@ test-packages:
 
 .PHONY: test
 test: venv test-packages
-	@$(STEP) "Run all tests" "26 min" .venv/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+	@$(STEP) "Run all tests" "31 min" .venv/bin/python -m pytest -n $(WORKERS) $(PYTEST)
 
 .PHONY: test-fast
 test-fast: venv test-packages
@@ -119,7 +119,7 @@ test-fast: venv test-packages
 unit: venv
 	@$(STEP) "Install missing packages that these tests need" "20 s" \
 	    bootstrap/packages busybox-static fish openssh-server postgresql sudo tcsh xz-utils
-	@$(STEP) "Run the tests of single modules" "1 min" \
+	@$(STEP) "Run the tests of single modules" "2 min" \
 	    .venv/bin/python -m pytest -n 2 $(UNIT_TESTS) $(PYTEST)
 
 .PHONY: fuzz

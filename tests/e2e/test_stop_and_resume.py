@@ -28,6 +28,12 @@ def slow(project: Project) -> Project:
     return project
 
 
+def _last_longer(project: Project) -> None:
+    """Double the time of each invocation, for a run that several commands are to meet one after the other."""
+    suite = Path(project.suite)
+    suite.write_text(suite.read_text().replace("time_s = 2", "time_s = 4"))
+
+
 def _start_and_wait(project: Project, invocations: int) -> subprocess.Popen[str]:
     """Start a run and return when so many invocations are stored and the next one is running."""
     process = project.start("run", "--suite", project.suite)
@@ -105,8 +111,7 @@ def test_a_job_outlives_its_controller_and_is_collected(slow: Project) -> None:
 
 
 def test_a_second_run_on_a_leased_host_is_refused_and_harms_nothing(slow: Project, tmp_path: Path) -> None:
-    suite = Path(slow.suite)
-    suite.write_text(suite.read_text().replace("time_s = 2", "time_s = 4"))
+    _last_longer(slow)
     process = _start_and_wait(slow, invocations=1)
     (first,) = slow.rows("SELECT run_id FROM v_run")
     elsewhere = ["--db", str(tmp_path / "other.db")]
@@ -188,6 +193,7 @@ def test_reap_ends_what_a_killed_run_left_and_resume_still_finishes(slow: Projec
 
 
 def test_reap_leaves_a_run_alone_that_is_going_on(slow: Project) -> None:
+    _last_longer(slow)
     process = _start_and_wait(slow, invocations=1)
     (run,) = slow.rows("SELECT run_id FROM v_run")
     refused = slow.perfctl("reap", run["run_id"])

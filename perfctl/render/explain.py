@@ -17,8 +17,8 @@ _LARGE, _SMALL = 2.0, 0.01
 
 ASSOCIATION = "This is association: what moved with the difference need not be its cause."
 _OF_HOST = (
-    "Counters are of the whole host while the command ran, with what brings it into its environment (`docker"
-    " exec` takes some 70 ms): in a command of a second that weighs. They are of the client's host of a pair."
+    "Counters are of the whole host while the command ran, with what brings it into its environment (such as"
+    " `docker exec`), which weighs in a short one. They are of the client's host of a pair."
 )
 
 _FIELDS = (

@@ -16,7 +16,7 @@ class MetricReading:
 
     metric: Metric
     values: tuple[float, ...]
-    """None where the metric is of the command itself, whatever it prints."""
+    """Empty where the metric is of the command itself, whatever it prints."""
     source: OutputLines
 
 

@@ -201,7 +201,7 @@ def _change(
     environment: Mapping[int, Mapping[str, float]],
     again: Mapping[int, Mapping[str, float]],
 ) -> CounterChange | None:
-    """Return how a counter changed, None where fewer than one block has it above zero in both legs."""
+    """Return how a counter changed, None where too few blocks have it above zero in both legs."""
     pairs = _pairs(name, baseline, environment)
     if len(pairs) < min(_FEWEST_BLOCKS, len(baseline.keys() & environment.keys())) or not pairs:
         return None

@@ -46,8 +46,9 @@ class HostCounters:
 
 def grown(before: bytes, after: bytes) -> HostCounters:
     """Return how far the counters of two readings are apart."""
-    old, new = (_readings(counter_files.parse_files(text)) for text in (before, after))
-    first, last = (_links(counter_files.parse_files(text)) for text in (before, after))
+    files = [counter_files.parse_files(text) for text in (before, after)]
+    old, new = map(_readings, files)
+    first, last = map(_links, files)
     grown = {name: new[name] - old[name] for name in new if name in old and new[name] >= old[name]}
     packets = [last[name] - first[name] for name in last if name in first and last[name] >= first[name]]
     if packets:

@@ -9,7 +9,7 @@
     run_reader.py    reads of one run, with run_values.py, run_judgements.py, run_facts.py and run_parts.py
                      run_records.py    what they return
     history.py       reads of all     records.py    what they return
-    writer.py        writes, by one thread     recording.py    how an invocation is stored
+    writer.py        writes, one at a time     recording.py    how an invocation is stored
     tables.py        the schema as typed tables     schema.py    its words
     views.py         the views over it, of run_views.py and invocation_views.py
     location.py      paths and URLs     database.py    what an engine does     dialect.py    how each says it
